@@ -1,0 +1,153 @@
+"""Every configuration key of the project, once, with its unit and its default.
+
+The dataset files beside this one start from `base()` and change values; none of them adds a key.
+`omnisat_jax/schema.py` turns the result into typed, checked dataclasses.
+"""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """The default of every key."""
+    c = ConfigDict()
+    c.name = "base"  # names the run; default working directory runs/<name>
+    c.seed = 0  # decides initial weights, order of examples, augmentation, dropout
+    c.task = "segment"  # segment (dense labels) | classify (several labels a tile)
+
+    c.data = ConfigDict()
+    c.data.dataset = "pastis"  # a folder of data/: pastis | treesat
+    c.data.raw_dir = ""  # raw dataset folder; "" = simulate one (only where data.simulated.tiles > 0)
+    c.data.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
+    c.data.protocol = "auto"  # auto | official_5fold | single_split | leave_one_fold_out | fixed
+    c.data.fold = 1  # which fold of the protocol, 1-based
+    c.data.origin = "2018-09-01"  # day 0 of dates: an ISO day | season (1 September before) | year (1 January)
+    c.data.crop = 0  # side of a training crop in label pixels; 0 = the whole tile
+    c.data.augment = "d4"  # d4 (8 flips and rotations, one draw for all modalities) | none
+    c.data.void_test_parcels = False  # training pixels of parcels that test tiles contain become void
+    c.data.threads = 2  # reading threads
+    c.data.buffer = 4  # batches read ahead
+    c.data.simulated = ConfigDict()
+    c.data.simulated.tiles = 0  # how many tiles to simulate when raw_dir is empty; 0 = never
+    c.data.simulated.tile_size = 128  # px of 10 m
+    c.data.simulated.seed = 0
+
+    c.modalities = ConfigDict()  # name -> modality(...); a sensor the data lack is dropped and reported
+
+    c.model = ConfigDict()
+    c.model.width = 256  # D, token width
+    c.model.precision = "auto"  # computation: auto (bfloat16 on GPU/TPU, float32 on CPU) | float32 | bfloat16
+    c.model.remat = False  # recompute encoder and fusion activations in the backward pass
+    c.model.utae = ConfigDict()
+    c.model.utae.encoder_widths = (64, 64, 64, 128)  # channels at 1, 1/2, 1/4, 1/8 resolution
+    c.model.utae.decoder_widths = (32, 32, 64, 128)
+    c.model.utae.border = "reflect"  # convolution borders: reflect | zeros
+    c.model.ltae = ConfigDict()
+    c.model.ltae.heads = 16
+    c.model.ltae.key_dim = 4  # per head
+    c.model.ltae.width = 256  # d_model
+    c.model.ltae.period = 1000.0  # base of the date sinusoid, days
+    c.model.ltae.dropout = 0.2
+    c.model.ltae.attention_dropout = 0.1
+    c.model.patch_ltae = ConfigDict()
+    c.model.patch_ltae.input_widths = (32, 128)  # hidden widths of the patch MLP before ltae.width
+    c.model.patch_ltae.output_widths = (256, 512)  # hidden widths after attention, before the token width
+    c.model.vit = ConfigDict()
+    c.model.vit.depth = 6
+    c.model.vit.heads = 8
+    c.model.vit.stem = "linear"  # linear (one dense layer a patch) | conv (strided 3x3 convolutions first)
+    c.model.vit.dropout = 0.1
+    c.model.resnet = ConfigDict()
+    c.model.resnet.widths = (32, 64, 128, 256)  # channels at 1/2, 1/4, 1/8, 1/16 resolution
+    c.model.resnet.blocks = 2  # residual blocks a resolution
+    c.model.patch_cnn = ConfigDict()
+    c.model.patch_cnn.blocks = 3
+    c.model.projection = ConfigDict()
+    c.model.projection.hidden = 256
+    c.model.projection.width = 128  # of the shared contrastive space
+    c.model.fusion = ConfigDict()
+    c.model.fusion.depth = 4  # self-attention blocks over the tokens of all modalities
+    c.model.fusion.heads = 8
+    c.model.fusion.mlp_ratio = 4
+    c.model.fusion.dropout = 0.1
+    c.model.fusion.attention = "xla"  # xla | cudnn (GPU, bfloat16)
+    c.model.head = ConfigDict()
+    c.model.head.width = 64  # channels of the segmentation head at label resolution
+    c.model.head.dropout = 0.1
+
+    c.pretrain = stage(steps=10_000, learning_rate=1e-3)
+    c.finetune = stage(steps=10_000, learning_rate=1e-3)
+
+    c.contrast = ConfigDict()
+    c.contrast.granularity = "patch"  # patch | tile: what a row of the loss is
+    c.contrast.scope = "global"  # global (all tiles of the batch) | group:K (K tiles, whatever the device count)
+    c.contrast.temperature = 0.1
+    c.contrast.learned_temperature = False
+    c.contrast.fused = True  # the fused tokens of a random subset are one more view to align
+    c.segmentation = ConfigDict()
+    c.segmentation.dice_weight = 1.0  # loss = cross-entropy + dice_weight * Dice; void never counts
+
+    c.nonfinite_budget = 10  # steps with a non-finite loss that are skipped before the run ends
+
+    c.mesh = ConfigDict()
+    c.mesh.data = -1  # devices along the batch; -1 = all that fsdp leaves
+    c.mesh.fsdp = 1  # devices over which large parameters are cut
+    c.mesh.fsdp_min_size = 2**20  # parameters with fewer elements are replicated
+
+    c.eval = ConfigDict()
+    c.eval.batch_size = 8
+    c.eval.panels = 4  # test tiles drawn as pictures
+    c.eval.threshold = 0.5  # probability above which a tile label is predicted (classify)
+    return c
+
+
+def stage(*, steps: int, learning_rate: float) -> ConfigDict:
+    """One stage of training."""
+    s = ConfigDict()
+    s.steps = steps  # optimizer steps; 0 = leave the stage out
+    s.batch_size = 8  # tiles a step, over all devices
+    s.learning_rate = learning_rate  # peak
+    s.warmup = 0.05  # share of the steps with rising learning rate; cosine decay afterwards
+    s.weight_decay = 0.05  # AdamW, matrices only (no biases, norms, positions)
+    s.clip = 1.0  # global gradient norm
+    s.modality_dropout = 0.3  # probability that a present modality is hidden from a tile; never all of them
+    s.log_every = 10  # steps
+    s.eval_every = 1_000  # steps; 0 = only at the end
+    s.save_every = 1_000  # steps
+    s.keep = 2  # latest checkpoints kept (the best one is kept as well)
+    return s
+
+
+def modality(
+    *, kind: str, channels: int, resolution: float, patch: int, encoder: str, dates_train: int = 0, dates_eval: int = 0
+) -> ConfigDict:
+    """One sensor."""
+    m = ConfigDict()
+    m.kind = kind  # series (T images with dates) | image (one)
+    m.channels = channels
+    m.resolution = resolution  # m a pixel
+    m.patch = patch  # px a token; patch * resolution must agree between modalities
+    m.encoder = encoder  # series: utae | patch_ltae; image: vit | resnet | patch_cnn
+    m.dates_train = dates_train  # dates drawn a training step; 0 = the longest series of the data
+    m.dates_eval = dates_eval  # evenly spaced dates in evaluation; 0 = all
+    return m
+
+
+def shrink(model: ConfigDict) -> None:
+    """Sets the widths at which two CPU cores train in minutes."""
+    model.width = 64
+    model.utae.encoder_widths = (24, 32, 48)
+    model.utae.decoder_widths = (24, 32, 48)
+    model.ltae.heads = 8
+    model.ltae.width = 64
+    model.ltae.key_dim = 8
+    model.ltae.dropout = 0.1
+    model.patch_ltae.input_widths = (32, 64)
+    model.patch_ltae.output_widths = (64, 128)
+    model.resnet.widths = (16, 32, 48)
+    model.resnet.blocks = 1
+    model.projection.hidden = 64
+    model.projection.width = 32
+    model.fusion.depth = 2
+    model.fusion.heads = 4
+    model.fusion.mlp_ratio = 2
+    model.head.width = 48

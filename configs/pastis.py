@@ -1,0 +1,66 @@
+"""PASTIS, PASTIS-R and PASTIS-HD: crop segmentation, 18 crops + background.
+
+    configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
+    configs/pastis.py:demo      the same
+    configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
+    configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "demo"):
+    presets = {"demo": _demo, "hd": _hd, "flanders": _flanders}
+    if preset not in presets:
+        raise ValueError(f"configs/pastis.py has no preset {preset!r}; it has {', '.join(presets)}")
+    config = base.base()
+    config.name = f"pastis_{preset}"
+    config.modalities.s2 = base.modality(kind="series", channels=10, resolution=10.0, patch=4, encoder="utae")
+    for orbit in ("s1a", "s1d"):
+        config.modalities[orbit] = base.modality(kind="series", channels=3, resolution=10.0, patch=4, encoder="utae")
+    config.modalities.spot = base.modality(kind="image", channels=3, resolution=1.0, patch=40, encoder="vit")
+    presets[preset](config)
+    return config
+
+
+def _demo(config):
+    base.shrink(config.model)
+    for name in ("s2", "s1a", "s1d"):
+        config.modalities[name].dates_train = 16
+    config.modalities.spot.encoder = "resnet"
+    config.data.simulated.tiles = 100
+    config.data.simulated.tile_size = 32
+    config.pretrain.steps = 100
+    config.pretrain.batch_size = 4
+    config.pretrain.learning_rate = 2e-3
+    config.pretrain.eval_every = 50
+    config.pretrain.save_every = 50
+    config.finetune.steps = 300
+    config.finetune.batch_size = 4
+    config.finetune.learning_rate = 3e-3
+    config.finetune.eval_every = 100
+    config.finetune.save_every = 100
+
+
+def _flanders(config):
+    _demo(config)
+    config.data.simulated.tiles = 0
+    config.data.origin = "season"
+    config.data.protocol = "leave_one_fold_out"
+    config.data.void_test_parcels = True
+
+
+def _hd(config):
+    config.data.protocol = "official_5fold"
+    config.model.vit.stem = "conv"
+    config.model.remat = True
+    config.modalities.s2.dates_train = 45
+    config.modalities.s1a.dates_train = 50
+    config.modalities.s1d.dates_train = 50
+    config.pretrain.steps = 40_000
+    config.pretrain.batch_size = 16
+    config.pretrain.learning_rate = 5e-4
+    config.contrast.scope = "group:2"
+    config.finetune.steps = 30_000
+    config.finetune.batch_size = 16
+    config.finetune.learning_rate = 5e-4

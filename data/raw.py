@@ -1,0 +1,128 @@
+"""What every raw dataset offers to preparation: an index, one tile at a time, and errors that name the file."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+# Stored in place of a measurement that is missing; readers set it, normalisation turns it into "nothing known".
+NO_DATA_INT16 = np.iinfo(np.int16).min
+
+
+class DataError(ValueError):
+    """A raw file that cannot be used. The message says tile, file, expected, found and what to do."""
+
+    def __init__(self, *, tile, path, expected, found, advice=""):
+        super().__init__(
+            f"tile {tile}: {path}: expected {expected}, found {found}." + (f" {advice}" if advice else "")
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RawModality:
+    """How one sensor is stored. Frame shape is (H, W, C); a series has T of them."""
+
+    kind: str
+    shape: tuple[int, int, int]
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RawDataset:
+    """A raw folder, indexed but not read.
+
+    Attributes:
+      name: dataset name.
+      root: the folder.
+      citation: where it comes from and its licence.
+      task: "segment" or "classify".
+      classes: names of the classes that are scored, in order.
+      ignore: label value that is void, or -1 (segment only).
+      modalities: name -> RawModality, only what the folder holds.
+      parts: part name (fold or split) -> tile ids.
+      reader: tile id -> example (see `read`).
+    """
+
+    name: str
+    root: pathlib.Path
+    citation: str
+    task: str
+    classes: tuple[str, ...]
+    ignore: int
+    modalities: Mapping[str, RawModality]
+    parts: Mapping[str, tuple[str, ...]]
+    reader: Callable[[str], dict]
+
+    def read(self, tile: str) -> dict:
+        """One tile as stored in records.
+
+        Returns:
+          {"tile_id": str, series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01 ascending,
+          "valid" (T,) bool}, image: {"values" (0|1,H,W,C)}, and "labels" (H,W) uint8 with "parcels" (H,W) int64,
+          or "labels" (K,) float32}. T = 0, or no image, means the tile lacks the modality.
+
+        Raises:
+          DataError: a file that is broken.
+        """
+        return self.reader(tile)
+
+
+def load_array(path: pathlib.Path, *, tile, rank: int, what: str) -> np.ndarray:
+    """np.load without pickles and with errors a person can act on."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(tile=tile, path=path, expected=what, found="no such file", advice="Restore it from the archive.") from None
+    except (ValueError, EOFError, OSError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise DataError(
+            tile=tile, path=path, expected=f"{what} (a complete .npy array)",
+            found=f"an unreadable file of {size} bytes ({error})",
+            advice="It is truncated, empty or holds Python objects: restore it from the archive.",
+        ) from error  # fmt: skip
+    if not isinstance(array, np.ndarray) or array.ndim != rank:
+        raise DataError(tile=tile, path=path, expected=f"{what} ({rank} dimensions)", found=f"shape {np.shape(array)}")
+    return array
+
+
+def sort_by_date(tile, path, values, dates):
+    """Orders images and dates together, dates ascending (stable).
+
+    Raises:
+      DataError: different numbers of images and dates, or no date at all.
+    """
+    dates = np.asarray(dates, np.int32)
+    if len(dates) != len(values):
+        raise DataError(
+            tile=tile, path=path, expected=f"{len(dates)} images (one for each date of the metadata)", found=f"{len(values)} images",
+            advice="Images and dates no longer match: restore the file or the metadata.",
+        )  # fmt: skip
+    if not len(dates):
+        raise DataError(tile=tile, path=path, expected="at least one date", found="an empty series", advice="Remove the file to declare the modality missing.")
+    order = np.argsort(dates, kind="stable")
+    return values[order], dates[order]
+
+
+def mask_integers(values, missing):
+    """int16 (T,H,W,C) with `missing` (T,H,W) pixels set to no data, and which dates keep a pixel (T,)."""
+    values = np.where(missing[..., None], np.int16(NO_DATA_INT16), values)
+    return values, ~missing.all(axis=(1, 2))
+
+
+def mask_floats(values):
+    """float32 (T,H,W,C) with every non-finite number set to NaN (no data), and which dates keep a number (T,)."""
+    values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+    return values, np.isfinite(values).any(axis=(1, 2, 3))
+
+
+def fingerprint(root: pathlib.Path, pattern_files, settings: str) -> str:
+    """Identifies the content of a raw folder by names and sizes of its files, and the bytes of the small ones."""
+    digest = hashlib.sha256(settings.encode())
+    for path in sorted(pattern_files):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(root)}:{size};".encode())
+        if path.suffix in (".geojson", ".json", ".lst"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

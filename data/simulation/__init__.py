@@ -1,0 +1,1 @@
+"""The generative model behind `data/simulated.py`: landscape, crops, sensors."""

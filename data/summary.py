@@ -1,0 +1,66 @@
+"""What a part of a dataset contains: counts, exact band statistics and parcels, gathered while it is written."""
+
+import numpy as np
+
+from data.raw import NO_DATA_INT16
+
+
+class Summary:
+    """Accumulates one part. Statistics ignore no-data pixels and invalid dates; clouds are kept, as in the data."""
+
+    def __init__(self, modalities, with_parcels: bool):
+        self._modalities = modalities
+        self._moments = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items()}
+        self._present = dict.fromkeys(modalities, 0)
+        self._longest = {name: 0 for name, spec in modalities.items() if spec.kind == "series"}
+        self._invalid = dict.fromkeys(self._longest, 0)
+        self._tiles, self._parcels = [], {} if with_parcels else None
+
+    def add(self, example):
+        """Counts one tile, as returned by `RawDataset.read`."""
+        self._tiles.append(example["tile_id"])
+        for name, spec in self._modalities.items():
+            values = example[name]["values"]
+            if not len(values):
+                continue
+            self._present[name] += 1
+            if spec.kind == "series":
+                valid = example[name]["valid"]
+                self._longest[name] = max(self._longest[name], len(values))
+                self._invalid[name] += int((~valid).sum())
+                values = values[valid]
+            self._moments[name] = merge(self._moments[name], band_moments(values))
+        if self._parcels is not None:
+            numbers = np.unique(example["parcels"])
+            self._parcels[example["tile_id"]] = [int(n) for n in numbers if n > 0]
+
+    def to_json(self):
+        """The summary as plain values."""
+        return {
+            "tiles": self._tiles,
+            "present": self._present,
+            "longest": self._longest,
+            "invalid_dates": self._invalid,
+            "moments": {name: moments.tolist() for name, moments in self._moments.items()},
+            "parcels": self._parcels,
+        }
+
+
+def band_moments(values):
+    """(3, C) float64: count, mean and sum of squared deviations of each band of values (..., C), no data left out."""
+    flat = values.reshape(-1, values.shape[-1])
+    known = flat != NO_DATA_INT16 if flat.dtype == np.int16 else np.isfinite(flat)
+    count = known.sum(0).astype(np.float64)
+    numbers = np.where(known, flat, 0).astype(np.float64)
+    mean = numbers.sum(0) / np.maximum(count, 1)
+    deviation = (np.where(known, numbers - mean, 0) ** 2).sum(0)
+    return np.stack([count, mean, deviation])
+
+
+def merge(a, b):
+    """Moments of the union of two samples (Chan, Golub & LeVeque 1979), exact and stable in any order."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    count = a[0] + b[0]
+    safe = np.maximum(count, 1)
+    delta = b[1] - a[1]
+    return np.stack([count, a[1] + delta * b[0] / safe, a[2] + b[2] + delta**2 * a[0] * b[0] / safe])

@@ -1,0 +1,73 @@
+"""python launch.py --config=configs/pastis.py: prepares data, pre-trains, fine-tunes and evaluates OmniSat.
+
+Any configuration key can be changed by its path: --config.finetune.steps=500. See configs/base.py for all of them.
+A repeated command continues where the last one stopped.
+"""
+
+import logging
+import os
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, with an optional preset: configs/pastis.py:hd.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the configuration>.")
+_STAGE = flags.DEFINE_enum(
+    "stage", "all", ["prepare", "pretrain", "finetune", "evaluate", "all"], "Run up to and including this stage."
+)
+_CACHE = flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
+flags.mark_flag_as_required("config")
+
+
+def main(argv):
+    """Turns flags into an experiment; errors a user can cause end the program with their message alone."""
+    if len(argv) > 1:
+        return _fail(f"unexpected argument {argv[1]!r}; options begin with --")
+    import jax
+    from rich.console import Console
+
+    from omnisat_jax import experiment, schema
+    from omnisat_jax.train.loop import NonFiniteError
+    from omnisat_jax.train.workdir import WorkdirError
+
+    if _CACHE.value:
+        jax.config.update("jax_compilation_cache_dir", os.path.abspath(_CACHE.value))
+    console = Console(file=sys.stdout)
+    _set_up_logging(console)
+    try:
+        config = schema.parse(_CONFIG.value)
+        folder = _WORKDIR.value or os.path.join("runs", config.name)
+        experiment.run(config, folder=folder, stage=_STAGE.value, console=console)
+    except (ValueError, FileNotFoundError, WorkdirError, NonFiniteError) as error:
+        if logging.getLogger("omnisat_jax").isEnabledFor(logging.DEBUG):
+            raise
+        return _fail(str(error))
+    return 0
+
+
+def _set_up_logging(console):
+    """Progress on a terminal; a line of log where there is none."""
+    level = logging.DEBUG if os.environ.get("OMNISAT_DEBUG") else logging.WARNING if console.is_terminal else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True)
+    logging.getLogger("omnisat_jax").setLevel(level)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _parse(argv):
+    """absl's parser, with the nearest key in the message when a configuration key does not exist."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        text = error.args[0] if error.args else error
+        sys.exit(_fail(text))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

@@ -1,0 +1,99 @@
+"""What the data and the configuration agree on: which modalities, on which patch grid, in which static shapes."""
+
+import dataclasses
+
+from omnisat_jax import schema
+from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.input.records import Records
+from omnisat_jax.modalities import ModalitySpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """The common ground of records and configuration.
+
+    Attributes:
+      specs: the modalities both know, in configuration order.
+      dropped: configured modalities that the data do not hold.
+      unused: modalities of the data that the configuration does not ask for.
+      grid: tokens a tile side; crop: tokens a side of a training crop.
+      label_patch: label pixels a token side (segment), 0 (classify).
+      train, evaluation: static batch layouts.
+    """
+
+    specs: tuple[ModalitySpec, ...]
+    dropped: tuple[str, ...]
+    unused: tuple[str, ...]
+    grid: int
+    crop: int
+    label_patch: int
+    train: BatchLayout
+    evaluation: BatchLayout
+
+
+def agree(settings: schema.Experiment, records: Records) -> Agreement:
+    """Matches configured modalities with stored ones.
+
+    Raises:
+      ValueError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
+    """
+    if settings.task != records.task:
+        raise ValueError(f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}")
+    specs = tuple(spec for spec in settings.modalities if spec.name in records.modalities)
+    if not specs:
+        raise ValueError(
+            f"none of the configured modalities ({', '.join(s.name for s in settings.modalities)}) is in the data "
+            f"({', '.join(records.modalities)})"
+        )
+    grids = {}
+    for spec in specs:
+        stored = records.modalities[spec.name]
+        where = f"modalities.{spec.name}"
+        if (spec.kind, spec.channels) != (stored.kind, stored.shape[2]):
+            raise ValueError(
+                f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[2]}"
+            )
+        if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
+            raise ValueError(f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be cut into patches of {spec.patch} px; change {where}.patch")
+        grids[spec.name] = stored.shape[0] // spec.patch
+    if len(set(grids.values())) > 1:
+        raise ValueError(f"modalities must cover the same patches, found patches a side: {grids}; check resolution and patch")
+    grid = next(iter(grids.values()))
+    crop, label_patch, labels, cropped = grid, 0, (len(records.classes),), (len(records.classes),)
+    if records.task == "segment":
+        # Labels lie on the grid of the stored series, or of the only image.
+        side = next((m.shape[0] for m in records.modalities.values() if m.kind == "series"), None)
+        side = side or next(iter(records.modalities.values())).shape[0]
+        if side % grid:
+            raise ValueError(f"labels of {side} px cannot be cut into {grid} patches a side")
+        label_patch = side // grid
+        if settings.data.crop:
+            if settings.data.crop % label_patch or not 0 < settings.data.crop <= side:
+                raise ValueError(f"data.crop must be a multiple of {label_patch} up to {side} label pixels, found {settings.data.crop}")
+            crop = settings.data.crop // label_patch
+        labels, cropped = (side, side), (crop * label_patch, crop * label_patch)
+    elif settings.data.crop:
+        raise ValueError("data.crop is for dense labels only: tile labels speak of the whole tile; set it to 0")
+    dtype = "uint8" if records.task == "segment" else "float32"
+
+    def layout(patches, shape, dates):
+        return BatchLayout(tuple(_layout(spec, records, patches, dates) for spec in specs), shape, dtype)
+
+    return Agreement(
+        specs=specs,
+        dropped=tuple(s.name for s in settings.modalities if s not in specs),
+        unused=tuple(name for name in records.modalities if name not in grids),
+        grid=grid,
+        crop=crop,
+        label_patch=label_patch,
+        train=layout(crop, cropped, "dates_train"),
+        evaluation=layout(grid, labels, "dates_eval"),
+    )
+
+
+def _layout(spec, records, patches, dates):
+    stored = records.modalities[spec.name]
+    limit = getattr(spec, dates) or stored.longest
+    side = patches * spec.patch
+    count = min(limit, stored.longest) if spec.kind == "series" else 0
+    return Layout(spec.name, count, (side, side, spec.channels), stored.dtype)

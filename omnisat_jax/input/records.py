@@ -1,0 +1,172 @@
+"""Prepared records as the training job sees them: a description, random access to tiles, merged statistics."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """How one modality is stored: frame shape (H, W, C), dtype, longest series (1 for an image)."""
+
+    kind: str
+    shape: tuple[int, int, int]
+    dtype: str
+    longest: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Names of the parts to train, validate and test on; validation may be empty."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    protocol: str
+
+
+class Records:
+    """A folder of records written by `data.prepare`."""
+
+    def __init__(self, root):
+        """Opens a folder; reads descriptions only.
+
+        Raises:
+          FileNotFoundError: the folder is not a finished preparation.
+        """
+        self.root = pathlib.Path(root)
+        path = self.root / "dataset.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected prepared records, found none; run --stage=prepare first")
+        about = json.loads(path.read_text())
+        self.about = about
+        self.modalities: Mapping[str, Stored] = {
+            name: Stored(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"]) for name, m in about["modalities"].items()
+        }
+        self.classes: tuple[str, ...] = tuple(about["classes"])
+        self.parts: tuple[str, ...] = tuple(about["parts"])
+        self.fingerprint: str = about["fingerprint"]
+        self.ignore: int = about["ignore"]
+        self.task: str = about["task"]
+        self._summaries = {part: json.loads((self.root / f"{part}.json").read_text()) for part in self.parts}
+
+    @functools.cached_property
+    def tile_ids(self) -> tuple[str, ...]:
+        """Every tile of the dataset; a batch's `tile_index` counts in this order."""
+        return tuple(tile for part in self.parts for tile in self._summaries[part]["tiles"])
+
+    def tiles(self, parts) -> tuple[str, ...]:
+        """Ids of the tiles of `parts`."""
+        return tuple(tile for part in parts for tile in self._summaries[part]["tiles"])
+
+    def source(self, parts) -> "TileSource":
+        """Random access to the tiles of `parts`."""
+        return TileSource(self, parts)
+
+    def counts(self, parts) -> dict[str, dict[str, int]]:
+        """{modality: {"present": tiles, "absent": tiles, "invalid_dates": dates}} of `parts`."""
+        result = {}
+        total = len(self.tiles(parts))
+        for name in self.modalities:
+            present = sum(self._summaries[part]["present"][name] for part in parts)
+            invalid = sum(self._summaries[part]["invalid_dates"].get(name, 0) for part in parts)
+            result[name] = {"present": present, "absent": total - present, "invalid_dates": invalid}
+        return result
+
+    def parcels(self, parts) -> np.ndarray:
+        """Sorted numbers of the parcels that appear in `parts`."""
+        numbers = [n for part in parts for tile in (self._summaries[part]["parcels"] or {}).values() for n in tile]
+        return np.unique(np.array(numbers, np.int64))
+
+    def statistics(self, parts) -> dict[str, dict[str, list[float]]]:
+        """{modality: {"mean": [C], "std": [C]}} over the known values of `parts`, exact.
+
+        Raises:
+          ValueError: a modality has no value in `parts`, so it cannot be normalised.
+        """
+        result = {}
+        for name in self.modalities:
+            moments = np.array([self._summaries[part]["moments"][name] for part in parts])  # (parts, 3, C)
+            count = moments[:, 0].sum(0)
+            if not (count > 0).all():
+                raise ValueError(
+                    f"modality {name}: the training parts {', '.join(parts)} hold no value of it, so it cannot be normalised; "
+                    f"remove it with --config.modalities or choose other folds"
+                )
+            mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
+            squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
+            std = np.sqrt(squares / count)
+            result[name] = {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+        return result
+
+
+class TileSource:
+    """Random access over several parts, in the order of their records; what Grain reads."""
+
+    def __init__(self, records: Records, parts):
+        split = records.about["split"]
+        self._sources = []
+        for part in parts:
+            folder = records.root / "tiles" / part / records.about["version"]
+            self._sources.append(tfds.builder_from_directory(folder).as_data_source(split=split))
+        self._ends = np.cumsum([len(source) for source in self._sources])
+        self._index = {tile: i for i, tile in enumerate(records.tile_ids)}
+
+    def __len__(self):
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, position):
+        """The stored example with `tile_index` (int32) in place of the id."""
+        position = int(position)
+        part = int(np.searchsorted(self._ends, position, side="right"))
+        start = int(self._ends[part - 1]) if part else 0
+        example = dict(self._sources[part][position - start])
+        example["tile_index"] = np.int32(self._index[example.pop("tile_id").decode()])
+        return example
+
+
+OFFICIAL = {1: ((1, 2, 3), 4, 5), 2: ((2, 3, 4), 5, 1), 3: ((3, 4, 5), 1, 2), 4: ((4, 5, 1), 2, 3), 5: ((5, 1, 2), 3, 4)}
+
+
+def choose_split(protocol: str, parts, fold: int) -> Split:
+    """Which parts train, validate and test under a protocol.
+
+    "official_5fold": PASTIS' five rotations. "single_split": its first one, 123 / 4 / 5. "leave_one_fold_out": part number
+    `fold` tests, all others train, nothing validates (the last checkpoint is scored). "fixed": parts named train, validation,
+    test. "auto": fixed if the parts are so named, official_5fold if there are five folds, else leave_one_fold_out.
+
+    Raises:
+      ValueError: the parts do not fit the protocol, or `fold` is out of range.
+    """
+    parts = tuple(parts)
+    folds = tuple(f"fold_{i}" for i in range(1, 6))
+    if protocol == "auto":
+        fixed = {"train", "test"} <= set(parts)
+        protocol = "fixed" if fixed else "official_5fold" if set(folds) <= set(parts) else "leave_one_fold_out"
+
+    def need(wanted):
+        missing = [part for part in wanted if part not in parts]
+        if missing:
+            raise ValueError(
+                f"data.protocol {protocol!r} needs {', '.join(missing)}, but the data have {', '.join(parts)}; "
+                "choose another protocol (auto picks one that fits)"
+            )
+
+    if protocol == "fixed":
+        need(("train", "test"))
+        return Split(("train",), ("validation",) if "validation" in parts else (), ("test",), protocol)
+    if protocol in ("official_5fold", "single_split"):
+        need(folds)
+        number = 1 if protocol == "single_split" else fold
+        if number not in OFFICIAL:
+            raise ValueError(f"data.fold of {protocol} must be 1 to 5, found {fold}")
+        train, validation, test = OFFICIAL[number]
+        return Split(tuple(f"fold_{i}" for i in train), (f"fold_{validation}",), (f"fold_{test}",), protocol)
+    if len(parts) < 2 or not 1 <= fold <= len(parts):
+        raise ValueError(f"data.fold of {protocol} must be 1 to {len(parts)} and at least 2 parts must exist, found {fold}")
+    return Split(tuple(p for p in parts if p != parts[fold - 1]), (), (parts[fold - 1],), protocol)

@@ -1,0 +1,55 @@
+"""Confusion counts on the device, scores on the host: exact for any batch size and any number of devices."""
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def confusion_counts(predicted, labels, weight, *, classes: int, ignore: int):
+    """Pixels of each (label, prediction).
+
+    Args:
+      predicted: (B,H,W) integer; a prediction outside 0..classes-1 is counted in the last column, as an error.
+      labels: (B,H,W) integer; `ignore` is left out.
+      weight: (B,), samples with 0 are left out.
+
+    Returns:
+      (classes, classes + 1) int32.
+    """
+    labels, predicted = labels.astype(jnp.int32), predicted.astype(jnp.int32)
+    counted = (labels != ignore) & (labels >= 0) & (labels < classes) & (weight[:, None, None] > 0)
+    column = jnp.where((predicted >= 0) & (predicted < classes), predicted, classes)
+    cell = jnp.where(counted, labels * (classes + 1) + column, classes * (classes + 1))
+    counts = jnp.bincount(cell.reshape(-1), length=classes * (classes + 1) + 1)
+    return counts[:-1].reshape(classes, classes + 1).astype(jnp.int32)
+
+
+class SegmentationScores:
+    """Sums confusion counts; a fresh one an evaluation."""
+
+    def __init__(self, classes):
+        """classes: names of the scored classes, in label order."""
+        self.classes = tuple(classes)
+        self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
+
+    def add(self, counts):
+        """Adds the counts of a batch, (K, K+1)."""
+        self.confusion += np.asarray(counts, np.int64)
+
+    def compute(self) -> dict:
+        """mIoU, OA and per-class IoU in %.
+
+        IoU = TP / (TP + FP + FN). A class that is neither in the labels nor in the predictions has none and does not enter the mean;
+        a class that is predicted but absent scores 0.
+        """
+        hit = np.diag(self.confusion).astype(np.float64)
+        union = self.confusion.sum(1) + self.confusion[:, :-1].sum(0) - hit
+        exists = union > 0
+        iou = np.where(exists, 100 * hit / np.maximum(union, 1), np.nan)
+        pixels = self.confusion.sum()
+        return {
+            "miou": float(np.nanmean(iou)) if exists.any() else float("nan"),
+            "oa": float(100 * hit.sum() / pixels) if pixels else float("nan"),
+            "classes": int(exists.sum()),
+            "pixels": int(pixels),
+            "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(self.classes, iou)},
+        }

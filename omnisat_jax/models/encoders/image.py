@@ -1,0 +1,128 @@
+"""Encoders of one very-high-resolution image: ViT, ResNet and the published patch CNN.
+
+Letters: B batch, H W pixels, C channels, P patches, D width, p pixels a patch side.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from omnisat_jax import schema
+from omnisat_jax.models.layers import Conv, ConvNormAct, groups_for
+from omnisat_jax.models.transformer import Block
+from omnisat_jax.ops.patches import pool_to_grid, resize, to_patches
+from omnisat_jax.ops.positions import grid_sinusoid
+
+
+class ViT(nn.Module):
+    """Vision transformer with one token a ground patch (Dosovitskiy et al., ICLR 2021); no dense map.
+
+    `stem="conv"` puts strided convolutions before the patch embedding (Xiao et al., NeurIPS 2021), which sees texture inside
+    the 40 px patches of SPOT better than one dense layer.
+    """
+
+    settings: schema.ViT
+    attention: str
+    width: int
+    patch: int
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, values, *, train: bool):
+        """values (B,H,W,C) normalised -> tokens (B,P,D), None."""
+        side = values.shape[1] // self.patch
+        x = values
+        if self.settings.stem == "conv":
+            for features in (self.width // 8, self.width // 4, self.width // 2):
+                x = ConvNormAct(features, 3, 2, activation="gelu", dtype=self.dtype)(x)
+            x = resize(x, side * max(1, round(x.shape[1] / side)))
+        p = x.shape[1] // side
+        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(to_patches(x, p))
+        x = x + grid_sinusoid(side, self.width).astype(self.dtype)
+        block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
+        for index in range(self.settings.depth):
+            layer = block(self.settings.heads, 4, self.settings.dropout, self.attention, self.dtype, name=f"block{index}")
+            x = layer(x, None, train)
+        return nn.LayerNorm(dtype=self.dtype, name="norm")(x), None
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016), GroupNorm instead of BatchNorm."""
+
+    features: int
+    stride: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        groups = groups_for(self.features, 8)
+        y = ConvNormAct(self.features, 3, self.stride, groups=8, dtype=self.dtype)(x)
+        y = Conv(self.features, dtype=self.dtype)(y)
+        y = nn.GroupNorm(groups, dtype=self.dtype)(y)
+        if x.shape != y.shape:
+            x = nn.GroupNorm(groups, dtype=self.dtype)(Conv(self.features, 1, self.stride, dtype=self.dtype)(x))
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Residual network: tokens from its coarsest map, dense features at a quarter of the image's resolution."""
+
+    settings: schema.ResNet
+    width: int
+    patch: int
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, values, *, train: bool):
+        """values (B,H,W,C) normalised -> tokens (B,P,D), features (B,H/4,W/4,C')."""
+        side = values.shape[1] // self.patch
+        residual = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+        x = ConvNormAct(self.settings.widths[0], 5, 2, groups=8, dtype=self.dtype)(values)
+        maps = []
+        for features in self.settings.widths[1:]:
+            for index in range(self.settings.blocks):
+                x = residual(features, 2 if index == 0 else 1, self.dtype)(x)
+            maps.append(x)
+        finest = maps[0]
+        # Top-down: what the coarse maps recognise is told to the fine one (FPN, Lin et al., CVPR 2017).
+        features = sum(
+            resize(nn.Dense(finest.shape[-1], dtype=self.dtype)(m), finest.shape[1]) for m in maps
+        )
+        tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(
+            jnp.concatenate([pool_to_grid(maps[-1], side), pool_to_grid(features, side)], -1)
+        )
+        return tokens, features
+
+
+class PatchCNN(nn.Module):
+    """The published image encoder: every patch on its own through a small residual CNN; no dense map.
+
+    Convolution with stride 2, pooling, then [residual block, pooling] until one pixel is left (OmniSat, ECCV 2024).
+    BatchNorm of the original is replaced by GroupNorm.
+    """
+
+    settings: schema.PatchCNN
+    width: int
+    patch: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, values, *, train: bool):
+        """values (B,H,W,C) normalised -> tokens (B,P,D), None."""
+        b, _, _, c = values.shape
+        x = to_patches(values, self.patch).astype(self.dtype)
+        count = x.shape[1]
+        x = x.reshape(b * count, self.patch, self.patch, c)
+        x = ConvNormAct(self.width, 3, 2, activation="gelu", dtype=self.dtype)(x)
+        x = _pool(x)
+        for _ in range(self.settings.blocks):
+            y = ConvNormAct(self.width, activation="gelu", dtype=self.dtype)(x)
+            y = Conv(self.width, use_bias=False, dtype=self.dtype)(y)
+            y = nn.GroupNorm(groups_for(self.width, 4), dtype=self.dtype)(y)
+            x = _pool(nn.gelu(x + y))
+        return x.mean((1, 2)).reshape(b, count, self.width), None
+
+
+def _pool(x):
+    return nn.max_pool(x, (2, 2), (2, 2)) if min(x.shape[1:3]) >= 2 else x

@@ -1,0 +1,53 @@
+"""Fusion of the tokens of any subset of modalities into one token a patch.
+
+Letters: B batch, M modalities, P patches, D width.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from omnisat_jax import schema
+from omnisat_jax.models.transformer import Block
+from omnisat_jax.ops.positions import grid_sinusoid
+
+
+class Fusion(nn.Module):
+    """Self-attention over all present tokens, then cross-attention from one query a patch.
+
+    Positions are fixed 2-D sinusoids and the query is one learned vector plus its position, so any grid size works.
+    A hidden modality is no key anywhere; with none present the result is the transformed query alone, a constant.
+
+    Attributes:
+      settings: depth, heads, dropout.
+      modalities: names, in the order of the tokens.
+      dtype: of the computation.
+      remat: recompute blocks in the backward pass.
+    """
+
+    settings: schema.Fusion
+    modalities: tuple[str, ...]
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, tokens, present, *, train: bool):
+        """tokens (B,M,P,D), present (B,M) bool -> (B,P,D)."""
+        b, m, p, d = tokens.shape
+        position = grid_sinusoid(round(p**0.5), d).astype(self.dtype)
+        small = nn.initializers.normal(0.02)
+        kind = jnp.stack([self.param(f"modality_{name}", small, (d,), jnp.float32) for name in self.modalities])
+        x = tokens.astype(self.dtype) + position + kind[:, None].astype(self.dtype)
+        x = jnp.where(present[:, :, None, None], x, 0).reshape(b, m * p, d)
+        mask = jnp.repeat(present, p, axis=1)
+        block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
+
+        def make(name):
+            s = self.settings
+            return block(s.heads, s.mlp_ratio, s.dropout, s.attention, self.dtype, name=name)
+
+        for index in range(self.settings.depth):
+            x = make(f"block{index}")(x, mask, train)
+        query = self.param("query", small, (d,), jnp.float32).astype(self.dtype) + position
+        query = jnp.broadcast_to(query, (b, p, d))
+        fused = make("cross")(query, mask, train, x)
+        return nn.LayerNorm(dtype=self.dtype, name="norm")(fused)

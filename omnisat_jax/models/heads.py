@@ -1,0 +1,90 @@
+"""What is read from tokens. Letters: B batch, P patches, D width, H W label pixels, C channels, K classes."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from omnisat_jax import schema
+from omnisat_jax.models.layers import ConvNormAct
+from omnisat_jax.ops.patches import resize
+
+
+class Projection(nn.Module):
+    """MLP into the shared contrastive space, L2-normalised, float32."""
+
+    settings: schema.Projection
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, tokens):
+        """tokens (B,P,D) -> (B,P,E), unit length."""
+        x = nn.LayerNorm(dtype=self.dtype)(tokens)
+        x = nn.gelu(nn.Dense(self.settings.hidden, dtype=self.dtype)(x))
+        x = nn.Dense(self.settings.width, dtype=jnp.float32)(x).astype(jnp.float32)
+        return x / jnp.sqrt((x**2).sum(-1, keepdims=True) + 1e-12)
+
+
+class Temperature(nn.Module):
+    """Of the contrastive softmax: fixed, or learned in log space and kept within [0.01, 1]."""
+
+    initial: float
+    learned: bool
+
+    @nn.compact
+    def __call__(self):
+        """Scalar float32."""
+        if not self.learned:
+            return jnp.float32(self.initial)
+        value = self.param("log", lambda key: jnp.log(jnp.float32(self.initial)))
+        return jnp.clip(jnp.exp(value), 0.01, 1.0)
+
+
+class SegmentationHead(nn.Module):
+    """Fused tokens and the dense maps of the present modalities -> logits at label resolution.
+
+    Every dense map is projected to the same width and the present ones are averaged, so absence changes no shape.
+    """
+
+    settings: schema.Head
+    num_classes: int
+    label_patch: int
+    modalities: tuple[str, ...]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, fused, features, present, *, train: bool):
+        """fused (B,P,D); features {name: (B,h,w,C) or None}; present (B,M) -> logits (B,H,W,K) float32."""
+        b, p, d = fused.shape
+        grid, width = round(p**0.5), self.settings.width
+        side = grid * self.label_patch
+        coarse = nn.Dense(width, dtype=self.dtype, name="tokens")(fused).reshape(b, grid, grid, width)
+        maps = [resize(coarse, side)]
+        total, count = 0, 0
+        for index, name in enumerate(self.modalities):
+            if features[name] is None:
+                continue
+            dense = nn.Dense(width, dtype=self.dtype, name=f"dense_{name}")(features[name])
+            seen = present[:, index, None, None, None]
+            total = total + jnp.where(seen, resize(dense, side), 0)
+            count = count + seen.astype(self.dtype)
+        if not isinstance(total, int):
+            maps.append(total / jnp.maximum(count, 1))
+        x = jnp.concatenate(maps, -1)
+        x = ConvNormAct(width, groups=8, activation="gelu", dtype=self.dtype)(x)
+        x = nn.Dropout(self.settings.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
+        x = ConvNormAct(width, groups=8, activation="gelu", dtype=self.dtype)(x)
+        return nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x).astype(jnp.float32)
+
+
+class ClassificationHead(nn.Module):
+    """Mean token -> logits of each label."""
+
+    settings: schema.Head
+    num_classes: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, fused, *, train: bool):
+        """fused (B,P,D) -> logits (B,K) float32."""
+        x = nn.LayerNorm(dtype=self.dtype)(fused.mean(1))
+        x = nn.Dropout(self.settings.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x).astype(jnp.float32)

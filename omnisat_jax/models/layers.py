@@ -1,0 +1,85 @@
+"""Layers shared by the encoders. Letters: B batch, H W pixels, C channels."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from omnisat_jax.ops.convolution import conv2d
+
+
+class Conv(nn.Module):
+    """Square convolution over (B,H,W,C) through `ops.convolution`, 'same' size for odd kernels and stride 1.
+
+    Attributes:
+      features: output channels.
+      side: kernel side.
+      stride: pixels between outputs.
+      border: "reflect" or "zeros".
+      use_bias: whether to add one.
+      dtype: of the computation; parameters are float32.
+    """
+
+    features: int
+    side: int = 3
+    stride: int = 1
+    border: str = "zeros"
+    use_bias: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param(
+            "kernel", nn.initializers.he_normal(), (self.side, self.side, x.shape[-1], self.features), jnp.float32
+        )
+        amount = (self.side - 1) // 2
+        x = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, amount, self.border)
+        if self.use_bias:
+            x = x + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return x
+
+
+def groups_for(channels, wanted):
+    """The largest number of groups up to `wanted` that divides `channels`."""
+    return next(g for g in range(min(wanted, channels), 0, -1) if channels % g == 0)
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, GroupNorm of each image on its own, ReLU or GELU."""
+
+    features: int
+    side: int = 3
+    stride: int = 1
+    border: str = "zeros"
+    groups: int = 4
+    activation: str = "relu"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        x = Conv(self.features, self.side, self.stride, self.border, dtype=self.dtype)(x)
+        x = nn.GroupNorm(groups_for(self.features, self.groups), dtype=self.dtype)(x)
+        return nn.relu(x) if self.activation == "relu" else nn.gelu(x)
+
+
+class TemporalGroupNorm(nn.Module):
+    """GroupNorm over time and the channels of a group, for each place, padded dates left out.
+
+    With every date valid it is the input norm of L-TAE (Garnot & Landrieu 2020), which normalises (C, T) sequences.
+    """
+
+    groups: int
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x, valid):
+        """x: (B,T,S,C) at S places; valid: (B,T). Returns (B,T,S,C) float32, 0 on invalid dates."""
+        b, t, s, c = x.shape
+        scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
+        grouped = x.astype(jnp.float32).reshape(b, t, s, self.groups, c // self.groups)
+        mask = valid[:, :, None, None, None].astype(jnp.float32)
+        count = jnp.maximum(mask.sum((1, 4), keepdims=True) * (c // self.groups), 1)
+        mean = (grouped * mask).sum((1, 4), keepdims=True) / count
+        centred = (grouped - mean) * mask
+        variance = (centred**2).sum((1, 4), keepdims=True) / count
+        out = (centred / jnp.sqrt(variance + self.epsilon)).reshape(b, t, s, c)
+        return (out * scale + bias) * valid[:, :, None, None]

@@ -1,0 +1,151 @@
+"""2-D convolution with one meaning on every platform and a fast path on CPU.
+
+XLA's CPU backend computes the weight gradient of a convolution, and any convolution whose padding is
+explicit, several times slower than the equivalent matrix product. On CPU the convolution is therefore written
+as a scan over small groups of images of (patches as rows) @ (kernel as matrix), forward and backward;
+elsewhere it is the platform's own convolution. `benchmarks/utae_step.py` measures the difference.
+
+Letters: B images, H W pixels, I input channels, O output channels, K kernel side, S stride.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+# Rows of one matrix product on CPU: enough to keep the cores busy, few enough to stay in the cache.
+_CPU_ROWS = 4096
+
+
+def pad_borders(x, amount, mode):
+    """Pads H and W of x (B,H,W,C) by `amount` pixels on each side.
+
+    Args:
+      x: (B,H,W,C), any dtype.
+      amount: pixels a side; 0 returns x.
+      mode: "reflect" (the border pixel is not repeated) or "zeros".
+
+    Raises:
+      ValueError: unknown mode, or an image too small to reflect.
+    """
+    if amount == 0:
+        return x
+    if mode == "zeros":
+        return jnp.pad(x, ((0, 0), (amount, amount), (amount, amount), (0, 0)))
+    if mode != "reflect":
+        raise ValueError(f"padding mode must be 'reflect' or 'zeros', found {mode!r}")
+    for axis in (1, 2):
+        if x.shape[axis] <= amount:
+            raise ValueError(
+                f"reflect padding by {amount} px needs an image of at least {amount + 1} px a side, found "
+                f"{x.shape[1]}x{x.shape[2]}: use a larger crop or fewer encoder levels"
+            )
+        # Slices and a concatenation: on CPU `jnp.pad(mode="reflect")` costs as much as the convolution itself.
+        size = x.shape[axis]
+        before = jnp.flip(lax.slice_in_dim(x, 1, 1 + amount, axis=axis), axis)
+        after = jnp.flip(lax.slice_in_dim(x, size - 1 - amount, size - 1, axis=axis), axis)
+        x = jnp.concatenate([before, x, after], axis)
+    return x
+
+
+def _direct(x, kernel, stride, amount, mode):
+    return lax.conv_general_dilated(
+        pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS
+    )
+
+
+def _rows(x, side, stride, amount, mode):
+    """Every K x K neighbourhood of x (B,H,W,I) as a row: (B,H',W',K*K*I)."""
+    x = pad_borders(x, amount, mode)
+    height = (x.shape[1] - side) // stride + 1
+    width = (x.shape[2] - side) // stride + 1
+    return jnp.concatenate(
+        [
+            x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
+            for i in range(side)
+            for j in range(side)
+        ],
+        axis=-1,
+    )
+
+
+def _group(batch, pixels):
+    """The largest divisor of `batch` whose images together have at most _CPU_ROWS pixels (at least 1)."""
+    size = max(1, min(batch, _CPU_ROWS // max(pixels, 1)))
+    while batch % size:
+        size -= 1
+    return size
+
+
+def _grouped(x, group):
+    return x.reshape(x.shape[0] // group, group, *x.shape[1:])
+
+
+def _output_pixels(x, side, stride, amount):
+    return ((x.shape[1] + 2 * amount - side) // stride + 1) * ((x.shape[2] + 2 * amount - side) // stride + 1)
+
+
+def _forward_rows(x, kernel, stride, amount, mode):
+    side = kernel.shape[0]
+    group = _group(x.shape[0], _output_pixels(x, side, stride, amount))
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    out = lax.map(lambda images: _rows(images, side, stride, amount, mode) @ matrix, _grouped(x, group))
+    return out.reshape(x.shape[0], *out.shape[2:])
+
+
+def _backward_rows(x, kernel, cotangent, stride, amount, mode):
+    side = kernel.shape[0]
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    group = _group(x.shape[0], cotangent.shape[1] * cotangent.shape[2])
+    to_rows = functools.partial(_rows, side=side, stride=stride, amount=amount, mode=mode)
+
+    def one(total, pair):
+        images, upstream = pair
+        rows, pull = jax.vjp(to_rows, images)
+        flat = upstream.reshape(-1, upstream.shape[-1])
+        total = total + rows.reshape(flat.shape[0], -1).T @ flat
+        return total, pull(upstream @ matrix.T)[0]
+
+    total, images = lax.scan(one, jnp.zeros_like(matrix), (_grouped(x, group), _grouped(cotangent, group)))
+    return images.reshape(x.shape), total.reshape(kernel.shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv2d(x, kernel, stride=1, amount=0, mode="reflect"):
+    """Cross-correlation of x with kernel, as in every deep-learning library.
+
+    Args:
+      x: (B,H,W,I) float.
+      kernel: (K,K,I,O), same dtype.
+      stride: pixels between outputs.
+      amount: border pixels added on each side before the convolution.
+      mode: what the border holds, "reflect" or "zeros".
+
+    Returns:
+      (B,H',W',O) with H' = (H + 2*amount - K) // stride + 1.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(_forward_rows, stride=stride, amount=amount, mode=mode),
+        default=functools.partial(_direct, stride=stride, amount=amount, mode=mode),
+    )
+
+
+def _conv2d_forward(x, kernel, stride, amount, mode):
+    return conv2d(x, kernel, stride, amount, mode), (x, kernel)
+
+
+def _conv2d_backward(stride, amount, mode, saved, cotangent):
+    def direct(x, kernel, upstream):
+        return jax.vjp(lambda x, k: _direct(x, k, stride, amount, mode), x, kernel)[1](upstream)
+
+    def rows(x, kernel, upstream):
+        return _backward_rows(x, kernel, upstream, stride, amount, mode)
+
+    return lax.platform_dependent(*saved, cotangent, cpu=rows, default=direct)
+
+
+conv2d.defvjp(_conv2d_forward, _conv2d_backward)

@@ -1,0 +1,129 @@
+"""Pictures of an evaluation: confusion matrix and panels of inputs, labels and predictions."""
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+from omnisat_jax.batch import NO_DATA_INT16  # noqa: E402
+
+# The colours of the PASTIS authors' notebooks: tab20 with black background and white void.
+_TAB20 = [matplotlib.colormaps["tab20"](i)[:3] for i in range(20)]
+
+
+def class_colours(count: int) -> np.ndarray:
+    """(count + 1, 3) colours of classes 0..count-1 and, last, void: background black, void white."""
+    colours = [(0.0, 0.0, 0.0)] + [_TAB20[i % 20] for i in range(1, count)]
+    return np.array([*colours, (1.0, 1.0, 1.0)])
+
+
+def save_confusion(path, confusion, classes, title: str):
+    """Confusion matrix, rows normalised to 100 %, only classes that occur in labels or predictions.
+
+    Args:
+      confusion: (K, K+1) pixel counts, label by prediction.
+    """
+    confusion = np.asarray(confusion)[:, : len(classes)]
+    seen = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
+    counts = confusion[np.ix_(seen, seen)]
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.5 + 0.42 * len(seen)
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(*share.shape):
+        if share[row, column] >= 0.5:
+            axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7,
+                      color="white" if share[row, column] > 55 else "black")  # fmt: skip
+    names = [classes[i] for i in seen]
+    axes.set_xticks(range(len(seen)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(len(seen)), names, fontsize=8)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("label")
+    axes.set_title(f"{title}\n% of each label's pixels", fontsize=10)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def render(entry, index: int):
+    """One modality of a host batch as a picture, and what it shows; None where the sample lacks it."""
+    if not entry["present"][index]:
+        return None
+    values = entry["values"][index]
+    if values.ndim == 3:
+        return _stretch(values[..., :3].astype(float)), "true colour" if values.shape[-1] == 3 else "false colour"
+    known = values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
+    valid = entry["valid"][index]
+    if values.shape[-1] >= 4:
+        # The darkest quarter of the dates in blue is free of clouds but not in shadow.
+        blue = np.where(known[..., 0].any((1, 2)) & valid, np.median(values[..., 0], (1, 2)), np.inf)
+        order = np.argsort(blue)[: int(valid.sum())]
+        date = order[len(order) // 4]
+        return _stretch(np.where(known[date], values[date], 0)[..., [2, 1, 0]].astype(float)), f"day {entry['dates'][index, date]}"
+    chosen = np.where(known & valid[:, None, None, None], values, np.nan)[..., 0]
+    filled = np.nan_to_num(np.nanmean(chosen, 0), nan=float(np.nanmean(chosen)))
+    return _stretch(filled[..., None].repeat(3, -1)), f"mean VV of {int(valid.sum())} dates"
+
+
+def _stretch(image):
+    low, high = np.percentile(image, (2, 98), axis=(0, 1))
+    return np.clip((image - low) / np.maximum(high - low, 1e-9), 0, 1)
+
+
+def save_panels(path, samples, modalities, classes, ignore: int, title: str):
+    """One row a tile: every modality, the label, the prediction of each chosen subset.
+
+    Args:
+      samples: dicts with "tile", "batch" (host batch), "index", "labels", and "predictions" {subset name: classes (H,W), or
+        probabilities (K,)}.
+      modalities: names in order.
+    """
+    subsets = list(samples[0]["predictions"])
+    dense = samples[0]["labels"].ndim == 2
+    columns = len(modalities) + (1 + len(subsets) if dense else 1)
+    figure, grid = plt.subplots(
+        len(samples), columns, figsize=(2.3 * columns + (0 if dense else 2), 2.4 * len(samples) + 1.3), layout="constrained", squeeze=False
+    )
+    colours, used = class_colours(len(classes)), set()
+    for row, sample in zip(grid, samples):
+        for axes in row:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        row[0].set_ylabel(f"tile {sample['tile'][:24]}", fontsize=8)
+        for axes, name in zip(row, modalities):
+            shown = render(sample["batch"][name], sample["index"])
+            if shown is None:
+                axes.text(0.5, 0.5, "absent", ha="center", va="center")
+                axes.set_title(name, fontsize=9)
+            else:
+                axes.imshow(shown[0], interpolation="nearest")
+                axes.set_title(f"{name}: {shown[1]}", fontsize=9)
+        rest = row[len(modalities) :]
+        if dense:
+            maps = {"label": sample["labels"]} | sample["predictions"]
+            for axes, (name, values) in zip(rest, maps.items()):
+                index = np.where((values == ignore) | (values >= len(classes)), len(classes), values)
+                used |= set(np.unique(index).tolist())
+                axes.imshow(colours[index], interpolation="nearest")
+                axes.set_title(name, fontsize=9)
+        else:
+            _write_labels(rest[0], sample, classes)
+    if dense:
+        names = [*classes, "void"]
+        handles = [Patch(facecolor=colours[i], edgecolor="grey", label=names[i]) for i in sorted(used)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _write_labels(axes, sample, classes):
+    """True labels and the most probable predictions of each subset, as text."""
+    axes.axis("off")
+    true = [name for name, value in zip(classes, sample["labels"]) if value > 0.5]
+    lines = ["label: " + (", ".join(true) or "none")]
+    for subset, probability in sample["predictions"].items():
+        top = np.argsort(-probability)[:3]
+        lines.append(f"\n{subset}:\n" + "\n".join(f"  {classes[i]} {100 * probability[i]:.0f} %" for i in top))
+    axes.text(0, 1, "\n".join(lines), va="top", fontsize=8, transform=axes.transAxes)

@@ -1,0 +1,57 @@
+"""The outcome of an evaluation, written to the run's folder in every form."""
+
+import pathlib
+
+import numpy as np
+
+from omnisat_jax.report import pictures, tables
+from omnisat_jax.train.workdir import write_json
+
+
+class PanelCollector:
+    """Keeps the first `limit` real test samples that an evaluation passes by, with the predictions of two subsets."""
+
+    def __init__(self, limit: int, subsets, tile_names):
+        self._limit, self._tile_names, self.samples = limit, tile_names, []
+        # All modalities, and the single one a user is most likely to have.
+        single = next((i for i, s in enumerate(subsets) if s == ("s2",)), len(subsets) - 1)
+        self._shown = {f"all: {'+'.join(subsets[0])}": 0}
+        if single:
+            self._shown[f"only {'+'.join(subsets[single])}"] = single
+
+    def __call__(self, host, result):
+        for index in np.flatnonzero(host["weight"] > 0):
+            if len(self.samples) >= self._limit:
+                return
+            self.samples.append(
+                {
+                    "tile": self._tile_names[host["tile_index"][index]],
+                    "batch": host,
+                    "index": index,
+                    "labels": host["labels"][index],
+                    "predictions": {name: result["predicted"][s][index] for name, s in self._shown.items()},
+                }
+            )
+
+
+def write_results(workdir, results: dict, scores, panels: PanelCollector, *, ignore: int):
+    """Writes results.json, results.md and the pictures.
+
+    Args:
+      results: {"name", "task", "protocol", "subsets": [{"modalities", "scores"}]}.
+      scores: the score object after the evaluation; its `parts[0]` belongs to all modalities.
+      panels: watched the evaluation.
+    """
+    workdir = pathlib.Path(workdir)
+    protocol = results["protocol"]
+    kind = "simulated" if protocol["simulated"] else "real"
+    what = f"{results['name']} ({kind} data, test {' '.join(protocol['test'])})"
+    if results["task"] == "segment":
+        all_modalities = scores.parts[0]
+        results["confusion"] = all_modalities.confusion.tolist()
+        pictures.save_confusion(workdir / "confusion.png", all_modalities.confusion, protocol["classes"], what)
+    if panels.samples:
+        names = list(results["subsets"][0]["modalities"])
+        pictures.save_panels(workdir / "panels.png", panels.samples, names, protocol["classes"], ignore, what)
+    write_json(workdir / "results.json", results)
+    (workdir / "results.md").write_text(tables.markdown(results))

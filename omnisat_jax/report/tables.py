@@ -1,0 +1,63 @@
+"""Results as a terminal table and as results.md; every number stands beside its protocol."""
+
+from rich.table import Table
+
+COLUMNS = {
+    "segment": (("miou", "mIoU"), ("oa", "OA")),
+    "classify": (("f1_macro", "macro F1"), ("f1_weighted", "weighted F1"), ("map", "mAP")),
+}
+
+
+def protocol_lines(results) -> list[str]:
+    """What the numbers are, in a few sentences."""
+    p = results["protocol"]
+    metric = (
+        f"mIoU and OA in %, classes 0..{len(p['classes']) - 1}, void ignored; a class found in neither labels nor predictions is left out"
+        if results["task"] == "segment"
+        else "F1 and mAP in %, over the classes that occur"
+    )
+    dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
+    lines = [
+        f"Dataset: {p['dataset']}{' - SIMULATED, not comparable with published numbers' if p['simulated'] else ''}.",
+        f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "
+        f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({p['test_tiles']} tiles).",
+        f"Metric: {metric}.",
+        f"Seed: {p['seed']}. Checkpoint: step {p['checkpoint']}. Pre-training: {p['pretrain_steps']} steps.",
+    ]
+    if dates:
+        lines.append(f"Longest series scored (evenly spaced dates beyond): {dates}.")
+    if p["void_test_parcels"]:
+        lines.append("Training pixels of parcels that test tiles contain are void.")
+    return lines
+
+
+def rows(results):
+    """(modalities, cells) of each subset."""
+    columns = COLUMNS[results["task"]]
+    for entry in results["subsets"]:
+        yield "+".join(entry["modalities"]), [f"{entry['scores'][key]:.1f}" for key, _ in columns]
+
+
+def console_table(results) -> Table:
+    """The scores of every subset for the terminal."""
+    table = Table(title=f"{results['name']}: test scores by modalities", caption="\n".join(protocol_lines(results)), caption_justify="left")
+    table.add_column("modalities")
+    for _, title in COLUMNS[results["task"]]:
+        table.add_column(title, justify="right")
+    for name, cells in rows(results):
+        table.add_row(name, *cells)
+    return table
+
+
+def markdown(results) -> str:
+    """results.md: protocol, scores of every subset, per-class scores with all modalities."""
+    titles = [title for _, title in COLUMNS[results["task"]]]
+    lines = [f"# {results['name']}", "", *(f"- {line}" for line in protocol_lines(results)), ""]
+    lines += ["| modalities | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
+    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows(results)]
+    key = "iou" if results["task"] == "segment" else "f1"
+    first = results["subsets"][0]
+    each = first["scores"][key]
+    lines += ["", f"Per class, {'+'.join(first['modalities'])}:", "", f"| class | {'IoU' if key == 'iou' else 'F1'} |", "|---|---:|"]
+    lines += [f"| {name} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in each.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,116 @@
+"""Fine-tuning with labels: dense crop maps, or labels of a tile, from any subset of modalities."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from omnisat_jax.batch import normalise, presence
+from omnisat_jax.losses.classification import multilabel_loss
+from omnisat_jax.losses.segmentation import segmentation_loss
+from omnisat_jax.metrics.classification import MultiLabelScores
+from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
+from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.ops.random import drop_modalities
+
+
+@dataclasses.dataclass(frozen=True)
+class _Finetune:
+    """What both kinds of labels share; see `tasks.base.Task`."""
+
+    model: OmniSat
+    statistics: dict
+    classes: tuple[str, ...]
+    modality_dropout: float
+    step_name: str = dataclasses.field(default="finetune_step", kw_only=True)
+    higher: bool = dataclasses.field(default=True, kw_only=True)
+
+    def init(self, key, batch):
+        names = self.model.names
+        inputs = normalise(batch, self.statistics, names)
+        return self.model.init(key, inputs, presence(batch, names), train=False)["params"]
+
+    def loss(self, params, batch, streams):
+        names = self.model.names
+        present = drop_modalities(streams("modality_dropout"), presence(batch, names), self.modality_dropout)
+        inputs = normalise(batch, self.statistics, names)
+        logits = self.model.apply({"params": params}, inputs, present, train=True, rngs={"dropout": streams("dropout")})
+        return self._loss(logits, batch)
+
+    def logits(self, params, batch, subsets):
+        """(S,B,...) logits of each subset (S,M) of the modalities that are present; encoders run once."""
+        names = self.model.names
+        variables = {"params": params}
+        inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
+        tokens, features = self.model.apply(variables, inputs, train=False, method="encode")
+
+        def one(subset):
+            return self.model.apply(variables, tokens, features, present & subset, train=False, method="predict")
+
+        return jax.lax.map(one, subsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment(_Finetune):
+    """Cross-entropy and Dice over pixels; mIoU over all classes but void."""
+
+    ignore: int = 255
+    dice_weight: float = 1.0
+    best: str = "miou"
+
+    def _loss(self, logits, batch):
+        return segmentation_loss(
+            logits, batch["labels"], batch["weight"], ignore=self.ignore, dice_weight=self.dice_weight
+        )
+
+    def evaluate(self, params, batch, subsets):
+        """Confusion counts (S,K,K+1) and the predicted classes (S,B,H,W) uint8 themselves, for pictures."""
+        count = functools.partial(confusion_counts, classes=len(self.classes), ignore=self.ignore)
+        predicted = self.logits(params, batch, subsets).argmax(-1).astype(jnp.uint8)
+        return {
+            "counts": jax.vmap(count, (0, None, None))(predicted, batch["labels"], batch["weight"]),
+            "predicted": predicted,
+        }
+
+    def scores(self):
+        return _Each(lambda: SegmentationScores(self.classes), lambda result: [(counts,) for counts in result["counts"]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Classify(_Finetune):
+    """Binary cross-entropy of every label; F1 and mAP."""
+
+    threshold: float = 0.5
+    best: str = "f1_macro"
+
+    def _loss(self, logits, batch):
+        return multilabel_loss(logits, batch["labels"], batch["weight"]), {}
+
+    def evaluate(self, params, batch, subsets):
+        """Probabilities "predicted" (S,B,K) with labels (B,K) and weight (B,)."""
+        predicted = jax.nn.sigmoid(self.logits(params, batch, subsets))
+        return {"predicted": predicted, "labels": batch["labels"], "weight": batch["weight"]}
+
+    def scores(self):
+        return _Each(
+            lambda: MultiLabelScores(self.classes, self.threshold),
+            lambda result: [(p, result["labels"], result["weight"]) for p in result["predicted"]],
+        )
+
+
+class _Each:
+    """One score object a subset."""
+
+    def __init__(self, make, split):
+        self._make, self._split, self.parts = make, split, None
+
+    def add(self, result):
+        pieces = self._split(result)
+        if self.parts is None:
+            self.parts = [self._make() for _ in pieces]
+        for part, piece in zip(self.parts, pieces, strict=True):
+            part.add(*piece)
+
+    def compute(self):
+        return [part.compute() for part in self.parts]

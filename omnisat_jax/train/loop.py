@@ -1,0 +1,119 @@
+"""The training loop, the same for every task. Everything it uses is given to it."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from omnisat_jax import schema
+from omnisat_jax.train.step import TrainState
+
+
+class NonFiniteError(RuntimeError):
+    """Too many steps had a loss or gradient that was not finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Collaborators:
+    """What the loop calls.
+
+    Attributes:
+      step: compiled (state, batch) -> (state, metrics); gives up the old state.
+      batches: (host batch, device batch) from the first step on.
+      validate: params -> {score: value}, or None.
+      rank: scores -> value by which checkpoints are ranked, more is better.
+      save: (step, state, value or None) -> None.
+      write: (step, {name: value}) -> None.
+      show: (step, {name: value}) -> None, the terminal.
+      tile_names: names by tile_index, for messages.
+    """
+
+    step: Callable
+    batches: Iterator
+    validate: Callable | None
+    rank: Callable
+    save: Callable
+    write: Callable
+    show: Callable
+    tile_names: tuple[str, ...]
+
+
+def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, use: Collaborators) -> TrainState:
+    """Trains from step `first` to stage.steps.
+
+    Metrics of a step are read while the next one runs, so the host never holds the device up.
+
+    Args:
+      state: as of `first`; its buffers are given up.
+      first: steps already taken.
+      stage: how long, how often.
+      budget: steps with a non-finite loss that are tolerated over the stage.
+
+    Raises:
+      NonFiniteError: budget spent; names the steps and their tiles.
+    """
+    watch = _Watch(stage, budget, use, first, int(jax.device_get(state.skipped)))
+    pending = None
+    for step in range(first + 1, stage.steps + 1):
+        host, batch = next(use.batches)
+        state, metrics = use.step(state, batch)
+        if pending:
+            watch.finish(*pending)
+        pending = (step, host, metrics)
+        last = step == stage.steps
+        value = None
+        if (stage.eval_every and step % stage.eval_every == 0) or last:
+            watch.finish(*pending)
+            pending = None
+            if use.validate:
+                scores = use.validate(state.params)
+                use.write(step, {f"validation_{key}": number for key, number in scores.items()})
+                value = use.rank(scores)
+                watch.pause()
+        if value is not None or step % stage.save_every == 0 or last:
+            if pending:
+                watch.finish(*pending)
+                pending = None
+            use.save(step, state, value)
+    return state
+
+
+class _Watch:
+    """Reads finished steps: logging, speed, and the budget of non-finite steps."""
+
+    def __init__(self, stage, budget, use, first, skipped):
+        self._stage, self._budget, self._use = stage, budget, use
+        self._skipped, self._bad = skipped, []
+        self._mark, self._clock = first, time.perf_counter()
+
+    def pause(self):
+        """Time spent elsewhere is not training time."""
+        self._clock = time.perf_counter()
+        self._mark = None
+
+    def finish(self, step, host, metrics):
+        values = {key: float(value) for key, value in jax.device_get(metrics).items()}
+        if not values.pop("finite"):
+            self._count(step, host)
+        values["skipped"] = float(self._skipped)
+        if step % self._stage.log_every and step != self._stage.steps:
+            return
+        now = time.perf_counter()
+        if self._mark is not None and step > self._mark:
+            values["examples_per_second"] = (step - self._mark) * self._stage.batch_size / (now - self._clock)
+        self._mark, self._clock = step, now
+        self._use.write(step, values)
+        self._use.show(step, values)
+
+    def _count(self, step, host):
+        tiles = [self._use.tile_names[i] for i in np.unique(host["tile_index"][host["weight"] > 0])]
+        self._skipped += 1
+        self._bad.append(f"step {step}: tiles {', '.join(tiles)}")
+        self._use.write(step, {"nonfinite_step": 1.0})
+        if self._skipped > self._budget:
+            raise NonFiniteError(
+                f"{self._skipped} steps had a loss or gradient that was not finite, more than nonfinite_budget = {self._budget}. "
+                f"Look at these tiles, or lower the learning rate:\n" + "\n".join(self._bad[-20:])
+            )

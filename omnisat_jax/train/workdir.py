@@ -1,0 +1,110 @@
+"""The folder of a run: what it was started with, and whether a new start may go on in it."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+class WorkdirError(RuntimeError):
+    """The folder belongs to another run."""
+
+
+def claim(workdir, flat: dict):
+    """Creates the folder, or checks that it was made with the same configuration.
+
+    Args:
+      flat: {dotted key: value} of the whole configuration.
+
+    Raises:
+      WorkdirError: another configuration, shown key by key; or a folder with other things in it.
+    """
+    workdir = pathlib.Path(workdir)
+    path = workdir / "config.json"
+    flat = json.loads(json.dumps(flat))
+    if path.is_file():
+        before = json.loads(path.read_text())
+        changes = [
+            f"  {key}: {before.get(key, '(absent)')!r} before, {flat.get(key, '(absent)')!r} now"
+            for key in sorted(before.keys() | flat.keys())
+            if before.get(key, "(absent)") != flat.get(key, "(absent)")
+        ]
+        if changes:
+            raise WorkdirError(
+                f"{workdir} holds a run with another configuration:\n" + "\n".join(changes)
+                + "\nGive the same configuration to continue it, or another --workdir to start a new run."
+            )
+        return
+    if workdir.is_dir() and any(workdir.iterdir()):
+        raise WorkdirError(f"{workdir} is not empty and holds no run (no config.json): choose another --workdir")
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, flat)
+
+
+def describe(workdir, *, flat: dict, data: dict, mesh, precision: str):
+    """Writes run.json: all that is needed to repeat the run.
+
+    Raises:
+      WorkdirError: the folder was started on other data.
+    """
+    path = pathlib.Path(workdir) / "run.json"
+    if path.is_file():
+        before = json.loads(path.read_text())["data"]
+        if before["fingerprint"] != data["fingerprint"]:
+            raise WorkdirError(
+                f"{workdir}: this run was started on data {before['fingerprint']} ({before['source']}), now they are "
+                f"{data['fingerprint']} ({data['source']}). Restore the data, or choose another --workdir."
+            )
+    device = jax.devices()[0]
+    write_json(
+        path,
+        {
+            "command": " ".join(sys.argv),
+            "config": flat,
+            "data": data,
+            "git": _git(),
+            "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+            "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+            "processes": jax.process_count(),
+            "mesh": dict(mesh.shape),
+            "precision": precision,
+        },
+    )
+
+
+def is_done(workdir, stage: str) -> bool:
+    """Whether a stage has finished."""
+    return (pathlib.Path(workdir) / stage / "done.json").is_file()
+
+
+def mark_done(workdir, stage: str, facts: dict):
+    """Declares a stage finished."""
+    folder = pathlib.Path(workdir) / stage
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "done.json", facts)
+
+
+def write_json(path, value):
+    """Writes a file whole or not at all."""
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.replace(path)
+
+
+def _git():
+    """Revision of the code and whether it was changed since; None outside a repository."""
+    here = pathlib.Path(__file__).parent
+    try:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"revision": revision, "dirty": bool(changed.strip())}
