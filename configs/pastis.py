@@ -27,15 +27,17 @@ def _demo(config):
     base.shrink(config.model)
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].dates_train = 16
+    # The cheapest pairing that still has a dense map: U-TAE on Sentinel-2, patch L-TAE on radar, a small ResNet on SPOT.
+    config.modalities.s1a.encoder = config.modalities.s1d.encoder = "patch_ltae"
     config.modalities.spot.encoder = "resnet"
     config.data.simulated.tiles = 100
     config.data.simulated.tile_size = 32
-    config.pretrain.steps = 100
+    config.pretrain.steps = 120
     config.pretrain.batch_size = 4
     config.pretrain.learning_rate = 2e-3
-    config.pretrain.eval_every = 50
-    config.pretrain.save_every = 50
-    config.finetune.steps = 300
+    config.pretrain.eval_every = 60
+    config.pretrain.save_every = 60
+    config.finetune.steps = 400
     config.finetune.batch_size = 4
     config.finetune.learning_rate = 3e-3
     config.finetune.eval_every = 100

@@ -1,8 +1,8 @@
 """2-D convolution with one meaning on every platform and a fast path on CPU.
 
-XLA's CPU backend computes the weight gradient of a convolution, and any convolution whose padding is
-explicit, several times slower than the equivalent matrix product. On CPU the convolution is therefore written
-as a scan over small groups of images of (patches as rows) @ (kernel as matrix), forward and backward;
+XLA's CPU backend computes the weight gradient of a convolution, strided convolutions and unpadded ones several times
+slower than the equivalent matrix product. On CPU the weight gradient and strided convolutions are therefore written as
+a scan over small groups of images of (patches as rows) @ (kernel as matrix), and the others in the one form that is fast;
 elsewhere it is the platform's own convolution. `benchmarks/utae_step.py` measures the difference.
 
 Letters: B images, H W pixels, I input channels, O output channels, K kernel side, S stride.
@@ -16,7 +16,7 @@ from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Rows of one matrix product on CPU: enough to keep the cores busy, few enough to stay in the cache.
-_CPU_ROWS = 4096
+_CPU_ROWS = 1024
 
 
 def pad_borders(x, amount, mode):
@@ -87,29 +87,48 @@ def _output_pixels(x, side, stride, amount):
     return ((x.shape[1] + 2 * amount - side) // stride + 1) * ((x.shape[2] + 2 * amount - side) // stride + 1)
 
 
-def _forward_rows(x, kernel, stride, amount, mode):
+def _same(x, kernel, amount):
+    """Stride-1 convolution with zeros around: the one form for which XLA's CPU backend has a fast kernel."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), ((amount, amount), (amount, amount)), dimension_numbers=_DIMENSIONS)
+
+
+def _forward_cpu(x, kernel, stride, amount, mode):
     side = kernel.shape[0]
-    group = _group(x.shape[0], _output_pixels(x, side, stride, amount))
+    if stride == 1 and side == 2 * amount + 1:
+        if mode == "zeros":
+            return _same(x, kernel, amount)
+        out = _same(pad_borders(x, amount, mode), kernel, amount)
+        return out[:, amount:-amount, amount:-amount]
     matrix = kernel.reshape(-1, kernel.shape[-1])
+    group = _group(x.shape[0], _output_pixels(x, side, stride, amount))
     out = lax.map(lambda images: _rows(images, side, stride, amount, mode) @ matrix, _grouped(x, group))
     return out.reshape(x.shape[0], *out.shape[2:])
 
 
-def _backward_rows(x, kernel, cotangent, stride, amount, mode):
+def _backward_cpu(x, kernel, cotangent, stride, amount, mode):
     side = kernel.shape[0]
     matrix = kernel.reshape(-1, kernel.shape[-1])
     group = _group(x.shape[0], cotangent.shape[1] * cotangent.shape[2])
+    fast = stride == 1 and side == 2 * amount + 1
     to_rows = functools.partial(_rows, side=side, stride=stride, amount=amount, mode=mode)
 
     def one(total, pair):
         images, upstream = pair
-        rows, pull = jax.vjp(to_rows, images)
         flat = upstream.reshape(-1, upstream.shape[-1])
+        rows, pull = jax.vjp(to_rows, images)
         total = total + rows.reshape(flat.shape[0], -1).T @ flat
-        return total, pull(upstream @ matrix.T)[0]
+        return total, None if fast else pull(upstream @ matrix.T)[0]
 
     total, images = lax.scan(one, jnp.zeros_like(matrix), (_grouped(x, group), _grouped(cotangent, group)))
-    return images.reshape(x.shape), total.reshape(kernel.shape)
+    if not fast:
+        return images.reshape(x.shape), total.reshape(kernel.shape)
+    # The gradient of a convolution by its input is the convolution with the kernel turned by 180 degrees.
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    if mode == "zeros":
+        return _same(cotangent, turned, amount), total.reshape(kernel.shape)
+    padded = _same(pad_borders(cotangent, amount, "zeros"), turned, amount)
+    pull = jax.vjp(lambda images: pad_borders(images, amount, mode), x)[1]
+    return pull(padded)[0], total.reshape(kernel.shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -129,7 +148,7 @@ def conv2d(x, kernel, stride=1, amount=0, mode="reflect"):
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_forward_rows, stride=stride, amount=amount, mode=mode),
+        cpu=functools.partial(_forward_cpu, stride=stride, amount=amount, mode=mode),
         default=functools.partial(_direct, stride=stride, amount=amount, mode=mode),
     )
 
@@ -142,10 +161,10 @@ def _conv2d_backward(stride, amount, mode, saved, cotangent):
     def direct(x, kernel, upstream):
         return jax.vjp(lambda x, k: _direct(x, k, stride, amount, mode), x, kernel)[1](upstream)
 
-    def rows(x, kernel, upstream):
-        return _backward_rows(x, kernel, upstream, stride, amount, mode)
+    def cpu(x, kernel, upstream):
+        return _backward_cpu(x, kernel, upstream, stride, amount, mode)
 
-    return lax.platform_dependent(*saved, cotangent, cpu=rows, default=direct)
+    return lax.platform_dependent(*saved, cotangent, cpu=cpu, default=direct)
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)

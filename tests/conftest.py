@@ -1,0 +1,93 @@
+"""One emulated mesh for the whole suite, tiny configurations, and one small simulated dataset."""
+
+import os
+import pathlib
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import pytest  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from configs import base, pastis  # noqa: E402
+from omnisat_jax import schema  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+REAL = ROOT.parent / "shared" / "realdata"
+
+
+def tiny(**changes):
+    """A demo configuration that compiles and trains in seconds, as ConfigDict."""
+    config = pastis.get_config()
+    config.mesh.data = 1
+    model = config.model
+    model.width = 16
+    model.utae.encoder_widths = (8, 12)
+    model.utae.decoder_widths = (8, 12)
+    model.ltae.heads = 2
+    model.ltae.width = 16
+    model.ltae.key_dim = 4
+    model.patch_ltae.input_widths = (8,)
+    model.patch_ltae.output_widths = (16,)
+    model.resnet.widths = (4, 8)
+    model.vit.depth = 1
+    model.vit.heads = 2
+    model.projection.hidden = 16
+    model.projection.width = 8
+    model.fusion.depth = 1
+    model.fusion.heads = 2
+    model.head.width = 8
+    config.data.simulated.tiles = 10
+    config.data.simulated.tile_size = 16
+    config.eval.batch_size = 2
+    config.eval.panels = 2
+    for stage in (config.pretrain, config.finetune):
+        stage.steps, stage.batch_size = 4, 2
+        stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
+    for name in ("s2", "s1a", "s1d"):
+        config.modalities[name].dates_train = 4
+        config.modalities[name].dates_eval = 6
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture
+def console():
+    return Console(file=open(os.devnull, "w"), force_terminal=False)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory, worker_id="master"):
+    """Root of a simulated PASTIS-HD of ten 16 px tiles."""
+    from data.simulated import simulate_pastis
+
+    root = tmp_path_factory.mktemp("simulated") / "pastis"
+    return simulate_pastis(root, tiles=10, tile_size=16, seed=0)
+
+
+@pytest.fixture(scope="session")
+def records(simulated, tmp_path_factory):
+    """Prepared records of the simulated tiles."""
+    from data.prepare import prepare
+    from omnisat_jax.input.records import Records
+
+    config = tiny()
+    config.data.raw_dir = str(simulated)
+    config.data.cache_dir = str(tmp_path_factory.mktemp("cache"))
+    return Records(prepare(schema.parse(config).data, Console(file=open(os.devnull, "w"))))
+
+
+@pytest.fixture
+def settings():
+    return schema.parse(tiny())
+
+
+def real(name):
+    """A folder of real imagery beside the project, or a skip that says what is missing."""
+    folder = REAL / name
+    if not folder.is_dir():
+        pytest.skip(f"needs real imagery at {folder}, which is not part of the project")
+    return folder
+
+
+__all__ = ["base", "real", "tiny"]

@@ -1,0 +1,34 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnisat_jax.ops.convolution import _direct, conv2d
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 3), st.integers(4, 9), st.integers(4, 9), st.sampled_from([(3, 1), (3, 2), (4, 2), (5, 2)]), st.sampled_from(["reflect", "zeros"]))
+def test_equals_the_platforms_convolution_in_value_and_gradient(batch, height, width, form, mode):
+    side, stride = form
+    keys = jax.random.split(jax.random.key(batch * 100 + height * 10 + width), 2)
+    x = jax.random.normal(keys[0], (batch, height, width, 3))
+    kernel = jax.random.normal(keys[1], (side, side, 3, 2))
+    amount = (side - 1) // 2
+
+    def total(function):
+        return lambda x, k: (function(x, k, stride, amount, mode) ** 2).sum()
+
+    with jax.default_matmul_precision("highest"):
+        np.testing.assert_allclose(
+            conv2d(x, kernel, stride, amount, mode), _direct(x, kernel, stride, amount, mode), rtol=1e-4, atol=1e-4
+        )
+        ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (conv2d, _direct))
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_too_small_to_reflect():
+    with pytest.raises(ValueError, match="at least 2 px"):
+        conv2d(jnp.ones((1, 1, 4, 1)), jnp.ones((3, 3, 1, 1)), 1, 1, "reflect")

@@ -1,0 +1,168 @@
+"""The pipeline: one draw for all modalities, the same examples on any number of processes, position = step."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnisat_jax import batch as batches
+from omnisat_jax import schema
+from omnisat_jax.input import pipeline
+from omnisat_jax.input.layouts import agree
+from omnisat_jax.input.transforms import Assemble, choose_dates, day_zero
+from tests.conftest import tiny
+
+
+def assemble(records, settings, training=True, **changes):
+    a = agree(settings, records)
+    common = dict(grid=a.grid, origin=settings.data.origin, random=training, augment=True, ignore=19)
+    layout = a.train if training else a.evaluation
+    return Assemble(layout=layout, crop=a.crop if training else a.grid, **(common | changes)), layout
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def flatten(tree, prefix=""):
+    if isinstance(tree, dict):
+        return {k: v for key, value in tree.items() for k, v in flatten(value, f"{prefix}/{key}").items()}
+    return {prefix: tree}
+
+
+def assert_same(a, b):
+    a, b = flatten(a), flatten(b)
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def test_batches_have_the_declared_form(records, settings):
+    transform, layout = assemble(records, settings)
+    data = pipeline.training(records.source(("fold_1",)), transform, seed=0, batch_size=4)
+    batch = next(iter(data))
+    batches.check_batch(batch, layout, 4)
+    batch["s2"]["dates"] = batch["s2"]["dates"].astype(np.int64)
+    with pytest.raises(ValueError, match=r"\['s2'\]\['dates'\].*int32.*int64"):
+        batches.check_batch(batch, layout, 4)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_same_examples_on_any_number_of_processes(records, settings, processes):
+    transform, _ = assemble(records, settings)
+    source = records.source(("fold_1", "fold_2", "fold_3"))
+
+    def open_(process, count):
+        return iter(pipeline.training(source, transform, seed=3, batch_size=4, process=process, processes=count))
+
+    whole = take(open_(0, 1), 4)
+    shares = [take(open_(process, processes), 4) for process in range(processes)]
+    for step in range(4):
+        together = np.concatenate([share[step]["tile_index"] for share in shares])
+        assert sorted(together) == sorted(whole[step]["tile_index"])
+        # The same augmentation draw, too: sums of pixels weighted by place agree tile by tile.
+        weights = np.arange(16 * 16).reshape(1, 16, 16)
+        place = {int(t): int(v) for t, v in zip(whole[step]["tile_index"], (whole[step]["labels"] * weights).sum((1, 2)))}
+        for share in shares:
+            for t, v in zip(share[step]["tile_index"], (share[step]["labels"] * weights).sum((1, 2))):
+                assert len(set(whole[step]["tile_index"])) < 4 or place[int(t)] == int(v)
+
+
+def test_position_is_the_step(records, settings):
+    transform, _ = assemble(records, settings)
+    data = pipeline.training(records.source(("fold_1", "fold_2")), transform, seed=1, batch_size=2)
+    whole = take(iter(data), 6)
+    for batch, expected in zip(take(pipeline.start_at(data, 4), 2), whole[4:]):
+        assert_same(batch, expected)
+
+
+def test_batch_must_be_shared_equally(records, settings):
+    transform, _ = assemble(records, settings)
+    with pytest.raises(ValueError, match="multiple of the number of processes"):
+        pipeline.training(records.source(("fold_1",)), transform, seed=0, batch_size=3, processes=2)
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(1, 1), (4, 1), (4, 2), (3, 1), (8, 4)])
+def test_evaluation_passes_every_tile_once(records, settings, batch_size, processes):
+    transform, layout = assemble(records, settings, training=False)
+    source = records.source(records.parts)
+    seen, lengths = [], set()
+    for process in range(processes):
+        got = list(
+            pipeline.evaluation(source, transform, layout, batch_size=batch_size, process=process, processes=processes)
+        )
+        lengths.add(len(got))
+        for batch in got:
+            batches.check_batch(batch, layout, batch_size // processes)
+            seen += batch["tile_index"][batch["weight"] > 0].tolist()
+    assert sorted(seen) == list(range(10)) and len(lengths) == 1
+
+
+def test_flips_and_crops_keep_modalities_aligned(records):
+    """A marked square kilometre stays the same square in labels, series and the ten times finer image."""
+    settings = schema.parse(tiny(**{"data.crop": 8}))
+    transform, _ = assemble(records, settings)
+    example = dict(records.source(("fold_1",))[0])
+    mark = np.zeros((16, 16), np.uint8)
+    mark[4:8, 8:12] = 1
+    example["labels"] = mark
+    example["s2"] = example["s2"] | {"values": np.broadcast_to(mark[None, :, :, None], example["s2"]["values"].shape).astype(np.int16)}
+    fine = np.kron(mark, np.ones((10, 10), np.uint8))
+    example["spot"] = {"values": np.broadcast_to(fine[None, :, :, None], (1, 160, 160, 3))}
+    hits = 0
+    for seed in range(12):
+        out = transform.random_map(example, np.random.default_rng(seed))
+        label = out["labels"]
+        assert label.shape == (8, 8) and out["spot"]["values"].shape == (80, 80, 3)
+        for frame in out["s2"]["values"][out["s2"]["valid"]]:
+            np.testing.assert_array_equal(frame[..., 0], label)
+        np.testing.assert_array_equal(out["spot"]["values"][::10, ::10, 0], label)
+        hits += label.any()
+    assert hits > 0
+
+
+def test_void_parcels(records, settings):
+    example = records.source(("fold_1",))[0]
+    parcel = example["parcels"].max()
+    transform, _ = assemble(records, settings, augment=False, void_parcels=np.array([parcel]))
+    labels = transform.random_map(example, np.random.default_rng(0))["labels"]
+    assert (labels[example["parcels"] == parcel] == 19).all()
+    np.testing.assert_array_equal(labels[example["parcels"] != parcel], example["labels"][example["parcels"] != parcel])
+
+
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 20), st.booleans())
+def test_chosen_dates_are_sorted_unique_and_usable_first(valid, limit, random):
+    valid = np.array(valid, bool)
+    chosen = choose_dates(valid, limit, np.random.default_rng(0) if random else None)
+    assert len(chosen) == min(limit, len(valid))
+    assert (np.diff(chosen) > 0).all()
+    assert valid[chosen].sum() == min(limit, valid.sum())
+
+
+def test_days_count_from_the_origin_and_may_be_negative(records, settings):
+    example = records.source(("fold_1",))[0]
+    transform, _ = assemble(records, settings, training=False, origin="2019-06-01")
+    dates = transform.random_map(example, np.random.default_rng(0))["s2"]["dates"]
+    assert dates.min() < 0 < dates.max()
+    sept = day_zero("2018-09-01", [])
+    assert day_zero("season", [np.array([sept + 30, sept + 250, sept + 420])]) == sept
+    assert day_zero("year", [np.array([sept + 30, sept + 250, sept + 260])]) == sept + 122
+
+
+def test_disagreements_are_explained(records):
+    with pytest.raises(ValueError, match="modalities.s2: configured as series of 9 channels, stored as series of 10"):
+        agree(schema.parse(tiny(**{"modalities.s2.channels": 9})), records)
+    changes = {f"modalities.{name}.patch": 3 for name in ("s2", "s1a", "s1d")} | {"modalities.spot.patch": 30}
+    with pytest.raises(ValueError, match="cannot be cut into patches of 3 px"):
+        agree(schema.parse(tiny(**changes)), records)
+    with pytest.raises(ValueError, match="data.crop must be a multiple of 4"):
+        agree(schema.parse(tiny(**{"data.crop": 6})), records)
+    with pytest.raises(ValueError, match="--config.task=segment"):
+        agree(schema.parse(tiny(task="classify")), records)
+
+
+def test_a_modality_the_data_lack_is_dropped(records):
+    config = tiny()
+    config.modalities.unlock()
+    config.modalities.thermal = config.modalities.s2.copy_and_resolve_references()
+    assert agree(schema.parse(config), records).dropped == ("thermal",)

@@ -1,0 +1,77 @@
+"""Scores against scikit-learn, adversarial cases included."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics
+
+from omnisat_jax.metrics.classification import MultiLabelScores
+from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
+
+NAMES = ("a", "b", "c", "d")
+
+
+def score(predicted, labels, weight=None):
+    weight = np.ones(len(labels)) if weight is None else weight
+    scores = SegmentationScores(NAMES)
+    scores.add(confusion_counts(jnp.asarray(predicted), jnp.asarray(labels), jnp.asarray(weight), classes=4, ignore=9))
+    return scores.compute()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hnp.arrays(np.int32, (2, 3, 3), elements=st.sampled_from([0, 1, 2, 3, 9])),
+    hnp.arrays(np.int32, (2, 3, 3), elements=st.integers(0, 3)),
+)
+def test_equals_scikit_learn(labels, predicted):
+    found = score(predicted, labels)
+    y, p = labels[labels != 9], predicted[labels != 9]
+    if not len(y):
+        assert np.isnan(found["miou"]) and np.isnan(found["oa"])
+        return
+    seen = np.union1d(y, p)
+    np.testing.assert_allclose(found["miou"], 100 * metrics.jaccard_score(y, p, labels=seen, average="macro"), rtol=1e-6)
+    np.testing.assert_allclose(found["oa"], 100 * metrics.accuracy_score(y, p), rtol=1e-6)
+
+
+def test_prediction_of_void_is_an_error():
+    found = score(np.array([[[9, 0]]]), np.array([[[0, 0]]]))
+    assert found["oa"] == 50 and found["iou"]["a"] == 50
+
+
+def test_one_pixel_and_padding():
+    assert score(np.array([[[2]]]), np.array([[[2]]]))["miou"] == 100
+    found = score(np.array([[[2]], [[1]]]), np.array([[[2]], [[0]]]), np.array([1.0, 0.0]))
+    assert found["pixels"] == 1 and found["miou"] == 100
+
+
+def test_sum_over_any_batches_is_the_same():
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 4, (7, 5, 5)), rng.integers(0, 4, (7, 5, 5))
+    parts = SegmentationScores(NAMES)
+    for piece in (slice(0, 3), slice(3, 4), slice(4, 7)):
+        parts.add(confusion_counts(predicted[piece], labels[piece], np.ones(len(labels[piece])), classes=4, ignore=9))
+    assert parts.compute() == score(predicted, labels)
+
+
+def test_multilabel_equals_scikit_learn():
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.random((20, 4)), rng.integers(0, 2, (20, 4))
+    scores = MultiLabelScores(NAMES, 0.5)
+    scores.add(probabilities[:12], labels[:12], np.ones(12))
+    scores.add(np.concatenate([probabilities[12:], rng.random((2, 4))]), np.concatenate([labels[12:], np.ones((2, 4))]), np.r_[np.ones(8), 0, 0])
+    found = scores.compute()
+    assert found["f1_macro"] == pytest.approx(100 * metrics.f1_score(labels, probabilities > 0.5, average="macro"))
+    assert found["f1_weighted"] == pytest.approx(100 * metrics.f1_score(labels, probabilities > 0.5, average="weighted"))
+    assert found["map"] == pytest.approx(100 * metrics.average_precision_score(labels, probabilities, average="macro"))
+    assert found["tiles"] == 20
+
+
+def test_multilabel_class_that_never_occurs():
+    scores = MultiLabelScores(NAMES, 0.5)
+    scores.add(np.array([[0.9, 0.1, 0.1, 0.1]]), np.array([[1, 0, 0, 0]]), np.ones(1))
+    found = scores.compute()
+    assert found["f1_macro"] == 100 and found["f1"]["b"] is None and found["classes"] == 1

@@ -1,0 +1,119 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from data.prepare import prepare
+from data.raw import DataError
+from data.summary import band_moments, merge
+from omnisat_jax import schema
+from omnisat_jax.input.records import Records, choose_split
+from tests.conftest import tiny
+
+
+def data_settings(raw, cache):
+    return schema.parse(tiny(**{"data.raw_dir": str(raw), "data.cache_dir": str(cache)})).data
+
+
+def test_records_hold_what_the_raw_folder_holds(records, simulated):
+    source = records.source(records.parts)
+    assert len(source) == 10 == len(set(records.tile_ids))
+    for example in source:
+        tile = records.tile_ids[example["tile_index"]]
+        raw = np.load(simulated / "DATA_S2" / f"S2_{tile}.npy")
+        np.testing.assert_array_equal(example["s2"]["values"].transpose(0, 3, 1, 2), raw)
+        np.testing.assert_array_equal(example["labels"], np.load(simulated / "ANNOTATIONS" / f"TARGET_{tile}.npy")[0])
+
+
+def test_statistics_are_those_of_the_training_parts_only(records, simulated):
+    parts = ("fold_1", "fold_3")
+    stacked = []
+    for tile in records.tiles(parts):
+        values = np.load(simulated / "DATA_S1A" / f"S1A_{tile}.npy").astype(np.float64)
+        stacked.append(values.transpose(0, 2, 3, 1).reshape(-1, 3))
+    stacked = np.concatenate(stacked)
+    found = records.statistics(parts)["s1a"]
+    np.testing.assert_allclose(found["mean"], stacked.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(found["std"], stacked.std(0), rtol=1e-9)
+
+
+def test_moments_ignore_no_data_and_merge_exactly():
+    values = np.random.default_rng(0).normal(1e4, 3, (50, 2))
+    values[3, 0] = np.nan
+    whole = band_moments(values)
+    parts = merge(band_moments(values[:20]), band_moments(values[20:]))
+    np.testing.assert_allclose(whole, parts, rtol=1e-12)
+    assert whole[0].tolist() == [49, 50]
+
+
+def test_preparation_goes_on_where_it_stopped(simulated, tmp_path, console):
+    settings = data_settings(simulated, tmp_path)
+    first = prepare(settings, console)
+    kept = (first / "tiles" / "fold_1").stat().st_mtime_ns
+    # As after a kill while the third part was written: its records without a summary, nothing after it.
+    for part in ("fold_3", "fold_4", "fold_5"):
+        (first / f"{part}.json").unlink()
+    for part in ("fold_4", "fold_5"):
+        shutil.rmtree(first / "tiles" / part)
+    (first / "dataset.json").unlink()
+    again = prepare(settings, console)
+    assert again == first and (first / "tiles" / "fold_1").stat().st_mtime_ns == kept
+    assert len(Records(again).source(("fold_3", "fold_4"))) == 4
+
+
+def test_changed_raw_data_make_other_records(simulated, tmp_path, console):
+    root = tmp_path / "raw"
+    shutil.copytree(simulated, root)
+    before = prepare(data_settings(root, tmp_path / "cache"), console)
+    (root / "DATA_S2" / "S2_10000.npy").unlink()
+    after = prepare(data_settings(root, tmp_path / "cache"), console)
+    assert before != after
+    assert Records(after).counts(("fold_1",))["s2"] == {"present": 1, "absent": 1, "invalid_dates": 0}
+
+
+def test_a_bad_file_leaves_no_finished_records(simulated, tmp_path, console):
+    root = tmp_path / "raw"
+    shutil.copytree(simulated, root)
+    (root / "DATA_S2" / "S2_10004.npy").write_bytes(b"")
+    with pytest.raises(DataError, match="tile 10004"):
+        prepare(data_settings(root, tmp_path / "cache"), console)
+    assert not list((tmp_path / "cache").glob("*/dataset.json"))
+
+
+def test_without_raw_data_the_error_says_where_they_are(tmp_path, console):
+    settings = schema.parse(tiny(**{"data.simulated.tiles": 0, "data.cache_dir": str(tmp_path)})).data
+    with pytest.raises(FileNotFoundError, match="zenodo.org.*--config.data.raw_dir"):
+        prepare(settings, console)
+
+
+def test_unfinished_records_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--stage=prepare"):
+        Records(tmp_path)
+
+
+FIVE = tuple(f"fold_{i}" for i in range(1, 6))
+
+
+@pytest.mark.parametrize("fold", range(1, 6))
+def test_official_folds(fold):
+    split = choose_split("official_5fold", FIVE, fold)
+    assert sorted(split.train + split.validation + split.test) == list(FIVE)
+    assert split.validation[0] == f"fold_{(fold + 2) % 5 + 1}" and split.test[0] == f"fold_{(fold + 3) % 5 + 1}"
+
+
+def test_protocols():
+    assert choose_split("single_split", FIVE, 3).test == ("fold_5",)
+    assert choose_split("auto", FIVE, 2).protocol == "official_5fold"
+    four = choose_split("auto", FIVE[:4], 2)
+    assert (four.protocol, four.test, four.validation) == ("leave_one_fold_out", ("fold_2",), ())
+    assert choose_split("auto", ("train", "validation", "test"), 1).protocol == "fixed"
+    with pytest.raises(ValueError, match="needs fold_5"):
+        choose_split("official_5fold", FIVE[:4], 1)
+    with pytest.raises(ValueError, match="1 to 4"):
+        choose_split("leave_one_fold_out", FIVE[:4], 5)
+
+
+def test_description_is_plain(records):
+    about = json.loads((records.root / "dataset.json").read_text())
+    assert about["modalities"]["s2"]["shape"] == [16, 16, 10] and about["simulated"] is False
