@@ -74,7 +74,17 @@ def main():
     series = [name for name, stored in records.modalities.items() if stored.kind == "series"]
     names = options.modalities.split(",") if options.modalities else series
     scores = run(records, split, names, origin=options.origin, void_test_parcels=options.void_test_parcels, seed=options.seed)
-    print(json.dumps({"modalities": names, "test": split.test, "simulated": records.about["simulated"], "confusion": scores.confusion.tolist(), **scores.compute()}))
+    print(
+        json.dumps(
+            {
+                "modalities": names,
+                "test": split.test,
+                "simulated": records.about["simulated"],
+                "confusion": scores.confusion.tolist(),
+                **scores.compute(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

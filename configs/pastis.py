@@ -1,9 +1,9 @@
 """PASTIS, PASTIS-R and PASTIS-HD: crop segmentation, 18 crops + background.
 
-    configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
-    configs/pastis.py:demo      the same
-    configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
-    configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
+configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
+configs/pastis.py:demo      the same
+configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
+configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
 """
 
 from configs import base

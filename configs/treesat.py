@@ -1,7 +1,7 @@
 """TreeSatAI-TS: which tree genera stand in a 60 m tile, from one aerial image and three Sentinel series.
 
-    configs/treesat.py          small model, for a laptop; needs --config.data.raw_dir=DIR
-    configs/treesat.py:full     the full-size recipe; needs --config.data.raw_dir=DIR
+configs/treesat.py          small model, for a laptop; needs --config.data.raw_dir=DIR
+configs/treesat.py:full     the full-size recipe; needs --config.data.raw_dir=DIR
 """
 
 from configs import base
@@ -20,9 +20,7 @@ def get_config(preset: str = "small"):
     config.model.ltae.key_dim = 8
     config.modalities.s2 = base.modality(kind="series", channels=10, resolution=10.0, patch=1, encoder="patch_ltae")
     for orbit in ("s1a", "s1d"):
-        config.modalities[orbit] = base.modality(
-            kind="series", channels=2, resolution=10.0, patch=1, encoder="patch_ltae"
-        )
+        config.modalities[orbit] = base.modality(kind="series", channels=2, resolution=10.0, patch=1, encoder="patch_ltae")
     config.modalities.aerial = base.modality(kind="image", channels=4, resolution=0.2, patch=50, encoder="patch_cnn")
     if preset == "small":
         base.shrink(config.model)

@@ -1,9 +1,9 @@
 """Raw folder (or simulation) -> records: atomic, resumable part by part, with progress.
 
-    <cache_dir>/<dataset>-<fingerprint>/
-      dataset.json               everything about the records; written last, so its presence means "complete"
-      <part>.json                summary of a finished part
-      tiles/<part>/<version>/    ArrayRecord
+<cache_dir>/<dataset>-<fingerprint>/
+  dataset.json               everything about the records; written last, so its presence means "complete"
+  <part>.json                summary of a finished part
+  tiles/<part>/<version>/    ArrayRecord
 """
 
 import contextlib

@@ -15,9 +15,7 @@ class DataError(ValueError):
     """A raw file that cannot be used. The message says tile, file, expected, found and what to do."""
 
     def __init__(self, *, tile, path, expected, found, advice=""):
-        super().__init__(
-            f"tile {tile}: {path}: expected {expected}, found {found}." + (f" {advice}" if advice else "")
-        )
+        super().__init__(f"tile {tile}: {path}: expected {expected}, found {found}." + (f" {advice}" if advice else ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +98,13 @@ def sort_by_date(tile, path, values, dates):
             advice="Images and dates no longer match: restore the file or the metadata.",
         )  # fmt: skip
     if not len(dates):
-        raise DataError(tile=tile, path=path, expected="at least one date", found="an empty series", advice="Remove the file to declare the modality missing.")
+        raise DataError(
+            tile=tile,
+            path=path,
+            expected="at least one date",
+            found="an empty series",
+            advice="Remove the file to declare the modality missing.",
+        )
     order = np.argsort(dates, kind="stable")
     return values[order], dates[order]
 

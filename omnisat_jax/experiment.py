@@ -101,13 +101,9 @@ def _set_up(config, folder, console, records, flat) -> Setting:
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation")}
     workdir.describe(folder, flat=flat, data=about | dataclasses.asdict(split), mesh=mesh, precision=precision)
-    statistics = {
-        name: records.statistics(split.train)[name] for name in (spec.name for spec in agreement.specs)
-    }
+    statistics = {name: records.statistics(split.train)[name] for name in (spec.name for spec in agreement.specs)}
     workdir.write_json(folder / "statistics.json", statistics)
-    return Setting(
-        config, folder, console, records, split, agreement, mesh, np.dtype(jax.numpy.dtype(precision)), statistics
-    )
+    return Setting(config, folder, console, records, split, agreement, mesh, np.dtype(jax.numpy.dtype(precision)), statistics)
 
 
 def _announce(setting: Setting):
@@ -136,7 +132,13 @@ def _announce(setting: Setting):
 
 def _model(s: Setting) -> OmniSat:
     return OmniSat(
-        s.agreement.specs, s.config.model, s.config.contrast, s.config.task, len(s.records.classes), s.agreement.label_patch, s.dtype
+        s.agreement.specs,
+        s.config.model,
+        s.config.contrast,
+        s.config.task,
+        len(s.records.classes),
+        s.agreement.label_patch,
+        s.dtype,
     )
 
 
@@ -299,7 +301,9 @@ def _from_pretraining(s: Setting, state):
     try:
         step = checkpoints.latest()
         if step != settings.steps:
-            raise ValueError(f"{checkpoints.directory}: pre-training stopped at step {step} of {settings.steps}; run --stage=pretrain first")
+            raise ValueError(
+                f"{checkpoints.directory}: pre-training stopped at step {step} of {settings.steps}; run --stage=pretrain first"
+            )
         trained = checkpoints.restore(step, abstract).params
     finally:
         checkpoints.close()
@@ -343,7 +347,9 @@ def _evaluate(s: Setting) -> dict:
     reporting.write_results(s.folder, results, scores, panels, ignore=s.records.ignore)
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
     s.console.print(tables.console_table(results))
-    s.console.print(f"written: {s.folder}/results.json, results.md, panels.png" + (", confusion.png" if s.config.task == "segment" else ""))
+    s.console.print(
+        f"written: {s.folder}/results.json, results.md, panels.png" + (", confusion.png" if s.config.task == "segment" else "")
+    )
     return results
 
 

@@ -52,7 +52,5 @@ class ModalitySpec:
 
 def subsets(names):
     """Every non-empty subset of `names`, all of them first, single ones last; order of names kept."""
-    members = [
-        tuple(name for bit, name in enumerate(names) if mask >> bit & 1) for mask in range(1, 2 ** len(names))
-    ]
+    members = [tuple(name for bit, name in enumerate(names) if mask >> bit & 1) for mask in range(1, 2 ** len(names))]
     return sorted(members, key=lambda subset: (-len(subset), [names.index(name) for name in subset]))

@@ -294,7 +294,10 @@ def _check(e: Experiment):
         need(stage.batch_size > 0, f"{name}.batch_size must be positive, found {stage.batch_size}")
         need(0 <= stage.modality_dropout < 1, f"{name}.modality_dropout must be in [0, 1), found {stage.modality_dropout}")
         need(0 <= stage.warmup < 1, f"{name}.warmup must be in [0, 1), found {stage.warmup}")
-        need(stage.log_every > 0 and stage.save_every > 0 and stage.keep > 0, f"{name}.log_every, save_every and keep must be positive")
+        need(
+            stage.log_every > 0 and stage.save_every > 0 and stage.keep > 0,
+            f"{name}.log_every, save_every and keep must be positive",
+        )
     scope = e.contrast.scope
     valid = scope == "global" or (scope.startswith("group:") and scope[6:].isdigit() and int(scope[6:]) > 1)
     need(valid, f"contrast.scope must be 'global' or 'group:K' with K of at least 2, found {scope!r}")

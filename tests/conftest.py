@@ -9,7 +9,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from configs import base, pastis  # noqa: E402
+from configs import pastis  # noqa: E402
 from omnisat_jax import schema  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def console():
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory, worker_id="master"):
+def simulated(tmp_path_factory):
     """Root of a simulated PASTIS-HD of ten 16 px tiles."""
     from data.simulated import simulate_pastis
 
@@ -88,6 +88,3 @@ def real(name):
     if not folder.is_dir():
         pytest.skip(f"needs real imagery at {folder}, which is not part of the project")
     return folder
-
-
-__all__ = ["base", "real", "tiny"]

@@ -88,15 +88,29 @@ def raw_files(root):
 def _metadata(root):
     path = root / "metadata.geojson"
     if not root.is_dir():
-        raise DataError(tile="-", path=root, expected="a folder in PASTIS layout", found="no such folder", advice="Check --config.data.raw_dir.")
+        raise DataError(
+            tile="-", path=root, expected="a folder in PASTIS layout", found="no such folder", advice="Check --config.data.raw_dir."
+        )
     try:
         collection = json.loads(path.read_text())
         rows = [feature["properties"] for feature in collection["features"]]
         features = {str(row["ID_PATCH"]): row for row in rows}
     except FileNotFoundError:
-        raise DataError(tile="-", path=path, expected="the tiles' metadata", found="no such file", advice="Check --config.data.raw_dir: it must be the folder that holds metadata.geojson.") from None
+        raise DataError(
+            tile="-",
+            path=path,
+            expected="the tiles' metadata",
+            found="no such file",
+            advice="Check --config.data.raw_dir: it must be the folder that holds metadata.geojson.",
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(tile="-", path=path, expected="GeoJSON features with ID_PATCH, Fold and dates", found=f"unreadable metadata ({type(error).__name__}: {error})", advice="The file is truncated or of another kind: restore it.") from error
+        raise DataError(
+            tile="-",
+            path=path,
+            expected="GeoJSON features with ID_PATCH, Fold and dates",
+            found=f"unreadable metadata ({type(error).__name__}: {error})",
+            advice="The file is truncated or of another kind: restore it.",
+        ) from error
     if not features:
         raise DataError(tile="-", path=path, expected="at least one tile", found="none")
     if len(features) != len(rows):
@@ -126,9 +140,7 @@ def parse_dates(tile, path, field, name):
         items = sorted((int(position), int(value)) for position, value in mapping.items())
         if [position for position, _ in items] != list(range(len(items))):
             raise ValueError(f"positions {[p for p, _ in items][:5]}... are not 0, 1, 2, ...")
-        return np.array(
-            [(datetime.date(v // 10_000, v // 100 % 100, v % 100) - EPOCH).days for _, v in items], np.int32
-        )
+        return np.array([(datetime.date(v // 10_000, v // 100 % 100, v % 100) - EPOCH).days for _, v in items], np.int32)
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
             tile=tile, path=path, expected=f"dates-{name} as {{position: YYYYMMDD}}", found=f"{str(field)[:60]!r} ({error})",
@@ -141,7 +153,13 @@ def _read_spot(tile, path):
         with rasterio.open(path) as source:
             image = source.read()
     except rasterio.errors.RasterioError as error:
-        raise DataError(tile=tile, path=path, expected="a GeoTIFF of 3 bands", found=f"an unreadable file ({error})", advice="Restore it from the archive.") from error
+        raise DataError(
+            tile=tile,
+            path=path,
+            expected="a GeoTIFF of 3 bands",
+            found=f"an unreadable file ({error})",
+            advice="Restore it from the archive.",
+        ) from error
     if image.shape[0] != SPOT[2] or image.dtype != np.uint8 or image.shape[1] != image.shape[2]:
         raise DataError(tile=tile, path=path, expected="3 square uint8 bands", found=f"{image.dtype} {image.shape}")
     return np.ascontiguousarray(image.transpose(1, 2, 0))
@@ -167,7 +185,12 @@ class _Reader:
             return {"values": np.zeros((0, height, width, channels), np.uint8)}
         image = _read_spot(tile, path)
         if image.shape != (height, width, channels):
-            raise DataError(tile=tile, path=path, expected=f"{height}x{width} px as in the other tiles", found=f"{image.shape[0]}x{image.shape[1]} px")
+            raise DataError(
+                tile=tile,
+                path=path,
+                expected=f"{height}x{width} px as in the other tiles",
+                found=f"{image.shape[0]}x{image.shape[1]} px",
+            )
         return {"values": image[None]}
 
     def _series(self, tile, name):
@@ -200,10 +223,20 @@ class _Reader:
         path, size = _label_path(self.root, tile), self.size
         target = raw.load_array(path, tile=tile, rank=3, what=f"labels (3,{size},{size})")
         if target.shape[1:] != (size, size):
-            raise DataError(tile=tile, path=path, expected=f"labels of {size}x{size} px, as the images", found=f"{target.shape[1]}x{target.shape[2]} px")
+            raise DataError(
+                tile=tile,
+                path=path,
+                expected=f"labels of {size}x{size} px, as the images",
+                found=f"{target.shape[1]}x{target.shape[2]} px",
+            )
         labels = target[0]
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > VOID:
-            raise DataError(tile=tile, path=path, expected=f"integer classes 0 to {VOID}", found=f"{labels.dtype} from {labels.min()} to {labels.max()}")
+            raise DataError(
+                tile=tile,
+                path=path,
+                expected=f"integer classes 0 to {VOID}",
+                found=f"{labels.dtype} from {labels.min()} to {labels.max()}",
+            )
         parcels = self.root / "ANNOTATIONS" / f"ParcelIDs_{tile}.npy"
         numbers = np.zeros((size, size), np.int64)
         if parcels.is_file():

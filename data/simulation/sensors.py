@@ -59,7 +59,7 @@ def sentinel2(rng, land: Landscape, growths, days, wetness):
         opacity = np.clip((field - level) * 2.0, 0, 1)
         top = slice(size // 2, size // 2 + size)
         cloud = opacity[top, top]
-        reach = int(rng.integers(6, 14))
+        reach = int(rng.integers(6, 14)) * size // 32 if size < 32 else int(rng.integers(6, 14))
         shadow = opacity[size // 2 - reach // 2 : size // 2 - reach // 2 + size, size // 2 - reach : size // 2 - reach + size]
         white = np.array([0.72, 0.70, 0.69, 0.69, 0.70, 0.71, 0.72, 0.72, 0.50, 0.38]) * rng.uniform(0.7, 1.15)
         dark = image[:, :, index] * (1 - 0.6 * np.where(cloud > 0.3, 0, shadow))[..., None]

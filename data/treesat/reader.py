@@ -43,11 +43,22 @@ def open_raw(root) -> raw.RawDataset:
     for part, name in PARTS.items():
         path = root / name
         if not path.is_file():
-            raise DataError(tile="-", path=path, expected=f"the list of {part} tiles", found="no such file", advice="Check --config.data.raw_dir.")
+            raise DataError(
+                tile="-",
+                path=path,
+                expected=f"the list of {part} tiles",
+                found="no such file",
+                advice="Check --config.data.raw_dir.",
+            )
         tiles = [pathlib.Path(line.strip()).stem for line in path.read_text().splitlines() if line.strip()]
         unknown = [tile for tile in tiles if tile not in labels]
         if unknown:
-            raise DataError(tile=unknown[0], path=root / LABELS, expected=f"labels of every tile of {name}", found=f"none for {len(unknown)} tiles")
+            raise DataError(
+                tile=unknown[0],
+                path=root / LABELS,
+                expected=f"labels of every tile of {name}",
+                found=f"none for {len(unknown)} tiles",
+            )
         parts[part] = tuple(tiles)
     modalities = {
         name: raw.RawModality("series", (PIXELS, PIXELS, bands), "int16" if name == "s2" else "float32")
@@ -81,7 +92,9 @@ def _labels(root):
         table = json.loads(path.read_text())
         return {pathlib.Path(name).stem: {genus: float(share) for genus, share in rows} for name, rows in table.items()}
     except FileNotFoundError:
-        raise DataError(tile="-", path=path, expected="the label table", found="no such file", advice="Check --config.data.raw_dir.") from None
+        raise DataError(
+            tile="-", path=path, expected="the label table", found="no such file", advice="Check --config.data.raw_dir."
+        ) from None
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(tile="-", path=path, expected="{file: [[genus, share], ...]}", found=f"unreadable ({error})") from error
 
@@ -115,14 +128,22 @@ class _Reader:
                     for name, (prefix, bands) in SERIES.items():
                         example[name] = self._series(tile, path, source, name, prefix, bands)
             except OSError as error:
-                raise DataError(tile=tile, path=path, expected="a readable HDF5 file", found=f"{path.stat().st_size} bytes ({error})", advice="It is truncated or damaged: restore it from the archive.") from error
+                raise DataError(
+                    tile=tile,
+                    path=path,
+                    expected="a readable HDF5 file",
+                    found=f"{path.stat().st_size} bytes ({error})",
+                    advice="It is truncated or damaged: restore it from the archive.",
+                ) from error
         else:
             for name, (_, bands) in SERIES.items():
                 example[name] = _nothing(name, bands)
         present = {genus for genus, share in self.labels[tile].items() if share > SHARE}
         unknown = present - set(CLASSES)
         if unknown:
-            raise DataError(tile=tile, path=self.root / LABELS, expected=f"genera among {', '.join(CLASSES)}", found=", ".join(sorted(unknown)))
+            raise DataError(
+                tile=tile, path=self.root / LABELS, expected=f"genera among {', '.join(CLASSES)}", found=", ".join(sorted(unknown))
+            )
         example["labels"] = np.array([genus in present for genus in CLASSES], np.float32)
         return example
 
@@ -134,9 +155,20 @@ class _Reader:
             with rasterio.open(path) as source:
                 image = source.read()
         except rasterio.errors.RasterioError as error:
-            raise DataError(tile=tile, path=path, expected="a GeoTIFF of 4 bands", found=f"an unreadable file ({error})", advice="Restore it from the archive.") from error
+            raise DataError(
+                tile=tile,
+                path=path,
+                expected="a GeoTIFF of 4 bands",
+                found=f"an unreadable file ({error})",
+                advice="Restore it from the archive.",
+            ) from error
         if image.dtype != np.uint8 or image.shape[0] != 4 or min(image.shape[1:]) < AERIAL:
-            raise DataError(tile=tile, path=path, expected=f"4 uint8 bands of at least {AERIAL}x{AERIAL} px", found=f"{image.dtype} {image.shape}")
+            raise DataError(
+                tile=tile,
+                path=path,
+                expected=f"4 uint8 bands of at least {AERIAL}x{AERIAL} px",
+                found=f"{image.dtype} {image.shape}",
+            )
         top, left = (image.shape[1] - AERIAL) // 2, (image.shape[2] - AERIAL) // 2
         image = image[:, top : top + AERIAL, left : left + AERIAL]
         return {"values": np.ascontiguousarray(image.transpose(1, 2, 0))[None]}
@@ -146,7 +178,12 @@ class _Reader:
             return _nothing(name, bands)
         values = source[f"{prefix}-data"][:]
         if values.ndim != 4 or values.shape[1:] != (bands, PIXELS, PIXELS):
-            raise DataError(tile=tile, path=f"{path}:{prefix}-data", expected=f"shape (T, {bands}, {PIXELS}, {PIXELS})", found=f"shape {values.shape}")
+            raise DataError(
+                tile=tile,
+                path=f"{path}:{prefix}-data",
+                expected=f"shape (T, {bands}, {PIXELS}, {PIXELS})",
+                found=f"shape {values.shape}",
+            )
         if f"{prefix}-products" not in source:
             raise DataError(tile=tile, path=f"{path}:{prefix}-products", expected="product names with the dates", found="none")
         dates = [product_day(tile, path, product) for product in source[f"{prefix}-products"][:]]

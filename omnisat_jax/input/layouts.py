@@ -38,7 +38,9 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
       ValueError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
     """
     if settings.task != records.task:
-        raise ValueError(f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}")
+        raise ValueError(
+            f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}"
+        )
     specs = tuple(spec for spec in settings.modalities if spec.name in records.modalities)
     if not specs:
         raise ValueError(
@@ -54,7 +56,9 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
                 f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[2]}"
             )
         if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
-            raise ValueError(f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be cut into patches of {spec.patch} px; change {where}.patch")
+            raise ValueError(
+                f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be cut into patches of {spec.patch} px; change {where}.patch"
+            )
         grids[spec.name] = stored.shape[0] // spec.patch
     if len(set(grids.values())) > 1:
         raise ValueError(f"modalities must cover the same patches, found patches a side: {grids}; check resolution and patch")
@@ -69,7 +73,9 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
         label_patch = side // grid
         if settings.data.crop:
             if settings.data.crop % label_patch or not 0 < settings.data.crop <= side:
-                raise ValueError(f"data.crop must be a multiple of {label_patch} up to {side} label pixels, found {settings.data.crop}")
+                raise ValueError(
+                    f"data.crop must be a multiple of {label_patch} up to {side} label pixels, found {settings.data.crop}"
+                )
             crop = settings.data.crop // label_patch
         labels, cropped = (side, side), (crop * label_patch, crop * label_patch)
     elif settings.data.crop:

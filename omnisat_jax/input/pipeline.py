@@ -59,9 +59,7 @@ def evaluation(source, assemble: Assemble, layout: BatchLayout, *, batch_size, p
         empty = None
         while len(elements) < share:
             if empty is None:
-                empty = {
-                    key: _zeros(value) for key, value in layout.abstract(1).items()
-                }
+                empty = {key: _zeros(value) for key, value in layout.abstract(1).items()}
             elements.append(empty)
         yield _stack(elements)
 

@@ -36,7 +36,7 @@ class Assemble(grain.transforms.RandomMap):
 
     def random_map(self, element, rng: np.random.Generator):
         # Every draw happens whatever the tile holds, so that one modality's absence changes no other's randomness.
-        top, left = (rng.integers(0, self.grid - self.crop + 1, 2) if self.random else [(self.grid - self.crop) // 2] * 2)
+        top, left = rng.integers(0, self.grid - self.crop + 1, 2) if self.random else [(self.grid - self.crop) // 2] * 2
         turns, flip = (int(rng.integers(0, 4)), bool(rng.integers(0, 2))) if self.random and self.augment else (0, False)
 
         def place(frames, grid_axis):

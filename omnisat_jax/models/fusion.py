@@ -8,13 +8,15 @@ import jax.numpy as jnp
 
 from omnisat_jax import schema
 from omnisat_jax.models.transformer import Block
+from omnisat_jax.ops.patches import masked_mean
 from omnisat_jax.ops.positions import grid_sinusoid
 
 
 class Fusion(nn.Module):
     """Self-attention over all present tokens, then cross-attention from one query a patch.
 
-    Positions are fixed 2-D sinusoids and the query is one learned vector plus its position, so any grid size works.
+    Positions are fixed 2-D sinusoids and the query is one learned vector plus its position and the mean of the patch's own present
+    tokens, so any grid size works.
     A hidden modality is no key anywhere; with none present the result is the transformed query alone, a constant.
 
     Attributes:
@@ -47,7 +49,9 @@ class Fusion(nn.Module):
 
         for index in range(self.settings.depth):
             x = make(f"block{index}")(x, mask, train)
-        query = self.param("query", small, (d,), jnp.float32).astype(self.dtype) + position
-        query = jnp.broadcast_to(query, (b, p, d))
+        # Each query starts from what is known of its own patch: attention then only has to learn what to add from elsewhere, instead
+        # of first finding its own place among M*P tokens.
+        own = masked_mean(x.reshape(b, m, p, d), present[:, :, None, None], axis=1)
+        query = self.param("query", small, (d,), jnp.float32).astype(self.dtype) + position + own
         fused = make("cross")(query, mask, train, x)
         return nn.LayerNorm(dtype=self.dtype, name="norm")(fused)

@@ -27,9 +27,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        kernel = self.param(
-            "kernel", nn.initializers.he_normal(), (self.side, self.side, x.shape[-1], self.features), jnp.float32
-        )
+        kernel = self.param("kernel", nn.initializers.he_normal(), (self.side, self.side, x.shape[-1], self.features), jnp.float32)
         amount = (self.side - 1) // 2
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if self.side == 1:

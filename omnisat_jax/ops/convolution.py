@@ -51,9 +51,7 @@ def pad_borders(x, amount, mode):
 
 
 def _direct(x, kernel, stride, amount, mode):
-    return lax.conv_general_dilated(
-        pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS
-    )
+    return lax.conv_general_dilated(pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
 
 
 def _rows(x, side, stride, amount, mode):

@@ -1,7 +1,7 @@
 """Where parameters live: one ordered table. The first rule whose pattern matches a parameter's path decides.
 
-    "replicate"  a copy on every device
-    "fsdp"       cut over the fsdp axis along its largest divisible dimension, unless it is small
+"replicate"  a copy on every device
+"fsdp"       cut over the fsdp axis along its largest divisible dimension, unless it is small
 """
 
 import re

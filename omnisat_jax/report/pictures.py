@@ -83,7 +83,11 @@ def save_panels(path, samples, modalities, classes, ignore: int, title: str):
     dense = samples[0]["labels"].ndim == 2
     columns = len(modalities) + (1 + len(subsets) if dense else 1)
     figure, grid = plt.subplots(
-        len(samples), columns, figsize=(2.3 * columns + (0 if dense else 2), 2.4 * len(samples) + 1.3), layout="constrained", squeeze=False
+        len(samples),
+        columns,
+        figsize=(2.3 * columns + (0 if dense else 2), 2.4 * len(samples) + 1.3),
+        layout="constrained",
+        squeeze=False,
     )
     colours, used = class_colours(len(classes)), set()
     for row, sample in zip(grid, samples):

@@ -40,7 +40,9 @@ def rows(results):
 
 def console_table(results) -> Table:
     """The scores of every subset for the terminal."""
-    table = Table(title=f"{results['name']}: test scores by modalities", caption="\n".join(protocol_lines(results)), caption_justify="left")
+    table = Table(
+        title=f"{results['name']}: test scores by modalities", caption="\n".join(protocol_lines(results)), caption_justify="left"
+    )
     table.add_column("modalities")
     for _, title in COLUMNS[results["task"]]:
         table.add_column(title, justify="right")
@@ -58,6 +60,12 @@ def markdown(results) -> str:
     key = "iou" if results["task"] == "segment" else "f1"
     first = results["subsets"][0]
     each = first["scores"][key]
-    lines += ["", f"Per class, {'+'.join(first['modalities'])}:", "", f"| class | {'IoU' if key == 'iou' else 'F1'} |", "|---|---:|"]
+    lines += [
+        "",
+        f"Per class, {'+'.join(first['modalities'])}:",
+        "",
+        f"| class | {'IoU' if key == 'iou' else 'F1'} |",
+        "|---|---:|",
+    ]
     lines += [f"| {name} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in each.items()]
     return "\n".join(lines) + "\n"

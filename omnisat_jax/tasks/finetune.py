@@ -60,9 +60,7 @@ class Segment(_Finetune):
     best: str = "miou"
 
     def _loss(self, logits, batch):
-        return segmentation_loss(
-            logits, batch["labels"], batch["weight"], ignore=self.ignore, dice_weight=self.dice_weight
-        )
+        return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.ignore, dice_weight=self.dice_weight)
 
     def evaluate(self, params, batch, subsets):
         """Confusion counts (S,K,K+1) and the predicted classes (S,B,H,W) uint8 themselves, for pictures."""

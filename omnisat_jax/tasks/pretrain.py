@@ -36,9 +36,7 @@ class Pretrain:
     def _objective(self, params, batch, visible, group, train, rngs):
         inputs, present = self._inputs(batch)
         visible = visible & present
-        z, temperature = self.model.apply(
-            {"params": params}, inputs, visible, train=train, rngs=rngs, method="embed"
-        )
+        z, temperature = self.model.apply({"params": params}, inputs, visible, train=train, rngs=rngs, method="embed")
         views = present.T
         if self.model.contrast.fused:
             views = jnp.concatenate([views, visible.any(1)[None]])

@@ -62,7 +62,9 @@ class Checkpoints:
         meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         found, expected = meta["data"], self._meta["data"]
         if found != expected:
-            changed = [f"{key}: {found.get(key)!r} then, {expected.get(key)!r} now" for key in expected if found.get(key) != expected[key]]
+            changed = [
+                f"{key}: {found.get(key)!r} then, {expected.get(key)!r} now" for key in expected if found.get(key) != expected[key]
+            ]
             raise ValueError(
                 f"{self.directory}: this checkpoint was made from other data ({'; '.join(changed)}); "
                 "restore the data, or start again in another --workdir"

@@ -42,7 +42,5 @@ def warm_start(params, trained):
     if not both:
         raise ValueError("the pre-trained parameters share no name with this model")
     new = target | {name: jax.device_put(source[name], target[name].sharding) for name in both}
-    report = Report(
-        tuple(both), tuple(n for n in target if n not in source), tuple(n for n in source if n not in target)
-    )
+    report = Report(tuple(both), tuple(n for n in target if n not in source), tuple(n for n in source if n not in target))
     return flax.traverse_util.unflatten_dict(new, sep="/"), report

@@ -38,7 +38,8 @@ def claim(workdir, flat: dict):
         ]
         if changes:
             raise WorkdirError(
-                f"{workdir} holds a run with another configuration:\n" + "\n".join(changes)
+                f"{workdir} holds a run with another configuration:\n"
+                + "\n".join(changes)
                 + "\nGive the same configuration to continue it, or another --workdir to start a new run."
             )
         return

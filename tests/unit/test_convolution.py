@@ -9,7 +9,13 @@ from omnisat_jax.ops.convolution import _direct, conv2d
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(1, 3), st.integers(4, 9), st.integers(4, 9), st.sampled_from([(3, 1), (3, 2), (4, 2), (5, 2)]), st.sampled_from(["reflect", "zeros"]))
+@given(
+    st.integers(1, 3),
+    st.integers(4, 9),
+    st.integers(4, 9),
+    st.sampled_from([(3, 1), (3, 2), (4, 2), (5, 2)]),
+    st.sampled_from(["reflect", "zeros"]),
+)
 def test_equals_the_platforms_convolution_in_value_and_gradient(batch, height, width, form, mode):
     side, stride = form
     keys = jax.random.split(jax.random.key(batch * 100 + height * 10 + width), 2)

@@ -88,9 +88,7 @@ def test_evaluation_passes_every_tile_once(records, settings, batch_size, proces
     source = records.source(records.parts)
     seen, lengths = [], set()
     for process in range(processes):
-        got = list(
-            pipeline.evaluation(source, transform, layout, batch_size=batch_size, process=process, processes=processes)
-        )
+        got = list(pipeline.evaluation(source, transform, layout, batch_size=batch_size, process=process, processes=processes))
         lengths.add(len(got))
         for batch in got:
             batches.check_batch(batch, layout, batch_size // processes)
@@ -106,7 +104,9 @@ def test_flips_and_crops_keep_modalities_aligned(records):
     mark = np.zeros((16, 16), np.uint8)
     mark[4:8, 8:12] = 1
     example["labels"] = mark
-    example["s2"] = example["s2"] | {"values": np.broadcast_to(mark[None, :, :, None], example["s2"]["values"].shape).astype(np.int16)}
+    example["s2"] = example["s2"] | {
+        "values": np.broadcast_to(mark[None, :, :, None], example["s2"]["values"].shape).astype(np.int16)
+    }
     fine = np.kron(mark, np.ones((10, 10), np.uint8))
     example["spot"] = {"values": np.broadcast_to(fine[None, :, :, None], (1, 160, 160, 3))}
     hits = 0

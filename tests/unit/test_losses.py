@@ -71,9 +71,7 @@ def segmentation_oracle(logits, labels, weight, ignore, dice_weight):
     if not keep.any():
         return 0.0
     p, y = p[keep], labels[keep]
-    dice = [
-        1 - 2 * p[y == k, k].sum() / ((p[:, k] ** 2).sum() + (y == k).sum()) for k in range(p.shape[-1]) if (y == k).any()
-    ]
+    dice = [1 - 2 * p[y == k, k].sum() / ((p[:, k] ** 2).sum() + (y == k).sum()) for k in range(p.shape[-1]) if (y == k).any()]
     return -np.log(p[np.arange(len(y)), y]).mean() + dice_weight * np.mean(dice)
 
 
@@ -96,7 +94,9 @@ def test_multilabel_equals_the_oracle():
     logits, labels, weight = rng.normal(size=(4, 3)), rng.integers(0, 2, (4, 3)), np.array([1, 0, 1, 1])
     p = 1 / (1 + np.exp(-logits))
     expected = -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean(1)[weight > 0].mean()
-    np.testing.assert_allclose(multilabel_loss(jnp.asarray(logits), jnp.asarray(labels, jnp.float32), jnp.asarray(weight)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        multilabel_loss(jnp.asarray(logits), jnp.asarray(labels, jnp.float32), jnp.asarray(weight)), expected, rtol=1e-5
+    )
 
 
 @settings(max_examples=20, deadline=None)

@@ -62,7 +62,11 @@ def test_multilabel_equals_scikit_learn():
     probabilities, labels = rng.random((20, 4)), rng.integers(0, 2, (20, 4))
     scores = MultiLabelScores(NAMES, 0.5)
     scores.add(probabilities[:12], labels[:12], np.ones(12))
-    scores.add(np.concatenate([probabilities[12:], rng.random((2, 4))]), np.concatenate([labels[12:], np.ones((2, 4))]), np.r_[np.ones(8), 0, 0])
+    scores.add(
+        np.concatenate([probabilities[12:], rng.random((2, 4))]),
+        np.concatenate([labels[12:], np.ones((2, 4))]),
+        np.r_[np.ones(8), 0, 0],
+    )
     found = scores.compute()
     assert found["f1_macro"] == pytest.approx(100 * metrics.f1_score(labels, probabilities > 0.5, average="macro"))
     assert found["f1_weighted"] == pytest.approx(100 * metrics.f1_score(labels, probabilities > 0.5, average="weighted"))

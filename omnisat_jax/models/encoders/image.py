@@ -86,9 +86,7 @@ class ResNet(nn.Module):
             maps.append(x)
         finest = maps[0]
         # Top-down: what the coarse maps recognise is told to the fine one (FPN, Lin et al., CVPR 2017).
-        features = sum(
-            resize(nn.Dense(finest.shape[-1], dtype=self.dtype)(m), finest.shape[1]) for m in maps
-        )
+        features = sum(resize(nn.Dense(finest.shape[-1], dtype=self.dtype)(m), finest.shape[1]) for m in maps)
         tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(
             jnp.concatenate([pool_to_grid(maps[-1], side), pool_to_grid(features, side)], -1)
         )

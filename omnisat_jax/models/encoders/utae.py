@@ -70,9 +70,7 @@ class UTAE(nn.Module):
 
         bottom = maps[-1]
         hb, wb, cb = bottom.shape[2:]
-        x, attention = LTAE(self.ltae, (cb,), self.dtype, name="ltae")(
-            bottom.reshape(b, t, hb * wb, cb), dates, valid, train=train
-        )
+        x, attention = LTAE(self.ltae, (cb,), self.dtype, name="ltae")(bottom.reshape(b, t, hb * wb, cb), dates, valid, train=train)
         x = x.reshape(b, hb, wb, cb)
         attention = attention.reshape(b, -1, t, hb, wb)
         decoder = self.settings.decoder_widths

@@ -1,0 +1,166 @@
+"""Whole runs at tiny size: every stage, resume, refusals, real folders."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from configs import treesat
+from omnisat_jax import experiment, schema
+from omnisat_jax.train.workdir import WorkdirError
+from tests.conftest import real, tiny
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Whole runs use one device, as a laptop does."""
+    from omnisat_jax.parallel import mesh
+
+    build = mesh.make_mesh
+    monkeypatch.setattr(mesh, "make_mesh", lambda settings, devices=None: build(settings, jax.devices()[:1]))
+
+
+def go(config, folder, console, stage="all"):
+    return experiment.run(schema.parse(config), folder=folder, stage=stage, console=console)
+
+
+def state_of(folder, stage, step):
+    import orbax.checkpoint as ocp
+
+    path = pathlib.Path(folder) / stage / "checkpoints" / str(step) / "state"
+    return ocp.StandardCheckpointer().restore(path.resolve())
+
+
+def lines(folder, drop=("examples_per_second",)):
+    rows = [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in drop} for row in rows]
+
+
+@pytest.fixture
+def config(simulated, tmp_path):
+    return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")})
+
+
+def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, console, monkeypatch):
+    whole = go(config, tmp_path / "whole", console)
+    for name in ("results.json", "results.md", "panels.png", "confusion.png", "metrics.jsonl", "run.json", "statistics.json"):
+        assert (tmp_path / "whole" / name).stat().st_size > 0, name
+    assert list((tmp_path / "whole" / "tensorboard" / "finetune").iterdir())
+    assert len(whole["subsets"]) == 15 and whole["subsets"][0]["modalities"] == ["s1a", "s1d", "s2", "spot"]
+    assert all(s["scores"]["pixels"] == whole["subsets"][0]["scores"]["pixels"] for s in whole["subsets"])
+    about = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert about["data"]["fingerprint"] and about["versions"]["jax"] and about["config"]["seed"] == 0
+
+    # The same run, killed in the third step of each stage.
+    real_loop = experiment.run_loop
+
+    class Killed(Exception):
+        pass
+
+    def killed(state, first, stage, budget, use):
+        import dataclasses
+
+        taken = iter(range(first, first + 3))
+
+        def step(state, batch):
+            if next(taken) == first + 2 and first == 0:
+                raise Killed
+            return use.step(state, batch)
+
+        return real_loop(state, first, stage, budget, dataclasses.replace(use, step=step))
+
+    monkeypatch.setattr(experiment, "run_loop", killed)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            go(config, tmp_path / "cut", console)
+    again = go(config, tmp_path / "cut", console)
+    assert again["subsets"] == whole["subsets"]
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    for stage in ("pretrain", "finetune"):
+        a, b = (state_of(tmp_path / run, stage, 4) for run in ("whole", "cut"))
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+    # A finished run is shown, not repeated.
+    monkeypatch.setattr(experiment, "run_loop", None)
+    assert go(config, tmp_path / "cut", console)["subsets"] == whole["subsets"]
+
+    # Another configuration in the same folder is refused, key by key.
+    config.finetune.learning_rate = 0.5
+    with pytest.raises(
+        WorkdirError, match="finetune.learning_rate: 0.001 before, 0.5 now|finetune.learning_rate: 0.003 before, 0.5 now"
+    ):
+        go(config, tmp_path / "cut", console)
+
+
+def test_changed_data_are_refused(config, simulated, tmp_path, console):
+    import shutil
+
+    root = tmp_path / "raw"
+    shutil.copytree(simulated, root)
+    config.data.raw_dir = str(root)
+    config.finetune.steps = 0
+    go(config, tmp_path / "run", console, stage="prepare")
+    (root / "DATA_S2" / "S2_10001.npy").unlink()
+    with pytest.raises(WorkdirError, match="started on data"):
+        go(config, tmp_path / "run", console, stage="prepare")
+
+
+def test_a_foreign_folder_is_refused(config, tmp_path, console):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(WorkdirError, match="holds no run"):
+        go(config, tmp_path / "run", console)
+
+
+def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console):
+    config.pretrain.steps = 0
+    config.finetune.steps = 1
+    config.finetune.eval_every = 0
+    scores = []
+    for size in (1, 3):
+        config.eval.batch_size = size
+        scores.append(go(config, tmp_path / f"run{size}", console)["subsets"][0]["scores"])
+    assert scores[0] == scores[1]
+
+
+def test_sentinel_2_alone(config, tmp_path, console):
+    for name in ("s1a", "s1d", "spot"):
+        del config.modalities[name]
+    config.contrast.granularity = "tile"
+    config.contrast.learned_temperature = True
+    config.contrast.scope = "group:2"
+    results = go(config, tmp_path / "run", console)
+    assert [s["modalities"] for s in results["subsets"]] == [["s2"]]
+
+
+def test_real_pastis_layout(tmp_path, console):
+    changes = {
+        "data.raw_dir": str(real("pastis_flanders")),
+        "data.cache_dir": str(tmp_path / "cache"),
+        "data.void_test_parcels": True,
+    }
+    results = go(tiny(**changes), tmp_path / "run", console)
+    assert results["protocol"]["protocol"] == "leave_one_fold_out" and len(results["subsets"]) == 3
+    assert results["protocol"]["simulated"] is False
+
+
+def test_real_pastis_r_with_three_dates(tmp_path, console):
+    changes = {"data.raw_dir": str(real("pastis_r_32px")), "data.cache_dir": str(tmp_path / "cache")}
+    assert len(go(tiny(**changes), tmp_path / "run", console)["subsets"]) == 7
+
+
+def test_real_treesat(tmp_path, console):
+    config = treesat.get_config()
+    small = tiny()
+    config.model = small.model
+    config.data.raw_dir = str(real("treesatai_ts_mini"))
+    config.data.cache_dir = str(tmp_path / "cache")
+    config.eval.batch_size = config.pretrain.batch_size = config.finetune.batch_size = 2
+    config.pretrain.steps = config.finetune.steps = 2
+    for name in ("s2", "s1a", "s1d"):
+        config.modalities[name].dates_train = config.modalities[name].dates_eval = 8
+    results = go(config, tmp_path / "run", console)
+    assert len(results["subsets"]) == 15 and results["subsets"][0]["scores"]["tiles"] == 2
+    assert (tmp_path / "run" / "panels.png").stat().st_size > 0

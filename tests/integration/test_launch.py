@@ -1,0 +1,35 @@
+"""The command line as a person meets it, mistakes included."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def launch(*arguments, cwd=ROOT):
+    return subprocess.run([sys.executable, str(ROOT / "launch.py"), *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_help_explains_the_flags():
+    out = launch("--helpfull").stdout
+    assert "--workdir" in out and "--stage" in out and "configs/pastis.py:hd" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/pastis.py", "--config.finetune.learning_rat=1"], "learning_rate"),
+        (["--config=configs/pastis.py", "--config.data.raw_dir=/nowhere/at/all"], "/nowhere/at/all"),
+        (["--config=configs/pastis.py:hd"], "zenodo.org"),
+        (["--config=configs/pastis.py:huge"], "demo, hd"),
+        (["--config=configs/pastis.py", "--config.task=sgment"], "segment"),
+        (["--config=configs/nothing.py"], "configs/nothing.py"),
+    ],
+)
+def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
+    run = launch(*arguments, f"--workdir={tmp_path / 'run'}")
+    assert run.returncode != 0
+    assert message in run.stderr, run.stderr
+    assert "Traceback" not in run.stderr, run.stderr

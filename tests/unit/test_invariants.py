@@ -1,0 +1,145 @@
+"""Absence is invisibility: missing, masked or garbage, padded or permuted, the answer is the same (1e-5)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnisat_jax import batch as batches
+from omnisat_jax import schema
+from omnisat_jax.models.omnisat import OmniSat, make_encoder
+from tests.conftest import tiny
+
+T, B = 5, 2
+SERIES = ("s2", "s1a", "s1d")
+
+
+@functools.cache
+def world():
+    """A tiny model of all encoders, parameters with every norm and bias off its initial value, and a batch."""
+    changes = {"modalities.s1a.encoder": "utae", "modalities.s1d.encoder": "patch_ltae", "modalities.spot.encoder": "resnet"}
+    settings = schema.parse(tiny(**changes))
+    model = OmniSat(settings.modalities, settings.model, settings.contrast, "segment", 5, 4)
+    keys = iter(jax.random.split(jax.random.key(0), 20))
+    batch = {"spot": {"values": jax.random.normal(next(keys), (B, 80, 80, 3)), "present": jnp.ones(B, bool)}}
+    for spec in settings.modalities:
+        if spec.kind == "series":
+            batch[spec.name] = {
+                "values": jax.random.normal(next(keys), (B, T, 8, 8, spec.channels)),
+                "dates": jnp.sort(jax.random.randint(next(keys), (B, T), -50, 400)),
+                "valid": jnp.ones((B, T), bool).at[1, 3].set(False),
+                "present": jnp.ones(B, bool),
+            }
+    statistics = {s.name: {"mean": np.full(s.channels, 0.1), "std": np.full(s.channels, 1.3)} for s in settings.modalities}
+    inputs = batches.normalise(batch, statistics, model.names)
+    params = model.init(next(keys), inputs, jnp.ones((B, 4), bool), train=False)["params"]
+    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params)
+
+    @jax.jit
+    def run(batch):
+        inputs = batches.normalise(batch, statistics, model.names)
+        return model.apply({"params": params}, inputs, batches.presence(batch, model.names), train=False)
+
+    return settings, model, batch, run
+
+
+def edit(batch, name, **changes):
+    return batch | {name: batch[name] | changes}
+
+
+@pytest.mark.parametrize("name", ["s2", "s1a", "s1d", "spot"])
+@pytest.mark.parametrize("garbage", [1e6, np.nan, np.inf])
+def test_an_absent_modality_may_hold_anything(name, garbage):
+    _, _, batch, run = world()
+    absent = edit(batch, name, present=jnp.asarray([True, False]))
+    rotten = edit(absent, name, values=absent[name]["values"].at[1].set(garbage))
+    np.testing.assert_allclose(run(absent), run(rotten), atol=1e-5)
+    assert np.abs(run(absent)[1] - run(batch)[1]).max() > 1e-3  # the modality is used when it is there
+    np.testing.assert_allclose(run(absent)[0], run(batch)[0], atol=1e-5)  # and its neighbour in the batch does not notice
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_masked_dates_and_no_data_are_invisible(name):
+    _, _, batch, run = world()
+    entry = batch[name]
+    rotten = edit(batch, name, values=entry["values"].at[1, 3].set(jnp.nan), dates=entry["dates"].at[1, 3].set(9999))
+    np.testing.assert_allclose(run(batch), run(rotten), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_absent_equals_all_dates_masked(name):
+    _, _, batch, run = world()
+    absent = edit(batch, name, present=jnp.asarray([False, True]))
+    masked = edit(absent, name, valid=absent[name]["valid"].at[0].set(False))
+    np.testing.assert_allclose(run(absent), run(masked), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_order_of_dates_changes_nothing(name):
+    _, _, batch, run = world()
+    order = np.array([3, 0, 4, 1, 2])
+    shuffled = edit(batch, name, **{key: batch[name][key][:, order] for key in ("values", "dates", "valid")})
+    np.testing.assert_allclose(run(batch), run(shuffled), atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["utae", "patch_ltae"])
+def test_padding_changes_nothing(encoder):
+    settings, _, batch, _ = world()
+    spec = next(s for s in settings.modalities if s.name == ("s1a" if encoder == "utae" else "s1d"))
+    module = make_encoder(spec, settings.model, jnp.float32)
+    entry = batch[spec.name]
+    arguments = (entry["values"], entry["dates"], jnp.ones((B, T), bool))
+    variables = module.init(jax.random.key(1), *arguments, train=False)
+    padded = tuple(jnp.concatenate([a, jnp.zeros((B, 3, *a.shape[2:]), a.dtype)], 1) for a in arguments)
+    padded = (padded[0].at[:, T:].set(55.0), padded[1], padded[2])
+    for plain, more in zip(module.apply(variables, *arguments, train=False), module.apply(variables, *padded, train=False)):
+        if plain is not None:
+            np.testing.assert_allclose(plain, more, atol=1e-5)
+
+
+def test_nothing_present_is_defined_and_constant():
+    _, _, batch, run = world()
+    for name in batch:
+        batch = edit(batch, name, present=jnp.zeros(B, bool))
+    out = run(batch)
+    assert np.isfinite(out).all()
+    np.testing.assert_allclose(out[0], out[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("encoder", "stem"), [("vit", "linear"), ("vit", "conv"), ("patch_cnn", "linear"), ("resnet", "linear")])
+def test_image_encoders_give_the_patch_grid(encoder, stem):
+    settings = schema.parse(tiny(**{"modalities.spot.encoder": encoder, "model.vit.stem": stem}))
+    spec = next(s for s in settings.modalities if s.name == "spot")
+    module = make_encoder(spec, settings.model, jnp.float32)
+    (tokens, _), _ = module.init_with_output(jax.random.key(0), jnp.ones((1, 80, 80, 3)), train=False)
+    assert tokens.shape == (1, 4, 16)
+
+
+def test_utae_takes_sides_it_cannot_halve():
+    settings = schema.parse(tiny(**{"model.utae.encoder_widths": (8, 8, 8), "model.utae.decoder_widths": (8, 8, 8)}))
+    spec = next(s for s in settings.modalities if s.name == "s2")
+    import dataclasses
+
+    module = make_encoder(dataclasses.replace(spec, encoder="utae", patch=5), settings.model, jnp.float32)
+    arguments = (jnp.ones((1, 2, 10, 10, 10)), jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2), bool))
+    (tokens, features), _ = module.init_with_output(jax.random.key(0), *arguments, train=False)
+    assert tokens.shape == (1, 4, 16) and features.shape == (1, 10, 10, 8)
+
+
+def test_default_utae_has_the_published_size():
+    """1,087,260 in the original; norms in another place and tokens instead of a class head make the difference small."""
+    from configs import pastis
+    from omnisat_jax.models.encoders.utae import UTAE
+
+    model = schema.parse(pastis.get_config("hd")).model
+    module = UTAE(model.utae, model.ltae, model.width, 4)
+    shapes = jax.eval_shape(
+        lambda: module.init(
+            jax.random.key(0), jnp.ones((1, 2, 32, 32, 10)), jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2), bool), train=False
+        )
+    )
+    token = 4 * 4 * 32 * 256 + 256
+    count = sum(np.prod(x.shape) for x in jax.tree.leaves(shapes)) - token
+    assert abs(count - 1_087_260) / 1_087_260 < 0.03, count
