@@ -135,19 +135,22 @@ def modality(
 def shrink(model: ConfigDict) -> None:
     """Sets the widths at which two CPU cores train in minutes."""
     model.width = 64
-    model.utae.encoder_widths = (24, 32, 48)
-    model.utae.decoder_widths = (24, 32, 48)
+    model.utae.encoder_widths = (16, 32, 64)
+    model.utae.decoder_widths = (16, 32, 64)
     model.ltae.heads = 8
     model.ltae.width = 64
     model.ltae.key_dim = 8
-    model.ltae.dropout = 0.1
+    model.ltae.dropout = 0.0
+    model.ltae.attention_dropout = 0.0
     model.patch_ltae.input_widths = (32, 64)
     model.patch_ltae.output_widths = (64, 128)
-    model.resnet.widths = (16, 32, 48)
+    model.resnet.widths = (12, 24, 48)
     model.resnet.blocks = 1
     model.projection.hidden = 64
     model.projection.width = 32
-    model.fusion.depth = 2
+    model.fusion.depth = 1
     model.fusion.heads = 4
     model.fusion.mlp_ratio = 2
+    model.fusion.dropout = 0.0
     model.head.width = 48
+    model.head.dropout = 0.0

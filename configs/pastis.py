@@ -32,15 +32,16 @@ def _demo(config):
     config.modalities.spot.encoder = "resnet"
     config.data.simulated.tiles = 100
     config.data.simulated.tile_size = 32
-    config.pretrain.steps = 120
+    config.pretrain.steps = 150
     config.pretrain.batch_size = 4
     config.pretrain.learning_rate = 2e-3
-    config.pretrain.eval_every = 60
-    config.pretrain.save_every = 60
-    config.finetune.steps = 400
-    config.finetune.batch_size = 4
-    config.finetune.learning_rate = 3e-3
-    config.finetune.eval_every = 100
+    config.pretrain.eval_every = 75
+    config.pretrain.save_every = 75
+    config.finetune.steps = 900
+    config.finetune.batch_size = 2  # on two cores many small steps learn more in the same minutes than few large ones
+    config.finetune.learning_rate = 2e-3
+    config.finetune.modality_dropout = 0.2
+    config.finetune.eval_every = 300
     config.finetune.save_every = 100
 
 

@@ -50,7 +50,8 @@ def pad_borders(x, amount, mode):
     return x
 
 
-def _direct(x, kernel, stride, amount, mode):
+def direct(x, kernel, stride=1, amount=0, mode="reflect"):
+    """`conv2d` by the platform's own convolution, whatever the platform."""
     return lax.conv_general_dilated(pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
 
 
@@ -147,7 +148,7 @@ def conv2d(x, kernel, stride=1, amount=0, mode="reflect"):
         x,
         kernel,
         cpu=functools.partial(_forward_cpu, stride=stride, amount=amount, mode=mode),
-        default=functools.partial(_direct, stride=stride, amount=amount, mode=mode),
+        default=functools.partial(direct, stride=stride, amount=amount, mode=mode),
     )
 
 
@@ -156,13 +157,13 @@ def _conv2d_forward(x, kernel, stride, amount, mode):
 
 
 def _conv2d_backward(stride, amount, mode, saved, cotangent):
-    def direct(x, kernel, upstream):
-        return jax.vjp(lambda x, k: _direct(x, k, stride, amount, mode), x, kernel)[1](upstream)
+    def elsewhere(x, kernel, upstream):
+        return jax.vjp(lambda x, k: direct(x, k, stride, amount, mode), x, kernel)[1](upstream)
 
     def cpu(x, kernel, upstream):
         return _backward_cpu(x, kernel, upstream, stride, amount, mode)
 
-    return lax.platform_dependent(*saved, cotangent, cpu=cpu, default=direct)
+    return lax.platform_dependent(*saved, cotangent, cpu=cpu, default=elsewhere)
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)

@@ -56,10 +56,11 @@ def render(entry, index: int):
     known = values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
     valid = entry["valid"][index]
     if values.shape[-1] >= 4:
-        # The darkest quarter of the dates in blue is free of clouds but not in shadow.
-        blue = np.where(known[..., 0].any((1, 2)) & valid, np.median(values[..., 0], (1, 2)), np.inf)
+        # Clouds are the brightest blue of a frame: the date whose brightest pixels are dark is clear. The very darkest are in shadow.
+        peak = np.percentile(values[..., 0].astype(float), 95, axis=(1, 2))
+        blue = np.where(known[..., 0].any((1, 2)) & valid, peak, np.inf)
         order = np.argsort(blue)[: int(valid.sum())]
-        date = order[len(order) // 4]
+        date = order[len(order) // 8]
         return _stretch(np.where(known[date], values[date], 0)[..., [2, 1, 0]].astype(float)), f"day {entry['dates'][index, date]}"
     chosen = np.where(known & valid[:, None, None, None], values, np.nan)[..., 0]
     filled = np.nan_to_num(np.nanmean(chosen, 0), nan=float(np.nanmean(chosen)))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnisat_jax.ops.convolution import _direct, conv2d
+from omnisat_jax.ops.convolution import direct, conv2d
 
 
 @settings(max_examples=12, deadline=None)
@@ -28,9 +28,9 @@ def test_equals_the_platforms_convolution_in_value_and_gradient(batch, height, w
 
     with jax.default_matmul_precision("highest"):
         np.testing.assert_allclose(
-            conv2d(x, kernel, stride, amount, mode), _direct(x, kernel, stride, amount, mode), rtol=1e-4, atol=1e-4
+            conv2d(x, kernel, stride, amount, mode), direct(x, kernel, stride, amount, mode), rtol=1e-4, atol=1e-4
         )
-        ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (conv2d, _direct))
+        ours, theirs = (jax.grad(total(f), (0, 1))(x, kernel) for f in (conv2d, direct))
     for a, b in zip(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
