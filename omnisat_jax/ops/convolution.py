@@ -130,6 +130,11 @@ def _backward_cpu(x, kernel, cotangent, stride, amount, mode):
     return pull(padded)[0], total.reshape(kernel.shape)
 
 
+def _one_device():
+    """A scan over the images of a batch that is cut over devices would move every image: then the platform's form is used."""
+    return jax.device_count() == 1
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def conv2d(x, kernel, stride=1, amount=0, mode="reflect"):
     """Cross-correlation of x with kernel, as in every deep-learning library.
@@ -147,7 +152,7 @@ def conv2d(x, kernel, stride=1, amount=0, mode="reflect"):
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_forward_cpu, stride=stride, amount=amount, mode=mode),
+        cpu=functools.partial(_forward_cpu if _one_device() else direct, stride=stride, amount=amount, mode=mode),
         default=functools.partial(direct, stride=stride, amount=amount, mode=mode),
     )
 
@@ -161,7 +166,8 @@ def _conv2d_backward(stride, amount, mode, saved, cotangent):
         return jax.vjp(lambda x, k: direct(x, k, stride, amount, mode), x, kernel)[1](upstream)
 
     def cpu(x, kernel, upstream):
-        return _backward_cpu(x, kernel, upstream, stride, amount, mode)
+        backward = _backward_cpu if _one_device() else None
+        return backward(x, kernel, upstream, stride, amount, mode) if backward else elsewhere(x, kernel, upstream)
 
     return lax.platform_dependent(*saved, cotangent, cpu=cpu, default=elsewhere)
 
