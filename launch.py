@@ -63,10 +63,12 @@ def _fail(message):
 def _parse(argv):
     """absl's parser, with the nearest key in the message when a configuration key does not exist."""
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        text = error.args[0] if error.args else error
-        sys.exit(_fail(text))
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
+        # A configuration file that fails arrives as the text of a traceback: its last error line is the message.
+        lines = [line.strip() for line in str(error.args[0] if error.args else error).splitlines() if line.strip()]
+        errors = [line.split(": ", 1)[1] for line in lines if line.split(": ", 1)[0].endswith("Error") and ": " in line]
+        sys.exit(_fail(errors[-1] if errors else " ".join(lines)))
 
 
 if __name__ == "__main__":

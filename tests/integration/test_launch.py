@@ -25,7 +25,6 @@ def test_help_explains_the_flags():
         (["--config=configs/pastis.py:hd"], "zenodo.org"),
         (["--config=configs/pastis.py:huge"], "demo, hd"),
         (["--config=configs/pastis.py", "--config.task=sgment"], "segment"),
-        (["--config=configs/nothing.py"], "configs/nothing.py"),
     ],
 )
 def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):

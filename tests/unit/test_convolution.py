@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnisat_jax.ops.convolution import direct, conv2d
+from omnisat_jax.ops import convolution
+from omnisat_jax.ops.convolution import conv2d, direct
 
 
 @settings(max_examples=12, deadline=None)
