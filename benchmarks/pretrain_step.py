@@ -27,7 +27,9 @@ def main():
     settings = schema.parse(pastis.get_config())
     specs = settings.modalities
     layout = BatchLayout(
-        tuple(Layout(s.name, s.dates_train, (SIDES[s.name], SIDES[s.name], s.channels), DTYPES[s.name]) for s in specs), (32, 32), "uint8"
+        tuple(Layout(s.name, s.dates_train, (SIDES[s.name], SIDES[s.name], s.channels), DTYPES[s.name]) for s in specs),
+        (32, 32),
+        "uint8",
     )
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in specs}
     model = OmniSat(specs, settings.model, settings.contrast, "segment", 19, 4)

@@ -1,16 +1,19 @@
-"""One emulated mesh for the whole suite, tiny configurations, and one small simulated dataset."""
+"""One CPU device, tiny configurations, and one small simulated dataset. Several devices: tests/distributed."""
 
 import os
 import pathlib
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)  # the suite compiles more than it runs
 
+import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from configs import pastis  # noqa: E402
-from omnisat_jax import schema  # noqa: E402
+from omnisat_jax import experiment, schema  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "realdata"
@@ -49,6 +52,18 @@ def tiny(**changes):
         config.modalities[name].dates_eval = 6
     config.update_from_flattened_dict(changes)
     return config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Tests that run the same program again take it from a cache that lives as long as the session."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def go(config, folder, console, stage="all"):
+    """Runs an experiment as launch.py does."""
+    return experiment.run(schema.parse(config), folder=folder, stage=stage, console=console)
 
 
 @pytest.fixture

@@ -1,34 +1,21 @@
-"""Whole runs at tiny size: every stage, resume, refusals, real folders."""
+"""Whole runs at tiny size on simulated tiles: every stage, resume, refusals."""
 
+import dataclasses
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from configs import treesat
-from omnisat_jax import experiment, schema
+from omnisat_jax import experiment
 from omnisat_jax.train.workdir import WorkdirError
-from tests.conftest import real, tiny
-
-
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    """Whole runs use one device, as a laptop does."""
-    from omnisat_jax.parallel import mesh
-
-    build = mesh.make_mesh
-    monkeypatch.setattr(mesh, "make_mesh", lambda settings, devices=None: build(settings, jax.devices()[:1]))
-
-
-def go(config, folder, console, stage="all"):
-    return experiment.run(schema.parse(config), folder=folder, stage=stage, console=console)
+from tests.conftest import go, tiny
 
 
 def state_of(folder, stage, step):
-    import orbax.checkpoint as ocp
-
     path = pathlib.Path(folder) / stage / "checkpoints" / str(step) / "state"
     return ocp.StandardCheckpointer().restore(path.resolve())
 
@@ -60,8 +47,6 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
         pass
 
     def killed(state, first, stage, budget, use):
-        import dataclasses
-
         taken = iter(range(first, first + 3))
 
         def step(state, batch):
@@ -88,15 +73,11 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
 
     # Another configuration in the same folder is refused, key by key.
     config.finetune.learning_rate = 0.5
-    with pytest.raises(
-        WorkdirError, match="finetune.learning_rate: 0.001 before, 0.5 now|finetune.learning_rate: 0.003 before, 0.5 now"
-    ):
+    with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.002 before, 0\.5 now"):
         go(config, tmp_path / "cut", console)
 
 
 def test_changed_data_are_refused(config, simulated, tmp_path, console):
-    import shutil
-
     root = tmp_path / "raw"
     shutil.copytree(simulated, root)
     config.data.raw_dir = str(root)
@@ -133,34 +114,3 @@ def test_sentinel_2_alone(config, tmp_path, console):
     config.contrast.scope = "group:2"
     results = go(config, tmp_path / "run", console)
     assert [s["modalities"] for s in results["subsets"]] == [["s2"]]
-
-
-def test_real_pastis_layout(tmp_path, console):
-    changes = {
-        "data.raw_dir": str(real("pastis_flanders")),
-        "data.cache_dir": str(tmp_path / "cache"),
-        "data.void_test_parcels": True,
-    }
-    results = go(tiny(**changes), tmp_path / "run", console)
-    assert results["protocol"]["protocol"] == "leave_one_fold_out" and len(results["subsets"]) == 3
-    assert results["protocol"]["simulated"] is False
-
-
-def test_real_pastis_r_with_three_dates(tmp_path, console):
-    changes = {"data.raw_dir": str(real("pastis_r_32px")), "data.cache_dir": str(tmp_path / "cache")}
-    assert len(go(tiny(**changes), tmp_path / "run", console)["subsets"]) == 7
-
-
-def test_real_treesat(tmp_path, console):
-    config = treesat.get_config()
-    small = tiny()
-    config.model = small.model
-    config.data.raw_dir = str(real("treesatai_ts_mini"))
-    config.data.cache_dir = str(tmp_path / "cache")
-    config.eval.batch_size = config.pretrain.batch_size = config.finetune.batch_size = 2
-    config.pretrain.steps = config.finetune.steps = 2
-    for name in ("s2", "s1a", "s1d"):
-        config.modalities[name].dates_train = config.modalities[name].dates_eval = 8
-    results = go(config, tmp_path / "run", console)
-    assert len(results["subsets"]) == 15 and results["subsets"][0]["scores"]["tiles"] == 2
-    assert (tmp_path / "run" / "panels.png").stat().st_size > 0

@@ -1,0 +1,39 @@
+"""Run with eight emulated devices: prints the losses of two steps on several meshes as JSON, one line.
+
+python -m tests.distributed.eight_devices RECORDS
+"""
+
+import json
+import sys
+
+import jax
+
+from omnisat_jax.input.records import Records
+from tests import steps
+
+MESHES = ((1, 1), (8, 1), (8, 2))
+
+
+def losses(settings, task, batch, devices, fsdp):
+    """Losses of two steps, the number of compilations, and how many parameters are cut over fsdp."""
+    state, step, placed = steps.start(settings, task, batch, devices, fsdp, min_size=64)
+    cut = sum("fsdp" in str(x.sharding.spec) for x in jax.tree.leaves(state.params))
+    found = []
+    for _ in range(2):
+        state, metrics = step(state, placed)
+        found.append(float(metrics["loss"]))
+    return {"losses": found, "compilations": step._cache_size(), "cut": cut}
+
+
+def main():
+    """Every task on every mesh."""
+    settings, tasks, batch = steps.bench(Records(sys.argv[1]), batch_size=8)
+    report = {
+        name: {f"{devices}x{fsdp}": losses(settings, task, batch, devices, fsdp) for devices, fsdp in MESHES}
+        for name, task in tasks.items()
+    }
+    print(json.dumps({"devices": jax.device_count(), "tasks": report}))
+
+
+if __name__ == "__main__":
+    main()

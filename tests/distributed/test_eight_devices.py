@@ -1,0 +1,46 @@
+"""The steps unchanged on eight devices, in a process of their own: the same numbers as on one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from omnisat_jax import schema
+from omnisat_jax.parallel import mesh as meshes
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def report(records):
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+    command = [sys.executable, "-m", "tests.distributed.eight_devices", str(records.root)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("task", ["pretrain", "finetune"])
+def test_same_numbers_on_eight_devices(report, task):
+    assert report["devices"] == 8
+    runs = report["tasks"][task]
+    assert all(run["compilations"] == 1 for run in runs.values())
+    assert runs["8x2"]["cut"] > 10 and runs["8x1"]["cut"] == 0
+    for layout in ("8x1", "8x2"):
+        np.testing.assert_allclose(runs[layout]["losses"], runs["1x1"]["losses"], rtol=2e-5)
+
+
+def test_mesh_must_fit_the_devices():
+    with pytest.raises(ValueError, match="number of devices, 1; found 3 x 1"):
+        meshes.make_mesh(schema.Mesh(3, 1, 0), jax.devices()[:1])
+
+
+def test_batch_must_fit_the_devices():
+    class Eight:
+        size = 8
+
+    with pytest.raises(ValueError, match="eval.batch_size 6 must be a multiple"):
+        meshes.check_batch_size("eval.batch_size", 6, Eight())

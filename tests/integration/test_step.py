@@ -1,0 +1,75 @@
+"""The pure steps on one device: one compilation, bad steps skipped, one batch overfitted."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnisat_jax.optim.optimizer import decayed, schedule
+from omnisat_jax.train.loop import Collaborators, NonFiniteError, run_loop
+from tests import steps
+
+
+@pytest.fixture(scope="module")
+def bench(records):
+    return steps.bench(records, batch_size=2, **{"finetune.learning_rate": 1e-2, "finetune.modality_dropout": 0.0})
+
+
+@pytest.fixture(scope="module")
+def started(bench):
+    settings, tasks, batch = bench
+    return steps.start(settings, dataclasses.replace(tasks["finetune"], modality_dropout=0.0), batch)
+
+
+def test_overfits_one_batch_in_one_compilation(started):
+    state, step, batch = started
+    state = jax.tree.map(jnp.copy, state)
+    losses = []
+    for _ in range(50):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.6 * losses[0]
+    assert step._cache_size() == 1
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(started):
+    state, step, batch = started
+    before = jax.device_get((state.params, state.opt_state))
+    state = jax.tree.map(jnp.copy, state)
+    state, metrics = step(state, batch | {"weight": batch["weight"] * jnp.nan})
+    assert metrics["finite"] == 0 and state.skipped == 1 and state.step == 1
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get((state.params, state.opt_state)))
+
+
+def test_budget_of_bad_steps_ends_the_run_and_names_the_tiles(bench):
+    settings, _, _ = bench
+    host = {"tile_index": np.array([0, 1]), "weight": np.ones(2)}
+
+    def step(state, batch):
+        return state, {"loss": jnp.nan, "finite": jnp.float32(0)}
+
+    use = Collaborators(
+        step=step, batches=iter([(host, None)] * 9), validate=None, rank=None, save=lambda *a: None, write=lambda *a: None,
+        show=lambda *a: None, tile_names=("tile_a", "tile_b"),
+    )  # fmt: skip
+    stage = dataclasses.replace(settings.finetune, steps=9)
+
+    @dataclasses.dataclass
+    class State:
+        params: dict
+        skipped: jax.Array
+
+    with pytest.raises(NonFiniteError, match="nonfinite_budget = 2(.|\n)*step 3: tiles tile_a, tile_b"):
+        run_loop(State({}, jnp.zeros((), jnp.int32)), 0, stage, 2, use)
+
+
+def test_weight_decay_is_for_matrices_and_the_schedule_has_its_form(bench):
+    settings, tasks, batch = bench
+    shapes = jax.eval_shape(lambda: tasks["finetune"].init(jax.random.key(0), batch))
+    flags = jax.tree_util.tree_leaves_with_path(decayed(shapes))
+    assert {str(path[-1].key) for path, flag in flags if flag} == {"kernel"}
+    stage = dataclasses.replace(settings.finetune, steps=100, warmup=0.1, learning_rate=2.0)
+    rate = schedule(stage)
+    assert rate(0) == 0 and rate(10) == 2.0 and rate(55) < 2.0 and rate(100) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,50 @@
+"""Small training steps on any devices, for the tests that need one."""
+
+import dataclasses
+
+import jax
+
+from omnisat_jax import schema
+from omnisat_jax.batch import check_batch
+from omnisat_jax.input import pipeline
+from omnisat_jax.input.device import put
+from omnisat_jax.input.layouts import agree
+from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.parallel import rules
+from omnisat_jax.tasks.finetune import Segment
+from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.train.step import create_state, make_step
+from tests.conftest import tiny
+
+PARTS = ("fold_1", "fold_2", "fold_3", "fold_4")
+
+
+def bench(records, batch_size, **changes):
+    """(settings, task by name, one host batch) of the tiny configuration with `changes`."""
+    settings = schema.parse(tiny(**changes))
+    a = agree(settings, records)
+    model = OmniSat(a.specs, settings.model, settings.contrast, "segment", 19, a.label_patch)
+    statistics = records.statistics(PARTS)
+    tasks = {
+        "pretrain": Pretrain(model, statistics, 0.3),
+        "finetune": Segment(model, statistics, records.classes, 0.3, ignore=19),
+    }
+    transform = Assemble(a.train, a.grid, a.crop, settings.data.origin, True, True, 19)
+    batch = next(iter(pipeline.training(records.source(PARTS), transform, seed=0, batch_size=batch_size)))
+    check_batch(batch, a.train, batch_size)
+    return settings, tasks, batch
+
+
+def start(settings, task, batch, devices=1, fsdp=1, min_size=2**20):
+    """(fresh state, jitted step, batch on its devices) with the optimizer of settings.finetune."""
+    mesh = meshes.make_mesh(schema.Mesh(-1, fsdp, min_size), jax.devices()[:devices])
+    optimizer = make_optimizer(dataclasses.replace(settings.finetune, steps=50, warmup=0.1))
+    root = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: create_state(task, optimizer, root, batch))
+    places = rules.shardings(shapes, mesh, min_size)
+    state = jax.jit(lambda: create_state(task, optimizer, root, batch), out_shardings=places)()
+    step = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None))
+    return state, step, put(batch, meshes.batch_sharding(mesh))
