@@ -6,6 +6,7 @@ A repeated command continues where the last one stopped.
 
 import logging
 import os
+import re
 import sys
 
 from absl import app, flags
@@ -61,14 +62,31 @@ def _fail(message):
 
 
 def _parse(argv):
-    """absl's parser, with the nearest key in the message when a configuration key does not exist."""
+    """absl's parser; what is wrong with the options ends the program as one sentence."""
     try:
-        return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        # A configuration file that fails arrives as the text of a traceback: its last error line is the message.
-        lines = [line.strip() for line in str(error.args[0] if error.args else error).splitlines() if line.strip()]
-        errors = [line.split(": ", 1)[1] for line in lines if line.split(": ", 1)[0].endswith("Error") and ": " in line]
-        sys.exit(_fail(errors[-1] if errors else " ".join(lines)))
+        rest = flags.FLAGS(argv)
+        _CONFIG.value.items()  # a configuration that could not be read says so only when it is used
+        return rest
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
+        sys.exit(_fail(_sentence(error)))
+
+
+def _sentence(error):
+    """The message inside what ml_collections raises: a hint inside quotes, or the text of a whole traceback."""
+    text = str(error.args[0] if isinstance(error, KeyError | AttributeError) else error)
+    hint = re.search(r'Did you mean "(?P<right>\w+)" instead of "(?P<wrong>\w+)"', text)
+    if hint:
+        return f"the configuration has no key {hint['wrong']!r}; did you mean {hint['right']!r}? configs/base.py lists all"
+    if isinstance(error, KeyError | AttributeError):
+        key = text.strip("\"'")
+        return f"the configuration has no key {key!r}; configs/base.py lists all"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    missing = [line for line in lines if line.startswith("[Errno")]
+    if missing and "config file" in text:
+        return f"--config: {missing[0].split('] ', 1)[1]}"
+    # A configuration file that fails arrives as the text of a traceback: its last error line is the message.
+    errors = [line.split(": ", 1)[1] for line in lines if line.split(": ", 1)[0].endswith("Error") and ": " in line]
+    return errors[-1] if errors else " ".join(lines)
 
 
 if __name__ == "__main__":

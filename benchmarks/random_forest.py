@@ -1,6 +1,6 @@
 """The baseline to beat: a random forest on monthly medians of each pixel (scikit-learn), under a run's own protocol.
 
-    python -m benchmarks.random_forest --records=DIR [--protocol=auto] [--fold=1] [--modalities=s2,s1a] [--void_test_parcels]
+    python -m benchmarks.random_forest --records=DIR [--protocol=auto] [--folds=1] [--modalities=s2,s1a] [--void_test_parcels]
 
 Features of a pixel: the median of each band over the usable dates of each calendar month since day 0; months without one take the
 pixel's overall median. Series only: a forest of pixels sees no texture. Scores: those of omnisat_jax.metrics.
@@ -63,28 +63,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", required=True, help="folder of prepared records (runs/cache/...)")
     parser.add_argument("--protocol", default="auto")
-    parser.add_argument("--fold", type=int, default=1)
+    parser.add_argument("--folds", default="1", help="comma-separated; counts of all folds are added")
     parser.add_argument("--modalities", default="", help="comma-separated series; default all")
     parser.add_argument("--origin", default="2018-09-01")
     parser.add_argument("--void_test_parcels", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--min_pixels", type=int, default=0, help="classes with fewer labelled pixels are left out of mIoU")
+    parser.add_argument("--seeds", default="0", help="comma-separated")
     options = parser.parse_args()
     records = Records(options.records)
-    split = choose_split(options.protocol, records.parts, options.fold)
     series = [name for name, stored in records.modalities.items() if stored.kind == "series"]
     names = options.modalities.split(",") if options.modalities else series
-    scores = run(records, split, names, origin=options.origin, void_test_parcels=options.void_test_parcels, seed=options.seed)
-    print(
-        json.dumps(
-            {
-                "modalities": names,
-                "test": split.test,
-                "simulated": records.about["simulated"],
-                "confusion": scores.confusion.tolist(),
-                **scores.compute(),
-            }
-        )
-    )
+    for seed in options.seeds.split(","):
+        scores = SegmentationScores(records.classes)
+        for fold in options.folds.split(","):
+            split = choose_split(options.protocol, records.parts, int(fold))
+            found = run(records, split, names, origin=options.origin, void_test_parcels=options.void_test_parcels, seed=int(seed))
+            scores.add(found.confusion)
+        about = {"modalities": names, "folds": options.folds, "seed": int(seed), "simulated": records.about["simulated"]}
+        print(json.dumps(about | scores.compute(options.min_pixels)), flush=True)
 
 
 if __name__ == "__main__":

@@ -35,15 +35,16 @@ class SegmentationScores:
         """Adds the counts of a batch, (K, K+1)."""
         self.confusion += np.asarray(counts, np.int64)
 
-    def compute(self) -> dict:
+    def compute(self, min_pixels: int = 0) -> dict:
         """mIoU, OA and per-class IoU in %.
 
         IoU = TP / (TP + FP + FN). A class that is neither in the labels nor in the predictions has none and does not enter the mean;
-        a class that is predicted but absent scores 0.
+        a class that is predicted but absent scores 0. Classes with fewer than `min_pixels` labelled pixels are left out of the mean.
         """
         hit = np.diag(self.confusion).astype(np.float64)
-        union = self.confusion.sum(1) + self.confusion[:, :-1].sum(0) - hit
-        exists = union > 0
+        labelled = self.confusion.sum(1)
+        union = labelled + self.confusion[:, :-1].sum(0) - hit
+        exists = (union > 0) & (labelled >= min_pixels)
         iou = np.where(exists, 100 * hit / np.maximum(union, 1), np.nan)
         pixels = self.confusion.sum()
         return {

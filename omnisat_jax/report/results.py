@@ -47,9 +47,10 @@ def write_results(workdir, results: dict, scores, panels: PanelCollector, *, ign
     kind = "simulated" if protocol["simulated"] else "real"
     what = f"{results['name']} ({kind} data, test {' '.join(protocol['test'])})"
     if results["task"] == "segment":
-        all_modalities = scores.parts[0]
-        results["confusion"] = all_modalities.confusion.tolist()
-        pictures.save_confusion(workdir / "confusion.png", all_modalities.confusion, protocol["classes"], what)
+        # Counts are kept for every subset: folds are joined by adding counts, never by averaging scores.
+        for entry, part in zip(results["subsets"], scores.parts, strict=True):
+            entry["confusion"] = part.confusion.tolist()
+        pictures.save_confusion(workdir / "confusion.png", scores.parts[0].confusion, protocol["classes"], what)
     if panels.samples:
         names = list(results["subsets"][0]["modalities"])
         pictures.save_panels(workdir / "panels.png", panels.samples, names, protocol["classes"], ignore, what)

@@ -26,6 +26,8 @@ def protocol_lines(results) -> list[str]:
     ]
     if dates:
         lines.append(f"Longest series scored (evenly spaced dates beyond): {dates}.")
+    if p.get("min_pixels"):
+        lines.append(f"Only classes with at least {p['min_pixels']} labelled pixels enter mIoU.")
     if p["void_test_parcels"]:
         lines.append("Training pixels of parcels that test tiles contain are void.")
     return lines

@@ -20,7 +20,13 @@ def test_help_explains_the_flags():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config=configs/pastis.py", "--config.finetune.learning_rat=1"], "learning_rate"),
+        (["--config=configs/pastis.py", "--config.finetune.learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["--config=configs/pastis.py", "--config.model.utae.bordr=zeros"], "did you mean 'border'?"),
+        (["--config=configs/pastis.py", "--config.zzz=1"], "no key 'zzz'"),
+        (["--config=configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
+        (["--config=configs/pastis.py", "--config.seed=abc"], "--config.seed"),
+        (["--confg=3"], "confg"),
+        ([], "--config"),
         (["--config=configs/pastis.py", "--config.data.raw_dir=/nowhere/at/all"], "/nowhere/at/all"),
         (["--config=configs/pastis.py:hd"], "zenodo.org"),
         (["--config=configs/pastis.py:huge"], "demo, hd"),

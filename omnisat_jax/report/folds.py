@@ -1,0 +1,95 @@
+"""Joins the results of several folds by adding their confusion counts, as PASTIS' own evaluation does.
+
+python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100]
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+from rich.console import Console
+
+from omnisat_jax.metrics.segmentation import SegmentationScores
+from omnisat_jax.report import tables
+
+SAME = ("dataset", "simulated", "fingerprint", "protocol", "void_test_parcels", "classes", "seed", "pretrain_steps")
+
+
+def join(runs: dict, min_pixels: int = 0) -> dict:
+    """One set of results over all folds.
+
+    Args:
+      runs: {where it was read: results.json as written by a run}, at least one.
+      min_pixels: classes with fewer labelled pixels over all folds are left out of mIoU.
+
+    Raises:
+      ValueError: runs that do not belong together, or that test on the same part twice.
+    """
+    (first_name, first), *others = runs.items()
+    for name, results in runs.items():
+        if results["task"] != "segment":
+            raise ValueError(f"{name}: only segmentation results have counts to add, found task {results['task']!r}")
+    for name, results in others:
+        for key in SAME:
+            ours, theirs = first["protocol"][key], results["protocol"][key]
+            if ours != theirs:
+                raise ValueError(f"{name}: {key} is {theirs!r}, but {ours!r} in {first_name}; folds of one study must agree")
+        if [s["modalities"] for s in results["subsets"]] != [s["modalities"] for s in first["subsets"]]:
+            raise ValueError(f"{name}: scored other subsets of modalities than {first_name}")
+    tested = [part for results in runs.values() for part in results["protocol"]["test"]]
+    if len(set(tested)) < len(tested):
+        raise ValueError(f"the runs test on {', '.join(tested)}: a part would count twice")
+    subsets = []
+    for entries in zip(*(results["subsets"] for results in runs.values())):
+        scores = SegmentationScores(first["protocol"]["classes"])
+        for entry in entries:
+            scores.add(np.asarray(entry["confusion"]))
+        joined = {"modalities": entries[0]["modalities"], "scores": scores.compute(min_pixels)}
+        subsets.append(joined | {"confusion": scores.confusion.tolist()})
+    protocols = [results["protocol"] for results in runs.values()]
+    protocol = first["protocol"] | {
+        "fold": "+".join(str(p["fold"]) for p in protocols),
+        "train": ["the others"],
+        "train_tiles": protocols[0]["train_tiles"],
+        "test": tested,
+        "test_tiles": sum(p["test_tiles"] for p in protocols),
+        "checkpoint": "/".join(str(p["checkpoint"]) for p in protocols),
+        "min_pixels": min_pixels,
+    }
+    return {"name": first["name"], "task": "segment", "protocol": protocol, "subsets": subsets}
+
+
+def read(folders) -> dict:
+    """{folder: its results.json}.
+
+    Raises:
+      FileNotFoundError: a folder without results.
+    """
+    runs = {}
+    for folder in folders:
+        path = pathlib.Path(folder) / "results.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected the results of a finished run, found none")
+        runs[str(folder)] = json.loads(path.read_text())
+    return runs
+
+
+def main(arguments=None) -> int:
+    """Prints the joined table, with its protocol."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="working directories of finished runs, one a fold")
+    parser.add_argument("--min_pixels", type=int, default=0, help="leave classes with fewer labelled pixels out of mIoU")
+    options = parser.parse_args(arguments)
+    try:
+        results = join(read(options.runs), options.min_pixels)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    Console().print(tables.console_table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
