@@ -14,66 +14,9 @@ def base() -> ConfigDict:
     c.seed = 0  # decides initial weights, order of examples, augmentation, dropout
     c.task = "segment"  # segment (dense labels) | classify (several labels a tile)
 
-    c.data = ConfigDict()
-    c.data.dataset = "pastis"  # a folder of data/: pastis | treesat
-    c.data.raw_dir = ""  # raw dataset folder; "" = simulate one (only where data.simulated.tiles > 0)
-    c.data.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
-    c.data.protocol = "auto"  # auto | official_5fold | single_split | leave_one_fold_out | fixed
-    c.data.fold = 1  # which fold of the protocol, 1-based
-    c.data.origin = "2018-09-01"  # day 0 of dates: an ISO day | season (1 September before) | year (1 January)
-    c.data.crop = 0  # side of a training crop in label pixels; 0 = the whole tile
-    c.data.augment = "d4"  # d4 (8 flips and rotations, one draw for all modalities) | none
-    c.data.void_test_parcels = False  # training pixels of parcels that test tiles contain become void
-    c.data.threads = 2  # reading threads
-    c.data.buffer = 4  # batches read ahead
-    c.data.simulated = ConfigDict()
-    c.data.simulated.tiles = 0  # how many tiles to simulate when raw_dir is empty; 0 = never
-    c.data.simulated.tile_size = 128  # px of 10 m
-    c.data.simulated.seed = 0
-
+    c.data = _data()
     c.modalities = ConfigDict()  # name -> modality(...); a sensor the data lack is dropped and reported
-
-    c.model = ConfigDict()
-    c.model.width = 256  # D, token width
-    c.model.precision = "auto"  # computation: auto (bfloat16 on GPU/TPU, float32 on CPU) | float32 | bfloat16
-    c.model.remat = False  # recompute encoder and fusion activations in the backward pass
-    c.model.utae = ConfigDict()
-    c.model.utae.encoder_widths = (64, 64, 64, 128)  # channels at 1, 1/2, 1/4, 1/8 resolution
-    c.model.utae.decoder_widths = (32, 32, 64, 128)
-    c.model.utae.border = "reflect"  # convolution borders: reflect | zeros
-    c.model.ltae = ConfigDict()
-    c.model.ltae.heads = 16
-    c.model.ltae.key_dim = 4  # per head
-    c.model.ltae.width = 256  # d_model
-    c.model.ltae.period = 1000.0  # base of the date sinusoid, days
-    c.model.ltae.dropout = 0.2
-    c.model.ltae.attention_dropout = 0.1
-    c.model.patch_ltae = ConfigDict()
-    c.model.patch_ltae.input_widths = (32, 128)  # hidden widths of the patch MLP before ltae.width
-    c.model.patch_ltae.output_widths = (256, 512)  # hidden widths after attention, before the token width
-    c.model.vit = ConfigDict()
-    c.model.vit.depth = 6
-    c.model.vit.heads = 8
-    c.model.vit.stem = "linear"  # linear (one dense layer a patch) | conv (strided 3x3 convolutions first)
-    c.model.vit.dropout = 0.1
-    c.model.resnet = ConfigDict()
-    c.model.resnet.widths = (32, 64, 128, 256)  # channels at 1/2, 1/4, 1/8, 1/16 resolution
-    c.model.resnet.blocks = 2  # residual blocks a resolution
-    c.model.patch_cnn = ConfigDict()
-    c.model.patch_cnn.blocks = 3
-    c.model.projection = ConfigDict()
-    c.model.projection.hidden = 256
-    c.model.projection.width = 128  # of the shared contrastive space
-    c.model.fusion = ConfigDict()
-    c.model.fusion.depth = 4  # self-attention blocks over the tokens of all modalities
-    c.model.fusion.heads = 8
-    c.model.fusion.mlp_ratio = 4
-    c.model.fusion.dropout = 0.1
-    c.model.fusion.attention = "xla"  # xla | cudnn (GPU, bfloat16)
-    c.model.head = ConfigDict()
-    c.model.head.width = 64  # channels of the segmentation head at label resolution
-    c.model.head.dropout = 0.1
-
+    c.model = _model()
     c.pretrain = stage(steps=10_000, learning_rate=1e-3)
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
 
@@ -97,6 +40,72 @@ def base() -> ConfigDict:
     c.eval.batch_size = 8
     c.eval.panels = 4  # test tiles drawn as pictures
     c.eval.threshold = 0.5  # probability above which a tile label is predicted (classify)
+    return c
+
+
+def _data() -> ConfigDict:
+    """Where tiles come from, and how they are read."""
+    c = ConfigDict()
+    c.dataset = "pastis"  # a folder of data/: pastis | treesat
+    c.raw_dir = ""  # raw dataset folder; "" = simulate one (only where data.simulated.tiles > 0)
+    c.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
+    c.protocol = "auto"  # auto | official_5fold | single_split | leave_one_fold_out | fixed
+    c.fold = 1  # which fold of the protocol, 1-based
+    c.origin = "2018-09-01"  # day 0 of dates: an ISO day | season (1 September before) | year (1 January)
+    c.crop = 0  # side of a training crop in label pixels; 0 = the whole tile
+    c.augment = "d4"  # d4 (8 flips and rotations, one draw for all modalities) | none
+    c.void_test_parcels = False  # training pixels of parcels that test tiles contain become void
+    c.threads = 2  # reading threads
+    c.buffer = 4  # batches read ahead
+    c.simulated = ConfigDict()
+    c.simulated.tiles = 0  # how many tiles to simulate when raw_dir is empty; 0 = never
+    c.simulated.tile_size = 128  # px of 10 m
+    c.simulated.seed = 0
+    return c
+
+
+def _model() -> ConfigDict:
+    """Widths and kinds of every part of the model."""
+    c = ConfigDict()
+    c.width = 256  # D, token width
+    c.precision = "auto"  # computation: auto (bfloat16 on GPU/TPU, float32 on CPU) | float32 | bfloat16
+    c.remat = False  # recompute encoder and fusion activations in the backward pass
+    c.utae = ConfigDict()
+    c.utae.encoder_widths = (64, 64, 64, 128)  # channels at 1, 1/2, 1/4, 1/8 resolution
+    c.utae.decoder_widths = (32, 32, 64, 128)
+    c.utae.border = "reflect"  # convolution borders: reflect | zeros
+    c.ltae = ConfigDict()
+    c.ltae.heads = 16
+    c.ltae.key_dim = 4  # per head
+    c.ltae.width = 256  # d_model
+    c.ltae.period = 1000.0  # base of the date sinusoid, days
+    c.ltae.dropout = 0.2
+    c.ltae.attention_dropout = 0.1
+    c.patch_ltae = ConfigDict()
+    c.patch_ltae.input_widths = (32, 128)  # hidden widths of the patch MLP before ltae.width
+    c.patch_ltae.output_widths = (256, 512)  # hidden widths after attention, before the token width
+    c.vit = ConfigDict()
+    c.vit.depth = 6
+    c.vit.heads = 8
+    c.vit.stem = "linear"  # linear (one dense layer a patch) | conv (strided 3x3 convolutions first)
+    c.vit.dropout = 0.1
+    c.resnet = ConfigDict()
+    c.resnet.widths = (32, 64, 128, 256)  # channels at 1/2, 1/4, 1/8, 1/16 resolution
+    c.resnet.blocks = 2  # residual blocks a resolution
+    c.patch_cnn = ConfigDict()
+    c.patch_cnn.blocks = 3
+    c.projection = ConfigDict()
+    c.projection.hidden = 256
+    c.projection.width = 128  # of the shared contrastive space
+    c.fusion = ConfigDict()
+    c.fusion.depth = 4  # self-attention blocks over the tokens of all modalities
+    c.fusion.heads = 8
+    c.fusion.mlp_ratio = 4
+    c.fusion.dropout = 0.1
+    c.fusion.attention = "xla"  # xla | cudnn (GPU, bfloat16)
+    c.head = ConfigDict()
+    c.head.width = 64  # channels of the segmentation head at label resolution
+    c.head.dropout = 0.1
     return c
 
 

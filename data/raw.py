@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import rasterio
 
 # Stored in place of a measurement that is missing; readers set it, normalisation turns it into "nothing known".
 NO_DATA_INT16 = np.iinfo(np.int16).min
@@ -85,6 +86,35 @@ def load_array(path: pathlib.Path, *, tile, rank: int, what: str) -> np.ndarray:
     return array
 
 
+def load_geotiff(path: pathlib.Path, *, tile, bands: int, resolution: str) -> np.ndarray:
+    """A uint8 GeoTIFF as (H,W,bands).
+
+    Raises:
+      DataError: an unreadable file, or other bands or numbers than expected.
+    """
+    try:
+        with rasterio.open(path) as source:
+            image = source.read()
+    except rasterio.errors.RasterioError as error:
+        raise DataError(
+            tile=tile, path=path, expected=f"a GeoTIFF of {bands} bands", found=f"an unreadable file ({error})",
+            advice="Restore it from the archive.",
+        ) from error  # fmt: skip
+    if image.shape[0] != bands or image.dtype != np.uint8:
+        raise DataError(
+            tile=tile, path=path, expected=f"{bands} uint8 bands at {resolution}", found=f"{image.dtype} {image.shape} (bands, rows, columns)"
+        )  # fmt: skip
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def absent(modality: RawModality) -> dict:
+    """What a tile holds of a modality that it lacks."""
+    values = np.zeros((0, *modality.shape), modality.dtype)
+    if modality.kind == "image":
+        return {"values": values}
+    return {"values": values, "dates": np.zeros(0, np.int32), "valid": np.zeros(0, bool)}
+
+
 def sort_by_date(tile, path, values, dates):
     """Orders images and dates together, dates ascending (stable).
 
@@ -99,12 +129,9 @@ def sort_by_date(tile, path, values, dates):
         )  # fmt: skip
     if not len(dates):
         raise DataError(
-            tile=tile,
-            path=path,
-            expected="at least one date",
-            found="an empty series",
+            tile=tile, path=path, expected="at least one date", found="an empty series",
             advice="Remove the file to declare the modality missing.",
-        )
+        )  # fmt: skip
     order = np.argsort(dates, kind="stable")
     return values[order], dates[order]
 

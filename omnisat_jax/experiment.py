@@ -317,7 +317,7 @@ def _evaluate(s: Setting) -> dict:
     if workdir.is_done(s.folder, "evaluate"):
         s.console.print("evaluate: finished before, not repeated")
         results = json.loads((s.folder / "results.json").read_text())
-        s.console.print(tables.console_table(results))
+        tables.show(s.console, results)
         return results
     if not workdir.is_done(s.folder, "finetune"):
         raise ValueError(f"{s.folder}: fine-tuning has not finished; run --stage=finetune first")
@@ -346,7 +346,7 @@ def _evaluate(s: Setting) -> dict:
     }
     reporting.write_results(s.folder, results, scores, panels, ignore=s.records.ignore)
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
-    s.console.print(tables.console_table(results))
+    tables.show(s.console, results)
     s.console.print(
         f"written: {s.folder}/results.json, results.md, panels.png" + (", confusion.png" if s.config.task == "segment" else "")
     )

@@ -5,7 +5,6 @@ import json
 import pathlib
 
 import numpy as np
-import rasterio
 
 from data import raw
 from data.raw import DataError
@@ -97,20 +96,15 @@ def _metadata(root):
         features = {str(row["ID_PATCH"]): row for row in rows}
     except FileNotFoundError:
         raise DataError(
-            tile="-",
-            path=path,
-            expected="the tiles' metadata",
-            found="no such file",
+            tile="-", path=path, expected="the tiles' metadata", found="no such file",
             advice="Check --config.data.raw_dir: it must be the folder that holds metadata.geojson.",
-        ) from None
+        ) from None  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            tile="-",
-            path=path,
-            expected="GeoJSON features with ID_PATCH, Fold and dates",
+            tile="-", path=path, expected="GeoJSON features with ID_PATCH, Fold and dates",
             found=f"unreadable metadata ({type(error).__name__}: {error})",
             advice="The file is truncated or of another kind: restore it.",
-        ) from error
+        ) from error  # fmt: skip
     if not features:
         raise DataError(tile="-", path=path, expected="at least one tile", found="none")
     if len(features) != len(rows):
@@ -149,20 +143,10 @@ def parse_dates(tile, path, field, name):
 
 
 def _read_spot(tile, path):
-    try:
-        with rasterio.open(path) as source:
-            image = source.read()
-    except rasterio.errors.RasterioError as error:
-        raise DataError(
-            tile=tile,
-            path=path,
-            expected="a GeoTIFF of 3 bands",
-            found=f"an unreadable file ({error})",
-            advice="Restore it from the archive.",
-        ) from error
-    if image.shape[0] != SPOT[2] or image.dtype != np.uint8 or image.shape[1] != image.shape[2]:
-        raise DataError(tile=tile, path=path, expected="3 square uint8 bands", found=f"{image.dtype} {image.shape}")
-    return np.ascontiguousarray(image.transpose(1, 2, 0))
+    image = raw.load_geotiff(path, tile=tile, bands=SPOT[2], resolution="1 m")
+    if image.shape[0] != image.shape[1]:
+        raise DataError(tile=tile, path=path, expected="a square image", found=f"{image.shape[0]}x{image.shape[1]} px")
+    return image
 
 
 class _Reader:
@@ -179,17 +163,13 @@ class _Reader:
         return example
 
     def _spot(self, tile):
-        height, width, channels = self.modalities["spot"].shape
-        path = self.held["spot"].get(tile)
+        path, side = self.held["spot"].get(tile), self.modalities["spot"].shape[0]
         if path is None:
-            return {"values": np.zeros((0, height, width, channels), np.uint8)}
+            return raw.absent(self.modalities["spot"])
         image = _read_spot(tile, path)
-        if image.shape != (height, width, channels):
+        if len(image) != side:
             raise DataError(
-                tile=tile,
-                path=path,
-                expected=f"{height}x{width} px as in the other tiles",
-                found=f"{image.shape[0]}x{image.shape[1]} px",
+                tile=tile, path=path, expected=f"{side}x{side} px as in the other tiles", found=f"{len(image)}x{len(image)} px"
             )
         return {"values": image[None]}
 
@@ -198,8 +178,7 @@ class _Reader:
         size, dtype = self.size, np.dtype(self.modalities[name].dtype)
         path = self.held[name].get(tile)
         if path is None:
-            empty = np.zeros((0, size, size, bands), dtype)
-            return {"values": empty, "dates": np.zeros(0, np.int32), "valid": np.zeros(0, bool)}
+            return raw.absent(self.modalities[name])
         values = raw.load_array(path, tile=tile, rank=4, what=f"a series (T,{bands},{size},{size})")
         if values.shape[1:] != (bands, size, size):
             raise DataError(tile=tile, path=path, expected=f"shape (T, {bands}, {size}, {size})", found=f"shape {values.shape}")
@@ -223,20 +202,12 @@ class _Reader:
         path, size = _label_path(self.root, tile), self.size
         target = raw.load_array(path, tile=tile, rank=3, what=f"labels (3,{size},{size})")
         if target.shape[1:] != (size, size):
-            raise DataError(
-                tile=tile,
-                path=path,
-                expected=f"labels of {size}x{size} px, as the images",
-                found=f"{target.shape[1]}x{target.shape[2]} px",
-            )
+            found = f"{target.shape[1]}x{target.shape[2]} px"
+            raise DataError(tile=tile, path=path, expected=f"labels of {size}x{size} px, as the images", found=found)
         labels = target[0]
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > VOID:
-            raise DataError(
-                tile=tile,
-                path=path,
-                expected=f"integer classes 0 to {VOID}",
-                found=f"{labels.dtype} from {labels.min()} to {labels.max()}",
-            )
+            found = f"{labels.dtype} from {labels.min()} to {labels.max()}"
+            raise DataError(tile=tile, path=path, expected=f"integer classes 0 to {VOID}", found=found)
         parcels = self.root / "ANNOTATIONS" / f"ParcelIDs_{tile}.npy"
         numbers = np.zeros((size, size), np.int64)
         if parcels.is_file():

@@ -7,7 +7,6 @@ import re
 
 import h5py
 import numpy as np
-import rasterio
 
 from data import raw
 from data.raw import DataError
@@ -26,6 +25,10 @@ PARTS = {"train": "train_filenames.lst", "validation": "val_filenames.lst", "tes
 SERIES = {"s2": ("sen-2", 10), "s1a": ("sen-1-asc", 2), "s1d": ("sen-1-des", 2)}
 PIXELS = 6  # side of the Sentinel windows, 10 m
 AERIAL = 300  # px of 0.2 m kept: the 60 m that the Sentinel windows cover, out of 304
+MODALITIES = {
+    name: raw.RawModality("series", (PIXELS, PIXELS, bands), "int16" if name == "s2" else "float32")
+    for name, (_, bands) in SERIES.items()
+} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8")}
 SHARE = 0.07  # area share above which a genus counts as present (the dataset's authors)
 CLOUDY = 50.0  # % snow or cloud above which a pixel is not a measurement
 EPOCH = datetime.date(1970, 1, 1)
@@ -53,18 +56,9 @@ def open_raw(root) -> raw.RawDataset:
         tiles = [pathlib.Path(line.strip()).stem for line in path.read_text().splitlines() if line.strip()]
         unknown = [tile for tile in tiles if tile not in labels]
         if unknown:
-            raise DataError(
-                tile=unknown[0],
-                path=root / LABELS,
-                expected=f"labels of every tile of {name}",
-                found=f"none for {len(unknown)} tiles",
-            )
+            found = f"none for {len(unknown)} tiles"
+            raise DataError(tile=unknown[0], path=root / LABELS, expected=f"labels of every tile of {name}", found=found)
         parts[part] = tuple(tiles)
-    modalities = {
-        name: raw.RawModality("series", (PIXELS, PIXELS, bands), "int16" if name == "s2" else "float32")
-        for name, (_, bands) in SERIES.items()
-    }
-    modalities["aerial"] = raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8")
     return raw.RawDataset(
         name="treesat",
         root=root,
@@ -72,7 +66,7 @@ def open_raw(root) -> raw.RawDataset:
         task="classify",
         classes=CLASSES,
         ignore=-1,
-        modalities=modalities,
+        modalities=MODALITIES,
         parts=parts,
         reader=_Reader(root, labels),
     )
@@ -129,15 +123,12 @@ class _Reader:
                         example[name] = self._series(tile, path, source, name, prefix, bands)
             except OSError as error:
                 raise DataError(
-                    tile=tile,
-                    path=path,
-                    expected="a readable HDF5 file",
-                    found=f"{path.stat().st_size} bytes ({error})",
+                    tile=tile, path=path, expected="a readable HDF5 file", found=f"{path.stat().st_size} bytes ({error})",
                     advice="It is truncated or damaged: restore it from the archive.",
-                ) from error
+                ) from error  # fmt: skip
         else:
-            for name, (_, bands) in SERIES.items():
-                example[name] = _nothing(name, bands)
+            for name in SERIES:
+                example[name] = raw.absent(MODALITIES[name])
         present = {genus for genus, share in self.labels[tile].items() if share > SHARE}
         unknown = present - set(CLASSES)
         if unknown:
@@ -150,40 +141,21 @@ class _Reader:
     def _aerial(self, tile):
         path = self.root / "aerial" / f"{tile}.tif"
         if not path.is_file():
-            return {"values": np.zeros((0, AERIAL, AERIAL, 4), np.uint8)}
-        try:
-            with rasterio.open(path) as source:
-                image = source.read()
-        except rasterio.errors.RasterioError as error:
-            raise DataError(
-                tile=tile,
-                path=path,
-                expected="a GeoTIFF of 4 bands",
-                found=f"an unreadable file ({error})",
-                advice="Restore it from the archive.",
-            ) from error
-        if image.dtype != np.uint8 or image.shape[0] != 4 or min(image.shape[1:]) < AERIAL:
-            raise DataError(
-                tile=tile,
-                path=path,
-                expected=f"4 uint8 bands of at least {AERIAL}x{AERIAL} px",
-                found=f"{image.dtype} {image.shape}",
-            )
-        top, left = (image.shape[1] - AERIAL) // 2, (image.shape[2] - AERIAL) // 2
-        image = image[:, top : top + AERIAL, left : left + AERIAL]
-        return {"values": np.ascontiguousarray(image.transpose(1, 2, 0))[None]}
+            return raw.absent(MODALITIES["aerial"])
+        image = raw.load_geotiff(path, tile=tile, bands=MODALITIES["aerial"].shape[-1], resolution="0.2 m")
+        if min(image.shape[:2]) < AERIAL:
+            found = f"{image.shape[0]}x{image.shape[1]} px"
+            raise DataError(tile=tile, path=path, expected=f"at least {AERIAL}x{AERIAL} px", found=found)
+        top, left = (image.shape[0] - AERIAL) // 2, (image.shape[1] - AERIAL) // 2
+        return {"values": np.ascontiguousarray(image[top : top + AERIAL, left : left + AERIAL])[None]}
 
     def _series(self, tile, path, source, name, prefix, bands):
         if f"{prefix}-data" not in source or not len(source[f"{prefix}-data"]):
-            return _nothing(name, bands)
+            return raw.absent(MODALITIES[name])
         values = source[f"{prefix}-data"][:]
         if values.ndim != 4 or values.shape[1:] != (bands, PIXELS, PIXELS):
-            raise DataError(
-                tile=tile,
-                path=f"{path}:{prefix}-data",
-                expected=f"shape (T, {bands}, {PIXELS}, {PIXELS})",
-                found=f"shape {values.shape}",
-            )
+            expected = f"shape (T, {bands}, {PIXELS}, {PIXELS})"
+            raise DataError(tile=tile, path=f"{path}:{prefix}-data", expected=expected, found=f"shape {values.shape}")
         if f"{prefix}-products" not in source:
             raise DataError(tile=tile, path=f"{path}:{prefix}-products", expected="product names with the dates", found="none")
         dates = [product_day(tile, path, product) for product in source[f"{prefix}-products"][:]]
@@ -202,9 +174,3 @@ class _Reader:
         else:
             values, valid = raw.mask_floats(decibels(values))
         return {"values": values, "dates": dates, "valid": valid}
-
-
-def _nothing(name, bands):
-    dtype = np.int16 if name == "s2" else np.float32
-    empty = np.zeros((0, PIXELS, PIXELS, bands), dtype)
-    return {"values": empty, "dates": np.zeros(0, np.int32), "valid": np.zeros(0, bool)}

@@ -87,7 +87,7 @@ def main(arguments=None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    Console().print(tables.console_table(results))
+    tables.show(Console(), results)
     return 0
 
 

@@ -1,5 +1,6 @@
 """Results as a terminal table and as results.md; every number stands beside its protocol."""
 
+from rich.console import Console
 from rich.table import Table
 
 COLUMNS = {
@@ -40,17 +41,17 @@ def rows(results):
         yield "+".join(entry["modalities"]), [f"{entry['scores'][key]:.1f}" for key, _ in columns]
 
 
-def console_table(results) -> Table:
-    """The scores of every subset for the terminal."""
-    table = Table(
-        title=f"{results['name']}: test scores by modalities", caption="\n".join(protocol_lines(results)), caption_justify="left"
-    )
+def show(console: Console, results) -> None:
+    """The scores of every subset on the terminal, and under them what they are."""
+    table = Table(title=f"{results['name']}: test scores by modalities", title_justify="left")
     table.add_column("modalities")
     for _, title in COLUMNS[results["task"]]:
         table.add_column(title, justify="right")
     for name, cells in rows(results):
         table.add_row(name, *cells)
-    return table
+    console.print(table)
+    for line in protocol_lines(results):
+        console.print(line, highlight=False)
 
 
 def markdown(results) -> str:
