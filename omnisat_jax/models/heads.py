@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
-from omnisat_jax.models.layers import ConvNormAct
+from omnisat_jax.models.layers import ConvNormAct, gelu
 from omnisat_jax.ops.patches import resize
 
 
@@ -18,7 +18,7 @@ class Projection(nn.Module):
     def __call__(self, tokens):
         """tokens (B,P,D) -> (B,P,E), unit length."""
         x = nn.LayerNorm(dtype=self.dtype)(tokens)
-        x = nn.gelu(nn.Dense(self.settings.hidden, dtype=self.dtype)(x))
+        x = gelu(nn.Dense(self.settings.hidden, dtype=self.dtype)(x))
         x = nn.Dense(self.settings.width, dtype=jnp.float32)(x).astype(jnp.float32)
         return x / jnp.sqrt((x**2).sum(-1, keepdims=True) + 1e-12)
 

@@ -5,6 +5,16 @@ import jax.numpy as jnp
 
 from omnisat_jax.ops.convolution import conv2d
 
+EPSILON = 1e-5  # of every norm over groups, as in PyTorch
+
+
+def gelu(x):
+    """The exact GELU, as PyTorch's default; JAX's default is an approximation."""
+    return nn.gelu(x, approximate=False)
+
+
+ACTIVATIONS = {"relu": nn.relu, "gelu": gelu, "none": lambda x: x}
+
 
 class Conv(nn.Module):
     """Square convolution over (B,H,W,C) through `ops.convolution`, 'same' size for odd kernels and stride 1.
@@ -44,22 +54,58 @@ def groups_for(channels, wanted):
     return next(g for g in range(min(wanted, channels), 0, -1) if channels % g == 0)
 
 
+class Affine(nn.Module):
+    """A scale and a shift a channel: what a BatchNorm is in evaluation, with its statistics folded in."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        return x.astype(self.dtype) * scale.astype(self.dtype) + bias.astype(self.dtype)
+
+
+def group_norm(channels, wanted, dtype, name):
+    """GroupNorm of each image on its own, with as many of the `wanted` groups as divide `channels`."""
+    return nn.GroupNorm(groups_for(channels, wanted), epsilon=EPSILON, dtype=dtype, name=name)
+
+
+def dense_norm_relu(x, features, norm, dtype, name):
+    """Dense, norm ("image": LayerNorm | "affine"), ReLU over the last axis; parameters under `name` and `name`_norm."""
+    x = nn.Dense(features, dtype=dtype, name=name)(x)
+    layer = Affine(dtype, name=f"{name}_norm") if norm == "affine" else nn.LayerNorm(dtype=dtype, name=f"{name}_norm")
+    return nn.relu(layer(x))
+
+
 class ConvNormAct(nn.Module):
-    """Convolution, GroupNorm of each image on its own, ReLU or GELU."""
+    """Convolution, norm, ReLU or GELU.
+
+    Attributes:
+      features, side, stride, border: of the convolution.
+      groups: of the norm.
+      norm: "image" (GroupNorm of each image on its own) or "affine" (for weights of originals with BatchNorm).
+      activation: "relu", "gelu" or "none".
+      dtype: of the computation.
+    """
 
     features: int
     side: int = 3
     stride: int = 1
     border: str = "zeros"
     groups: int = 4
+    norm: str = "image"
     activation: str = "relu"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x):
-        x = Conv(self.features, self.side, self.stride, self.border, dtype=self.dtype)(x)
-        x = nn.GroupNorm(groups_for(self.features, self.groups), dtype=self.dtype)(x)
-        return nn.relu(x) if self.activation == "relu" else nn.gelu(x)
+        x = Conv(self.features, self.side, self.stride, self.border, dtype=self.dtype, name="conv")(x)
+        if self.norm == "affine":
+            x = Affine(self.dtype, name="norm")(x)
+        else:
+            x = group_norm(self.features, self.groups, self.dtype, "norm")(x)
+        return ACTIVATIONS[self.activation](x)
 
 
 class TemporalGroupNorm(nn.Module):
@@ -69,7 +115,6 @@ class TemporalGroupNorm(nn.Module):
     """
 
     groups: int
-    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x, valid):
@@ -83,5 +128,5 @@ class TemporalGroupNorm(nn.Module):
         mean = (grouped * mask).sum((1, 4), keepdims=True) / count
         centred = (grouped - mean) * mask
         variance = (centred**2).sum((1, 4), keepdims=True) / count
-        out = (centred / jnp.sqrt(variance + self.epsilon)).reshape(b, t, s, c)
+        out = (centred / jnp.sqrt(variance + EPSILON)).reshape(b, t, s, c)
         return (out * scale + bias) * valid[:, :, None, None]

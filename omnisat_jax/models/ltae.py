@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from omnisat_jax import schema
-from omnisat_jax.models.layers import TemporalGroupNorm, groups_for
+from omnisat_jax.models.layers import TemporalGroupNorm, dense_norm_relu, group_norm, groups_for
 from omnisat_jax.ops.positions import date_sinusoid
 
 _NEVER = -1e30
@@ -25,12 +25,18 @@ class LTAE(nn.Module):
       output_widths: hidden widths of the MLP after attention; the last is the output's.
       dtype: of the computation.
       normalise_input: whether to apply the temporal GroupNorm first.
+      expand: a dense layer to d_model even where the input already has that width (U-TAE always has it).
+      norm: after each dense layer of the MLP, "image" (LayerNorm of each place) or "affine" (weights of originals with BatchNorm).
+      faithful: the input norm sees padded dates as they stand, as the original's does.
     """
 
     settings: schema.LTAE
     output_widths: tuple[int, ...]
     dtype: jnp.dtype = jnp.float32
     normalise_input: bool = True
+    expand: bool = False
+    norm: str = "image"
+    faithful: bool = False
 
     @nn.compact
     def __call__(self, x, dates, valid, *, train: bool):
@@ -38,8 +44,9 @@ class LTAE(nn.Module):
         b, t, s, c = x.shape
         heads, width, key_dim = self.settings.heads, self.settings.width, self.settings.key_dim
         if self.normalise_input:
-            x = TemporalGroupNorm(groups_for(c, heads))(x, valid).astype(self.dtype)
-        if c != width:
+            seen = jnp.ones_like(valid) if self.faithful else valid
+            x = TemporalGroupNorm(groups_for(c, heads), name="in_norm")(x, seen).astype(self.dtype)
+        if self.expand or c != width:
             x = nn.Dense(width, dtype=self.dtype, name="expand")(x)
         sinusoid = jnp.tile(date_sinusoid(dates, width // heads, self.settings.period), (1, 1, heads))
         x = x + sinusoid[:, :, None].astype(self.dtype)
@@ -53,8 +60,8 @@ class LTAE(nn.Module):
         attention = nn.Dropout(self.settings.attention_dropout, deterministic=not train)(attention)
         values = x.reshape(b, t, s, heads, width // heads)
         out = jnp.einsum("bnts,btsne->bsne", attention.astype(self.dtype), values).reshape(b, s, width)
-        for features in self.output_widths:
-            out = nn.Dense(features, dtype=self.dtype)(out)
-            out = nn.relu(nn.LayerNorm(dtype=self.dtype)(out))
+        for index, features in enumerate(self.output_widths):
+            out = dense_norm_relu(out, features, self.norm, self.dtype, f"mlp{index}")
         out = nn.Dropout(self.settings.dropout, deterministic=not train)(out)
-        return nn.GroupNorm(groups_for(out.shape[-1], heads), dtype=self.dtype)(out.reshape(b * s, -1)).reshape(b, s, -1), attention
+        out = group_norm(out.shape[-1], heads, self.dtype, "out_norm")(out.reshape(b * s, -1))
+        return out.reshape(b, s, -1), attention

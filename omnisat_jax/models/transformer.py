@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.models.layers import gelu
+
 
 class Attention(nn.Module):
     """Multi-head attention of x over y; keys with mask False have no influence, and with no key left the result is 0.
@@ -46,7 +48,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x, train):
         width = x.shape[-1]
-        x = nn.gelu(nn.Dense(self.ratio * width, dtype=self.dtype)(x))
+        x = gelu(nn.Dense(self.ratio * width, dtype=self.dtype)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(width, dtype=self.dtype)(x)
 

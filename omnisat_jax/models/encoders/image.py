@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
-from omnisat_jax.models.layers import Conv, ConvNormAct, groups_for
+from omnisat_jax.models.layers import Conv, ConvNormAct, gelu, group_norm
 from omnisat_jax.models.transformer import Block
 from omnisat_jax.ops.patches import pool_to_grid, resize, to_patches
 from omnisat_jax.ops.positions import grid_sinusoid
@@ -55,12 +55,10 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        groups = groups_for(self.features, 8)
         y = ConvNormAct(self.features, 3, self.stride, groups=8, dtype=self.dtype)(x)
-        y = Conv(self.features, dtype=self.dtype)(y)
-        y = nn.GroupNorm(groups, dtype=self.dtype)(y)
+        y = ConvNormAct(self.features, groups=8, activation="none", dtype=self.dtype)(y)
         if x.shape != y.shape:
-            x = nn.GroupNorm(groups, dtype=self.dtype)(Conv(self.features, 1, self.stride, dtype=self.dtype)(x))
+            x = ConvNormAct(self.features, 1, self.stride, groups=8, activation="none", dtype=self.dtype)(x)
         return nn.relu(x + y)
 
 
@@ -94,16 +92,24 @@ class ResNet(nn.Module):
 
 
 class PatchCNN(nn.Module):
-    """The published image encoder: every patch on its own through a small residual CNN; no dense map.
+    """The published image encoder: every patch on its own through a small residual CNN; no dense map (OmniSat, ECCV 2024).
 
-    Convolution with stride 2, pooling, then [residual block, pooling] until one pixel is left (OmniSat, ECCV 2024).
-    BatchNorm of the original is replaced by GroupNorm.
+    Convolution with stride 2, norm, GELU, pooling, then [residual block, pooling]. Pooling floors odd sides and leaves one pixel as it
+    is. Both norms of a residual block share their parameters, as in the published code.
+
+    Attributes:
+      settings: number of residual blocks.
+      width: D of the tokens and of every convolution.
+      patch: pixels a patch side.
+      dtype: of the computation.
+      norm: of the first convolution, "image" or "affine" (for original weights, whose BatchNorm is folded).
     """
 
     settings: schema.PatchCNN
     width: int
     patch: int
     dtype: jnp.dtype = jnp.float32
+    norm: str = "image"
 
     @nn.compact
     def __call__(self, values, *, train: bool):
@@ -112,13 +118,13 @@ class PatchCNN(nn.Module):
         x = to_patches(values, self.patch).astype(self.dtype)
         count = x.shape[1]
         x = x.reshape(b * count, self.patch, self.patch, c)
-        x = ConvNormAct(self.width, 3, 2, activation="gelu", dtype=self.dtype)(x)
-        x = _pool(x)
-        for _ in range(self.settings.blocks):
-            y = ConvNormAct(self.width, activation="gelu", dtype=self.dtype)(x)
-            y = Conv(self.width, use_bias=False, dtype=self.dtype)(y)
-            y = nn.GroupNorm(groups_for(self.width, 4), dtype=self.dtype)(y)
-            x = _pool(nn.gelu(x + y))
+        x = _pool(ConvNormAct(self.width, 3, 2, norm=self.norm, activation="gelu", dtype=self.dtype, name="stem")(x))
+        for index in range(self.settings.blocks):
+            norm = group_norm(self.width, 4, self.dtype, f"block{index}_norm")
+            first, second = (
+                Conv(self.width, use_bias=False, dtype=self.dtype, name=f"block{index}_{place}") for place in ("first", "second")
+            )
+            x = _pool(gelu(x + norm(second(gelu(norm(first(x)))))))
         return x.mean((1, 2)).reshape(b, count, self.width), None
 
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
+from omnisat_jax.models.layers import dense_norm_relu
 from omnisat_jax.models.ltae import LTAE
 from omnisat_jax.ops.patches import to_patches
 
@@ -19,6 +20,8 @@ class PatchLTAE(nn.Module):
       width: D of the tokens.
       patch: pixels a token side.
       dtype: of the computation.
+      norm: "image" or "affine", see `LTAE`.
+      normalise_input: whether attention has an input norm (the published one has it for Sentinel-2 only).
     """
 
     settings: schema.PatchLTAE
@@ -26,6 +29,8 @@ class PatchLTAE(nn.Module):
     width: int
     patch: int
     dtype: jnp.dtype = jnp.float32
+    norm: str = "image"
+    normalise_input: bool = True
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
@@ -33,9 +38,10 @@ class PatchLTAE(nn.Module):
         b, t, h, w, c = values.shape
         x = to_patches(values.reshape(b * t, h, w, c), self.patch)
         x = x.reshape(b, t, *x.shape[1:]).astype(self.dtype)
-        for features in (*self.settings.input_widths, self.ltae.width):
-            x = nn.relu(nn.LayerNorm(dtype=self.dtype)(nn.Dense(features, dtype=self.dtype)(x)))
+        for index, features in enumerate((*self.settings.input_widths, self.ltae.width)):
+            x = dense_norm_relu(x, features, self.norm, self.dtype, f"in{index}")
         x = nn.Dropout(self.ltae.dropout, deterministic=not train)(x)
         widths = (*self.settings.output_widths, self.width)
-        tokens, _ = LTAE(self.ltae, widths, self.dtype, name="ltae")(x, dates, valid, train=train)
+        pool = LTAE(self.ltae, widths, self.dtype, self.normalise_input, norm=self.norm, name="ltae")
+        tokens, _ = pool(x, dates, valid, train=train)
         return tokens, None

@@ -1,7 +1,7 @@
 """U-TAE: a U-Net over every date whose skips are collapsed by temporal attention (Garnot & Landrieu, ICCV 2021).
 
-Two deliberate differences from the original: padded dates are invisible, and the decoder normalises each image on its own
-(GroupNorm) instead of across the batch, so that a tile's output never depends on its neighbours in the batch.
+Two deliberate differences from the original, each with a switch back: padded dates are invisible (`faithful`), and the decoder
+normalises each image on its own instead of across the batch (`norm`), so that a tile's output never depends on its neighbours.
 
 Letters: B batch, T dates, H W pixels (h w at the bottom), C channels, N heads, P patches, D width.
 """
@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
-from omnisat_jax.models.layers import ConvNormAct, groups_for
+from omnisat_jax.models.layers import Affine, ConvNormAct, group_norm, groups_for
 from omnisat_jax.models.ltae import LTAE
 from omnisat_jax.ops.patches import resize, to_patches
 
@@ -25,17 +25,74 @@ class FrameEncoder(nn.Module):
     def __call__(self, x):
         widths, border = self.settings.encoder_widths, self.settings.border
 
-        def block(features, side=3, stride=1):
-            return ConvNormAct(features, side, stride, border, dtype=self.dtype)
+        def block(name, features, side=3, stride=1):
+            return ConvNormAct(features, side, stride, border, dtype=self.dtype, name=name)
 
-        x = block(widths[0])(block(widths[0])(x))
+        x = block("in0", widths[0])(x)
+        x = block("in1", widths[0])(x)
         maps = [x]
-        for before, after in zip(widths[:-1], widths[1:]):
-            x = block(before, 4, 2)(x)
-            x = block(after)(x)
-            x = x + block(after)(x)
+        for level, (before, after) in enumerate(zip(widths[:-1], widths[1:])):
+            x = block(f"down{level}_half", before, 4, 2)(x)
+            x = block(f"down{level}_first", after)(x)
+            x = x + block(f"down{level}_second", after)(x)
             maps.append(x)
         return maps
+
+
+class UTAENetwork(nn.Module):
+    """Series -> a dense map at full resolution, and the attention that collapsed the dates.
+
+    Attributes:
+      settings, ltae: widths.
+      dtype: of the computation.
+      remat: recompute the frame encoder in the backward pass.
+      norm: of decoder and attention MLP, "image" or "affine" (for original weights, whose BatchNorms are folded).
+      faithful: padded dates are zeros at the bottom and seen by attention's input norm, as in the original.
+    """
+
+    settings: schema.UTAE
+    ltae: schema.LTAE
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+    norm: str = "image"
+    faithful: bool = False
+
+    @nn.compact
+    def __call__(self, values, dates, valid, *, train: bool):
+        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> features (B,H,W,C'), attention (B,N,T,h,w) float32."""
+        b, t, h, w, c = values.shape
+        levels = len(self.settings.encoder_widths) - 1
+        step = 2**levels
+        frames = values.reshape(b * t, h, w, c)
+        # Sides that the way down cannot halve are filled up, and the filling is cut off again at the end.
+        frames = jnp.pad(frames, ((0, 0), (0, -h % step), (0, -w % step), (0, 0)), mode="edge")
+        encoder = nn.remat(FrameEncoder) if self.remat else FrameEncoder
+        maps = [m.reshape(b, t, *m.shape[1:]) for m in encoder(self.settings, self.dtype, name="frames")(frames)]
+
+        bottom = maps[-1]
+        if self.faithful:
+            bottom = jnp.where(valid[:, :, None, None, None], bottom, 0)
+        hb, wb, cb = bottom.shape[2:]
+        pool = LTAE(self.ltae, (cb,), self.dtype, expand=True, norm=self.norm, faithful=self.faithful, name="ltae")
+        x, attention = pool(bottom.reshape(b, t, hb * wb, cb), dates, valid, train=train)
+        x = x.reshape(b, hb, wb, cb)
+        attention = attention.reshape(b, -1, t, hb, wb)
+        decoder = self.settings.decoder_widths
+        x = nn.Dense(decoder[-1], dtype=self.dtype, name="bottom")(x) if cb != decoder[-1] else x
+        for level in reversed(range(levels)):
+            x = self._up(x, collapse(maps[level], attention), decoder[level], level)
+        return x[:, :h, :w], attention
+
+    def _up(self, x, skip, features, level):
+        def block(name, features, side):
+            return ConvNormAct(features, side, 1, self.settings.border, norm=self.norm, dtype=self.dtype, name=f"up{level}_{name}")
+
+        x = nn.ConvTranspose(features, (4, 4), (2, 2), "SAME", dtype=self.dtype, name=f"up{level}_double")(x)
+        name = f"up{level}_double_norm"
+        x = nn.relu((Affine(self.dtype, name=name) if self.norm == "affine" else group_norm(features, 4, self.dtype, name))(x))
+        skip = block("skip", skip.shape[-1], 1)(skip)
+        x = block("first", features, 3)(jnp.concatenate([x, skip], -1))
+        return x + block("second", features, 3)(x)
 
 
 class UTAE(nn.Module):
@@ -45,8 +102,7 @@ class UTAE(nn.Module):
       settings, ltae: widths.
       width: D of the tokens.
       patch: pixels a token side.
-      dtype: of the computation.
-      remat: recompute the frame encoder in the backward pass.
+      dtype, remat: see `UTAENetwork`.
     """
 
     settings: schema.UTAE
@@ -59,36 +115,9 @@ class UTAE(nn.Module):
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
         """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> tokens (B,P,D), features (B,H,W,C')."""
-        b, t, h, w, c = values.shape
-        levels = len(self.settings.encoder_widths) - 1
-        step = 2**levels
-        frames = values.reshape(b * t, h, w, c)
-        # Sides that the way down cannot halve are filled up, and the filling is cut off again at the end.
-        frames = jnp.pad(frames, ((0, 0), (0, -h % step), (0, -w % step), (0, 0)), mode="edge")
-        encoder = nn.remat(FrameEncoder) if self.remat else FrameEncoder
-        maps = [m.reshape(b, t, *m.shape[1:]) for m in encoder(self.settings, self.dtype, name="frames")(frames)]
-
-        bottom = maps[-1]
-        hb, wb, cb = bottom.shape[2:]
-        x, attention = LTAE(self.ltae, (cb,), self.dtype, name="ltae")(bottom.reshape(b, t, hb * wb, cb), dates, valid, train=train)
-        x = x.reshape(b, hb, wb, cb)
-        attention = attention.reshape(b, -1, t, hb, wb)
-        decoder = self.settings.decoder_widths
-        x = nn.Dense(decoder[-1], dtype=self.dtype, name="bottom")(x) if cb != decoder[-1] else x
-        for level in reversed(range(levels)):
-            x = self._up(x, collapse(maps[level], attention), decoder[level], level)
-        features = x[:, :h, :w]
-        tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch))
-        return tokens, features
-
-    def _up(self, x, skip, features, level):
-        dtype, border = self.dtype, self.settings.border
-        x = nn.ConvTranspose(features, (4, 4), (2, 2), "SAME", dtype=dtype, name=f"up{level}")(x)
-        x = nn.relu(nn.GroupNorm(groups_for(features, 4), dtype=dtype, name=f"up{level}_norm")(x))
-        skip = ConvNormAct(skip.shape[-1], 1, 1, border, dtype=dtype, name=f"skip{level}")(skip)
-        x = jnp.concatenate([x, skip], -1)
-        x = ConvNormAct(features, 3, 1, border, dtype=dtype, name=f"merge{level}")(x)
-        return x + ConvNormAct(features, 3, 1, border, dtype=dtype, name=f"refine{level}")(x)
+        network = UTAENetwork(self.settings, self.ltae, self.dtype, self.remat, name="network")
+        features, _ = network(values, dates, valid, train=train)
+        return nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch)), features
 
 
 def collapse(skip, attention):

@@ -1,0 +1,181 @@
+"""Weights of the original PyTorch code (U-TAE, OmniSat) as our modules and parameters.
+
+The networks are those of facts published with the code: Garnot & Landrieu, ICCV 2021; Astruc et al., ECCV 2024.
+"""
+
+from omnisat_jax import schema
+from omnisat_jax.interop.state_dict import StateDict, WeightsError, read_state_dict
+from omnisat_jax.models.baselines import UTAESegmenter
+from omnisat_jax.models.published import PublishedImageEncoder, PublishedSeriesEncoder
+
+
+def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):
+    """The original U-TAE with trained weights.
+
+    Args:
+      path: .safetensors with the original names, or the authors' .pth.tar (extra "torch").
+      n_head, d_model, d_k: of its temporal attention; all other widths are read from the file.
+      faithful: see `UTAESegmenter`.
+
+    Returns:
+      (module, variables): `module.apply(variables, values, dates, valid, return_attention=True)` with values (B,T,H,W,C) gives
+      logits (B,H,W,K) and attention (N,B,T,h,w).
+
+    Raises:
+      WeightsError: listing every entry that is missing, unknown or of another shape.
+    """
+    state = StateDict(_plain(read_state_dict(path)), path)
+    levels = 0
+    while f"down_blocks.{levels}.down.conv.0.weight" in state:
+        levels += 1
+    first, channels = state.shape("in_conv.conv.conv.0.weight")[:2]
+    encoder = (first, *(state.shape(f"down_blocks.{i}.conv1.conv.0.weight")[0] for i in range(levels)))
+    # The original counts its blocks of the way up from the bottom; our levels count from the top.
+    decoder = (*(state.shape(f"up_blocks.{levels - 1 - i}.conv1.conv.0.weight")[0] for i in range(levels)), encoder[-1])
+    head, classes = (state.shape(f"out_conv.conv.conv.{i}.weight")[0] for i in (0, 3))
+    network = {
+        "frames": _frames(state, channels, encoder),
+        "ltae": _ltae(state, "temporal_encoder", encoder[-1], n_head, d_model, d_k, (encoder[-1],), expand=True),
+    }
+    for level in range(levels):
+        network |= _up(state, f"up_blocks.{levels - 1 - level}", level, decoder[level + 1], decoder[level], encoder[level])
+    params = {
+        "network": network,
+        "hidden": _block(state, "out_conv.conv.conv", 0, 3, decoder[0], head, batch=True),
+        "logits": _block(state, "out_conv.conv.conv", 3, 3, head, classes, batch=True),
+    }
+    state.finish()
+    module = UTAESegmenter(
+        schema.UTAE(encoder_widths=encoder, decoder_widths=decoder, border="reflect"),
+        schema.LTAE(heads=n_head, key_dim=d_k, width=d_model, period=1000.0, dropout=0.2, attention_dropout=0.1),
+        head_width=head,
+        num_classes=classes,
+        norm="affine",
+        faithful=faithful,
+    )
+    return module, {"params": params}
+
+
+def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
+    """The published encoders of each modality with trained weights.
+
+    Args:
+      path: .safetensors with the original names, or the authors' .ckpt (extra "torch").
+      n_head, d_k: of temporal attention; all other widths are read from the file.
+      patch: {modality as the file names it: pixels a token side}, e.g. {"s2": 4, "s1-asc": 4, "aerial": 40}; "-" may be "_".
+      period: base of the date sinusoid in days.
+
+    Returns:
+      {modality as in `patch`: (module, variables)}. Series modules take (values (B,T,H,W,C), dates, valid=None), image modules
+      (values (B,H,W,C)); each gives tokens (B,P,D).
+
+    Raises:
+      WeightsError: listing every entry that is missing, unknown or of another shape; a modality that the file has not.
+    """
+    state = StateDict(_plain(read_state_dict(path)), path)
+    encoders = _encoders(state, n_head, d_k, patch, period)
+    state.finish(ignore=lambda name: not name.startswith("projector_"))
+    return encoders
+
+
+def _encoders(state, heads, key_dim, patch, period):
+    encoders = {}
+    for name, side in patch.items():
+        prefix = next((p for p in (f"projector_{name}", f"projector_{name.replace('_', '-')}") if state.any(p)), None)
+        if prefix is None:
+            raise WeightsError(
+                f"{state.source}: no encoder of modality {name!r}; found {', '.join(state.rooms('projector_')) or 'none'}"
+            )
+        if f"{prefix}.proj.0.weight" in state:
+            encoders[name] = _patch_cnn(state, prefix, side)
+        else:
+            encoders[name] = _patch_ltae(state, prefix, side, heads, key_dim, period)
+    return encoders
+
+
+def _patch_ltae(state, name, patch, heads, key_dim, period):
+    widths = [state.shape(f"{name}.inconv.{4 * i}.weight")[0] for i in range(3)]
+    mlp = [state.shape(f"{name}.mlp.{3 * i}.weight")[0] for i in range(3)]
+    inputs = state.shape(f"{name}.inconv.0.weight")[1]
+    params = {"ltae": _ltae(state, name, widths[-1], heads, widths[-1], key_dim, mlp, expand=False)}
+    for index, (before, after) in enumerate(zip((inputs, *widths), widths)):
+        params[f"in{index}"] = state.dense(f"{name}.inconv.{4 * index}", before, after)
+        params[f"in{index}_norm"] = state.batch_norm(f"{name}.inconv.{4 * index + 1}", after)
+    # The original flattens a patch channel by channel; ours pixel by pixel.
+    channels = inputs // patch**2
+    if channels * patch**2 != inputs:
+        raise WeightsError(
+            f"{state.source}: {name} reads {inputs} numbers a patch, which patches of {patch}x{patch} px cannot give"
+        )
+    kernel = params["in0"]["kernel"].reshape(channels, patch, patch, -1)
+    params["in0"]["kernel"] = kernel.transpose(1, 2, 0, 3).reshape(inputs, -1)
+    ltae = schema.LTAE(heads=heads, key_dim=key_dim, width=widths[-1], period=float(period), dropout=0.2, attention_dropout=0.1)
+    settings = schema.PatchLTAE(input_widths=tuple(widths[:-1]), output_widths=tuple(mlp[:-1]))
+    module = PublishedSeriesEncoder(settings, ltae, mlp[-1], patch, f"{name}.in_norm.weight" in state)
+    return module, {"params": {"encoder": params}}
+
+
+def _patch_cnn(state, name, patch):
+    width, channels = state.shape(f"{name}.proj.0.weight")[:2]
+    blocks = [index for index in range(4, 40, 2) if f"{name}.proj.{index}.conv1.weight" in state]
+    params = {"stem": _block(state, f"{name}.proj", 0, 3, channels, width, batch=True)}
+    for place, index in enumerate(blocks):
+        params[f"block{place}_first"] = state.conv(f"{name}.proj.{index}.conv1", 3, width, width, bias=False)
+        params[f"block{place}_second"] = state.conv(f"{name}.proj.{index}.conv2", 3, width, width, bias=False)
+        params[f"block{place}_norm"] = state.norm(f"{name}.proj.{index}.bn", width)
+    module = PublishedImageEncoder(schema.PatchCNN(blocks=len(blocks)), width, patch)
+    return module, {"params": {"encoder": params}}
+
+
+def _plain(entries):
+    """Entries without the prefixes that wrappers (DataParallel, Lightning) put before every name."""
+    for prefix in ("module.", "model."):
+        if entries and all(name.startswith(prefix) for name in entries):
+            entries = {name.removeprefix(prefix): value for name, value in entries.items()}
+    return entries
+
+
+def _block(state, name, index, side, inputs, outputs, batch=False):
+    """Convolution at `index` of a Sequential and the norm after it."""
+    norm = state.batch_norm if batch else state.norm
+    return {"conv": state.conv(f"{name}.{index}", side, inputs, outputs), "norm": norm(f"{name}.{index + 1}", outputs)}
+
+
+def _frames(state, channels, widths):
+    frames = {
+        "in0": _block(state, "in_conv.conv.conv", 0, 3, channels, widths[0]),
+        "in1": _block(state, "in_conv.conv.conv", 3, 3, widths[0], widths[0]),
+    }
+    for level, (before, after) in enumerate(zip(widths[:-1], widths[1:])):
+        name = f"down_blocks.{level}"
+        frames[f"down{level}_half"] = _block(state, f"{name}.down.conv", 0, 4, before, before)
+        frames[f"down{level}_first"] = _block(state, f"{name}.conv1.conv", 0, 3, before, after)
+        frames[f"down{level}_second"] = _block(state, f"{name}.conv2.conv", 0, 3, after, after)
+    return frames
+
+
+def _ltae(state, name, channels, heads, width, key_dim, mlp, expand):
+    """L-TAE; `mlp` are the outputs of the dense layers after attention, `expand` whether a dense layer comes before it."""
+    params = {
+        "query": state.take(f"{name}.attention_heads.Q", (heads, key_dim)),
+        "key": state.dense(f"{name}.attention_heads.fc1_k", width, heads * key_dim),
+        "out_norm": state.norm(f"{name}.out_norm", mlp[-1]),
+    }
+    if f"{name}.in_norm.weight" in state:
+        params["in_norm"] = state.norm(f"{name}.in_norm", channels)
+    if expand:
+        params["expand"] = state.dense(f"{name}.inconv", channels, width, shape=(width, channels, 1))
+    for index, (before, after) in enumerate(zip((width, *mlp), mlp)):
+        params[f"mlp{index}"] = state.dense(f"{name}.mlp.{3 * index}", before, after)
+        params[f"mlp{index}_norm"] = state.batch_norm(f"{name}.mlp.{3 * index + 1}", after)
+    return params
+
+
+def _up(state, name, level, below, outputs, skip):
+    return {
+        f"up{level}_double": state.conv_transpose(f"{name}.up.0", 4, below, outputs),
+        f"up{level}_double_norm": state.batch_norm(f"{name}.up.1", outputs),
+        f"up{level}_skip": _block(state, f"{name}.skip_conv", 0, 1, skip, skip, batch=True),
+        f"up{level}_first": _block(state, f"{name}.conv1.conv", 0, 3, outputs + skip, outputs, batch=True),
+        f"up{level}_second": _block(state, f"{name}.conv2.conv", 0, 3, outputs, outputs, batch=True),
+    }
