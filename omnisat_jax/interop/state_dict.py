@@ -40,7 +40,7 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; all mean that the file cannot be read safely
-        raise WeightsError(f"{path}: not readable with weights_only=True ({error})") from error
+        raise WeightsError(f"{path}: not readable without executing it ({error})") from error
     while isinstance(content, dict):
         inner = next(
             (content[key] for key in ("state_dict", "model_state_dict", "model") if isinstance(content.get(key), dict)), None

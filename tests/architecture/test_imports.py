@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 LAYERS = [
     {"schema", "modalities", "ops"},
     {"batch", "models", "losses", "metrics", "parallel", "optim"},
-    {"input"},
+    {"input", "interop"},
     {"tasks"},
     {"train"},
     {"report"},
@@ -55,7 +55,10 @@ def test_files_are_short(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_pickle(path):
     text = path.read_text()
-    assert "allow_pickle" + "=True" not in text and "import " + "pickle" not in text and "torch" + ".load" not in text
+    assert "allow_pickle" + "=True" not in text and "import " + "pickle" not in text
+    # The one reader of PyTorch files executes nothing that is in them.
+    load = "torch" + ".load("
+    assert load not in text or (path.name == "state_dict.py" and text.count(load) == text.count("weights_only=True)") == 1)
 
 
 def test_loop_is_short():
