@@ -6,7 +6,7 @@ The networks are those of facts published with the code: Garnot & Landrieu, ICCV
 from omnisat_jax import schema
 from omnisat_jax.interop.state_dict import StateDict, WeightsError, read_state_dict
 from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published import PublishedImageEncoder, PublishedSeriesEncoder
+from omnisat_jax.models.published import BUCKETS, PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
 
 
 def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):
@@ -76,6 +76,65 @@ def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
     encoders = _encoders(state, n_head, d_k, patch, period)
     state.finish(ignore=lambda name: not name.startswith("projector_"))
     return encoders
+
+
+def load_omnisat(path, *, n_head=16, d_k=8, patch, period=734, published=True):
+    """The whole published encoder with trained weights.
+
+    Args:
+      path, n_head, d_k, patch, period: see `load_omnisat_encoders`.
+      published: keep the defect of the published relative positions, with which the weights were trained (`token_buckets`).
+
+    Returns:
+      (module, variables): `module.apply(variables, {modality: (values, dates) or values})` gives (B,P+1,D), the tile first.
+
+    Raises:
+      WeightsError: listing every entry that is missing, unknown or of another shape.
+    """
+    state = StateDict(_plain(read_state_dict(path)), path)
+    encoders = _encoders(state, n_head, d_k, patch, period)
+    # The published code concatenates images first, then Sentinel-2 (the one with an input norm), then Sentinel-1.
+    order = sorted(encoders, key=lambda name: _published_place(encoders[name][0], name))
+    width, patches = state.shape("cls_token")[-1], state.shape("pos_embed")[1] - 1
+    depth = 0
+    while f"blocks.{depth}.attn.qkv.weight" in state:
+        depth += 1
+    tables, size = state.shape(f"blocks.{depth}.attn.rpe_k.lookup_table_weight")[:2]
+    fusion = {"depth": depth, "heads": width // size, "patches": patches, "shared": tables == 1, "published": published}
+    params = {f"encoder_{name}": encoders[name][1]["params"] for name in order}
+    params["fusion"] = _fusion(state, depth, width, patches, (tables, size))
+    state.finish()
+    return PublishedOmniSat(tuple((name, encoders[name][0]) for name in order), fusion), {"params": params}
+
+
+def _published_place(module, name):
+    image = isinstance(module, PublishedImageEncoder)
+    return (0 if image else 1 if module.normalise_input else 2, name)
+
+
+def _fusion(state, depth, width, patches, table):
+    hidden = state.shape("blocks.0.mlp.fc1.weight")[0]
+    params = {
+        "position": state.take("pos_embed", (1, patches + 1, width))[0],
+        "tile": state.take("cls_token", (1, 1, width))[0],
+        "query": state.take(f"blocks.{depth}.attn.q_learned", (1, 1, width))[0],
+        "query_position": state.take(f"blocks.{depth}.attn.pos_embed", (1, patches + 1, width))[0],
+        "cross_key": state.dense(f"blocks.{depth}.attn.wk", width, width),
+        "cross_value": state.dense(f"blocks.{depth}.attn.wv", width, width),
+    }
+    for index in range(depth + 1):
+        ours, theirs = ("cross" if index == depth else f"block{index}"), f"blocks.{index}"
+        if index < depth:
+            params[f"{ours}_qkv"] = state.dense(f"{theirs}.attn.qkv", width, 3 * width)
+        params[f"{ours}_attention"] = {
+            "table": state.take(f"{theirs}.attn.rpe_k.lookup_table_weight", (*table, BUCKETS)),
+            "out": state.dense(f"{theirs}.attn.proj", width, width),
+        }
+        params[f"{ours}_norm1"] = state.norm(f"{theirs}.norm1", width)
+        params[f"{ours}_norm2"] = state.norm(f"{theirs}.norm2", width)
+        params[f"{ours}_mlp0"] = state.dense(f"{theirs}.mlp.fc1", width, hidden)
+        params[f"{ours}_mlp1"] = state.dense(f"{theirs}.mlp.fc2", hidden, width)
+    return params
 
 
 def _encoders(state, heads, key_dim, patch, period):

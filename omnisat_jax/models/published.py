@@ -1,14 +1,19 @@
-"""OmniSat as published (Astruc et al., ECCV 2024), for weights trained with the authors' code.
+"""OmniSat as published (Astruc et al., ECCV 2024), for weights trained with the authors' code, in evaluation.
 
-Letters: B batch, T dates, H W pixels, C channels, P patches, D width.
+Letters: B batch, T dates, H W pixels, C channels, M modalities, P patches, L tokens, Q queries, D width, N heads.
 """
 
+import math
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from omnisat_jax import schema
 from omnisat_jax.models.encoders.image import PatchCNN
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
+from omnisat_jax.models.layers import gelu
 
 
 class PublishedSeriesEncoder(nn.Module):
@@ -55,3 +60,146 @@ class PublishedImageEncoder(nn.Module):
     def __call__(self, values, *, train: bool = False):
         """values (B,H,W,C) -> tokens (B,P,D)."""
         return PatchCNN(self.settings, self.width, self.patch, norm="affine", name="encoder")(values, train=train)[0]
+
+
+# Distances of up to NEAR cells have a bucket of their own; farther ones share buckets up to FAR, logarithmically (iRPE, Wu et al., ICCV 2021).
+NEAR, FAR, REACH = 1.9, 3, 15.2
+OUTSIDE = 7  # bucket of pairs with a token that lies on no grid
+BUCKETS = 8
+
+
+def distance_buckets(side):
+    """(side*side, side*side) bucket of the rounded Euclidean distance between the cells of a grid."""
+    row, column = np.divmod(np.arange(side * side), side)
+    distance = np.round(np.hypot(row[:, None] - row, column[:, None] - column))
+    beyond = NEAR + np.log(np.maximum(distance, 1) / NEAR) / math.log(REACH / NEAR) * (2 * NEAR - NEAR)
+    return np.where(distance <= NEAR, distance, np.minimum(np.round(beyond), FAR)).astype(np.int32) + FAR
+
+
+def token_buckets(patches, modalities, published):
+    """(L,L) buckets of self-attention over [tile token, M x P tokens].
+
+    Args:
+      patches, modalities: P, M.
+      published: the defect of the authors' code, which takes the last floor(sqrt(L))^2 tokens for one square image, whatever modality they
+        belong to. Otherwise every modality lies on the same grid of patches.
+    """
+    count = 1 + modalities * patches
+    buckets = np.full((count, count), OUTSIDE, np.int32)
+    if published:
+        side = math.isqrt(count)
+        buckets[count - side**2 :, count - side**2 :] = distance_buckets(side)
+    else:
+        buckets[1:, 1:] = np.tile(distance_buckets(math.isqrt(patches)), (modalities, modalities))
+    return buckets
+
+
+def query_buckets(patches, modalities):
+    """(P+1,L) buckets of cross-attention from [tile, patches] to [tile token, M x P tokens]."""
+    buckets = np.full((patches + 1, 1 + modalities * patches), OUTSIDE, np.int32)
+    buckets[1:, 1:] = np.tile(distance_buckets(math.isqrt(patches)), (1, modalities))
+    return buckets
+
+
+class RelativeAttention(nn.Module):
+    """Attention whose logits know the distance between query and key: q.k / sqrt(d) + q.table[bucket].
+
+    Attributes:
+      heads: N.
+      shared: one table for all heads.
+      scale_table: the query of the table term is divided by sqrt(d) as well (the published self-attention, not its cross-attention).
+    """
+
+    heads: int
+    shared: bool
+    scale_table: bool
+
+    @nn.compact
+    def __call__(self, q, k, v, buckets):
+        """q (B,Q,D), k and v (B,L,D), buckets (Q,L) -> (B,Q,D)."""
+        b, _, d = q.shape
+        size = d // self.heads
+        q, k, v = (x.reshape(b, -1, self.heads, size) for x in (q, k, v))
+        table = self.param("table", nn.initializers.zeros, (1 if self.shared else self.heads, size, BUCKETS), jnp.float32)
+        table = jnp.broadcast_to(table, (self.heads, size, BUCKETS))
+        logits = jnp.einsum("bqnd,blnd->bnql", q, k) * size**-0.5
+        terms = jnp.einsum("bqnd,ndk->bnqk", q * (size**-0.5 if self.scale_table else 1.0), table)
+        logits = logits + jnp.take_along_axis(terms, jnp.asarray(buckets)[None, None], axis=-1)
+        out = jnp.einsum("bnql,blnd->bqnd", jax.nn.softmax(logits, -1), v)
+        return nn.Dense(d, name="out")(out.reshape(b, -1, d))
+
+
+class PublishedFusion(nn.Module):
+    """The published combiner: self-attention over the tokens of all modalities, then one learned query a patch and one for the tile.
+
+    Attributes:
+      depth: self-attention blocks before the cross-attention.
+      heads: N.
+      patches: P of the grid it was trained for.
+      shared: see `RelativeAttention`.
+      published: keep the authors' defect, see `token_buckets`.
+    """
+
+    depth: int
+    heads: int
+    patches: int
+    shared: bool = True
+    published: bool = True
+
+    @nn.compact
+    def __call__(self, tokens):
+        """tokens (B,M,P,D) without positions -> (B,P+1,D), the tile first."""
+        b, m, p, d = tokens.shape
+        if p != self.patches:
+            raise ValueError(f"this combiner was trained for {self.patches} patches a tile, found {p}")
+        zeros = nn.initializers.zeros
+        position = self.param("position", zeros, (p + 1, d), jnp.float32)
+        tile = self.param("tile", zeros, (1, d), jnp.float32) + position[:1]
+        x = (tokens + position[1:]).reshape(b, m * p, d)
+        x = jnp.concatenate([jnp.broadcast_to(tile, (b, 1, d)), x], 1)
+        buckets = token_buckets(p, m, self.published)
+        for index in range(self.depth):
+            y = nn.LayerNorm(name=f"block{index}_norm1")(x)
+            q, k, v = jnp.split(nn.Dense(3 * d, name=f"block{index}_qkv")(y), 3, axis=-1)
+            x = x + RelativeAttention(self.heads, self.shared, True, name=f"block{index}_attention")(q, k, v, buckets)
+            x = x + self._mlp(x, f"block{index}")
+        y = nn.LayerNorm(name="cross_norm1")(x)
+        query = self.param("query", zeros, (1, d), jnp.float32) + self.param("query_position", zeros, (p + 1, d), jnp.float32)
+        k, v = nn.Dense(d, name="cross_key")(y), nn.Dense(d, name="cross_value")(y)
+        attend = RelativeAttention(self.heads, self.shared, False, name="cross_attention")
+        x = attend(jnp.broadcast_to(query, (b, p + 1, d)), k, v, query_buckets(p, m))
+        return x + self._mlp(x, "cross")
+
+    def _mlp(self, x, name):
+        y = nn.LayerNorm(name=f"{name}_norm2")(x)
+        return nn.Dense(x.shape[-1], name=f"{name}_mlp1")(gelu(nn.Dense(4 * x.shape[-1], name=f"{name}_mlp0")(y)))
+
+
+class PublishedOmniSat(nn.Module):
+    """The whole published encoder.
+
+    Attributes:
+      encoders: (name, encoder) in the order of the published code: images, Sentinel-2, Sentinel-1.
+      fusion: the combiner's attributes.
+    """
+
+    encoders: tuple[tuple[str, nn.Module], ...]
+    fusion: dict
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool = False):
+        """{name: (values, dates), (values, dates, valid), or values of an image} -> (B,P+1,D), the tile first.
+
+        Raises:
+          ValueError: other modalities than the weights know, or tokens on different grids.
+        """
+        names = [name for name, _ in self.encoders]
+        if set(inputs) != set(names):
+            raise ValueError(f"expected the modalities {', '.join(names)}, found {', '.join(inputs)}")
+        tokens = []
+        for name, encoder in self.encoders:
+            given = inputs[name] if isinstance(inputs[name], tuple | list) else (inputs[name],)
+            tokens.append(encoder.copy(name=f"encoder_{name}")(*given, train=train))
+        if len({x.shape for x in tokens}) > 1:
+            raise ValueError(f"modalities must cover the same patches, found {dict(zip(names, (x.shape for x in tokens)))}")
+        return PublishedFusion(**self.fusion, name="fusion")(jnp.stack(tokens, 1))
