@@ -69,6 +69,7 @@ def _model() -> ConfigDict:
     c = ConfigDict()
     c.width = 256  # D, token width
     c.precision = "auto"  # computation: auto (bfloat16 on GPU/TPU, float32 on CPU) | float32 | bfloat16
+    c.norm = "image"  # of convolutions: image (GroupNorm of each image) | pixel (LayerNorm of each pixel: keeps overall brightness)
     c.remat = False  # recompute encoder and fusion activations in the backward pass
     c.utae = ConfigDict()
     c.utae.encoder_widths = (64, 64, 64, 128)  # channels at 1, 1/2, 1/4, 1/8 resolution

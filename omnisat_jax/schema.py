@@ -109,6 +109,7 @@ class Head:
 class Model:
     width: int
     precision: str
+    norm: str
     remat: bool
     utae: UTAE
     ltae: LTAE
@@ -191,6 +192,7 @@ CHOICES = {
     "data.protocol": ("auto", "official_5fold", "single_split", "leave_one_fold_out", "fixed"),
     "data.augment": ("d4", "none"),
     "model.precision": ("auto", "float32", "bfloat16"),
+    "model.norm": ("image", "pixel"),
     "model.utae.border": ("reflect", "zeros"),
     "model.vit.stem": ("linear", "conv"),
     "model.fusion.attention": ("xla", "cudnn"),

@@ -49,6 +49,7 @@ class SegmentationHead(nn.Module):
     label_patch: int
     modalities: tuple[str, ...]
     dtype: jnp.dtype
+    norm: str = "image"
 
     @nn.compact
     def __call__(self, fused, features, present, *, train: bool):
@@ -69,9 +70,9 @@ class SegmentationHead(nn.Module):
         if not isinstance(total, int):
             maps.append(total / jnp.maximum(count, 1))
         x = jnp.concatenate(maps, -1)
-        x = ConvNormAct(width, groups=8, activation="gelu", dtype=self.dtype)(x)
+        x = ConvNormAct(width, groups=8, norm=self.norm, activation="gelu", dtype=self.dtype)(x)
         x = nn.Dropout(self.settings.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
-        x = ConvNormAct(width, groups=8, activation="gelu", dtype=self.dtype)(x)
+        x = ConvNormAct(width, groups=8, norm=self.norm, activation="gelu", dtype=self.dtype)(x)
         return nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x).astype(jnp.float32)
 
 

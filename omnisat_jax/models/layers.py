@@ -71,6 +71,15 @@ def group_norm(channels, wanted, dtype, name):
     return nn.GroupNorm(groups_for(channels, wanted), epsilon=EPSILON, dtype=dtype, name=name)
 
 
+def map_norm(kind, channels, groups, dtype, name):
+    """The norm of a map (B,H,W,C) that `kind` asks for, see `ConvNormAct`."""
+    if kind == "affine":
+        return Affine(dtype, name=name)
+    if kind == "pixel":
+        return nn.LayerNorm(epsilon=EPSILON, dtype=dtype, name=name)
+    return group_norm(channels, groups, dtype, name)
+
+
 def dense_norm_relu(x, features, norm, dtype, name):
     """Dense, norm ("image": LayerNorm | "affine"), ReLU over the last axis; parameters under `name` and `name`_norm."""
     x = nn.Dense(features, dtype=dtype, name=name)(x)
@@ -84,7 +93,8 @@ class ConvNormAct(nn.Module):
     Attributes:
       features, side, stride, border: of the convolution.
       groups: of the norm.
-      norm: "image" (GroupNorm of each image on its own) or "affine" (for weights of originals with BatchNorm).
+      norm: "image" (GroupNorm of each image on its own), "pixel" (LayerNorm of each pixel, which keeps how bright an image is as a
+        whole) or "affine" (for weights of originals with BatchNorm).
       activation: "relu", "gelu" or "none".
       dtype: of the computation.
     """
@@ -101,10 +111,7 @@ class ConvNormAct(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = Conv(self.features, self.side, self.stride, self.border, dtype=self.dtype, name="conv")(x)
-        if self.norm == "affine":
-            x = Affine(self.dtype, name="norm")(x)
-        else:
-            x = group_norm(self.features, self.groups, self.dtype, "norm")(x)
+        x = map_norm(self.norm, self.features, self.groups, self.dtype, "norm")(x)
         return ACTIVATIONS[self.activation](x)
 
 

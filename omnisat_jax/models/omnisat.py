@@ -19,14 +19,14 @@ def make_encoder(spec: ModalitySpec, model: schema.Model, dtype, name=None):
     """The encoder that `spec` asks for."""
     common = dict(width=model.width, patch=spec.patch, dtype=dtype, name=name)
     if spec.encoder == "utae":
-        return UTAE(model.utae, model.ltae, remat=model.remat, **common)
+        return UTAE(model.utae, model.ltae, remat=model.remat, norm=model.norm, **common)
     if spec.encoder == "patch_ltae":
         return PatchLTAE(model.patch_ltae, model.ltae, **common)
     if spec.encoder == "vit":
-        return ViT(model.vit, model.fusion.attention, remat=model.remat, **common)
+        return ViT(model.vit, model.fusion.attention, remat=model.remat, norm=model.norm, **common)
     if spec.encoder == "resnet":
-        return ResNet(model.resnet, remat=model.remat, **common)
-    return PatchCNN(model.patch_cnn, **common)
+        return ResNet(model.resnet, remat=model.remat, norm=model.norm, **common)
+    return PatchCNN(model.patch_cnn, norm=model.norm, **common)
 
 
 class OmniSat(nn.Module):
@@ -60,7 +60,9 @@ class OmniSat(nn.Module):
         self.projections = {name: Projection(self.settings.projection, self.dtype) for name in (*names, "fused")}
         self.temperature = Temperature(self.contrast.temperature, self.contrast.learned_temperature)
         if self.task == "segment":
-            self.head = SegmentationHead(self.settings.head, self.num_classes, self.label_patch, names, self.dtype)
+            self.head = SegmentationHead(
+                self.settings.head, self.num_classes, self.label_patch, names, self.dtype, self.settings.norm
+            )
         else:
             self.head = ClassificationHead(self.settings.head, self.num_classes, self.dtype)
 

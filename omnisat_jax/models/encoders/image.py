@@ -26,6 +26,7 @@ class ViT(nn.Module):
     patch: int
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    norm: str = "image"
 
     @nn.compact
     def __call__(self, values, *, train: bool):
@@ -34,7 +35,7 @@ class ViT(nn.Module):
         x = values
         if self.settings.stem == "conv":
             for features in (self.width // 8, self.width // 4, self.width // 2):
-                x = ConvNormAct(features, 3, 2, activation="gelu", dtype=self.dtype)(x)
+                x = ConvNormAct(features, 3, 2, norm=self.norm, activation="gelu", dtype=self.dtype)(x)
             x = resize(x, side * max(1, round(x.shape[1] / side)))
         p = x.shape[1] // side
         x = nn.Dense(self.width, dtype=self.dtype, name="embed")(to_patches(x, p))
@@ -47,18 +48,19 @@ class ViT(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016), GroupNorm instead of BatchNorm."""
+    """Two 3x3 convolutions and a shortcut (He et al., CVPR 2016), with a norm that does not look across the batch."""
 
     features: int
     stride: int
+    norm: str
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x):
-        y = ConvNormAct(self.features, 3, self.stride, groups=8, dtype=self.dtype)(x)
-        y = ConvNormAct(self.features, groups=8, activation="none", dtype=self.dtype)(y)
+        y = ConvNormAct(self.features, 3, self.stride, groups=8, norm=self.norm, dtype=self.dtype)(x)
+        y = ConvNormAct(self.features, groups=8, norm=self.norm, activation="none", dtype=self.dtype)(y)
         if x.shape != y.shape:
-            x = ConvNormAct(self.features, 1, self.stride, groups=8, activation="none", dtype=self.dtype)(x)
+            x = ConvNormAct(self.features, 1, self.stride, groups=8, norm=self.norm, activation="none", dtype=self.dtype)(x)
         return nn.relu(x + y)
 
 
@@ -70,17 +72,18 @@ class ResNet(nn.Module):
     patch: int
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    norm: str = "image"
 
     @nn.compact
     def __call__(self, values, *, train: bool):
         """values (B,H,W,C) normalised -> tokens (B,P,D), features (B,H/4,W/4,C')."""
         side = values.shape[1] // self.patch
         residual = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        x = ConvNormAct(self.settings.widths[0], 5, 2, groups=8, dtype=self.dtype)(values)
+        x = ConvNormAct(self.settings.widths[0], 5, 2, groups=8, norm=self.norm, dtype=self.dtype)(values)
         maps = []
         for features in self.settings.widths[1:]:
             for index in range(self.settings.blocks):
-                x = residual(features, 2 if index == 0 else 1, self.dtype)(x)
+                x = residual(features, 2 if index == 0 else 1, self.norm, self.dtype)(x)
             maps.append(x)
         finest = maps[0]
         # Top-down: what the coarse maps recognise is told to the fine one (FPN, Lin et al., CVPR 2017).
@@ -102,7 +105,7 @@ class PatchCNN(nn.Module):
       width: D of the tokens and of every convolution.
       patch: pixels a patch side.
       dtype: of the computation.
-      norm: of the first convolution, "image" or "affine" (for original weights, whose BatchNorm is folded).
+      norm: of the first convolution, see `ConvNormAct`.
     """
 
     settings: schema.PatchCNN

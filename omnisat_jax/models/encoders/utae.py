@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
-from omnisat_jax.models.layers import Affine, ConvNormAct, group_norm, groups_for
+from omnisat_jax.models.layers import ConvNormAct, groups_for, map_norm
 from omnisat_jax.models.ltae import LTAE
 from omnisat_jax.ops.patches import resize, to_patches
 
@@ -19,6 +19,7 @@ class FrameEncoder(nn.Module):
     """The U-Net's way down, each date on its own: (B*T,H,W,C) -> one map a resolution, finest first."""
 
     settings: schema.UTAE
+    norm: str
     dtype: jnp.dtype
 
     @nn.compact
@@ -26,7 +27,7 @@ class FrameEncoder(nn.Module):
         widths, border = self.settings.encoder_widths, self.settings.border
 
         def block(name, features, side=3, stride=1):
-            return ConvNormAct(features, side, stride, border, dtype=self.dtype, name=name)
+            return ConvNormAct(features, side, stride, border, norm=self.norm, dtype=self.dtype, name=name)
 
         x = block("in0", widths[0])(x)
         x = block("in1", widths[0])(x)
@@ -46,7 +47,7 @@ class UTAENetwork(nn.Module):
       settings, ltae: widths.
       dtype: of the computation.
       remat: recompute the frame encoder in the backward pass.
-      norm: of decoder and attention MLP, "image" or "affine" (for original weights, whose BatchNorms are folded).
+      norm: see `ConvNormAct`; "affine" (original weights, whose BatchNorms are folded) concerns the way up and the attention MLP.
       faithful: padded dates are zeros at the bottom and seen by attention's input norm, as in the original.
     """
 
@@ -67,7 +68,8 @@ class UTAENetwork(nn.Module):
         # Sides that the way down cannot halve are filled up, and the filling is cut off again at the end.
         frames = jnp.pad(frames, ((0, 0), (0, -h % step), (0, -w % step), (0, 0)), mode="edge")
         encoder = nn.remat(FrameEncoder) if self.remat else FrameEncoder
-        maps = [m.reshape(b, t, *m.shape[1:]) for m in encoder(self.settings, self.dtype, name="frames")(frames)]
+        norm = "image" if self.norm == "affine" else self.norm  # the original has GroupNorm on the way down
+        maps = [m.reshape(b, t, *m.shape[1:]) for m in encoder(self.settings, norm, self.dtype, name="frames")(frames)]
 
         bottom = maps[-1]
         if self.faithful:
@@ -88,8 +90,7 @@ class UTAENetwork(nn.Module):
             return ConvNormAct(features, side, 1, self.settings.border, norm=self.norm, dtype=self.dtype, name=f"up{level}_{name}")
 
         x = nn.ConvTranspose(features, (4, 4), (2, 2), "SAME", dtype=self.dtype, name=f"up{level}_double")(x)
-        name = f"up{level}_double_norm"
-        x = nn.relu((Affine(self.dtype, name=name) if self.norm == "affine" else group_norm(features, 4, self.dtype, name))(x))
+        x = nn.relu(map_norm(self.norm, features, 4, self.dtype, f"up{level}_double_norm")(x))
         skip = block("skip", skip.shape[-1], 1)(skip)
         x = block("first", features, 3)(jnp.concatenate([x, skip], -1))
         return x + block("second", features, 3)(x)
@@ -102,7 +103,7 @@ class UTAE(nn.Module):
       settings, ltae: widths.
       width: D of the tokens.
       patch: pixels a token side.
-      dtype, remat: see `UTAENetwork`.
+      dtype, remat, norm: see `UTAENetwork`.
     """
 
     settings: schema.UTAE
@@ -111,11 +112,12 @@ class UTAE(nn.Module):
     patch: int
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    norm: str = "image"
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
         """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> tokens (B,P,D), features (B,H,W,C')."""
-        network = UTAENetwork(self.settings, self.ltae, self.dtype, self.remat, name="network")
+        network = UTAENetwork(self.settings, self.ltae, self.dtype, self.remat, self.norm, name="network")
         features, _ = network(values, dates, valid, train=train)
         return nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch)), features
 
