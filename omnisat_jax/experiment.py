@@ -16,6 +16,7 @@ from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.layouts import Agreement, agree
 from omnisat_jax.input.records import Records, Split, choose_split
 from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.interop.model_files import save_model
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.models.omnisat import OmniSat
 from omnisat_jax.optim.optimizer import make_optimizer
@@ -345,10 +346,20 @@ def _evaluate(s: Setting) -> dict:
         "subsets": [{"modalities": list(subset), "scores": value} for subset, value in zip(subsets, values)],
     }
     reporting.write_results(s.folder, results, scores, panels, ignore=s.records.ignore)
+    save_model(
+        s.folder / "model",
+        jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params)),
+        config=s.config,
+        modalities=s.names,
+        classes=s.records.classes,
+        label_patch=s.agreement.label_patch,
+        statistics=s.statistics,
+    )
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
     tables.show(s.console, results)
     s.console.print(
-        f"written: {s.folder}/results.json, results.md, panels.png" + (", confusion.png" if s.config.task == "segment" else "")
+        f"written: {s.folder}/results.json, results.md, panels.png, model/"
+        + (", confusion.png" if s.config.task == "segment" else "")
     )
     return results
 

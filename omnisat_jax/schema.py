@@ -328,3 +328,20 @@ def flatten(settings, prefix="") -> dict[str, object]:
         else:
             flat[key] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def unflatten(flat) -> Experiment:
+    """The settings that `flatten` made `flat` from.
+
+    Raises:
+      ConfigError: see `parse`.
+    """
+    nested = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        room = nested
+        for part in path:
+            room = room.setdefault(part, {})
+        if path[:1] != ["modalities"] or last != "name":
+            room[last] = value
+    return parse(nested)

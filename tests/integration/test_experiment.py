@@ -10,7 +10,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from omnisat_jax import experiment
+from omnisat_jax import experiment, schema
+from omnisat_jax.interop.model_files import load_model
 from omnisat_jax.train.workdir import WorkdirError
 from tests.conftest import go, tiny
 
@@ -39,6 +40,19 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
     assert all(s["scores"]["pixels"] == whole["subsets"][0]["scores"]["pixels"] for s in whole["subsets"])
     about = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert about["data"]["fingerprint"] and about["versions"]["jax"] and about["config"]["seed"] == 0
+
+    # The model goes out as plain files and comes back identical, numbers and settings.
+    model = load_model(tmp_path / "whole" / "model")
+    assert schema.flatten(model.config) == schema.flatten(schema.parse(config)) and model.module.names == (
+        "s2",
+        "s1a",
+        "s1d",
+        "spot",
+    )
+    best = json.loads((tmp_path / "whole" / "evaluate" / "done.json").read_text())["checkpoint"]
+    kept = state_of(tmp_path / "whole", "finetune", best)["params"]
+    jax.tree.map(np.testing.assert_array_equal, model.params, kept)
+    assert model.statistics == json.loads((tmp_path / "whole" / "statistics.json").read_text())
 
     # The same run, killed in the third step of each stage.
     real_loop = experiment.run_loop
