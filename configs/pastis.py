@@ -4,23 +4,61 @@ configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder b
 configs/pastis.py:demo      the same
 configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
 configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
+
+Ablations, alone (of the demo) or after a size and a comma (configs/pastis.py:hd,no_s1): no_pretrain, no_dropout (of modalities), no_s1,
+no_spot, s2_only.
 """
 
 from configs import base
 
+SIZES = ("demo", "hd", "flanders")
+
 
 def get_config(preset: str = "demo"):
-    presets = {"demo": _demo, "hd": _hd, "flanders": _flanders}
-    if preset not in presets:
-        raise ValueError(f"configs/pastis.py has no preset {preset!r}; it has {', '.join(presets)}")
+    """A size, an ablation, or both, separated by a comma: "demo", "no_spot", "hd,no_pretrain"."""
+    parts = preset.split(",")
+    sizes = [part for part in parts if part in SIZES]
+    ablations = [part for part in parts if part in ABLATIONS]
+    unknown = [part for part in parts if part not in SIZES and part not in ABLATIONS]
+    if unknown or len(sizes) > 1:
+        found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes: {', '.join(sizes)}"
+        raise ValueError(f"configs/pastis.py: expected one of {', '.join(SIZES)} and any of {', '.join(ABLATIONS)}; found {found}")
+    size = sizes[0] if sizes else "demo"
     config = base.base()
-    config.name = f"pastis_{preset}"
+    config.name = "_".join(["pastis", size, *ablations])
     config.modalities.s2 = base.modality(kind="series", channels=10, resolution=10.0, patch=4, encoder="utae")
     for orbit in ("s1a", "s1d"):
         config.modalities[orbit] = base.modality(kind="series", channels=3, resolution=10.0, patch=4, encoder="utae")
     config.modalities.spot = base.modality(kind="image", channels=3, resolution=1.0, patch=40, encoder="vit")
-    presets[preset](config)
+    {"demo": _demo, "hd": _hd, "flanders": _flanders}[size](config)
+    for ablation in ablations:
+        ABLATIONS[ablation](config)
     return config
+
+
+def _no_pretrain(config):
+    config.pretrain.steps = 0
+
+
+def _no_dropout(config):
+    config.pretrain.modality_dropout = config.finetune.modality_dropout = 0.0
+
+
+def _without(*names):
+    def remove(config):
+        for name in names:
+            del config.modalities[name]
+
+    return remove
+
+
+ABLATIONS = {
+    "no_pretrain": _no_pretrain,
+    "no_dropout": _no_dropout,
+    "no_s1": _without("s1a", "s1d"),
+    "no_spot": _without("spot"),
+    "s2_only": _without("s1a", "s1d", "spot"),
+}
 
 
 def _demo(config):
@@ -51,6 +89,8 @@ def _flanders(config):
     config.data.origin = "season"
     config.data.protocol = "leave_one_fold_out"
     config.data.void_test_parcels = True
+    # One crop can fill a tile of 320 m: a norm over the whole image would take away what tells it from others.
+    config.model.norm = "pixel"
 
 
 def _hd(config):

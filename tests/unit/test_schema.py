@@ -10,6 +10,25 @@ def test_pastis_presets_instantiate(preset):
     assert schema.parse(pastis.get_config(preset)).name == f"pastis_{preset}"
 
 
+@pytest.mark.parametrize("ablation", pastis.ABLATIONS)
+@pytest.mark.parametrize("size", pastis.SIZES)
+def test_ablations_change_what_they_say(ablation, size):
+    plain, changed = (schema.parse(pastis.get_config(preset)) for preset in (size, f"{size},{ablation}"))
+    assert changed.name == f"pastis_{size}_{ablation}"
+    names = {spec.name for spec in changed.modalities}
+    gone = {"no_s1": {"s1a", "s1d"}, "no_spot": {"spot"}, "s2_only": {"s1a", "s1d", "spot"}}.get(ablation, set())
+    assert names == {spec.name for spec in plain.modalities} - gone
+    assert (changed.pretrain.steps == 0) == (ablation == "no_pretrain")
+    assert (changed.finetune.modality_dropout == 0) == (ablation == "no_dropout")
+
+
+def test_ablations_join():
+    config = pastis.get_config("no_pretrain,no_spot")
+    assert config.name == "pastis_demo_no_pretrain_no_spot" and config.pretrain.steps == 0 and "spot" not in config.modalities
+    with pytest.raises(ValueError, match="found 2 sizes: demo, hd"):
+        pastis.get_config("demo,hd")
+
+
 @pytest.mark.parametrize("preset", ["small", "full"])
 def test_treesat_presets_instantiate(preset):
     assert schema.parse(treesat.get_config(preset)).task == "classify"
