@@ -44,9 +44,9 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
     # The model goes out as plain files and comes back identical, numbers and settings.
     model = load_model(tmp_path / "whole" / "model")
     assert schema.flatten(model.config) == schema.flatten(schema.parse(config)) and model.module.names == (
-        "s2",
         "s1a",
         "s1d",
+        "s2",
         "spot",
     )
     best = json.loads((tmp_path / "whole" / "evaluate" / "done.json").read_text())["checkpoint"]
