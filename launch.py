@@ -17,6 +17,9 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["prepare", "pretrain", "finetune", "evaluate", "all"], "Run up to and including this stage."
 )
+_FOLDS = flags.DEFINE_list(
+    "folds", [], "Several folds as one run, e.g. 1,2,3,4,5: each in <workdir>/fold_<number>, scores from the sum of their counts."
+)
 _CACHE = flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
 flags.mark_flag_as_required("config")
 
@@ -29,6 +32,7 @@ def main(argv):
     from rich.console import Console
 
     from omnisat_jax import experiment, schema
+    from omnisat_jax.cross_validation import run_folds
     from omnisat_jax.train.loop import NonFiniteError
     from omnisat_jax.train.workdir import WorkdirError
 
@@ -39,12 +43,22 @@ def main(argv):
     try:
         config = schema.parse(_CONFIG.value)
         folder = _WORKDIR.value or os.path.join("runs", config.name)
-        experiment.run(config, folder=folder, stage=_STAGE.value, console=console)
+        if _FOLDS.value:
+            run_folds(config, _fold_numbers(_FOLDS.value), folder=folder, stage=_STAGE.value, console=console)
+        else:
+            experiment.run(config, folder=folder, stage=_STAGE.value, console=console)
     except (ValueError, FileNotFoundError, WorkdirError, NonFiniteError) as error:
         if logging.getLogger("omnisat_jax").isEnabledFor(logging.DEBUG):
             raise
         return _fail(str(error))
     return 0
+
+
+def _fold_numbers(texts):
+    wrong = [text for text in texts if not text.isdigit()]
+    if wrong:
+        raise ValueError(f"--folds: expected numbers separated by commas, found {wrong[0]!r}")
+    return [int(text) for text in texts]
 
 
 def _set_up_logging(console):

@@ -52,6 +52,7 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
     protocol = first["protocol"] | {
         "fold": "+".join(str(p["fold"]) for p in protocols),
         "train": ["the others"],
+        "validation": ["one of the others"] if protocols[0]["validation"] else [],
         "train_tiles": protocols[0]["train_tiles"],
         "test": tested,
         "test_tiles": sum(p["test_tiles"] for p in protocols),

@@ -17,6 +17,7 @@ LAYERS = [
     {"train"},
     {"report"},
     {"experiment"},
+    {"cross_validation"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(p for folder in ("omnisat_jax", "configs", "data", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py"))

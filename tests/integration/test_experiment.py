@@ -1,6 +1,7 @@
 """Whole runs at tiny size on simulated tiles: every stage, resume, refusals."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from omnisat_jax import experiment, schema
+from omnisat_jax.cross_validation import run_folds
 from omnisat_jax.interop.model_files import load_model
 from omnisat_jax.train.workdir import WorkdirError
 from tests.conftest import go, tiny
@@ -128,3 +130,22 @@ def test_sentinel_2_alone(config, tmp_path, console):
     config.contrast.scope = "group:2"
     results = go(config, tmp_path / "run", console)
     assert [s["modalities"] for s in results["subsets"]] == [["s2"]]
+
+
+def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
+    config.pretrain.steps = 0
+    config.finetune.steps = 1
+    config.finetune.eval_every = 0
+    for name in ("s1a", "s1d", "spot"):
+        del config.modalities[name]
+    run = functools.partial(run_folds, schema.parse(config), (1, 3), folder=tmp_path / "run", console=console)
+    assert run(stage="prepare") is None
+    results = run(stage="all")
+    parts = [json.loads((tmp_path / "run" / f"fold_{k}" / "results.json").read_text()) for k in (1, 3)]
+    assert [part["protocol"]["test"] for part in parts] == [["fold_5"], ["fold_2"]]
+    total = sum(np.array(part["subsets"][0]["confusion"]) for part in parts)
+    np.testing.assert_array_equal(results["subsets"][0]["confusion"], total)
+    assert results["protocol"]["test"] == ["fold_5", "fold_2"] and (tmp_path / "run" / "results.md").is_file()
+    # Finished folds are not trained again.
+    monkeypatch.setattr(experiment, "run_loop", None)
+    assert run(stage="all")["subsets"] == results["subsets"]

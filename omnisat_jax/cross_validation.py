@@ -1,0 +1,49 @@
+"""Every fold of a protocol as one run: a folder a fold, finished folds not repeated, scores from the sum of their counts."""
+
+import dataclasses
+import pathlib
+
+from rich.console import Console
+
+from omnisat_jax import experiment, schema
+from omnisat_jax.report import folds as joining
+from omnisat_jax.report import tables
+from omnisat_jax.train.workdir import write_json
+
+
+def run_folds(config: schema.Experiment, numbers, *, folder, stage: str, console: Console) -> dict | None:
+    """Runs `experiment.run` for each fold in <folder>/fold_<number>; then joins what they scored.
+
+    Args:
+      config: data.fold is replaced.
+      numbers: the folds, each once.
+
+    Returns:
+      The joined results, also written to <folder>/results.json and results.md; None if `stage` ends before the evaluation.
+
+    Raises:
+      ConfigError: tile labels, or a fold named twice. And what `experiment.run` raises, before any later fold starts.
+    """
+    if config.task != "segment":
+        raise schema.ConfigError(
+            f"--folds joins counts of pixels; task {config.task!r} has none. Run each split by --config.data.fold"
+        )
+    if config.data.protocol in ("single_split", "fixed"):
+        raise schema.ConfigError(f"--folds: data.protocol {config.data.protocol!r} has one split only")
+    if len(set(numbers)) < len(numbers):
+        raise schema.ConfigError(f"--folds: expected each fold once, found {', '.join(map(str, numbers))}")
+    folder = pathlib.Path(folder)
+    runs = {}
+    for number in numbers:
+        console.rule(f"fold {number}")
+        changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
+        place = folder / f"fold_{number}"
+        runs[str(place)] = experiment.run(changed, folder=place, stage=stage, console=console)
+    if None in runs.values():
+        return None
+    results = joining.join(runs)
+    write_json(folder / "results.json", results)
+    (folder / "results.md").write_text(tables.markdown(results))
+    console.rule("all folds")
+    tables.show(console, results)
+    return results
