@@ -24,6 +24,7 @@ from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
 from omnisat_jax.report import results as reporting
 from omnisat_jax.report import tables
+from omnisat_jax.report.announcement import announce
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.pretrain import Pretrain
 from omnisat_jax.train import display, workdir
@@ -72,7 +73,7 @@ def run(config: schema.Experiment, *, folder, stage: str, console: Console) -> d
     workdir.claim(folder, flat)
     records = Records(prepare(config.data, console))
     setting = _set_up(config, folder, console, records, flat)
-    _announce(setting)
+    announce(console, records, setting.split, setting.agreement)
     wanted = STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1]
     if "pretrain" in wanted and config.pretrain.steps:
         _train(setting, "pretrain", _pretrain_task(setting))
@@ -105,30 +106,6 @@ def _set_up(config, folder, console, records, flat) -> Setting:
     statistics = {name: records.statistics(split.train)[name] for name in (spec.name for spec in agreement.specs)}
     workdir.write_json(folder / "statistics.json", statistics)
     return Setting(config, folder, console, records, split, agreement, mesh, np.dtype(jax.numpy.dtype(precision)), statistics)
-
-
-def _announce(setting: Setting):
-    """Says what the run stands on: data, what is missing, what is left out."""
-    s, about = setting, setting.records.about
-    if about["simulated"]:
-        s.console.rule("[bold yellow]SIMULATED DATA: no number of this run describes real fields")
-    s.console.print(f"data: {about['citation']}", highlight=False)
-    s.console.print(
-        f"protocol {s.split.protocol}: train {' '.join(s.split.train)} ({len(s.records.tiles(s.split.train))} tiles), "
-        f"validation {' '.join(s.split.validation) or 'none'}, test {' '.join(s.split.test)} "
-        f"({len(s.records.tiles(s.split.test))} tiles); modalities {' '.join(s.names)}",
-        highlight=False,
-    )
-    if s.agreement.dropped:
-        s.console.print(f"[yellow]not in the data, so left out: {', '.join(s.agreement.dropped)}")
-    if s.agreement.unused:
-        s.console.print(f"[yellow]in the data but not configured, so left out: {', '.join(s.agreement.unused)}")
-    for name, count in s.records.counts(s.records.parts).items():
-        if count["absent"] or count["invalid_dates"]:
-            s.console.print(
-                f"[yellow]{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles; "
-                f"{count['invalid_dates']} dates without a usable pixel are masked"
-            )
 
 
 def _model(s: Setting) -> OmniSat:
@@ -342,7 +319,7 @@ def _evaluate(s: Setting) -> dict:
     results = {
         "name": s.config.name,
         "task": s.config.task,
-        "protocol": _protocol(s, step),
+        "protocol": reporting.protocol(s.config, s.records, s.split, s.agreement, step),
         "subsets": [{"modalities": list(subset), "scores": value} for subset, value in zip(subsets, values)],
     }
     reporting.write_results(s.folder, results, scores, panels, ignore=s.records.ignore)
@@ -377,21 +354,3 @@ def _best_parameters(s: Setting, task):
         return step, checkpoints.restore(step, abstract).params, abstract.params
     finally:
         checkpoints.close()
-
-
-def _protocol(s: Setting, step: int) -> dict:
-    return {
-        "dataset": s.records.about["dataset"],
-        "simulated": s.records.about["simulated"],
-        "fingerprint": s.records.fingerprint,
-        **dataclasses.asdict(s.split),
-        "fold": s.config.data.fold,
-        "train_tiles": len(s.records.tiles(s.split.train)),
-        "test_tiles": len(s.records.tiles(s.split.test)),
-        "void_test_parcels": s.config.data.void_test_parcels,
-        "classes": list(s.records.classes),
-        "dates": {m.name: m.dates for m in s.agreement.evaluation.modalities if m.dates},
-        "seed": s.config.seed,
-        "checkpoint": step,
-        "pretrain_steps": s.config.pretrain.steps,
-    }

@@ -1,9 +1,13 @@
 """The outcome of an evaluation, written to the run's folder in every form."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 
+from omnisat_jax import schema
+from omnisat_jax.input.layouts import Agreement
+from omnisat_jax.input.records import Records, Split
 from omnisat_jax.report import pictures, tables
 from omnisat_jax.train.workdir import write_json
 
@@ -43,16 +47,35 @@ def write_results(workdir, results: dict, scores, panels: PanelCollector, *, ign
       panels: watched the evaluation.
     """
     workdir = pathlib.Path(workdir)
-    protocol = results["protocol"]
-    kind = "simulated" if protocol["simulated"] else "real"
-    what = f"{results['name']} ({kind} data, test {' '.join(protocol['test'])})"
+    about = results["protocol"]
+    kind = "simulated" if about["simulated"] else "real"
+    what = f"{results['name']} ({kind} data, test {' '.join(about['test'])})"
     if results["task"] == "segment":
         # Counts are kept for every subset: folds are joined by adding counts, never by averaging scores.
         for entry, part in zip(results["subsets"], scores.parts, strict=True):
             entry["confusion"] = part.confusion.tolist()
-        pictures.save_confusion(workdir / "confusion.png", scores.parts[0].confusion, protocol["classes"], what)
+        pictures.save_confusion(workdir / "confusion.png", scores.parts[0].confusion, about["classes"], what)
     if panels.samples:
         names = list(results["subsets"][0]["modalities"])
-        pictures.save_panels(workdir / "panels.png", panels.samples, names, protocol["classes"], ignore, what)
+        pictures.save_panels(workdir / "panels.png", panels.samples, names, about["classes"], ignore, what)
     write_json(workdir / "results.json", results)
     (workdir / "results.md").write_text(tables.markdown(results))
+
+
+def protocol(config: schema.Experiment, records: Records, split: Split, agreement: Agreement, step: int) -> dict:
+    """All that a score must be read with; `step` is that of the checkpoint that was scored."""
+    return {
+        "dataset": records.about["dataset"],
+        "simulated": records.about["simulated"],
+        "fingerprint": records.fingerprint,
+        **dataclasses.asdict(split),
+        "fold": config.data.fold,
+        "train_tiles": len(records.tiles(split.train)),
+        "test_tiles": len(records.tiles(split.test)),
+        "void_test_parcels": config.data.void_test_parcels,
+        "classes": list(records.classes),
+        "dates": {m.name: m.dates for m in agreement.evaluation.modalities if m.dates},
+        "seed": config.seed,
+        "checkpoint": step,
+        "pretrain_steps": config.pretrain.steps,
+    }

@@ -1,0 +1,29 @@
+"""What a run stands on, said before it starts: data, protocol, what is missing, what is left out."""
+
+from rich.console import Console
+
+from omnisat_jax.input.layouts import Agreement
+from omnisat_jax.input.records import Records, Split
+
+
+def announce(console: Console, records: Records, split: Split, agreement: Agreement) -> None:
+    """Prints it; simulated data are called so, loudly."""
+    if records.about["simulated"]:
+        console.rule("[bold yellow]SIMULATED DATA: no number of this run describes real fields")
+    console.print(f"data: {records.about['citation']}", highlight=False)
+    console.print(
+        f"protocol {split.protocol}: train {' '.join(split.train)} ({len(records.tiles(split.train))} tiles), "
+        f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({len(records.tiles(split.test))} tiles); "
+        f"modalities {' '.join(spec.name for spec in agreement.specs)}",
+        highlight=False,
+    )
+    if agreement.dropped:
+        console.print(f"[yellow]not in the data, so left out: {', '.join(agreement.dropped)}")
+    if agreement.unused:
+        console.print(f"[yellow]in the data but not configured, so left out: {', '.join(agreement.unused)}")
+    for name, count in records.counts(records.parts).items():
+        if count["absent"] or count["invalid_dates"]:
+            console.print(
+                f"[yellow]{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles; "
+                f"{count['invalid_dates']} dates without a usable pixel are masked"
+            )
