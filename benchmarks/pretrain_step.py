@@ -2,7 +2,7 @@
 
     python -m benchmarks.pretrain_step
 
-Zeros stand for the images: the work does not depend on their values.
+Ones stand for the images: the work does not depend on their values.
 """
 
 import jax

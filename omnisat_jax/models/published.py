@@ -72,7 +72,7 @@ def distance_buckets(side):
     """(side*side, side*side) bucket of the rounded Euclidean distance between the cells of a grid."""
     row, column = np.divmod(np.arange(side * side), side)
     distance = np.round(np.hypot(row[:, None] - row, column[:, None] - column))
-    beyond = NEAR + np.log(np.maximum(distance, 1) / NEAR) / math.log(REACH / NEAR) * (2 * NEAR - NEAR)
+    beyond = NEAR + np.log(np.maximum(distance, 1) / NEAR) / math.log(REACH / NEAR) * NEAR
     return np.where(distance <= NEAR, distance, np.minimum(np.round(beyond), FAR)).astype(np.int32) + FAR
 
 
