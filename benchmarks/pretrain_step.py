@@ -13,7 +13,7 @@ from benchmarks.timing import measure
 from configs import pastis
 from omnisat_jax import schema
 from omnisat_jax.batch import BatchLayout, Layout
-from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.finetune import Segment
 from omnisat_jax.tasks.pretrain import Pretrain
@@ -32,9 +32,9 @@ def main():
         "uint8",
     )
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in specs}
-    model = OmniSat(specs, settings.model, settings.contrast, "segment", 19, 4)
+    model = make_model(specs, settings, 19, 4, jnp.float32)
     tasks = {
-        "pretrain": Pretrain(model, statistics, 0.3),
+        "pretrain": Pretrain(model, statistics, 0.3, settings.reconstruction),
         "finetune": Segment(model, statistics, tuple(map(str, range(19))), 0.3, ignore=19),
     }
     print(f"device {jax.devices()[0].device_kind}, jax {jax.__version__}")

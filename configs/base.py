@@ -21,11 +21,18 @@ def base() -> ConfigDict:
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
 
     c.contrast = ConfigDict()
-    c.contrast.granularity = "patch"  # patch | tile: what a row of the loss is
+    c.contrast.weight = 1.0
+    c.contrast.granularity = "patch"  # what a row of the loss is: patch | tile | pixel, or several as pixel+patch+tile
+    c.contrast.pixels = 64  # pixels a tile that are contrasted (granularity pixel)
+    c.contrast.views = ()  # modalities that are contrasted; () = all
     c.contrast.scope = "global"  # global (all tiles of the batch) | group:K (K tiles, whatever the device count)
     c.contrast.temperature = 0.1
     c.contrast.learned_temperature = False
     c.contrast.fused = True  # the fused tokens of a random subset are one more view to align
+    c.reconstruction = ConfigDict()
+    c.reconstruction.weight = 0.0  # of masked reconstruction beside the contrast; 0 = none
+    c.reconstruction.mask_ratio = 0.75  # share of tokens hidden from fusion
+    c.reconstruction.date_share = 0.25  # share of the dates of a series to reconstruct, the most attended ones
     c.segmentation = ConfigDict()
     c.segmentation.dice_weight = 1.0  # loss = cross-entropy + dice_weight * Dice; void never counts
 
@@ -40,6 +47,9 @@ def base() -> ConfigDict:
     c.eval.batch_size = 8
     c.eval.panels = 4  # test tiles drawn as pictures
     c.eval.threshold = 0.5  # probability above which a tile label is predicted (classify)
+    c.eval.probe = "none"  # none (fine-tune) | linear | knn: read the frozen pre-trained tokens instead of fine-tuning
+    c.eval.probe_tokens = 20_000  # training tokens a probe is fitted to, at most
+    c.eval.probe_neighbours = 20  # of the k-NN probe
     return c
 
 
@@ -49,7 +59,7 @@ def _data() -> ConfigDict:
     c.dataset = "pastis"  # a folder of data/: pastis | treesat
     c.raw_dir = ""  # raw dataset folder; "" = simulate one (only where data.simulated.tiles > 0)
     c.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
-    c.protocol = "auto"  # auto | official_5fold | single_split | leave_one_fold_out | fixed
+    c.protocol = "auto"  # auto | official_5fold | single_split | tile_f1 | leave_one_fold_out | fixed
     c.fold = 1  # which fold of the protocol, 1-based
     c.origin = "2018-09-01"  # day 0 of dates: an ISO day | season (1 September before) | year (1 January)
     c.crop = 0  # side of a training crop in label pixels; 0 = the whole tile
@@ -67,6 +77,7 @@ def _data() -> ConfigDict:
 def _model() -> ConfigDict:
     """Widths and kinds of every part of the model."""
     c = ConfigDict()
+    c.assembly = "omnisat"  # omnisat | early, late, dual (series only, no pre-training) | published (classify only) | skysense
     c.width = 256  # D, token width
     c.precision = "auto"  # computation: auto (bfloat16 on GPU/TPU, float32 on CPU) | float32 | bfloat16
     c.norm = "image"  # of convolutions: image (GroupNorm of each image) | pixel (LayerNorm of each pixel: keeps overall brightness)
@@ -95,6 +106,23 @@ def _model() -> ConfigDict:
     c.resnet.blocks = 2  # residual blocks a resolution
     c.patch_cnn = ConfigDict()
     c.patch_cnn.blocks = 3
+    c.location = ConfigDict()
+    c.location.degrees = 10  # of the spherical harmonics
+    c.location.layers = 2  # of sine activations
+    c.location.hidden = 256
+    c.location.frequency = 30.0  # of the first sine
+    c.decoder = ConfigDict()
+    c.decoder.hidden = 256  # of masked reconstruction
+    c.published = ConfigDict()  # defects of the published code, repaired (True) or kept (False)
+    c.published.grid_positions = (
+        True  # every modality lies on the grid of patches; False: the last tokens count as one square image
+    )
+    c.published.keep_position = True  # masked tokens keep their position
+    c.published.mask_padding = True  # padded dates are not attended to
+    c.published.train_tile = True  # the tile token takes part in reconstruction; False: it gets no gradient in pre-training
+    c.skysense = ConfigDict()
+    c.skysense.frame_width = 64  # channels of the spatial encoders
+    c.skysense.depth = 4  # blocks of the temporal encoder over the dates of all modalities
     c.projection = ConfigDict()
     c.projection.hidden = 256
     c.projection.width = 128  # of the shared contrastive space
@@ -132,11 +160,11 @@ def modality(
 ) -> ConfigDict:
     """One sensor."""
     m = ConfigDict()
-    m.kind = kind  # series (T images with dates) | image (one)
+    m.kind = kind  # series (T images with dates) | image (one) | location (of the tile's centre)
     m.channels = channels
     m.resolution = resolution  # m a pixel
     m.patch = patch  # px a token; patch * resolution must agree between modalities
-    m.encoder = encoder  # series: utae | patch_ltae; image: vit | resnet | patch_cnn
+    m.encoder = encoder  # series: utae | patch_ltae; image: vit | resnet | patch_cnn; location: location
     m.dates_train = dates_train  # dates drawn a training step; 0 = the longest series of the data
     m.dates_eval = dates_eval  # evenly spaced dates in evaluation; 0 = all
     return m
@@ -156,6 +184,10 @@ def shrink(model: ConfigDict) -> None:
     model.patch_ltae.output_widths = (64, 128)
     model.resnet.widths = (12, 24, 48)
     model.resnet.blocks = 1
+    model.location.hidden = 64
+    model.decoder.hidden = 64
+    model.skysense.frame_width = 16
+    model.skysense.depth = 1
     model.projection.hidden = 64
     model.projection.width = 32
     model.fusion.depth = 1

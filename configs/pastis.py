@@ -5,8 +5,17 @@ configs/pastis.py:demo      the same
 configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
 configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
 
-Ablations, alone (of the demo) or after a size and a comma (configs/pastis.py:hd,no_s1): no_pretrain, no_dropout (of modalities), no_s1,
-no_spot, s2_only.
+A size, a row and any ablations are joined by commas (configs/pastis.py:hd,omnisat,no_s1); without a size, the demo.
+
+Rows, the methods OmniSat is compared with:
+  utae, utae_s1            U-TAE on S2; on S1 ascending
+  early, late, dual        U-TAE on S2 and both orbits of S1: bands side by side | dense maps side by side | a stream each, one way up
+  omnisat, omnisat_resnet  OmniSat with a ViT | a ResNet on SPOT
+  published                the published OmniSat: patch encoders, masked reconstruction, tile classification (protocol tile_f1)
+  satclip                  OmniSat's tile embedding aligned with the tile's location (compact, after SatCLIP)
+  skysense                 factorised encoders, contrast of pixels, patches and tiles, no modality dropout (compact, after SkySense)
+Ablations: no_pretrain, no_dropout (of modalities), no_s1, no_spot, s2_only; masked (reconstruction beside the contrast);
+tile_f1 (labels of tiles, macro F1).
 """
 
 from configs import base
@@ -15,24 +24,27 @@ SIZES = ("demo", "hd", "flanders")
 
 
 def get_config(preset: str = "demo"):
-    """A size, an ablation, or both, separated by a comma: "demo", "no_spot", "hd,no_pretrain"."""
+    """A size, a row and ablations, each optional, joined by commas: "demo", "utae", "hd,omnisat,no_pretrain"."""
     parts = preset.split(",")
-    sizes = [part for part in parts if part in SIZES]
-    ablations = [part for part in parts if part in ABLATIONS]
-    unknown = [part for part in parts if part not in SIZES and part not in ABLATIONS]
-    if unknown or len(sizes) > 1:
-        found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes: {', '.join(sizes)}"
-        raise ValueError(f"configs/pastis.py: expected one of {', '.join(SIZES)} and any of {', '.join(ABLATIONS)}; found {found}")
+    unknown = [part for part in parts if part not in SIZES and part not in ROWS and part not in ABLATIONS]
+    sizes, rows = [part for part in parts if part in SIZES], [part for part in parts if part in ROWS]
+    if unknown or len(sizes) > 1 or len(rows) > 1:
+        found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes and {len(rows)} rows: {preset}"
+        raise ValueError(
+            f"configs/pastis.py: expected at most one size of {', '.join(SIZES)}, at most one row of {', '.join(ROWS)}, "
+            f"and any of {', '.join(ABLATIONS)}; found {found}"
+        )
     size = sizes[0] if sizes else "demo"
+    changes = [*rows, *(part for part in parts if part in ABLATIONS)]
     config = base.base()
-    config.name = "_".join(["pastis", size, *ablations])
+    config.name = "_".join(["pastis", size, *changes])
     config.modalities.s2 = base.modality(kind="series", channels=10, resolution=10.0, patch=4, encoder="utae")
     for orbit in ("s1a", "s1d"):
         config.modalities[orbit] = base.modality(kind="series", channels=3, resolution=10.0, patch=4, encoder="utae")
     config.modalities.spot = base.modality(kind="image", channels=3, resolution=1.0, patch=40, encoder="vit")
     {"demo": _demo, "hd": _hd, "flanders": _flanders}[size](config)
-    for ablation in ablations:
-        ABLATIONS[ablation](config)
+    for change in changes:
+        (ROWS | ABLATIONS)[change](config)
     return config
 
 
@@ -47,10 +59,77 @@ def _no_dropout(config):
 def _without(*names):
     def remove(config):
         for name in names:
-            del config.modalities[name]
+            if name in config.modalities:
+                del config.modalities[name]
 
     return remove
 
+
+def _baseline(assembly, *names):
+    """U-TAE on the named series alone, trained with labels only."""
+
+    def change(config):
+        config.model.assembly = assembly
+        _without(*(name for name in list(config.modalities) if name not in names))(config)
+        _no_pretrain(config)
+        _no_dropout(config)
+
+    return change
+
+
+def _spot_encoder(encoder):
+    def change(config):
+        config.modalities.spot.encoder = encoder
+
+    return change
+
+
+def _masked(config):
+    config.reconstruction.weight = 1.0
+
+
+def _tile_f1(config):
+    config.task = "classify"
+    config.data.protocol = "tile_f1"
+
+
+def _published(config):
+    config.model.assembly = "published"
+    for name in ("s2", "s1a", "s1d"):
+        config.modalities[name].encoder = "patch_ltae"
+    config.modalities.spot.encoder = "patch_cnn"
+    config.model.ltae.key_dim = 8
+    config.model.ltae.period = 734.0
+    config.contrast.fused = False
+    _no_dropout(config)
+    _masked(config)
+    _tile_f1(config)
+
+
+def _satclip(config):
+    config.modalities.location = base.modality(kind="location", channels=2, resolution=40.0, patch=1, encoder="location")
+    config.contrast.granularity = "tile"
+    config.contrast.views = ("location",)
+
+
+def _skysense(config):
+    config.model.assembly = "skysense"
+    config.contrast.granularity = "pixel+patch+tile"
+    _no_dropout(config)
+
+
+ROWS = {
+    "utae": _baseline("late", "s2"),
+    "utae_s1": _baseline("late", "s1a"),
+    "early": _baseline("early", "s2", "s1a", "s1d"),
+    "late": _baseline("late", "s2", "s1a", "s1d"),
+    "dual": _baseline("dual", "s2", "s1a", "s1d"),
+    "omnisat": _spot_encoder("vit"),
+    "omnisat_resnet": _spot_encoder("resnet"),
+    "published": _published,
+    "satclip": _satclip,
+    "skysense": _skysense,
+}
 
 ABLATIONS = {
     "no_pretrain": _no_pretrain,
@@ -58,6 +137,8 @@ ABLATIONS = {
     "no_s1": _without("s1a", "s1d"),
     "no_spot": _without("spot"),
     "s2_only": _without("s1a", "s1d", "spot"),
+    "masked": _masked,
+    "tile_f1": _tile_f1,
 }
 
 

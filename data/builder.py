@@ -9,7 +9,12 @@ import tensorflow_datasets as tfds
 from data.raw import RawDataset
 
 SPLIT = "tiles"
-VERSION = "1.0.0"  # of the record layout: part of the cache key
+VERSION = "1.1.0"  # of the record layout: part of the cache key
+
+
+def label_side(modalities) -> int:
+    """Pixels a side of dense labels: they lie on the grid of the series, or of the only image."""
+    return next(m.shape[0] for kind in ("series", "image") for m in modalities.values() if m.kind == kind)
 
 
 class Tiles(tfds.core.GeneratorBasedBuilder):
@@ -31,7 +36,7 @@ class Tiles(tfds.core.GeneratorBasedBuilder):
             if modality.kind == "series":
                 features[name] |= {"dates": _tensor((None,), "int32"), "valid": _tensor((None,), "bool")}
         if self._raw.task == "segment":
-            side = next(m.shape[0] for m in self._raw.modalities.values() if m.kind == "series" or len(self._raw.modalities) == 1)
+            side = label_side(self._raw.modalities)
             features |= {"labels": _tensor((side, side), "uint8"), "parcels": _tensor((side, side), "int64")}
         else:
             features["labels"] = _tensor((len(self._raw.classes),), "float32")

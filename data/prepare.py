@@ -124,6 +124,8 @@ def _describe(dataset, settings, key, summaries):
         "task": dataset.task,
         "classes": list(dataset.classes),
         "ignore": dataset.ignore,
+        "background": dataset.background,
+        "label_side": builder.label_side(dataset.modalities) if dataset.task == "segment" else 0,
         "modalities": {
             name: {"kind": m.kind, "shape": list(m.shape), "dtype": m.dtype, "longest": longest.get(name, 1)}
             for name, m in dataset.modalities.items()

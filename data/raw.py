@@ -21,10 +21,10 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class RawModality:
-    """How one sensor is stored. Frame shape is (H, W, C); a series has T of them."""
+    """How one modality is stored: (H, W, C) a frame, of which a series has T; (2,) longitude and latitude of a location."""
 
     kind: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: str
 
 
@@ -39,6 +39,7 @@ class RawDataset:
       task: "segment" or "classify".
       classes: names of the classes that are scored, in order.
       ignore: label value that is void, or -1 (segment only).
+      background: class that is no label of a tile where tile labels are made from dense ones, or -1 (segment only).
       modalities: name -> RawModality, only what the folder holds.
       parts: part name (fold or split) -> tile ids.
       reader: tile id -> example (see `read`).
@@ -50,6 +51,7 @@ class RawDataset:
     task: str
     classes: tuple[str, ...]
     ignore: int
+    background: int
     modalities: Mapping[str, RawModality]
     parts: Mapping[str, tuple[str, ...]]
     reader: Callable[[str], dict]
@@ -59,7 +61,7 @@ class RawDataset:
 
         Returns:
           {"tile_id": str, series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01 ascending,
-          "valid" (T,) bool}, image: {"values" (0|1,H,W,C)}, and "labels" (H,W) uint8 with "parcels" (H,W) int64,
+          "valid" (T,) bool}, image: {"values" (0|1,H,W,C)}, location: {"values" (0|1,2) degrees}, and "labels" (H,W) uint8 with "parcels" (H,W) int64,
           or "labels" (K,) float32}. T = 0, or no image, means the tile lacks the modality.
 
         Raises:
@@ -110,7 +112,7 @@ def load_geotiff(path: pathlib.Path, *, tile, bands: int, resolution: str) -> np
 def absent(modality: RawModality) -> dict:
     """What a tile holds of a modality that it lacks."""
     values = np.zeros((0, *modality.shape), modality.dtype)
-    if modality.kind == "image":
+    if modality.kind != "series":
         return {"values": values}
     return {"values": values, "dates": np.zeros(0, np.int32), "valid": np.zeros(0, bool)}
 

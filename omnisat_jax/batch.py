@@ -5,6 +5,7 @@ Letters: B batch, T dates, H W pixels, C channels, K classes.
 A batch is a dict:
   <series>: {"values" (B,T,H,W,C) as stored, "dates" (B,T) int32, "valid" (B,T) bool, "present" (B,) bool}
   <image>:  {"values" (B,H,W,C) as stored, "present" (B,) bool}
+  <location>: {"values" (B,2) float32 longitude and latitude in degrees, "present" (B,) bool}
   "labels": (B,H,W) uint8 classes, or (B,K) float32
   "tile_index": (B,) int32, position in Records.tile_ids
   "weight": (B,) float32, 0 for the samples that fill up the last batch of an evaluation
@@ -22,11 +23,11 @@ NO_DATA_INT16 = np.iinfo(np.int16).min
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Static form of one modality in a batch: dates is 0 for an image."""
+    """Static form of one modality in a batch: dates is 0 for what is no series."""
 
     name: str
     dates: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: str
 
 
@@ -84,7 +85,7 @@ def normalise(batch, statistics, names):
     """Model input from stored numbers, on the device.
 
     Every value is standardised by its band's training statistics; whatever is unknown (no-data pixels, invalid dates,
-    absent modalities, whatever stands there) becomes 0, the band's mean, before it can touch anything else.
+    absent modalities, whatever stands there) becomes 0, the band's mean, before it can touch anything else. A location stays in degrees.
 
     Args:
       batch: see the module's text.
@@ -99,6 +100,8 @@ def normalise(batch, statistics, names):
 
 def _normalise_one(entry, statistics):
     raw, present = entry["values"], entry["present"]
+    if raw.ndim == 2:
+        return {"values": jnp.where(present[:, None], raw, 0.0), "present": present}
     mean = jnp.asarray(statistics["mean"], jnp.float32)
     std = jnp.asarray(statistics["std"], jnp.float32)
     if raw.dtype == jnp.int16:

@@ -18,7 +18,8 @@ from omnisat_jax.input.records import Records, Split, choose_split
 from omnisat_jax.input.transforms import Assemble
 from omnisat_jax.interop.model_files import save_model
 from omnisat_jax.modalities import subsets as all_subsets
-from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.models.assembly import Assembly
+from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
@@ -108,24 +109,16 @@ def _set_up(config, folder, console, records, flat) -> Setting:
     return Setting(config, folder, console, records, split, agreement, mesh, np.dtype(jax.numpy.dtype(precision)), statistics)
 
 
-def _model(s: Setting) -> OmniSat:
-    return OmniSat(
-        s.agreement.specs,
-        s.config.model,
-        s.config.contrast,
-        s.config.task,
-        len(s.records.classes),
-        s.agreement.label_patch,
-        s.dtype,
-    )
+def _model(s: Setting) -> Assembly:
+    return make_model(s.agreement.specs, s.config, len(s.agreement.classes), s.agreement.label_patch, s.dtype)
 
 
 def _pretrain_task(s: Setting):
-    return Pretrain(_model(s), s.statistics, s.config.pretrain.modality_dropout)
+    return Pretrain(_model(s), s.statistics, s.config.pretrain.modality_dropout, s.config.reconstruction)
 
 
 def _finetune_task(s: Setting):
-    common = (_model(s), s.statistics, s.records.classes, s.config.finetune.modality_dropout)
+    common = (_model(s), s.statistics, s.agreement.classes, s.config.finetune.modality_dropout)
     if s.config.task == "segment":
         return Segment(*common, ignore=s.records.ignore, dice_weight=s.config.segmentation.dice_weight)
     return Classify(*common, threshold=s.config.eval.threshold)
@@ -143,6 +136,7 @@ def _assemble(s: Setting, training: bool) -> Assemble:
         random=training,
         augment=s.config.data.augment == "d4",
         ignore=s.records.ignore,
+        background=s.records.background,
         void_parcels=void,
     )
 
@@ -261,7 +255,7 @@ def _meta(s: Setting, settings: schema.Stage):
         "seed": s.config.seed,
         "batch_size": settings.batch_size,
     }
-    return {"data": data, "statistics": s.statistics, "modalities": list(s.names), "classes": list(s.records.classes)}
+    return {"data": data, "statistics": s.statistics, "modalities": list(s.names), "classes": list(s.agreement.classes)}
 
 
 def _from_pretraining(s: Setting, state):
@@ -328,7 +322,7 @@ def _evaluate(s: Setting) -> dict:
         jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params)),
         config=s.config,
         modalities=s.names,
-        classes=s.records.classes,
+        classes=s.agreement.classes,
         label_patch=s.agreement.label_patch,
         statistics=s.statistics,
     )

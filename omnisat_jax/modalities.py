@@ -4,6 +4,7 @@ import dataclasses
 
 SERIES_ENCODERS = ("utae", "patch_ltae")
 IMAGE_ENCODERS = ("vit", "resnet", "patch_cnn")
+ENCODERS = {"series": SERIES_ENCODERS, "image": IMAGE_ENCODERS, "location": ("location",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +13,7 @@ class ModalitySpec:
 
     Attributes:
       name: key in batches, parameters and reports.
-      kind: "series" (T images with dates) or "image" (one).
+      kind: "series" (T images with dates), "image" (one) or "location" (longitude and latitude of the tile's centre).
       channels: bands.
       resolution: metres a pixel.
       patch: pixels a token side; `patch * resolution` is the ground side of a token.
@@ -32,9 +33,9 @@ class ModalitySpec:
 
     def __post_init__(self):
         where = f"modalities.{self.name}"
-        if self.kind not in ("series", "image"):
-            raise ValueError(f"{where}.kind must be 'series' or 'image', found {self.kind!r}")
-        encoders = SERIES_ENCODERS if self.kind == "series" else IMAGE_ENCODERS
+        if self.kind not in ENCODERS:
+            raise ValueError(f"{where}.kind must be one of {', '.join(ENCODERS)}, found {self.kind!r}")
+        encoders = ENCODERS[self.kind]
         if self.encoder not in encoders:
             raise ValueError(f"{where}.encoder of a {self.kind} must be one of {', '.join(encoders)}, found {self.encoder!r}")
         for key in ("channels", "resolution", "patch"):

@@ -4,15 +4,11 @@ No dataclass has defaults: those live in configs/base.py, once.
 """
 
 import dataclasses
-import difflib
 import types
 import typing
 
+from omnisat_jax.checks import ConfigError, check, nearest
 from omnisat_jax.modalities import ModalitySpec
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message names the key, what was expected and what was found."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +81,33 @@ class PatchCNN:
 
 
 @dataclasses.dataclass(frozen=True)
+class Location:
+    degrees: int
+    layers: int
+    hidden: int
+    frequency: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    hidden: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    grid_positions: bool
+    keep_position: bool
+    mask_padding: bool
+    train_tile: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class SkySense:
+    frame_width: int
+    depth: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Projection:
     hidden: int
     width: int
@@ -107,6 +130,7 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
+    assembly: str
     width: int
     precision: str
     norm: str
@@ -117,6 +141,10 @@ class Model:
     vit: ViT
     resnet: ResNet
     patch_cnn: PatchCNN
+    location: Location
+    decoder: Decoder
+    published: Published
+    skysense: SkySense
     projection: Projection
     fusion: Fusion
     head: Head
@@ -139,16 +167,31 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
+    weight: float
     granularity: str
+    pixels: int
+    views: tuple[str, ...]
     scope: str
     temperature: float
     learned_temperature: bool
     fused: bool
 
     @property
+    def granularities(self) -> tuple[str, ...]:
+        """What rows of the loss are, each a loss of its own."""
+        return tuple(self.granularity.split("+"))
+
+    @property
     def group(self) -> int:
         """Tiles that are contrasted together; 0 = the whole batch."""
         return int(self.scope.split(":")[1]) if self.scope.startswith("group:") else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    weight: float
+    mask_ratio: float
+    date_share: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +211,9 @@ class Eval:
     batch_size: int
     panels: int
     threshold: float
+    probe: str
+    probe_tokens: int
+    probe_neighbours: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,29 +227,11 @@ class Experiment:
     pretrain: Stage
     finetune: Stage
     contrast: Contrast
+    reconstruction: Reconstruction
     segmentation: Segmentation
     nonfinite_budget: int
     mesh: Mesh
     eval: Eval
-
-
-CHOICES = {
-    "task": ("segment", "classify"),
-    "data.protocol": ("auto", "official_5fold", "single_split", "leave_one_fold_out", "fixed"),
-    "data.augment": ("d4", "none"),
-    "model.precision": ("auto", "float32", "bfloat16"),
-    "model.norm": ("image", "pixel"),
-    "model.utae.border": ("reflect", "zeros"),
-    "model.vit.stem": ("linear", "conv"),
-    "model.fusion.attention": ("xla", "cudnn"),
-    "contrast.granularity": ("patch", "tile"),
-}
-
-
-def nearest(word, candidates):
-    """' Did you mean ...?' for the closest candidate, or the list of all of them."""
-    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(candidates))}."
 
 
 def parse(config) -> Experiment:
@@ -213,7 +241,7 @@ def parse(config) -> Experiment:
       ConfigError: an unknown, missing, wrongly typed or impossible value, with its full key.
     """
     experiment = _build(Experiment, config, "")
-    _check(experiment)
+    check(experiment)
     return experiment
 
 
@@ -253,65 +281,6 @@ def _value(kind, value, key):
     if type(value) is not kind:
         raise ConfigError(f"{key} must be {kind.__name__}, found {value!r} ({type(value).__name__})")
     return value
-
-
-def _lookup(experiment, key):
-    for part in key.split("."):
-        experiment = getattr(experiment, part)
-    return experiment
-
-
-def _check(e: Experiment):
-    def need(condition, message):
-        if not condition:
-            raise ConfigError(message)
-
-    for key, allowed in CHOICES.items():
-        found = _lookup(e, key)
-        need(found in allowed, f"{key} must be one of {', '.join(allowed)}, found {found!r}.{nearest(str(found), allowed)}")
-    need(e.modalities, "modalities is empty: name at least one sensor")
-    grounds = {spec.name: spec.ground for spec in e.modalities}
-    need(
-        max(grounds.values()) - min(grounds.values()) < 1e-6 * max(grounds.values()),
-        "patch * resolution must be the same ground distance for every modality, found (m) "
-        + ", ".join(f"{name} {ground:g}" for name, ground in grounds.items()),
-    )
-    model = e.model
-    need(model.width % 4 == 0, f"model.width must be divisible by 4, found {model.width}")
-    for key, heads in (("fusion", model.fusion.heads), ("vit", model.vit.heads)):
-        need(model.width % heads == 0, f"model.{key}.heads must divide model.width {model.width}, found {heads}")
-    need(
-        model.ltae.width % (2 * model.ltae.heads) == 0,
-        f"model.ltae.width must be divisible by 2 * model.ltae.heads, found {model.ltae.width} and {model.ltae.heads}",
-    )
-    widths = model.utae
-    need(
-        len(widths.encoder_widths) == len(widths.decoder_widths) >= 2,
-        "model.utae.encoder_widths and decoder_widths must have the same length, at least 2, found "
-        f"{widths.encoder_widths} and {widths.decoder_widths}",
-    )
-    for name in ("pretrain", "finetune"):
-        stage = getattr(e, name)
-        need(stage.steps >= 0, f"{name}.steps must be 0 or more, found {stage.steps}")
-        need(stage.batch_size > 0, f"{name}.batch_size must be positive, found {stage.batch_size}")
-        need(0 <= stage.modality_dropout < 1, f"{name}.modality_dropout must be in [0, 1), found {stage.modality_dropout}")
-        need(0 <= stage.warmup < 1, f"{name}.warmup must be in [0, 1), found {stage.warmup}")
-        need(
-            stage.log_every > 0 and stage.save_every > 0 and stage.keep > 0,
-            f"{name}.log_every, save_every and keep must be positive",
-        )
-    scope = e.contrast.scope
-    valid = scope == "global" or (scope.startswith("group:") and scope[6:].isdigit() and int(scope[6:]) > 1)
-    need(valid, f"contrast.scope must be 'global' or 'group:K' with K of at least 2, found {scope!r}")
-    if e.contrast.group:
-        need(
-            e.pretrain.batch_size % e.contrast.group == 0,
-            f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of the group in contrast.scope {scope!r}",
-        )
-    need(e.contrast.temperature > 0, f"contrast.temperature must be positive, found {e.contrast.temperature}")
-    need(e.data.fold >= 1, f"data.fold counts from 1, found {e.data.fold}")
-    need(e.eval.batch_size > 0, f"eval.batch_size must be positive, found {e.eval.batch_size}")
-    need(e.data.threads > 0 and e.data.buffer > 0, "data.threads and data.buffer must be positive")
 
 
 def flatten(settings, prefix="") -> dict[str, object]:

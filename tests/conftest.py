@@ -19,9 +19,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "realdata"
 
 
-def tiny(**changes):
+def tiny(preset="demo", **changes):
     """A demo configuration that compiles and trains in seconds, as ConfigDict."""
-    config = pastis.get_config()
+    config = pastis.get_config(preset)
     config.mesh.data = 1
     model = config.model
     model.width = 16
@@ -35,6 +35,10 @@ def tiny(**changes):
     model.resnet.widths = (4, 8)
     model.vit.depth = 1
     model.vit.heads = 2
+    model.location.degrees = 3
+    model.location.hidden = 8
+    model.decoder.hidden = 16
+    model.skysense.frame_width = 8
     model.projection.hidden = 16
     model.projection.width = 8
     model.fusion.depth = 1
@@ -45,11 +49,11 @@ def tiny(**changes):
     config.eval.batch_size = 2
     config.eval.panels = 2
     for stage in (config.pretrain, config.finetune):
-        stage.steps, stage.batch_size = 4, 2
+        stage.steps, stage.batch_size = min(stage.steps, 4), 2
         stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
-    for name in ("s2", "s1a", "s1d"):
-        config.modalities[name].dates_train = 4
-        config.modalities[name].dates_eval = 6
+    for modality in config.modalities.values():
+        if modality.kind == "series":
+            modality.dates_train, modality.dates_eval = 4, 6
     config.update_from_flattened_dict(changes)
     return config
 

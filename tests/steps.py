@@ -10,7 +10,7 @@ from omnisat_jax.input import pipeline
 from omnisat_jax.input.device import put
 from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.transforms import Assemble
-from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
@@ -26,10 +26,10 @@ def bench(records, batch_size, **changes):
     """(settings, task by name, one host batch) of the tiny configuration with `changes`."""
     settings = schema.parse(tiny(**changes))
     a = agree(settings, records)
-    model = OmniSat(a.specs, settings.model, settings.contrast, "segment", 19, a.label_patch)
+    model = make_model(a.specs, settings, 19, a.label_patch, jax.numpy.float32)
     statistics = records.statistics(PARTS)
     tasks = {
-        "pretrain": Pretrain(model, statistics, 0.3),
+        "pretrain": Pretrain(model, statistics, 0.3, settings.reconstruction),
         "finetune": Segment(model, statistics, records.classes, 0.3, ignore=19),
     }
     transform = Assemble(a.train, a.grid, a.crop, settings.data.origin, True, True, 19)

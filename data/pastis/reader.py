@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from data import raw
+from data.location import centres
 from data.raw import DataError
 
 CLASSES = (
@@ -38,7 +39,7 @@ def open_raw(root) -> raw.RawDataset:
       DataError: metadata missing, unreadable or without tiles; no modality; a first label of the wrong form.
     """
     root = pathlib.Path(root)
-    features = _metadata(root)
+    features, places = _metadata(root)
     paths = {name: _paths(root, name, features) for name in (*SERIES, "spot")}
     held = {name: files for name, files in paths.items() if files}
     if not held:
@@ -57,10 +58,12 @@ def open_raw(root) -> raw.RawDataset:
         else:
             dtype = "int16" if name == "s2" else "float32"
             modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype)
+    if places:
+        modalities["location"] = raw.RawModality("location", (2,), "float32")
     parts = {}
     for tile, properties in features.items():
         parts.setdefault(f"fold_{properties['Fold']}", []).append(tile)
-    reader = _Reader(root, features, held, modalities, size)
+    reader = _Reader(root, features, places, held, modalities, size)
     return raw.RawDataset(
         name="pastis",
         root=root,
@@ -68,6 +71,7 @@ def open_raw(root) -> raw.RawDataset:
         task="segment",
         classes=CLASSES,
         ignore=VOID,
+        background=0,
         modalities=modalities,
         parts={part: tuple(tiles) for part, tiles in sorted(parts.items())},
         reader=reader,
@@ -85,6 +89,7 @@ def raw_files(root):
 
 
 def _metadata(root):
+    """Properties of every tile, and centres of those whose geometry is known."""
     path = root / "metadata.geojson"
     if not root.is_dir():
         raise DataError(
@@ -94,6 +99,7 @@ def _metadata(root):
         collection = json.loads(path.read_text())
         rows = [feature["properties"] for feature in collection["features"]]
         features = {str(row["ID_PATCH"]): row for row in rows}
+        places = centres(collection, path)
     except FileNotFoundError:
         raise DataError(
             tile="-", path=path, expected="the tiles' metadata", found="no such file",
@@ -113,7 +119,7 @@ def _metadata(root):
         fold = row.get("Fold")
         if not isinstance(fold, int) or not 1 <= fold <= 5:
             raise DataError(tile=tile, path=path, expected="an integer Fold from 1 to 5", found=repr(fold))
-    return features
+    return features, places
 
 
 def _paths(root, name, features):
@@ -152,13 +158,15 @@ def _read_spot(tile, path):
 class _Reader:
     """Reads one tile; a class so that everything it needs is named."""
 
-    def __init__(self, root, features, held, modalities, size):
-        self.root, self.features, self.held, self.modalities, self.size = root, features, held, modalities, size
+    def __init__(self, root, features, places, held, modalities, size):
+        self.root, self.features, self.places = root, features, places
+        self.held, self.modalities, self.size = held, modalities, size
+        self._read = {"spot": self._spot, "location": self._location}
 
     def __call__(self, tile):
         example = {"tile_id": tile}
         for name in self.modalities:
-            example[name] = self._spot(tile) if name == "spot" else self._series(tile, name)
+            example[name] = self._read[name](tile) if name in self._read else self._series(tile, name)
         example["labels"], example["parcels"] = self._labels(tile)
         return example
 
@@ -172,6 +180,11 @@ class _Reader:
                 tile=tile, path=path, expected=f"{side}x{side} px as in the other tiles", found=f"{len(image)}x{len(image)} px"
             )
         return {"values": image[None]}
+
+    def _location(self, tile):
+        if tile not in self.places:
+            return raw.absent(self.modalities["location"])
+        return {"values": self.places[tile][None]}
 
     def _series(self, tile, name):
         _, prefix, bands = SERIES[name]

@@ -66,6 +66,7 @@ def open_raw(root) -> raw.RawDataset:
         task="classify",
         classes=CLASSES,
         ignore=-1,
+        background=-1,
         modalities=MODALITIES,
         parts=parts,
         reader=_Reader(root, labels),

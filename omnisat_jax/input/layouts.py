@@ -18,6 +18,7 @@ class Agreement:
       unused: modalities of the data that the configuration does not ask for.
       grid: tokens a tile side; crop: tokens a side of a training crop.
       label_patch: label pixels a token side (segment), 0 (classify).
+      classes: names of what is predicted: the data's classes, or those that a tile can have where its labels are made from dense ones.
       train, evaluation: static batch layouts.
     """
 
@@ -27,6 +28,7 @@ class Agreement:
     grid: int
     crop: int
     label_patch: int
+    classes: tuple[str, ...]
     train: BatchLayout
     evaluation: BatchLayout
 
@@ -37,7 +39,7 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     Raises:
       ValueError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
     """
-    if settings.task != records.task:
+    if settings.task == "segment" != records.task:
         raise ValueError(
             f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}"
         )
@@ -51,23 +53,30 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     for spec in specs:
         stored = records.modalities[spec.name]
         where = f"modalities.{spec.name}"
-        if (spec.kind, spec.channels) != (stored.kind, stored.shape[2]):
+        if (spec.kind, spec.channels) != (stored.kind, stored.shape[-1]):
             raise ValueError(
-                f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[2]}"
+                f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[-1]}"
             )
+        if spec.kind == "location":
+            continue
         if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
             raise ValueError(
                 f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be cut into patches of {spec.patch} px; change {where}.patch"
             )
         grids[spec.name] = stored.shape[0] // spec.patch
+    if not grids:
+        raise ValueError(
+            f"of the configured modalities the data hold only {', '.join(s.name for s in specs)}: a sensor is needed too"
+        )
     if len(set(grids.values())) > 1:
         raise ValueError(f"modalities must cover the same patches, found patches a side: {grids}; check resolution and patch")
     grid = next(iter(grids.values()))
-    crop, label_patch, labels, cropped = grid, 0, (len(records.classes),), (len(records.classes),)
-    if records.task == "segment":
-        # Labels lie on the grid of the stored series, or of the only image.
-        side = next((m.shape[0] for m in records.modalities.values() if m.kind == "series"), None)
-        side = side or next(iter(records.modalities.values())).shape[0]
+    classes = records.classes
+    if settings.task != records.task:
+        classes = tuple(name for index, name in enumerate(classes) if index != records.background)
+    crop, label_patch, labels, cropped = grid, 0, (len(classes),), (len(classes),)
+    if settings.task == "segment":
+        side = records.label_side
         if side % grid:
             raise ValueError(f"labels of {side} px cannot be cut into {grid} patches a side")
         label_patch = side // grid
@@ -80,7 +89,7 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
         labels, cropped = (side, side), (crop * label_patch, crop * label_patch)
     elif settings.data.crop:
         raise ValueError("data.crop is for dense labels only: tile labels speak of the whole tile; set it to 0")
-    dtype = "uint8" if records.task == "segment" else "float32"
+    dtype = "uint8" if settings.task == "segment" else "float32"
 
     def layout(patches, shape, dates):
         return BatchLayout(tuple(_layout(spec, records, patches, dates) for spec in specs), shape, dtype)
@@ -88,10 +97,11 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     return Agreement(
         specs=specs,
         dropped=tuple(s.name for s in settings.modalities if s not in specs),
-        unused=tuple(name for name in records.modalities if name not in grids),
+        unused=tuple(name for name, m in records.modalities.items() if name not in grids and m.kind != "location"),
         grid=grid,
         crop=crop,
         label_patch=label_patch,
+        classes=classes,
         train=layout(crop, cropped, "dates_train"),
         evaluation=layout(grid, labels, "dates_eval"),
     )
@@ -99,6 +109,8 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
 
 def _layout(spec, records, patches, dates):
     stored = records.modalities[spec.name]
+    if spec.kind == "location":
+        return Layout(spec.name, 0, stored.shape, stored.dtype)
     limit = getattr(spec, dates) or stored.longest
     side = patches * spec.patch
     count = min(limit, stored.longest) if spec.kind == "series" else 0

@@ -12,10 +12,10 @@ import tensorflow_datasets as tfds
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """How one modality is stored: frame shape (H, W, C), dtype, longest series (1 for an image)."""
+    """How one modality is stored: frame shape (H, W, C), or (2,) of a location; dtype; longest series (1 for what is none)."""
 
     kind: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: str
     longest: int
 
@@ -52,6 +52,8 @@ class Records:
         self.parts: tuple[str, ...] = tuple(about["parts"])
         self.fingerprint: str = about["fingerprint"]
         self.ignore: int = about["ignore"]
+        self.background: int = about["background"]
+        self.label_side: int = about["label_side"]  # px of dense labels, 0 where labels are of the tile
         self.task: str = about["task"]
         self._summaries = {part: json.loads((self.root / f"{part}.json").read_text()) for part in self.parts}
 
@@ -136,7 +138,7 @@ OFFICIAL = {1: ((1, 2, 3), 4, 5), 2: ((2, 3, 4), 5, 1), 3: ((3, 4, 5), 1, 2), 4:
 def choose_split(protocol: str, parts, fold: int) -> Split:
     """Which parts train, validate and test under a protocol.
 
-    "official_5fold": PASTIS' five rotations. "single_split": its first one, 123 / 4 / 5. "leave_one_fold_out": part number
+    "official_5fold": PASTIS' five rotations. "single_split": its first one, 123 / 4 / 5, as "tile_f1", which scores labels of tiles. "leave_one_fold_out": part number
     `fold` tests, all others train, nothing validates (the last checkpoint is scored). "fixed": parts named train, validation,
     test. "auto": fixed if the parts are so named, official_5fold if there are five folds, else leave_one_fold_out.
 
@@ -160,9 +162,9 @@ def choose_split(protocol: str, parts, fold: int) -> Split:
     if protocol == "fixed":
         need(("train", "test"))
         return Split(("train",), ("validation",) if "validation" in parts else (), ("test",), protocol)
-    if protocol in ("official_5fold", "single_split"):
+    if protocol in ("official_5fold", "single_split", "tile_f1"):
         need(folds)
-        number = 1 if protocol == "single_split" else fold
+        number = fold if protocol == "official_5fold" else 1
         if number not in OFFICIAL:
             raise ValueError(f"data.fold of {protocol} must be 1 to 5, found {fold}")
         train, validation, test = OFFICIAL[number]

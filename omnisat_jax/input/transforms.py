@@ -22,7 +22,8 @@ class Assemble(grain.transforms.RandomMap):
       origin: day 0 of dates: ISO day, "season" or "year".
       random: draw dates, crop and flips (training); else evenly spaced dates, centre crop, no flips.
       augment: draw flips and rotations when `random`.
-      void: label of pixels that do not count, and parcels whose pixels become void (sorted numbers).
+      ignore: label of pixels that do not count; void_parcels: parcels whose pixels become void (sorted numbers).
+      background: class that is no label of a tile, where tile labels are made from dense ones.
     """
 
     layout: BatchLayout
@@ -32,6 +33,7 @@ class Assemble(grain.transforms.RandomMap):
     random: bool
     augment: bool
     ignore: int = -1
+    background: int = -1
     void_parcels: np.ndarray | None = None
 
     def random_map(self, element, rng: np.random.Generator):
@@ -58,13 +60,15 @@ class Assemble(grain.transforms.RandomMap):
             else:
                 values = np.zeros((1, *m.shape), m.dtype)
                 if len(stored):
-                    values = place(stored[:1], 1)
+                    values = place(stored[:1], 1) if len(m.shape) == 3 else stored[:1]
                 out[m.name] = {"values": np.ascontiguousarray(values[0]), "present": np.bool_(len(stored) > 0)}
         labels = element["labels"]
-        if len(self.layout.labels) == 2:
+        if labels.ndim == 2:
             if self.void_parcels is not None and len(self.void_parcels):
                 labels = np.where(np.isin(element["parcels"], self.void_parcels), np.uint8(self.ignore), labels)
             labels = np.ascontiguousarray(place(labels, 0))
+            if len(self.layout.labels) == 1:
+                labels = tile_labels(labels, self.layout.labels[0], self.background)
         out["labels"] = labels
         return out
 
@@ -78,6 +82,13 @@ class Assemble(grain.transforms.RandomMap):
             dates[:count] = stored["dates"][chosen] - origin
             valid[:count] = stored["valid"][chosen]
         return {"values": values, "dates": dates, "valid": valid, "present": np.bool_(valid.any())}
+
+
+def tile_labels(labels, count, background):
+    """(count,) float32, 1 for every class with a pixel in labels (H,W); the background is left out, void is beyond the last class."""
+    classes = count + (background >= 0)
+    found = np.bincount(labels.reshape(-1), minlength=classes)[:classes] > 0
+    return (np.delete(found, background) if background >= 0 else found).astype(np.float32)
 
 
 def choose_dates(valid, limit, rng):

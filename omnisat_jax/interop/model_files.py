@@ -5,12 +5,14 @@ import json
 import pathlib
 
 import flax.traverse_util
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnisat_jax import schema
-from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.models.assembly import Assembly
+from omnisat_jax.models.build import make_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class TrainedModel:
       config: the settings of the run.
     """
 
-    module: OmniSat
+    module: Assembly
     params: dict
     statistics: dict
     classes: tuple[str, ...]
@@ -69,14 +71,8 @@ def load_model(folder) -> TrainedModel:
     try:
         config = schema.unflatten(about["config"])
         specs = {spec.name: spec for spec in config.modalities}
-        module = OmniSat(
-            tuple(specs[name] for name in about["modalities"]),
-            config.model,
-            config.contrast,
-            config.task,
-            len(about["classes"]),
-            about["label_patch"],
-        )
+        present = tuple(specs[name] for name in about["modalities"])
+        module = make_model(present, config, len(about["classes"]), about["label_patch"], jnp.float32)
     except KeyError as error:
         raise ValueError(f"{folder / 'config.json'}: expected an entry {error}, found none") from error
     params = flax.traverse_util.unflatten_dict(flat, sep="/")

@@ -33,16 +33,19 @@ def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):
     # The original counts its blocks of the way up from the bottom; our levels count from the top.
     decoder = (*(state.shape(f"up_blocks.{levels - 1 - i}.conv1.conv.0.weight")[0] for i in range(levels)), encoder[-1])
     head, classes = (state.shape(f"out_conv.conv.conv.{i}.weight")[0] for i in (0, 3))
-    network = {
+    stream = {
         "frames": _frames(state, channels, encoder),
         "ltae": _ltae(state, "temporal_encoder", encoder[-1], n_head, d_model, d_k, (encoder[-1],), expand=True),
     }
+    up = {}
     for level in range(levels):
-        network |= _up(state, f"up_blocks.{levels - 1 - level}", level, decoder[level + 1], decoder[level], encoder[level])
+        up |= _up(state, f"up_blocks.{levels - 1 - level}", level, decoder[level + 1], decoder[level], encoder[level])
     params = {
-        "network": network,
-        "hidden": _block(state, "out_conv.conv.conv", 0, 3, decoder[0], head, batch=True),
-        "logits": _block(state, "out_conv.conv.conv", 3, 3, head, classes, batch=True),
+        "network": {"stream": stream, "decoder": up},
+        "head": {
+            "hidden": _block(state, "out_conv.conv.conv", 0, 3, decoder[0], head, batch=True),
+            "logits": _block(state, "out_conv.conv.conv", 3, 3, head, classes, batch=True),
+        },
     }
     state.finish()
     module = UTAESegmenter(

@@ -32,13 +32,22 @@ class Fusion(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, tokens, present, *, train: bool):
-        """tokens (B,M,P,D), present (B,M) bool -> (B,P,D)."""
+    def __call__(self, tokens, present, masked=None, *, train: bool):
+        """tokens (B,M,P,D), present (B,M) bool [, masked (B,M,P) bool] -> (B,P,D).
+
+        A masked token is one learned vector, at its place and of its modality.
+        """
         b, m, p, d = tokens.shape
+        seen = present[:, :, None, None]
         position = grid_sinusoid(round(p**0.5), d).astype(self.dtype)
         small = nn.initializers.normal(0.02)
         kind = jnp.stack([self.param(f"modality_{name}", small, (d,), jnp.float32) for name in self.modalities])
-        x = tokens.astype(self.dtype) + position + kind[:, None].astype(self.dtype)
+        x = tokens.astype(self.dtype)
+        if masked is not None:
+            vector = self.param("mask", small, (d,), jnp.float32).astype(self.dtype)
+            x = jnp.where(masked[..., None], vector, x)
+            seen = seen & ~masked[..., None]
+        x = x + position + kind[:, None].astype(self.dtype)
         x = jnp.where(present[:, :, None, None], x, 0).reshape(b, m * p, d)
         mask = jnp.repeat(present, p, axis=1)
         block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
@@ -51,7 +60,7 @@ class Fusion(nn.Module):
             x = make(f"block{index}")(x, mask, train)
         # Each query starts from what is known of its own patch: attention then only has to learn what to add from elsewhere, instead
         # of first finding its own place among M*P tokens.
-        own = masked_mean(x.reshape(b, m, p, d), present[:, :, None, None], axis=1)
+        own = masked_mean(x.reshape(b, m, p, d), seen, axis=1)
         query = self.param("query", small, (d,), jnp.float32).astype(self.dtype) + position + own
         fused = make("cross")(query, mask, train, x)
         return nn.LayerNorm(dtype=self.dtype, name="norm")(fused)

@@ -1,4 +1,4 @@
-"""OmniSat as published (Astruc et al., ECCV 2024), for weights trained with the authors' code, in evaluation.
+"""The parts of OmniSat as published (Astruc et al., ECCV 2024), and the whole encoder for weights of the authors' code, in evaluation.
 
 Letters: B batch, T dates, H W pixels, C channels, M modalities, P patches, L tokens, Q queries, D width, N heads.
 """
@@ -40,7 +40,7 @@ class PublishedSeriesEncoder(nn.Module):
         encoder = PatchLTAE(
             self.settings, self.ltae, self.width, self.patch, norm="affine", normalise_input=self.normalise_input, name="encoder"
         )
-        return encoder(values, dates, valid, train=train)[0]
+        return encoder(values, dates, valid, train=train).tokens
 
 
 class PublishedImageEncoder(nn.Module):
@@ -59,7 +59,7 @@ class PublishedImageEncoder(nn.Module):
     @nn.compact
     def __call__(self, values, *, train: bool = False):
         """values (B,H,W,C) -> tokens (B,P,D)."""
-        return PatchCNN(self.settings, self.width, self.patch, norm="affine", name="encoder")(values, train=train)[0]
+        return PatchCNN(self.settings, self.width, self.patch, norm="affine", name="encoder")(values, train=train).tokens
 
 
 # Distances of up to NEAR cells have a bucket of their own; farther ones share buckets up to FAR, logarithmically (iRPE, Wu et al., ICCV 2021).
@@ -115,8 +115,8 @@ class RelativeAttention(nn.Module):
     scale_table: bool
 
     @nn.compact
-    def __call__(self, q, k, v, buckets):
-        """q (B,Q,D), k and v (B,L,D), buckets (Q,L) -> (B,Q,D)."""
+    def __call__(self, q, k, v, buckets, mask=None):
+        """q (B,Q,D), k and v (B,L,D), buckets (Q,L), mask (B,L) bool over keys, at least one true -> (B,Q,D)."""
         b, _, d = q.shape
         size = d // self.heads
         q, k, v = (x.reshape(b, -1, self.heads, size) for x in (q, k, v))
@@ -125,6 +125,8 @@ class RelativeAttention(nn.Module):
         logits = jnp.einsum("bqnd,blnd->bnql", q, k) * size**-0.5
         terms = jnp.einsum("bqnd,ndk->bnqk", q * (size**-0.5 if self.scale_table else 1.0), table)
         logits = logits + jnp.take_along_axis(terms, jnp.asarray(buckets)[None, None], axis=-1)
+        if mask is not None:
+            logits = jnp.where(mask[:, None, None], logits, -1e30)
         out = jnp.einsum("bnql,blnd->bqnd", jax.nn.softmax(logits, -1), v)
         return nn.Dense(d, name="out")(out.reshape(b, -1, d))
 
@@ -135,39 +137,52 @@ class PublishedFusion(nn.Module):
     Attributes:
       depth: self-attention blocks before the cross-attention.
       heads: N.
-      patches: P of the grid it was trained for.
+      patches: P of the grid it was trained for; 0 = of the first tiles it sees.
       shared: see `RelativeAttention`.
       published: keep the authors' defect, see `token_buckets`.
+      keep_position: masked tokens keep their position; the authors' lose it.
     """
 
     depth: int
     heads: int
-    patches: int
+    patches: int = 0
     shared: bool = True
     published: bool = True
+    keep_position: bool = True
 
     @nn.compact
-    def __call__(self, tokens):
-        """tokens (B,M,P,D) without positions -> (B,P+1,D), the tile first."""
+    def __call__(self, tokens, present=None, masked=None):
+        """tokens (B,M,P,D) without positions [, present (B,M) bool, masked (B,M,P) bool] -> (B,P+1,D), the tile first.
+
+        The original knows no absent modality; here one is no key. A masked token is one learned vector.
+        """
         b, m, p, d = tokens.shape
-        if p != self.patches:
+        if self.patches and p != self.patches:
             raise ValueError(f"this combiner was trained for {self.patches} patches a tile, found {p}")
-        zeros = nn.initializers.zeros
-        position = self.param("position", zeros, (p + 1, d), jnp.float32)
-        tile = self.param("tile", zeros, (1, d), jnp.float32) + position[:1]
-        x = (tokens + position[1:]).reshape(b, m * p, d)
+        small = nn.initializers.normal(0.02)
+        position = self.param("position", small, (p + 1, d), jnp.float32)
+        tile = self.param("tile", small, (1, d), jnp.float32) + position[:1]
+        x = tokens + position[1:]
+        if masked is not None:
+            vector = self.param("mask", small, (d,), jnp.float32)
+            x = jnp.where(masked[..., None], vector + position[1:] if self.keep_position else vector, x)
+        x = x.reshape(b, m * p, d)
+        mask = None
+        if present is not None:
+            x = jnp.where(jnp.repeat(present, p, axis=1)[..., None], x, 0)
+            mask = jnp.concatenate([jnp.ones((b, 1), bool), jnp.repeat(present, p, axis=1)], 1)
         x = jnp.concatenate([jnp.broadcast_to(tile, (b, 1, d)), x], 1)
         buckets = token_buckets(p, m, self.published)
         for index in range(self.depth):
             y = nn.LayerNorm(name=f"block{index}_norm1")(x)
             q, k, v = jnp.split(nn.Dense(3 * d, name=f"block{index}_qkv")(y), 3, axis=-1)
-            x = x + RelativeAttention(self.heads, self.shared, True, name=f"block{index}_attention")(q, k, v, buckets)
+            x = x + RelativeAttention(self.heads, self.shared, True, name=f"block{index}_attention")(q, k, v, buckets, mask)
             x = x + self._mlp(x, f"block{index}")
         y = nn.LayerNorm(name="cross_norm1")(x)
-        query = self.param("query", zeros, (1, d), jnp.float32) + self.param("query_position", zeros, (p + 1, d), jnp.float32)
+        query = self.param("query", small, (1, d), jnp.float32) + self.param("query_position", small, (p + 1, d), jnp.float32)
         k, v = nn.Dense(d, name="cross_key")(y), nn.Dense(d, name="cross_value")(y)
         attend = RelativeAttention(self.heads, self.shared, False, name="cross_attention")
-        x = attend(jnp.broadcast_to(query, (b, p + 1, d)), k, v, query_buckets(p, m))
+        x = attend(jnp.broadcast_to(query, (b, p + 1, d)), k, v, query_buckets(p, m), mask)
         return x + self._mlp(x, "cross")
 
     def _mlp(self, x, name):

@@ -42,3 +42,24 @@ def drop_modalities(key, present, rate):
     lottery = jnp.where(present, jax.random.uniform(rescue, present.shape), -1.0)
     chosen = jax.nn.one_hot(lottery.argmax(1), present.shape[1], dtype=bool) & present
     return jnp.where(kept.any(1, keepdims=True), kept, chosen)
+
+
+def mask_tokens(key, shape, ratio):
+    """Hides round(ratio * M * P) of the M * P tokens of each sample.
+
+    Args:
+      key: random key.
+      shape: (B, M, P).
+      ratio: share of tokens.
+
+    Returns:
+      (B,M,P) bool, the same number true in every sample.
+    """
+    b, m, p = shape
+    order = jax.random.uniform(key, (b, m * p)).argsort(axis=1)
+    return (order.argsort(axis=1) < round(ratio * m * p)).reshape(shape)
+
+
+def stratified(key, count):
+    """(count,) float32 ascending in [0, 1), one uniform draw in each of `count` equal intervals."""
+    return (jnp.arange(count) + jax.random.uniform(key, (count,), maxval=1 - 1e-6)) / count

@@ -47,7 +47,7 @@ def save_confusion(path, confusion, classes, title: str):
 
 
 def render(entry, index: int):
-    """One modality of a host batch as a picture, and what it shows; None where the sample lacks it."""
+    """One series or image of a host batch as a picture, and what it shows; None where the sample lacks it."""
     if not entry["present"][index]:
         return None
     values = entry["values"][index]
@@ -97,9 +97,12 @@ def save_panels(path, samples, modalities, classes, ignore: int, title: str):
             axes.set_yticks([])
         row[0].set_ylabel(f"tile {sample['tile'][:24]}", fontsize=8)
         for axes, name in zip(row, modalities):
-            shown = render(sample["batch"][name], sample["index"])
+            entry, index = sample["batch"][name], sample["index"]
+            place = entry["values"][index] if entry["values"].ndim == 2 else None
+            shown = render(entry, index) if place is None else None
             if shown is None:
-                axes.text(0.5, 0.5, "absent", ha="center", va="center")
+                text = "absent" if place is None or not entry["present"][index] else f"{place[1]:.3f}° N\n{place[0]:.3f}° E"
+                axes.text(0.5, 0.5, text, ha="center", va="center")
                 axes.set_title(name, fontsize=9)
             else:
                 axes.imshow(shown[0], interpolation="nearest")

@@ -73,7 +73,7 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "train_tiles": len(records.tiles(split.train)),
         "test_tiles": len(records.tiles(split.test)),
         "void_test_parcels": config.data.void_test_parcels,
-        "classes": list(records.classes),
+        "classes": list(agreement.classes),
         "dates": {m.name: m.dates for m in agreement.evaluation.modalities if m.dates},
         "seed": config.seed,
         "checkpoint": step,

@@ -11,7 +11,7 @@ from omnisat_jax.losses.classification import multilabel_loss
 from omnisat_jax.losses.segmentation import segmentation_loss
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
-from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.ops.random import drop_modalities
 
 
@@ -19,7 +19,7 @@ from omnisat_jax.ops.random import drop_modalities
 class _Finetune:
     """What both kinds of labels share; see `tasks.base.Task`."""
 
-    model: OmniSat
+    model: Assembly
     statistics: dict
     classes: tuple[str, ...]
     modality_dropout: float
@@ -43,10 +43,10 @@ class _Finetune:
         names = self.model.names
         variables = {"params": params}
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
-        tokens, features = self.model.apply(variables, inputs, train=False, method="encode")
+        encoded = self.model.apply(variables, inputs, train=False, method="encode")
 
         def one(subset):
-            return self.model.apply(variables, tokens, features, present & subset, train=False, method="predict")
+            return self.model.apply(variables, encoded, present & subset, train=False, method="predict")
 
         return jax.lax.map(one, subsets)
 

@@ -1,60 +1,109 @@
-"""Pre-training without labels: align the modalities of each place, and what fusion makes of a random subset of them."""
+"""Pre-training without labels: align the views of each place, and reconstruct what fusion did not see.
+
+Letters: B batch, M modalities, P patches, V views.
+"""
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
+from omnisat_jax import schema
 from omnisat_jax.batch import normalise, presence
 from omnisat_jax.losses.contrastive import contrastive_loss
-from omnisat_jax.models.omnisat import OmniSat
-from omnisat_jax.ops.random import drop_modalities
+from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
+from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
+from omnisat_jax.ops.random import drop_modalities, mask_tokens, stratified
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain:
     """See `tasks.base.Task`.
 
-    The fused view sees a random proper subset of the modalities (modality dropout) and must still agree with each of them, which is
-    what trains fusion without labels.
+    The fused view sees a random proper subset of the modalities (modality dropout) and must still agree with each of them; with
+    reconstruction it also sees only part of their tokens and must tell what the others measured.
     """
 
-    model: OmniSat
+    model: AlignedAssembly
     statistics: dict
     modality_dropout: float
+    reconstruction: schema.Reconstruction
     step_name: str = "contrastive_step"
     best: str = "loss"
     higher: bool = False
 
     def init(self, key, batch):
-        return self.model.init(key, *self._inputs(batch), train=False, method="embed")["params"]
+        inputs, present = self._inputs(batch)
+        draws = self._draws(jax.random.key(0), inputs, present)
+        arguments = dict(reconstruct=self._dates, train=False, method="embed")
+        return self.model.init(key, inputs, present, draws, **arguments)["params"]
+
+    @property
+    def _dates(self):
+        return self.reconstruction.date_share if self.reconstruction.weight else 0.0
 
     def _inputs(self, batch):
         names = self.model.names
         present = presence(batch, names) & (batch["weight"] > 0)[:, None]
         return normalise(batch, self.statistics, names), present
 
-    def _objective(self, params, batch, visible, group, train, rngs):
+    def _draws(self, key, inputs, present):
+        masked = pixels = None
+        if self.reconstruction.weight:
+            sensor = next(spec for spec in self.model.specs if spec.kind != "location")
+            patches = (inputs[sensor.name]["values"].shape[-2] // sensor.patch) ** 2
+            masked = mask_tokens(jax.random.fold_in(key, 0), (*present.shape, patches), self.reconstruction.mask_ratio)
+        if "pixel" in self.model.contrast.granularities:
+            pixels = stratified(jax.random.fold_in(key, 1), self.model.contrast.pixels)
+        return Draws(masked, pixels)
+
+    def _objective(self, params, batch, visible, key, group, train, rngs):
         inputs, present = self._inputs(batch)
         visible = visible & present
-        z, temperature = self.model.apply({"params": params}, inputs, visible, train=train, rngs=rngs, method="embed")
-        views = present.T
-        if self.model.contrast.fused:
-            views = jnp.concatenate([views, visible.any(1)[None]])
-        loss, accuracy = contrastive_loss(z, views, temperature, group=group)
-        return loss, {"contrast_accuracy": accuracy, "temperature": temperature}
+        draws = self._draws(key, inputs, present)
+        arguments = dict(reconstruct=self._dates, train=train, rngs=rngs, method="embed")
+        views, temperature, decoded = self.model.apply({"params": params}, inputs, visible, draws, **arguments)
+        metrics = {"temperature": temperature}
+        losses, accuracies = zip(*(self._align(v, present, visible, temperature, group) for v in views.values()))
+        metrics |= {"contrast": sum(losses) / len(losses), "contrast_accuracy": sum(accuracies) / len(accuracies)}
+        loss = self.model.contrast.weight * metrics["contrast"]
+        if decoded:
+            metrics["reconstruction"] = self._reconstruct(decoded, inputs, present, visible, draws.masked)
+            loss = loss + self.reconstruction.weight * metrics["reconstruction"]
+        return loss, metrics
+
+    def _align(self, views, present, visible, temperature, group):
+        seen = {name: present[:, index] for index, name in enumerate(self.model.names)}
+        sensors = jnp.asarray([spec.kind != "location" for spec in self.model.specs])
+        seen[FUSED] = (visible & sensors).any(1)
+        return contrastive_loss(views.z, jnp.stack([seen[name] for name in views.names]), temperature, group=group)
+
+    def _reconstruct(self, decoded, inputs, present, visible, masked):
+        errors, hidden = [], []
+        for index, spec in enumerate(self.model.specs):
+            if spec.name not in decoded:
+                continue
+            values, out = inputs[spec.name]["values"], decoded[spec.name]
+            if out.chosen is None:
+                errors.append(image_error(out.values, values, spec.patch))
+            else:
+                errors.append(series_error(out.values, values, out.chosen, out.valid, spec.patch))
+            hidden.append(present[:, index, None] & (masked[:, index] | ~visible[:, index, None]))
+        return hidden_mean(errors, jnp.stack(hidden, 1))
 
     def loss(self, params, batch, streams):
         present = presence(batch, self.model.names) & (batch["weight"] > 0)[:, None]
         visible = drop_modalities(streams("modality_dropout"), present, self.modality_dropout)
         rngs = {"dropout": streams("dropout")}
-        return self._objective(params, batch, visible, self.model.contrast.group, True, rngs)
+        return self._objective(params, batch, visible, streams("draws"), self.model.contrast.group, True, rngs)
 
     def evaluate(self, params, batch, subsets):
         del subsets  # alignment is a property of all modalities together
         visible = presence(batch, self.model.names)
         # A batch of evaluation is one group: its size is the same for every number of devices.
-        loss, metrics = self._objective(params, batch, visible, 0, False, None)
-        return {"loss": loss, "contrast_accuracy": metrics["contrast_accuracy"], "weight": batch["weight"].sum()}
+        loss, metrics = self._objective(params, batch, visible, jax.random.key(0), 0, False, None)
+        del metrics["temperature"]
+        return metrics | {"loss": loss, "weight": batch["weight"].sum()}
 
     def scores(self):
         return _Mean()
@@ -69,8 +118,8 @@ class _Mean:
     def add(self, result):
         weight = float(result["weight"])
         self._weight += weight
-        for key in ("loss", "contrast_accuracy"):
+        for key in result.keys() - {"weight"}:
             self._sums[key] = self._sums.get(key, 0.0) + weight * float(result[key])
 
     def compute(self):
-        return [{key: value / self._weight for key, value in self._sums.items()}]
+        return [{key: value / self._weight for key, value in sorted(self._sums.items())}]

@@ -10,7 +10,8 @@ import pytest
 
 from omnisat_jax import batch as batches
 from omnisat_jax import schema
-from omnisat_jax.models.omnisat import OmniSat, make_encoder
+from omnisat_jax.models.build import make_model
+from omnisat_jax.models.omnisat import make_encoder
 from tests.conftest import tiny
 
 T, B = 5, 2
@@ -22,7 +23,7 @@ def world():
     """A tiny model of all encoders, parameters with every norm and bias off its initial value, and a batch."""
     changes = {"modalities.s1a.encoder": "utae", "modalities.s1d.encoder": "patch_ltae", "modalities.spot.encoder": "resnet"}
     settings = schema.parse(tiny(**changes))
-    model = OmniSat(settings.modalities, settings.model, settings.contrast, "segment", 5, 4)
+    model = make_model(settings.modalities, settings, 5, 4, jnp.float32)
     keys = iter(jax.random.split(jax.random.key(0), 20))
     batch = {"spot": {"values": jax.random.normal(next(keys), (B, 80, 80, 3)), "present": jnp.ones(B, bool)}}
     for spec in settings.modalities:
@@ -102,9 +103,12 @@ def test_padding_changes_nothing(encoder):
     apply = jax.jit(functools.partial(module.apply, train=False))
     padded = tuple(jnp.concatenate([a, jnp.zeros((B, 3, *a.shape[2:]), a.dtype)], 1) for a in arguments)
     padded = (padded[0].at[:, T:].set(55.0), padded[1], padded[2])
-    for plain, more in zip(apply(variables, *arguments), apply(variables, *padded)):
-        if plain is not None:
-            np.testing.assert_allclose(plain, more, atol=1e-5)
+    plain, more = apply(variables, *arguments), apply(variables, *padded)
+    np.testing.assert_allclose(plain.date_weights, more.date_weights[:, :T], atol=1e-6)
+    assert not np.any(more.date_weights[:, T:])
+    for a, b in zip(plain[:2], more[:2]):
+        if a is not None:
+            np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_nothing_present_is_defined_and_constant():
@@ -121,8 +125,7 @@ def test_image_encoders_give_the_patch_grid(encoder, stem):
     settings = schema.parse(tiny(**{"modalities.spot.encoder": encoder, "model.vit.stem": stem}))
     spec = next(s for s in settings.modalities if s.name == "spot")
     module = make_encoder(spec, settings.model, jnp.float32)
-    tokens, _ = shapes(module, jnp.ones((1, 80, 80, 3)))
-    assert tokens.shape == (1, 4, 16)
+    assert shapes(module, jnp.ones((1, 80, 80, 3))).tokens.shape == (1, 4, 16)
 
 
 def test_utae_takes_sides_it_cannot_halve():
@@ -130,8 +133,8 @@ def test_utae_takes_sides_it_cannot_halve():
     spec = next(s for s in settings.modalities if s.name == "s2")
     module = make_encoder(dataclasses.replace(spec, encoder="utae", patch=5), settings.model, jnp.float32)
     arguments = (jnp.ones((1, 2, 10, 10, 10)), jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2), bool))
-    tokens, features = shapes(module, *arguments)
-    assert tokens.shape == (1, 4, 16) and features.shape == (1, 10, 10, 8)
+    out = shapes(module, *arguments)
+    assert out.tokens.shape == (1, 4, 16) and out.features.shape == (1, 10, 10, 8) and out.date_weights.shape == (1, 2)
 
 
 def test_default_utae_has_the_published_size():

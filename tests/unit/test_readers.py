@@ -143,7 +143,7 @@ def test_missing_modality_is_legal(root):
 def test_folder_with_one_modality_only(root):
     for folder in ("DATA_S1A", "DATA_S1D", "DATA_SPOT"):
         shutil.rmtree(root / folder)
-    assert list(reader.open_raw(root).modalities) == ["s2"]
+    assert list(reader.open_raw(root).modalities) == ["s2", "location"]
 
 
 def test_simulation_is_the_same_every_time_and_has_the_layout(simulated, tmp_path):

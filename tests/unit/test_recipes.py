@@ -10,7 +10,7 @@ from configs import pastis, treesat
 from omnisat_jax import schema
 from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.records import Stored
-from omnisat_jax.models.omnisat import OmniSat
+from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.pretrain import Pretrain
@@ -20,12 +20,13 @@ from omnisat_jax.train.step import create_state, make_step
 def stored(size, image, image_name, bands, radar, dates):
     series = {"s2": (10, "int16"), "s1a": (radar, "float32"), "s1d": (radar, "float32")}
     modalities = {name: Stored("series", (size, size, count), dtype, dates) for name, (count, dtype) in series.items()}
-    return modalities | {image_name: Stored("image", (image, image, bands), "uint8", 1)}
+    modalities |= {image_name: Stored("image", (image, image, bands), "uint8", 1)}
+    return modalities | {"location": Stored("location", (2,), "float32", 1)}
 
 
 RECIPES = {
+    **{f"pastis:hd,{row}": (pastis, f"hd,{row}", stored(128, 1280, "spot", 3, 3, 71), 19) for row in (*pastis.ROWS, "masked")},
     "pastis:demo": (pastis, "demo", stored(32, 320, "spot", 3, 3, 71), 19),
-    "pastis:hd": (pastis, "hd", stored(128, 1280, "spot", 3, 3, 71), 19),
     "pastis:flanders": (pastis, "flanders", stored(32, 320, "spot", 3, 3, 75), 19),
     "treesat:small": (treesat, "small", stored(6, 300, "aerial", 4, 2, 140), 15),
     "treesat:full": (treesat, "full", stored(6, 300, "aerial", 4, 2, 140), 15),
@@ -37,14 +38,21 @@ def test_both_steps_trace(name):
     module, preset, modalities, classes = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
     records = types.SimpleNamespace(
-        modalities=modalities, task=settings.task, classes=tuple(map(str, range(classes))), about={"source": "nowhere"}
+        modalities=modalities,
+        task="segment" if module is pastis else "classify",
+        classes=tuple(map(str, range(classes))),
+        background=0 if module is pastis else -1,
+        label_side=modalities["s2"].shape[0] if module is pastis else 0,
+        about={"source": "nowhere"},
     )
     a = agree(settings, records)
-    model = OmniSat(a.specs, settings.model, settings.contrast, settings.task, classes, a.label_patch)
+    classes = len(a.classes)
+    model = make_model(a.specs, settings, classes, a.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in a.specs}
-    common = (model, statistics, records.classes, settings.finetune.modality_dropout)
+    common = (model, statistics, a.classes, settings.finetune.modality_dropout)
     finetune = Segment(*common, ignore=19) if settings.task == "segment" else Classify(*common)
-    for stage, task in (("pretrain", Pretrain(model, statistics, 0.3)), ("finetune", finetune)):
+    stages = {"pretrain": Pretrain(model, statistics, 0.3, settings.reconstruction)} if settings.pretrain.steps else {}
+    for stage, task in (stages | {"finetune": finetune}).items():
         stage_settings = getattr(settings, stage)
         batch = a.train.abstract(stage_settings.batch_size)
         optimizer, root = make_optimizer(stage_settings), jax.random.key(0)

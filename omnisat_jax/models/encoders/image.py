@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
+from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.models.layers import Conv, ConvNormAct, gelu, group_norm
 from omnisat_jax.models.transformer import Block
 from omnisat_jax.ops.patches import pool_to_grid, resize, to_patches
@@ -30,7 +31,7 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, values, *, train: bool):
-        """values (B,H,W,C) normalised -> tokens (B,P,D), None."""
+        """values (B,H,W,C) normalised -> Encoding without features."""
         side = values.shape[1] // self.patch
         x = values
         if self.settings.stem == "conv":
@@ -44,7 +45,7 @@ class ViT(nn.Module):
         for index in range(self.settings.depth):
             layer = block(self.settings.heads, 4, self.settings.dropout, self.attention, self.dtype, name=f"block{index}")
             x = layer(x, None, train)
-        return nn.LayerNorm(dtype=self.dtype, name="norm")(x), None
+        return Encoding(nn.LayerNorm(dtype=self.dtype, name="norm")(x))
 
 
 class ResidualBlock(nn.Module):
@@ -76,7 +77,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, values, *, train: bool):
-        """values (B,H,W,C) normalised -> tokens (B,P,D), features (B,H/4,W/4,C')."""
+        """values (B,H,W,C) normalised -> Encoding, features (B,H/4,W/4,C')."""
         side = values.shape[1] // self.patch
         residual = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         x = ConvNormAct(self.settings.widths[0], 5, 2, groups=8, norm=self.norm, dtype=self.dtype)(values)
@@ -91,7 +92,7 @@ class ResNet(nn.Module):
         tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(
             jnp.concatenate([pool_to_grid(maps[-1], side), pool_to_grid(features, side)], -1)
         )
-        return tokens, features
+        return Encoding(tokens, features)
 
 
 class PatchCNN(nn.Module):
@@ -116,7 +117,7 @@ class PatchCNN(nn.Module):
 
     @nn.compact
     def __call__(self, values, *, train: bool):
-        """values (B,H,W,C) normalised -> tokens (B,P,D), None."""
+        """values (B,H,W,C) normalised -> Encoding without features."""
         b, _, _, c = values.shape
         x = to_patches(values, self.patch).astype(self.dtype)
         count = x.shape[1]
@@ -128,7 +129,7 @@ class PatchCNN(nn.Module):
                 Conv(self.width, use_bias=False, dtype=self.dtype, name=f"block{index}_{place}") for place in ("first", "second")
             )
             x = _pool(gelu(x + norm(second(gelu(norm(first(x)))))))
-        return x.mean((1, 2)).reshape(b, count, self.width), None
+        return Encoding(x.mean((1, 2)).reshape(b, count, self.width))
 
 
 def _pool(x):

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
+from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.models.layers import dense_norm_relu
 from omnisat_jax.models.ltae import LTAE
 from omnisat_jax.ops.patches import to_patches
@@ -34,7 +35,7 @@ class PatchLTAE(nn.Module):
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
-        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> tokens (B,P,D), None."""
+        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> Encoding without features."""
         b, t, h, w, c = values.shape
         x = to_patches(values.reshape(b * t, h, w, c), self.patch)
         x = x.reshape(b, t, *x.shape[1:]).astype(self.dtype)
@@ -43,5 +44,5 @@ class PatchLTAE(nn.Module):
         x = nn.Dropout(self.ltae.dropout, deterministic=not train)(x)
         widths = (*self.settings.output_widths, self.width)
         pool = LTAE(self.ltae, widths, self.dtype, self.normalise_input, norm=self.norm, name="ltae")
-        tokens, _ = pool(x, dates, valid, train=train)
-        return tokens, None
+        tokens, attention = pool(x, dates, valid, train=train)
+        return Encoding(tokens, date_weights=attention.mean((1, 3)))

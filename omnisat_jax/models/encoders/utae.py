@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
+from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.models.layers import ConvNormAct, groups_for, map_norm
 from omnisat_jax.models.ltae import LTAE
 from omnisat_jax.ops.patches import resize, to_patches
@@ -40,14 +41,14 @@ class FrameEncoder(nn.Module):
         return maps
 
 
-class UTAENetwork(nn.Module):
-    """Series -> a dense map at full resolution, and the attention that collapsed the dates.
+class UTAEStream(nn.Module):
+    """The way down: every date on its own, then all dates collapsed at every resolution by the attention of the bottom.
 
     Attributes:
       settings, ltae: widths.
       dtype: of the computation.
       remat: recompute the frame encoder in the backward pass.
-      norm: see `ConvNormAct`; "affine" (original weights, whose BatchNorms are folded) concerns the way up and the attention MLP.
+      norm: see `ConvNormAct`; "affine" (original weights, whose BatchNorms are folded) concerns the attention MLP.
       faithful: padded dates are zeros at the bottom and seen by attention's input norm, as in the original.
     """
 
@@ -60,12 +61,13 @@ class UTAENetwork(nn.Module):
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
-        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> features (B,H,W,C'), attention (B,N,T,h,w) float32."""
+        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> maps (B,h,w,C'), finest first, and attention (B,N,T,h,w) float32.
+
+        Sides that the way down cannot halve are filled up: the maps are of the filled size.
+        """
         b, t, h, w, c = values.shape
-        levels = len(self.settings.encoder_widths) - 1
-        step = 2**levels
+        step = 2 ** (len(self.settings.encoder_widths) - 1)
         frames = values.reshape(b * t, h, w, c)
-        # Sides that the way down cannot halve are filled up, and the filling is cut off again at the end.
         frames = jnp.pad(frames, ((0, 0), (0, -h % step), (0, -w % step), (0, 0)), mode="edge")
         encoder = nn.remat(FrameEncoder) if self.remat else FrameEncoder
         norm = "image" if self.norm == "affine" else self.norm  # the original has GroupNorm on the way down
@@ -77,13 +79,25 @@ class UTAENetwork(nn.Module):
         hb, wb, cb = bottom.shape[2:]
         pool = LTAE(self.ltae, (cb,), self.dtype, expand=True, norm=self.norm, faithful=self.faithful, name="ltae")
         x, attention = pool(bottom.reshape(b, t, hb * wb, cb), dates, valid, train=train)
-        x = x.reshape(b, hb, wb, cb)
         attention = attention.reshape(b, -1, t, hb, wb)
-        decoder = self.settings.decoder_widths
-        x = nn.Dense(decoder[-1], dtype=self.dtype, name="bottom")(x) if cb != decoder[-1] else x
-        for level in reversed(range(levels)):
-            x = self._up(x, collapse(maps[level], attention), decoder[level], level)
-        return x[:, :h, :w], attention
+        return [*(collapse(m, attention) for m in maps[:-1]), x.reshape(b, hb, wb, cb)], attention
+
+
+class UTAEDecoder(nn.Module):
+    """The way up: maps (B,h,w,C), finest first, each twice as large as the next -> features (B,H,W,C')."""
+
+    settings: schema.UTAE
+    dtype: jnp.dtype = jnp.float32
+    norm: str = "image"
+
+    @nn.compact
+    def __call__(self, maps):
+        widths = self.settings.decoder_widths
+        *skips, x = maps
+        x = nn.Dense(widths[-1], dtype=self.dtype, name="bottom")(x) if x.shape[-1] != widths[-1] else x
+        for level in reversed(range(len(skips))):
+            x = self._up(x, skips[level], widths[level], level)
+        return x
 
     def _up(self, x, skip, features, level):
         def block(name, features, side):
@@ -94,6 +108,28 @@ class UTAENetwork(nn.Module):
         skip = block("skip", skip.shape[-1], 1)(skip)
         x = block("first", features, 3)(jnp.concatenate([x, skip], -1))
         return x + block("second", features, 3)(x)
+
+
+class UTAENetwork(nn.Module):
+    """Series -> a dense map at full resolution, and the attention that collapsed the dates.
+
+    Attributes: see `UTAEStream`.
+    """
+
+    settings: schema.UTAE
+    ltae: schema.LTAE
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+    norm: str = "image"
+    faithful: bool = False
+
+    @nn.compact
+    def __call__(self, values, dates, valid, *, train: bool):
+        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> features (B,H,W,C'), attention (B,N,T,h,w) float32."""
+        stream = UTAEStream(self.settings, self.ltae, self.dtype, self.remat, self.norm, self.faithful, name="stream")
+        maps, attention = stream(values, dates, valid, train=train)
+        features = UTAEDecoder(self.settings, self.dtype, self.norm, name="decoder")(maps)
+        return features[:, : values.shape[2], : values.shape[3]], attention
 
 
 class UTAE(nn.Module):
@@ -116,10 +152,11 @@ class UTAE(nn.Module):
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
-        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> tokens (B,P,D), features (B,H,W,C')."""
+        """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> Encoding, features (B,H,W,C')."""
         network = UTAENetwork(self.settings, self.ltae, self.dtype, self.remat, self.norm, name="network")
-        features, _ = network(values, dates, valid, train=train)
-        return nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch)), features
+        features, attention = network(values, dates, valid, train=train)
+        tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch))
+        return Encoding(tokens, features, attention.mean((1, 3, 4)))
 
 
 def collapse(skip, attention):

@@ -1,0 +1,137 @@
+"""What whole models share that can be pre-trained without labels: views to align, and measurements to reconstruct.
+
+Letters: B batch, M modalities, V views, P patches, D width, E width of the contrastive space, N chosen dates.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from omnisat_jax.models.assembly import Assembly
+from omnisat_jax.models.heads import ClassificationHead, Projection, SegmentationHead, Temperature
+from omnisat_jax.models.reconstruction import Decoder, most_attended
+from omnisat_jax.ops.patches import resize
+
+FUSED = "fused"
+
+
+class Draws(NamedTuple):
+    """What chance decides of a pre-training step, drawn outside the model.
+
+    Attributes:
+      masked: (B,M,P) bool, tokens that fusion sees as a learned vector; or None.
+      pixels: (N,) float32 in [0, 1), which pixels of the dense map are contrasted, as shares of their row-major order; or None.
+    """
+
+    masked: jax.Array | None = None
+    pixels: jax.Array | None = None
+
+
+class Views(NamedTuple):
+    """The views of one granularity: names of the V views, z (V,B,P,E) float32 of unit length."""
+
+    names: tuple[str, ...]
+    z: jax.Array
+
+
+class Reconstruction(NamedTuple):
+    """One modality decoded: values (B,P,...) or (B,N,P,...); and of a series the chosen dates (B,N) and which of them are valid."""
+
+    values: jax.Array
+    chosen: jax.Array | None = None
+    valid: jax.Array | None = None
+
+
+class AlignedAssembly(Assembly):
+    """Base of the models that can be pre-trained. A subclass gives `encode` ({name: Encoding}) and `fuse`."""
+
+    def setup(self):
+        contrasted = [*self.contrasted, FUSED]
+        self.projections = {
+            f"{granularity}_{name}": Projection(self.settings.projection, self.dtype)
+            for granularity in self.contrast.granularities
+            for name in contrasted
+        }
+        self.temperature = Temperature(self.contrast.temperature, self.contrast.learned_temperature)
+        self.decoders = {
+            spec.name: Decoder(self.settings.decoder.hidden, spec.patch**2 * spec.channels, self.settings.ltae.period, self.dtype)
+            for spec in self.specs
+            if spec.kind != "location"
+        }
+        if self.task == "segment":
+            self.head = SegmentationHead(
+                self.settings.head, self.num_classes, self.label_patch, self.names, self.dtype, self.settings.norm
+            )
+        else:
+            self.head = ClassificationHead(self.settings.head, self.num_classes, self.dtype)
+
+    @property
+    def contrasted(self) -> tuple[str, ...]:
+        """Modalities that are views of the contrast."""
+        return tuple(name for name in self.names if not self.contrast.views or name in self.contrast.views)
+
+    def fuse(self, encoded, present, masked=None, *, train: bool):
+        """Fused tokens (B,P,D) of the modalities in present (B,M), some tokens masked (B,M,P)."""
+        raise NotImplementedError
+
+    def tokens(self, encoded, present, *, train: bool):
+        """Fused tokens (B,P,D) of the modalities in present (B,M)."""
+        return self.fuse(encoded, present, train=train)
+
+    def predict(self, encoded, present, *, train: bool):
+        """Logits, (B,H,W,K) or (B,K) float32."""
+        fused = self.fuse(encoded, present, train=train)
+        if self.task == "segment":
+            return self.head(fused, {name: out.features for name, out in encoded.items()}, present, train=train)
+        return self.head(fused, train=train)
+
+    def embed(self, inputs, visible, draws: Draws = Draws(), *, reconstruct: float = 0.0, train: bool):
+        """What pre-training compares.
+
+        Args:
+          inputs: normalised modalities.
+          visible: (B,M) the subset that fusion may use; never a location, which would name the place.
+          draws: masked tokens and contrasted pixels of this step.
+          reconstruct: share of the dates of a series to decode; 0 = decode nothing.
+
+        Returns:
+          {granularity: Views}, the temperature, {name: Reconstruction}.
+        """
+        encoded = self.encode(inputs, train=train)
+        sensors = jnp.asarray([spec.kind != "location" for spec in self.specs])
+        fused = None
+        if self.contrast.fused or reconstruct:
+            fused = self.fuse(encoded, visible & sensors, draws.masked, train=train)
+        views = {granularity: self._views(granularity, encoded, fused, draws.pixels) for granularity in self.contrast.granularities}
+        decoded = {}
+        for spec in self.specs:
+            if not reconstruct or spec.kind == "location":
+                continue
+            decoder = self.decoders[spec.name]
+            if spec.kind == "image":
+                decoded[spec.name] = Reconstruction(decoder(fused))
+                continue
+            entry = inputs[spec.name]
+            chosen, valid = most_attended(encoded[spec.name].date_weights, entry["valid"], reconstruct)
+            dates = jnp.take_along_axis(entry["dates"], chosen, axis=1)
+            decoded[spec.name] = Reconstruction(decoder(fused, dates), chosen, valid)
+        return views, self.temperature(), decoded
+
+    def _views(self, granularity, encoded, fused, pixels):
+        if granularity == "pixel":
+            maps = {name: encoded[name].features for name in self.contrasted if encoded[name].features is not None}
+            if not maps:
+                raise ValueError("contrast.granularity 'pixel' needs an encoder with a dense map: utae or resnet")
+            side = max(m.shape[1] for m in maps.values())
+            views = {name: resize(m, side).reshape(m.shape[0], side * side, -1) for name, m in maps.items()}
+            chosen = (pixels * side * side).astype(jnp.int32)  # the same places in every tile and view
+            views = {name: view[:, chosen] for name, view in views.items()}
+        else:
+            views = {name: encoded[name].tokens for name in self.contrasted}
+            if self.contrast.fused:
+                views[FUSED] = fused
+        if granularity == "tile":
+            views = {name: view.mean(1, keepdims=True) for name, view in views.items()}
+        z = jnp.stack([self.projections[f"{granularity}_{name}"](view) for name, view in views.items()])
+        return Views(tuple(views), z)
