@@ -86,7 +86,7 @@ class AlignedAssembly(Assembly):
             return self.head(fused, {name: out.features for name, out in encoded.items()}, present, train=train)
         return self.head(fused, train=train)
 
-    def embed(self, inputs, visible, draws: Draws = Draws(), *, reconstruct: float = 0.0, train: bool):
+    def embed(self, inputs, visible, draws: Draws, *, reconstruct: float = 0.0, train: bool):
         """What pre-training compares.
 
         Args:

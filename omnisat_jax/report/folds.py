@@ -14,7 +14,19 @@ from rich.console import Console
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables
 
-SAME = ("dataset", "simulated", "fingerprint", "protocol", "void_test_parcels", "classes", "seed", "pretrain_steps")
+SAME = (
+    "dataset",
+    "simulated",
+    "fingerprint",
+    "protocol",
+    "void_test_parcels",
+    "classes",
+    "seed",
+    "pretrain_steps",
+    "modalities",
+    "dates",
+    "probe",
+)
 
 
 def join(runs: dict, min_pixels: int = 0) -> dict:
@@ -41,13 +53,8 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
     tested = [part for results in runs.values() for part in results["protocol"]["test"]]
     if len(set(tested)) < len(tested):
         raise ValueError(f"the runs test on {', '.join(tested)}: a part would count twice")
-    subsets = []
-    for entries in zip(*(results["subsets"] for results in runs.values())):
-        scores = SegmentationScores(first["protocol"]["classes"])
-        for entry in entries:
-            scores.add(np.asarray(entry["confusion"]))
-        joined = {"modalities": entries[0]["modalities"], "scores": scores.compute(min_pixels)}
-        subsets.append(joined | {"confusion": scores.confusion.tolist()})
+    kinds = [kind for kind in ("subsets", "floor") if kind in first]
+    joined = {kind: _add([results[kind] for results in runs.values()], first["protocol"]["classes"], min_pixels) for kind in kinds}
     protocols = [results["protocol"] for results in runs.values()]
     protocol = first["protocol"] | {
         "fold": "+".join(str(p["fold"]) for p in protocols),
@@ -59,7 +66,19 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
         "checkpoint": "/".join(str(p["checkpoint"]) for p in protocols),
         "min_pixels": min_pixels,
     }
-    return {"name": first["name"], "task": "segment", "protocol": protocol, "subsets": subsets}
+    return {"name": first["name"], "task": "segment", "protocol": protocol} | joined
+
+
+def _add(runs, classes, min_pixels):
+    """The entries of several runs as one list, counts summed."""
+    joined = []
+    for entries in zip(*runs, strict=True):
+        scores = SegmentationScores(classes)
+        for entry in entries:
+            scores.add(np.asarray(entry["confusion"]))
+        added = {"modalities": entries[0]["modalities"], "scores": scores.compute(min_pixels)}
+        joined.append(added | {"confusion": scores.confusion.tolist()})
+    return joined
 
 
 def read(folders) -> dict:

@@ -38,24 +38,37 @@ class PanelCollector:
             )
 
 
-def write_results(workdir, results: dict, scores, panels: PanelCollector, *, ignore: int):
+def entries(subsets, values, scores) -> list[dict]:
+    """One entry a subset: its modalities, scores and, of dense labels, confusion counts.
+
+    Folds are joined by adding counts, never by averaging scores, so counts are kept for every subset.
+
+    Args:
+      subsets: names of modalities.
+      values: scores of each.
+      scores: the score object after the evaluation, with one part a subset.
+    """
+    rows = [{"modalities": list(subset), "scores": value} for subset, value in zip(subsets, values, strict=True)]
+    for row, part in zip(rows, scores.parts, strict=True):
+        if hasattr(part, "confusion"):
+            row["confusion"] = part.confusion.tolist()
+    return rows
+
+
+def write_results(workdir, results: dict, panels: PanelCollector | None, *, ignore: int):
     """Writes results.json, results.md and the pictures.
 
     Args:
-      results: {"name", "task", "protocol", "subsets": [{"modalities", "scores"}]}.
-      scores: the score object after the evaluation; its `parts[0]` belongs to all modalities.
-      panels: watched the evaluation.
+      results: {"name", "task", "protocol", "subsets": see `entries`, maybe "floor": the same of random weights}.
+      panels: watched the evaluation; None for no pictures of tiles.
     """
     workdir = pathlib.Path(workdir)
     about = results["protocol"]
     kind = "simulated" if about["simulated"] else "real"
     what = f"{results['name']} ({kind} data, test {' '.join(about['test'])})"
     if results["task"] == "segment":
-        # Counts are kept for every subset: folds are joined by adding counts, never by averaging scores.
-        for entry, part in zip(results["subsets"], scores.parts, strict=True):
-            entry["confusion"] = part.confusion.tolist()
-        pictures.save_confusion(workdir / "confusion.png", scores.parts[0].confusion, about["classes"], what)
-    if panels.samples:
+        pictures.save_confusion(workdir / "confusion.png", results["subsets"][0]["confusion"], about["classes"], what)
+    if panels and panels.samples:
         names = list(results["subsets"][0]["modalities"])
         pictures.save_panels(workdir / "panels.png", panels.samples, names, about["classes"], ignore, what)
     write_json(workdir / "results.json", results)
@@ -78,4 +91,7 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "seed": config.seed,
         "checkpoint": step,
         "pretrain_steps": config.pretrain.steps,
+        "modalities": [spec.name for spec in agreement.specs],
+        "missing_modalities": list(agreement.dropped),
+        "probe": config.eval.probe,
     }

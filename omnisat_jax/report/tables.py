@@ -17,14 +17,21 @@ def protocol_lines(results) -> list[str]:
         if results["task"] == "segment"
         else "F1 and mAP in %, over the classes that occur"
     )
+    trained = f"Seed: {p['seed']}. Checkpoint: step {p['checkpoint']}. Pre-training: {p['pretrain_steps']} steps."
+    if p["probe"] != "none":
+        dense = "; one class a patch" if results["task"] == "segment" else ""
+        weights = f"pre-trained for {p['pretrain_steps']} steps" if p["pretrain_steps"] else "random"
+        trained = f"Seed: {p['seed']}. Frozen tokens ({weights}), {p['probe']} probe fitted with all modalities{dense}."
     dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
     lines = [
         f"Dataset: {p['dataset']}{' - SIMULATED, not comparable with published numbers' if p['simulated'] else ''}.",
         f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "
         f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({p['test_tiles']} tiles).",
         f"Metric: {metric}.",
-        f"Seed: {p['seed']}. Checkpoint: step {p['checkpoint']}. Pre-training: {p['pretrain_steps']} steps.",
+        trained,
     ]
+    if p["missing_modalities"]:
+        lines.append(f"Configured, but not in the data: {', '.join(p['missing_modalities'])}.")
     if dates:
         lines.append(f"Longest series scored (evenly spaced dates beyond): {dates}.")
     if p.get("min_pixels"):
@@ -35,10 +42,11 @@ def protocol_lines(results) -> list[str]:
 
 
 def rows(results):
-    """(modalities, cells) of each subset."""
+    """(name, cells) of each subset, and of the same with random weights where a probe has them as its floor."""
     columns = COLUMNS[results["task"]]
-    for entry in results["subsets"]:
-        yield "+".join(entry["modalities"]), [f"{entry['scores'][key]:.1f}" for key, _ in columns]
+    for kind, start in (("subsets", ""), ("floor", "random weights: ")):
+        for entry in results.get(kind, []):
+            yield start + "+".join(entry["modalities"]), [f"{entry['scores'][key]:.1f}" for key, _ in columns]
 
 
 def show(console: Console, results) -> None:

@@ -16,6 +16,8 @@ LAYERS = [
     {"tasks"},
     {"train"},
     {"report"},
+    {"setting"},
+    {"probing"},
     {"experiment"},
     {"cross_validation"},
 ]

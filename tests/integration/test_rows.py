@@ -75,3 +75,23 @@ def test_tile_labels_from_dense_ones(simulated, tmp_path, console):
 def test_what_cannot_be_run_is_refused(preset, changes, message):
     with pytest.raises(ConfigError, match=message):
         schema.parse(tiny(preset, **changes))
+
+
+@pytest.mark.parametrize(("preset", "kind"), [("demo", "linear"), ("utae", "knn"), ("published", "linear"), ("published", "knn")])
+def test_frozen_tokens_are_probed(preset, kind, simulated, tmp_path, console):
+    config = quick(simulated, tmp_path, preset)
+    for name in ("s1a", "s1d"):
+        if name in config.modalities:
+            del config.modalities[name]
+    config.eval.probe = kind
+    results = go(config, tmp_path / "run", console)
+    key = "miou" if config.task == "segment" else "f1_macro"
+    floor = results.get("floor")
+    assert (floor is None) == (preset == "utae")  # without pre-training the random weights are all there is
+    assert results["protocol"]["probe"] == kind and not (tmp_path / "run" / "finetune").exists()
+    for entry in results["subsets"] + (floor or []):
+        assert math.isfinite(entry["scores"][key])
+    if floor:
+        assert [entry["scores"] for entry in floor] != [entry["scores"] for entry in results["subsets"]]
+    text = (tmp_path / "run" / "results.md").read_text()
+    assert f"{kind} probe fitted with all modalities" in text and ("random weights" in text) == bool(floor)

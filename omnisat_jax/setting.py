@@ -1,0 +1,170 @@
+"""One run's data, model, mesh and checkpoints, built from its configuration; what every stage starts from."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from omnisat_jax import schema
+from omnisat_jax.input import pipeline
+from omnisat_jax.input.layouts import Agreement, agree
+from omnisat_jax.input.records import Records, Split, choose_split
+from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.models.assembly import Assembly
+from omnisat_jax.models.build import make_model
+from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.parallel import rules
+from omnisat_jax.tasks.finetune import Classify, Segment
+from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.train import workdir
+from omnisat_jax.train.checkpoint import Checkpoints, abstract_like
+from omnisat_jax.train.step import create_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Everything the stages share."""
+
+    config: schema.Experiment
+    folder: pathlib.Path
+    console: Console
+    records: Records
+    split: Split
+    agreement: Agreement
+    mesh: jax.sharding.Mesh
+    dtype: np.dtype
+    statistics: dict
+
+    @property
+    def names(self):
+        """Modalities in model order."""
+        return tuple(spec.name for spec in self.agreement.specs)
+
+    @functools.cached_property
+    def model(self) -> Assembly:
+        """The whole model."""
+        return make_model(self.agreement.specs, self.config, len(self.agreement.classes), self.agreement.label_patch, self.dtype)
+
+    def task(self, stage):
+        """The task of "pretrain" or "finetune"."""
+        if stage == "pretrain":
+            return Pretrain(self.model, self.statistics, self.config.pretrain.modality_dropout, self.config.reconstruction)
+        common = (self.model, self.statistics, self.agreement.classes, self.config.finetune.modality_dropout)
+        if self.config.task == "segment":
+            return Segment(*common, ignore=self.records.ignore, dice_weight=self.config.segmentation.dice_weight)
+        return Classify(*common, threshold=self.config.eval.threshold)
+
+    @functools.cached_property
+    def void_parcels(self) -> np.ndarray | None:
+        """Parcels whose pixels are void in training: those of the test tiles, where the configuration asks for it."""
+        return self.records.parcels(self.split.test) if self.config.data.void_test_parcels else None
+
+    def assemble(self, training: bool, void_parcels=None) -> Assemble:
+        """The transform from stored tiles to batch elements."""
+        return Assemble(
+            layout=self.agreement.train if training else self.agreement.evaluation,
+            grid=self.agreement.grid,
+            crop=self.agreement.crop if training else self.agreement.grid,
+            origin=self.config.data.origin,
+            random=training,
+            augment=self.config.data.augment == "d4",
+            ignore=self.records.ignore,
+            background=self.records.background,
+            void_parcels=void_parcels,
+        )
+
+    def evaluation_batches(self, parts, void_parcels=None):
+        """Host batches of every tile of `parts` once, this process's share; pixels of `void_parcels` do not count."""
+        return pipeline.evaluation(
+            self.records.source(parts),
+            self.assemble(training=False, void_parcels=void_parcels),
+            self.agreement.evaluation,
+            batch_size=self.config.eval.batch_size,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+
+    def compile_evaluation(self, task, abstract_params, count):
+        """Compiled `task.evaluate` for `count` subsets; results on every host."""
+        batch = self.agreement.evaluation.abstract(self.config.eval.batch_size, meshes.batch_sharding(self.mesh))
+        masks = jax.ShapeDtypeStruct((count, len(self.names)), bool, sharding=meshes.replicated(self.mesh))
+        step = jax.jit(task.evaluate, out_shardings=meshes.replicated(self.mesh))
+        return step.lower(abstract_params, batch, masks).compile()
+
+    def masks(self, subsets):
+        """(S,M) bool on the devices: which modalities each subset has."""
+        masks = np.array([[name in subset for name in self.names] for subset in subsets])
+        return jax.device_put(masks, meshes.replicated(self.mesh))
+
+    def place(self, tree):
+        """Shardings of a tree of parameters or a whole state, by the rules of the mesh."""
+        return rules.shardings(tree, self.mesh, self.config.mesh.fsdp_min_size)
+
+    def checkpoints(self, stage) -> Checkpoints:
+        """The checkpoints of a stage, to be closed; each knows what it must agree with to be continued, and what it needs to be used."""
+        settings = getattr(self.config, stage)
+        data = {
+            "fingerprint": self.records.fingerprint,
+            "train": list(self.split.train),
+            "seed": self.config.seed,
+            "batch_size": settings.batch_size,
+        }
+        meta = {
+            "data": data,
+            "statistics": self.statistics,
+            "modalities": list(self.names),
+            "classes": list(self.agreement.classes),
+        }
+        return Checkpoints(self.folder / stage / "checkpoints", keep=settings.keep, meta=meta)
+
+    def trained(self, stage):
+        """(step, parameters) of a finished stage: the last ones of pre-training, the best ones of fine-tuning.
+
+        Raises:
+          ValueError: the stage is not finished.
+        """
+        settings, task = getattr(self.config, stage), self.task(stage)
+        if not workdir.is_done(self.folder, stage):
+            raise ValueError(f"{self.folder}: {stage} has not finished; run --stage={stage} first")
+        sample = self.agreement.train.abstract(1)
+        optimizer = make_optimizer(settings)
+        shapes = jax.eval_shape(lambda key, batch: create_state(task, optimizer, key, batch), jax.random.key(0), sample)
+        checkpoints = self.checkpoints(stage)
+        try:
+            # Without validation tiles nothing may choose among checkpoints: the last one is taken.
+            best = stage == "finetune" and self.split.validation
+            step = checkpoints.best() if best else checkpoints.latest()
+            return step, checkpoints.restore(step, abstract_like(shapes, self.place(shapes))).params
+        finally:
+            checkpoints.close()
+
+
+def set_up(config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records) -> Setting:
+    """Chooses the split, matches configuration and data, and writes what the run stands on to its folder.
+
+    Raises:
+      ConfigError, ValueError: what does not fit, with a message for the user.
+    """
+    split = choose_split(config.data.protocol, records.parts, config.data.fold)
+    if not records.tiles(split.test):
+        raise ValueError(f"the test parts {', '.join(split.test)} hold no tile")
+    mesh = meshes.make_mesh(config.mesh)
+    for name, size in (
+        ("pretrain.batch_size", config.pretrain.batch_size),
+        ("finetune.batch_size", config.finetune.batch_size),
+        ("eval.batch_size", config.eval.batch_size),
+    ):
+        meshes.check_batch_size(name, size, mesh)
+    agreement = agree(config, records)
+    precision = config.model.precision
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation")}
+    workdir.describe(folder, flat=schema.flatten(config), data=about | dataclasses.asdict(split), mesh=mesh, precision=precision)
+    statistics = {name: records.statistics(split.train)[name] for name in (spec.name for spec in agreement.specs)}
+    workdir.write_json(folder / "statistics.json", statistics)
+    return Setting(config, folder, console, records, split, agreement, mesh, np.dtype(jax.numpy.dtype(precision)), statistics)

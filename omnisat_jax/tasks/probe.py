@@ -1,0 +1,159 @@
+"""Frozen evaluation: what the tokens of an encoder tell without fine-tuning.
+
+Letters: B batch, M modalities, S subsets, P patches, D width, K classes, N tokens.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from omnisat_jax.batch import normalise, presence
+from omnisat_jax.metrics.classification import MultiLabelScores
+from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
+from omnisat_jax.models.assembly import Assembly
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenReader:
+    """Gives tokens instead of predictions; `evaluate` and `scores` are those of `tasks.base.Task`.
+
+    Attributes:
+      model, statistics: as in the training tasks.
+      scorer: what adds up the tokens, see `Collector` and `ProbeScores`.
+    """
+
+    model: Assembly
+    statistics: dict
+
+    def init(self, key, batch):
+        """Random parameters of everything that tokens need."""
+        inputs, present = normalise(batch, self.statistics, self.model.names), presence(batch, self.model.names)
+        return self.model.init(key, inputs, present, method=_tokens)["params"]
+
+    def evaluate(self, params, batch, subsets):
+        """Tokens (S,B,P,D) of each subset (S,M) of the modalities that are present, with labels and weight."""
+        names = self.model.names
+        inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
+        encoded = self.model.apply({"params": params}, inputs, train=False, method="encode")
+
+        def one(subset):
+            return self.model.apply({"params": params}, encoded, present & subset, train=False, method="tokens")
+
+        return {"tokens": jax.lax.map(one, subsets), "labels": batch["labels"], "weight": batch["weight"]}
+
+
+def _tokens(model, inputs, present):
+    return model.tokens(model.encode(inputs, train=False), present, train=False)
+
+
+class Collector:
+    """Tokens of the first subset and what is known of their patches; tiles give equal shares of at most `limit` tokens."""
+
+    def __init__(self, classes: int, limit: int, tiles: int, seed: int):
+        """classes: K; tiles: how many will come."""
+        self._classes, self._share, self._rng = classes, max(1, limit // tiles), np.random.default_rng(seed)
+        self._tokens, self._targets = [], []
+
+    def add(self, result):
+        """Adds a batch of `TokenReader.evaluate`."""
+        real = np.asarray(result["weight"]) > 0
+        for tokens, labels in zip(np.asarray(result["tokens"][0], np.float32)[real], np.asarray(result["labels"])[real]):
+            if labels.ndim == 1:
+                tokens, targets = tokens.mean(0, keepdims=True), labels[None]
+            else:
+                targets = class_shares(labels, len(tokens), self._classes)
+            known = np.flatnonzero(targets.any(1)) if labels.ndim == 2 else np.zeros(1, int)
+            chosen = self._rng.permutation(known)[: self._share]
+            self._tokens.append(tokens[chosen])
+            self._targets.append(targets[chosen])
+
+    def compute(self):
+        """Tokens (N,D) and their targets (N,K): shares of classes, or labels."""
+        return np.concatenate(self._tokens), np.concatenate(self._targets)
+
+
+def class_shares(labels, patches: int, classes: int):
+    """(P,K) float32 share of each class among the pixels of each patch of labels (H,W) that count; 0 where none counts."""
+    side = round(patches**0.5)
+    p = labels.shape[0] // side
+    cells = labels.reshape(side, p, side, p).swapaxes(1, 2).reshape(patches, p * p)
+    counts = np.stack([np.bincount(cell[cell < classes], minlength=classes) for cell in cells]).astype(np.float32)
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
+    """A function from tokens (N,D) to scores (N,K), fitted to tokens and targets as `Collector` gives them.
+
+    "linear" is logistic regression on standardised tokens, a dense patch counting for each of its classes by their share; "knn" averages
+    the targets of the nearest tokens, weighted by cosine distance. Both by scikit-learn.
+
+    Raises:
+      ValueError: training tokens of one class only.
+    """
+    if kind == "knn":
+        count = min(neighbours, len(tokens))
+        return KNeighborsRegressor(count, weights="distance", metric="cosine").fit(tokens, targets).predict
+    if not dense:
+        occurs = np.flatnonzero(targets.any(0) & ~targets.all(0))
+        constant = targets.mean(0)
+        if not len(occurs):
+            return lambda x: np.broadcast_to(constant, (len(x), len(constant)))
+        model = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=1000)))
+        model.fit(tokens, targets[:, occurs])
+
+        def labels(x):
+            out = np.tile(constant, (len(x), 1))
+            out[:, occurs] = model.predict_proba(x).reshape(len(x), -1)[:, -len(occurs) :]
+            return out
+
+        return labels
+    index, classes = np.nonzero(targets)
+    if len(np.unique(classes)) < 2:
+        raise ValueError("a linear probe needs training patches of at least two classes, found one")
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(tokens[index], classes, logisticregression__sample_weight=targets[index, classes])
+
+    def scores(x):
+        out = np.zeros((len(x), targets.shape[1]))
+        out[:, model.classes_] = model.predict_proba(x)
+        return out
+
+    return scores
+
+
+class ProbeScores:
+    """Scores of a fitted probe for each subset; a dense prediction is one class a patch."""
+
+    def __init__(self, predict, classes, *, ignore: int, threshold: float):
+        """predict: of `fit`; classes: names; ignore: void label; threshold: of tile labels."""
+        self._predict, self._classes, self._ignore, self._threshold = predict, classes, ignore, threshold
+        self.parts = None
+
+    def add(self, result):
+        """Adds a batch of `TokenReader.evaluate`."""
+        labels, weight = np.asarray(result["labels"]), np.asarray(result["weight"])
+        dense = labels.ndim == 3
+        if self.parts is None:
+            make = (
+                (lambda: SegmentationScores(self._classes)) if dense else lambda: MultiLabelScores(self._classes, self._threshold)
+            )
+            self.parts = [make() for _ in result["tokens"]]
+        for part, tokens in zip(self.parts, np.asarray(result["tokens"], np.float32), strict=True):
+            b, p, d = tokens.shape
+            if not dense:
+                part.add(self._predict(tokens.mean(1)), labels, weight)
+                continue
+            side = round(p**0.5)
+            cells = self._predict(tokens.reshape(b * p, d)).argmax(-1).reshape(b, side, side)
+            pixels = labels.shape[1] // side
+            predicted = cells.repeat(pixels, axis=1).repeat(pixels, axis=2)
+            part.add(confusion_counts(predicted, labels, weight, classes=len(self._classes), ignore=self._ignore))
+
+    def compute(self):
+        return [part.compute() for part in self.parts]
