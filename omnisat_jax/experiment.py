@@ -5,7 +5,6 @@ import logging
 import pathlib
 
 import jax
-import numpy as np
 from clu import parameter_overview
 from rich.console import Console
 

@@ -5,6 +5,7 @@ Letters: B batch, M modalities, V views, P patches, D width, E width of the cont
 
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -28,11 +29,12 @@ class Draws(NamedTuple):
     pixels: jax.Array | None = None
 
 
-class Views(NamedTuple):
+@flax.struct.dataclass
+class Views:
     """The views of one granularity: names of the V views, z (V,B,P,E) float32 of unit length."""
 
-    names: tuple[str, ...]
     z: jax.Array
+    names: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
 
 class Reconstruction(NamedTuple):
@@ -134,4 +136,4 @@ class AlignedAssembly(Assembly):
         if granularity == "tile":
             views = {name: view.mean(1, keepdims=True) for name, view in views.items()}
         z = jnp.stack([self.projections[f"{granularity}_{name}"](view) for name, view in views.items()])
-        return Views(tuple(views), z)
+        return Views(z, tuple(views))

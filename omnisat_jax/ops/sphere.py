@@ -8,7 +8,7 @@ import jax.numpy as jnp
 def spherical_harmonics(place, degrees: int):
     """Real orthonormal spherical harmonics, the location features of SatCLIP (Klemmer et al., AAAI 2025; Russwurm et al., ICLR 2024).
 
-    Associated Legendre functions by the normalised three-term recurrence, stable for the degrees used here (tested to 40).
+    Associated Legendre functions by the normalised three-term recurrence, stable for the degrees used here (tested to 20).
 
     Args:
       place: (B,2) longitude and latitude in degrees.

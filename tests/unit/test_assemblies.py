@@ -1,0 +1,134 @@
+"""What holds for every whole model: absence is invisible, padding too, and nothing at all is defined."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from omnisat_jax import batch as batches
+from omnisat_jax import schema
+from omnisat_jax.models.alignment import Draws
+from omnisat_jax.models.build import make_model
+from tests.conftest import tiny
+
+B, T = 2, 4
+ROWS = ("early", "late", "dual", "published", "satclip", "skysense")
+
+
+@functools.cache
+def world(row):
+    """(model, batch, logits as a function of the batch) with every parameter off its initial value."""
+    settings = schema.parse(tiny(row))
+    classes, label_patch = (5, 4) if settings.task == "segment" else (5, 0)
+    model = make_model(settings.modalities, settings, classes, label_patch, jnp.float32)
+    keys = iter(jax.random.split(jax.random.key(0), 20))
+    batch, statistics = {}, {}
+    for spec in settings.modalities:
+        side = 2 * spec.patch
+        shape = {"series": (B, T, side, side, spec.channels), "image": (B, side, side, spec.channels), "location": (B, 2)}[
+            spec.kind
+        ]
+        batch[spec.name] = {"values": jax.random.normal(next(keys), shape), "present": jnp.ones(B, bool)}
+        if spec.kind == "series":
+            dates = jnp.sort(jax.random.randint(next(keys), (B, T), 0, 400))
+            batch[spec.name] |= {"dates": dates, "valid": jnp.ones((B, T), bool).at[1, 2].set(False)}
+        statistics[spec.name] = {"mean": np.zeros(spec.channels), "std": np.ones(spec.channels)}
+    inputs = batches.normalise(batch, statistics, model.names)
+    present = batches.presence(batch, model.names)
+    params = jax.jit(functools.partial(model.init, train=False))(next(keys), inputs, present)["params"]
+    params = moved(params)
+
+    @jax.jit
+    def run(batch):
+        inputs = batches.normalise(batch, statistics, model.names)
+        return model.apply({"params": params}, inputs, batches.presence(batch, model.names), train=False)
+
+    return model, batch, run
+
+
+def moved(params):
+    """Every parameter off its initial value, so that what starts at zero has an effect."""
+    noise = np.random.default_rng(0)
+    return jax.tree.map(lambda x: np.asarray(x) + 0.1 * noise.standard_normal(x.shape, np.float32), params)
+
+
+def edit(batch, name, **changes):
+    return batch | {name: batch[name] | changes}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_absent_modality_may_hold_anything(row):
+    model, batch, run = world(row)
+    for name in model.names:
+        absent = edit(batch, name, present=jnp.asarray([True, False]))
+        rotten = edit(absent, name, values=absent[name]["values"].at[1].set(jnp.nan))
+        np.testing.assert_allclose(run(absent), run(rotten), atol=1e-5)
+        assert np.abs(run(absent)[1] - run(batch)[1]).max() > 1e-4, name  # it is used when it is there
+        np.testing.assert_allclose(run(absent)[0], run(batch)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_masked_dates_and_their_order_are_invisible(row):
+    _, batch, run = world(row)
+    order = np.array([2, 0, 3, 1])
+    for name in ("s1a", "s2"):
+        entry = batch[name]
+        rotten = edit(batch, name, values=entry["values"].at[1, 2].set(jnp.nan), dates=entry["dates"].at[1, 2].set(9999))
+        shuffled = edit(batch, name, **{key: entry[key][:, order] for key in ("values", "dates", "valid")})
+        np.testing.assert_allclose(run(batch), run(rotten), atol=1e-5)
+        np.testing.assert_allclose(run(batch), run(shuffled), atol=1e-5)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_nothing_present_is_defined_and_constant(row):
+    _, batch, run = world(row)
+    for name in batch:
+        batch = edit(batch, name, present=jnp.zeros(B, bool))
+    out = run(batch)
+    assert np.isfinite(out).all()
+    np.testing.assert_allclose(out[0], out[1], atol=1e-5)
+
+
+def embedded(row, **changes):
+    """(embed as a function of inputs and visible, inputs, visible) of a model made for pre-training."""
+    settings = schema.parse(tiny(row, **changes))
+    model = make_model(settings.modalities, settings, 5, 4 if settings.task == "segment" else 0, jnp.float32)
+    _, batch, _ = world(row)
+    inputs = {name: batch[name] for name in model.names}
+    visible = jnp.ones((B, len(model.names)), bool)
+    masked = jnp.zeros((B, len(model.names), 4), bool).at[:, 0].set(True)
+    draws = Draws(masked, jnp.asarray([0.1, 0.6]))
+    arguments = dict(reconstruct=0.5, train=False, method="embed")
+    params = jax.jit(lambda key: model.init(key, inputs, visible, draws, **arguments))(jax.random.key(0))
+    params = moved(params)
+    return model, jax.jit(lambda inputs, visible: model.apply(params, inputs, visible, draws, **arguments)), inputs, visible
+
+
+def test_the_location_names_the_place_and_is_hidden_from_fusion():
+    model, embed, inputs, visible = embedded("satclip")
+    views = embed(inputs, visible)[0]["tile"]
+    assert views.names == ("location", "fused") and views.z.shape[:3] == (2, B, 1)
+    moved = inputs | {"location": inputs["location"] | {"values": inputs["location"]["values"] + 30.0}}
+    other = embed(moved, visible)[0]["tile"]
+    np.testing.assert_array_equal(views.z[1], other.z[1])
+    assert np.abs(views.z[0] - other.z[0]).max() > 1e-3
+
+
+def test_three_granularities():
+    _, embed, inputs, visible = embedded("skysense")
+    views, _, decoded = embed(inputs, visible)
+    assert {name: view.z.shape[2] for name, view in views.items()} == {"pixel": 2, "patch": 4, "tile": 1}
+    assert views["pixel"].names == ("s1a", "s1d", "s2", "spot") and views["patch"].names[-1] == "fused"
+    assert decoded["spot"].values.shape == (B, 4, 40 * 40 * 3) and decoded["s2"].values.shape == (B, 2, 4, 4 * 4 * 10)
+
+
+def test_published_switches_change_the_model():
+    """Each repaired defect has an effect, and the published form has the defect."""
+    outputs = {}
+    for switch in ("", "grid_positions", "keep_position", "mask_padding", "train_tile"):
+        _, embed, inputs, visible = embedded("published", **({f"model.published.{switch}": False} if switch else {}))
+        outputs[switch] = np.asarray(embed(inputs, visible)[2]["s2"].values)
+    for switch in outputs:
+        assert switch == "" or np.abs(outputs[switch] - outputs[""]).max() > 1e-6, switch
