@@ -101,6 +101,10 @@ def _published(config):
     config.model.ltae.key_dim = 8
     config.model.ltae.period = 734.0
     config.contrast.fused = False
+    if config.model.width == 256:  # the published size and optimizer; the small sizes keep theirs
+        config.model.fusion.depth, config.model.fusion.heads = 6, 16
+        config.pretrain.learning_rate, config.finetune.learning_rate = 1e-4, 2e-4
+        config.pretrain.weight_decay = config.finetune.weight_decay = 0.0
     _no_dropout(config)
     _masked(config)
     _tile_f1(config)

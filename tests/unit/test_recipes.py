@@ -15,6 +15,7 @@ from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.pretrain import Pretrain
 from omnisat_jax.train.step import create_state, make_step
+from tests.conftest import ROOT
 
 
 def stored(size, image, image_name, bands, radar, dates):
@@ -31,6 +32,9 @@ RECIPES = {
     "treesat:small": (treesat, "small", stored(6, 300, "aerial", 4, 2, 140), 15),
     "treesat:full": (treesat, "full", stored(6, 300, "aerial", 4, 2, 140), 15),
 }
+
+
+METHODS = (ROOT / "docs" / "methods.md").read_text().splitlines()
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -60,6 +64,10 @@ def test_both_steps_trace(name):
         after, metrics = jax.eval_shape(make_step(task, optimizer, root), state, batch)
         assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
         assert metrics["loss"].shape == () and metrics["loss"].dtype == np.float32
+    if name.startswith("pastis:hd,") and name != "pastis:hd,masked":
+        row, count = name.split(",")[1], sum(x.size for x in jax.tree.leaves(state.params))
+        stated = [line for line in METHODS if line.startswith(f"| `{row}`")]
+        assert len(stated) == 1 and f"| {count:,} |" in stated[0], f"docs/methods.md must say {count:,} parameters of {row}"
     out = jax.eval_shape(task.logits, state.params, a.evaluation.abstract(2), np.ones((3, len(a.specs)), bool))
     side = (a.grid * a.label_patch,) * 2 if a.label_patch else ()
     assert out.shape == (3, 2, *side, classes)

@@ -25,7 +25,7 @@ def test_ablations_change_what_they_say(ablation, size):
 def test_ablations_join():
     config = pastis.get_config("no_pretrain,no_spot")
     assert config.name == "pastis_demo_no_pretrain_no_spot" and config.pretrain.steps == 0 and "spot" not in config.modalities
-    with pytest.raises(ValueError, match="found 2 sizes: demo, hd"):
+    with pytest.raises(ValueError, match="found 2 sizes and 0 rows: demo,hd"):
         pastis.get_config("demo,hd")
 
 
