@@ -26,6 +26,7 @@ def base() -> ConfigDict:
     c.contrast.pixels = 64  # pixels a tile that are contrasted (granularity pixel)
     c.contrast.views = ()  # modalities that are contrasted; () = all
     c.contrast.scope = "global"  # global (all tiles of the batch) | group:K (K tiles, whatever the device count)
+    c.contrast.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (every logit at once)
     c.contrast.temperature = 0.1
     c.contrast.learned_temperature = False
     c.contrast.fused = True  # the fused tokens of a random subset are one more view to align
@@ -39,7 +40,8 @@ def base() -> ConfigDict:
     c.nonfinite_budget = 10  # steps with a non-finite loss that are skipped before the run ends
 
     c.mesh = ConfigDict()
-    c.mesh.data = -1  # devices along the batch; -1 = all that fsdp leaves
+    c.mesh.replica = -1  # copies joined by the slower network; -1 = one a TPU slice
+    c.mesh.data = -1  # devices along the batch; -1 = all that the others leave
     c.mesh.fsdp = 1  # devices over which large parameters are cut
     c.mesh.fsdp_min_size = 2**20  # parameters with fewer elements are replicated
 

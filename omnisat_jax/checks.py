@@ -16,6 +16,7 @@ CHOICES = {
     "model.utae.border": ("reflect", "zeros"),
     "model.vit.stem": ("linear", "conv"),
     "model.fusion.attention": ("xla", "cudnn"),
+    "contrast.implementation": ("ring", "dense"),
     "model.assembly": ("omnisat", "early", "late", "dual", "published", "skysense"),
     "eval.probe": ("none", "linear", "knn"),
 }

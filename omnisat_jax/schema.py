@@ -172,6 +172,7 @@ class Contrast:
     pixels: int
     views: tuple[str, ...]
     scope: str
+    implementation: str
     temperature: float
     learned_temperature: bool
     fused: bool
@@ -201,6 +202,7 @@ class Segmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
+    replica: int
     data: int
     fsdp: int
     fsdp_min_size: int

@@ -52,7 +52,8 @@ class Setting:
     def task(self, stage):
         """The task of "pretrain" or "finetune"."""
         if stage == "pretrain":
-            return Pretrain(self.model, self.statistics, self.config.pretrain.modality_dropout, self.config.reconstruction)
+            mesh = self.mesh if self.config.contrast.implementation == "ring" else None
+            return Pretrain(self.model, self.statistics, self.config.pretrain.modality_dropout, self.config.reconstruction, mesh)
         common = (self.model, self.statistics, self.agreement.classes, self.config.finetune.modality_dropout)
         if self.config.task == "segment":
             return Segment(*common, ignore=self.records.ignore, dice_weight=self.config.segmentation.dice_weight)

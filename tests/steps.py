@@ -38,9 +38,11 @@ def bench(records, batch_size, **changes):
     return settings, tasks, batch
 
 
-def start(settings, task, batch, devices=1, fsdp=1, min_size=2**20):
+def start(settings, task, batch, devices=1, replica=1, fsdp=1, min_size=2**20):
     """(fresh state, jitted step, batch on its devices) with the optimizer of settings.finetune."""
-    mesh = meshes.make_mesh(schema.Mesh(-1, fsdp, min_size), jax.devices()[:devices])
+    mesh = meshes.make_mesh(schema.Mesh(replica, -1, fsdp, min_size), jax.devices()[:devices])
+    if isinstance(task, Pretrain) and devices > 1:
+        task = dataclasses.replace(task, mesh=mesh)
     optimizer = make_optimizer(dataclasses.replace(settings.finetune, steps=50, warmup=0.1))
     root = jax.random.key(0)
     shapes = jax.eval_shape(lambda: create_state(task, optimizer, root, batch))

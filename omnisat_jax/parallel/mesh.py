@@ -4,28 +4,39 @@ Axes are Auto: Flax Linen does not run under JAX's default, Explicit axes.
 """
 
 import jax
-import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from omnisat_jax import schema
 
-BATCH_AXES = ("data", "fsdp")  # the batch is cut over every device
+# Whole copies on slices that are joined by the data-centre network | copies within a slice | parameters cut.
+AXES = ("replica", "data", "fsdp")
+BATCH_AXES = AXES  # the batch is cut over every device
 
 
 def make_mesh(settings: schema.Mesh, devices=None) -> jax.sharding.Mesh:
-    """A ("data", "fsdp") mesh over all devices.
+    """A ("replica", "data", "fsdp") mesh over all devices, neighbours in the mesh close to each other in the network.
 
     Raises:
-      ValueError: axis sizes that do not multiply to the number of devices.
+      ValueError: axis sizes that do not multiply to the number of devices, or that do not fit the slices.
     """
     devices = list(devices if devices is not None else jax.devices())
-    data = settings.data if settings.data > 0 else len(devices) // max(settings.fsdp, 1)
-    if settings.fsdp < 1 or data * settings.fsdp != len(devices):
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    replica = settings.replica if settings.replica > 0 else slices
+    data = settings.data if settings.data > 0 else len(devices) // max(replica * settings.fsdp, 1)
+    shape = (replica, data, settings.fsdp)
+    if settings.fsdp < 1 or replica * data * settings.fsdp != len(devices):
         raise ValueError(
-            f"mesh.data x mesh.fsdp must be the number of devices, {len(devices)}; found {settings.data} x {settings.fsdp}"
+            f"mesh.replica x mesh.data x mesh.fsdp must be the number of devices, {len(devices)}; "
+            f"found {settings.replica} x {settings.data} x {settings.fsdp}"
         )
-    grid = np.asarray(devices).reshape(data, settings.fsdp)
-    return jax.sharding.Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto, AxisType.Auto))
+    if replica % slices:
+        raise ValueError(f"mesh.replica must be a multiple of the number of slices, {slices}; found {replica}")
+    if slices > 1:
+        grid = mesh_utils.create_hybrid_device_mesh((replica // slices, data, settings.fsdp), (slices, 1, 1), devices)
+    else:
+        grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return jax.sharding.Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def batch_sharding(mesh) -> NamedSharding:

@@ -12,13 +12,14 @@ from omnisat_jax import schema
 from omnisat_jax.batch import normalise, presence
 from omnisat_jax.losses.contrastive import contrastive_loss
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
+from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
 from omnisat_jax.ops.random import drop_modalities, mask_tokens, stratified
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain:
-    """See `tasks.base.Task`.
+    """See `tasks.base.Task`. With a mesh the contrast runs as a ring over its devices, else dense.
 
     The fused view sees a random proper subset of the modalities (modality dropout) and must still agree with each of them; with
     reconstruction it also sees only part of their tokens and must tell what the others measured.
@@ -28,6 +29,7 @@ class Pretrain:
     statistics: dict
     modality_dropout: float
     reconstruction: schema.Reconstruction
+    mesh: jax.sharding.Mesh | None = None
     step_name: str = "contrastive_step"
     best: str = "loss"
     higher: bool = False
@@ -76,7 +78,10 @@ class Pretrain:
         seen = {name: present[:, index] for index, name in enumerate(self.model.names)}
         sensors = jnp.asarray([spec.kind != "location" for spec in self.model.specs])
         seen[FUSED] = (visible & sensors).any(1)
-        return contrastive_loss(views.z, jnp.stack([seen[name] for name in views.names]), temperature, group=group)
+        present = jnp.stack([seen[name] for name in views.names])
+        if self.mesh is None:
+            return contrastive_loss(views.z, present, temperature, group=group)
+        return ring_contrastive_loss(views.z, present, temperature, mesh=self.mesh, group=group)
 
     def _reconstruct(self, decoded, inputs, present, visible, masked):
         errors, hidden = [], []

@@ -11,12 +11,15 @@ import jax
 from omnisat_jax.input.records import Records
 from tests import steps
 
-MESHES = ((1, 1), (8, 1), (8, 2))
+MESHES = ((1, 1, 1), (8, 1, 1), (8, 2, 2))
 
 
-def losses(settings, task, batch, devices, fsdp):
-    """Losses of two steps, the number of compilations, and how many parameters are cut over fsdp."""
-    state, step, placed = steps.start(settings, task, batch, devices, fsdp, min_size=64)
+def losses(settings, task, batch, devices, replica, fsdp):
+    """Losses of two steps, the number of compilations, and how many parameters are cut over fsdp.
+
+    On one device the contrast is dense, on several it is the ring.
+    """
+    state, step, placed = steps.start(settings, task, batch, devices, replica, fsdp, min_size=64)
     cut = sum("fsdp" in str(x.sharding.spec) for x in jax.tree.leaves(state.params))
     found = []
     for _ in range(2):
@@ -29,7 +32,10 @@ def main():
     """Every task on every mesh."""
     settings, tasks, batch = steps.bench(Records(sys.argv[1]), batch_size=8)
     report = {
-        name: {f"{devices}x{fsdp}": losses(settings, task, batch, devices, fsdp) for devices, fsdp in MESHES}
+        name: {
+            f"{devices}x{replica}x{fsdp}": losses(settings, task, batch, devices, replica, fsdp)
+            for devices, replica, fsdp in MESHES
+        }
         for name, task in tasks.items()
     }
     print(json.dumps({"devices": jax.device_count(), "tasks": report}))

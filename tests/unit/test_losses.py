@@ -1,5 +1,7 @@
 """Losses against plain NumPy in float64, loop by loop."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from omnisat_jax import schema
 from omnisat_jax.losses.classification import multilabel_loss
 from omnisat_jax.losses.contrastive import contrastive_loss
+from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.losses.segmentation import segmentation_loss
 from omnisat_jax.ops.random import drop_modalities
+from omnisat_jax.parallel.mesh import make_mesh
 
 
 def contrast_oracle(z, present, temperature, group):
@@ -40,6 +45,33 @@ def test_contrast_equals_the_oracle_for_any_presence(present, group):
     loss, accuracy = contrastive_loss(jnp.asarray(z), jnp.asarray(present), 0.1, group=group)
     np.testing.assert_allclose(loss, contrast_oracle(z, present, 0.1, group or 4), rtol=1e-5, atol=1e-6)
     assert 0 <= accuracy <= 1
+
+
+@functools.cache
+def gradients(group):
+    """Jitted value and gradient of the dense loss and of the ring on one device."""
+    mesh = make_mesh(schema.Mesh(1, 1, 1, 0), jax.devices()[:1])
+    losses = (
+        lambda z, present: contrastive_loss(z, present, 0.1, group=group)[0],
+        lambda z, present: ring_contrastive_loss(z, present, 0.1, mesh=mesh, group=group)[0],
+    )
+    return [jax.jit(jax.value_and_grad(loss)) for loss in losses]
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(bool, (3, 4)), st.sampled_from([0, 2]))
+def test_ring_equals_dense_for_any_presence(present, group):
+    """On one device, rows in one chunk; several devices and chunks: tests/distributed."""
+    z = jnp.asarray(unit((3, 4, 2, 5)))
+    expected, found = (gradient(z, jnp.asarray(present)) for gradient in gradients(group))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
+
+
+def test_ring_refuses_groups_that_do_not_fit():
+    mesh = make_mesh(schema.Mesh(1, 1, 1, 0), jax.devices()[:1])
+    with pytest.raises(ValueError, match="groups of 3"):
+        ring_contrastive_loss(jnp.asarray(unit((3, 4, 2, 5))), jnp.ones((3, 4), bool), 0.1, mesh=mesh, group=3)
 
 
 def test_contrast_ignores_what_is_absent_and_has_finite_gradients():

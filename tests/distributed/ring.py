@@ -1,0 +1,61 @@
+"""Run with eight emulated devices: ring against dense contrast on 1, 2, 4 and 8 of them, as JSON, one line.
+
+python -m tests.distributed.ring
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from omnisat_jax import schema
+from omnisat_jax.losses import ring
+from omnisat_jax.losses.contrastive import contrastive_loss
+from omnisat_jax.parallel.mesh import make_mesh
+
+ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full
+
+
+def compare(devices, group, dtype, patches, present, seed):
+    """Largest deviations of value, accuracy and gradients."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(3, 8, patches, 6)).astype(np.float32)
+    z = jnp.asarray(z / np.linalg.norm(z, axis=-1, keepdims=True)).astype(dtype)
+    mesh = make_mesh(schema.Mesh(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices])
+    losses = {
+        "dense": lambda z, t: contrastive_loss(z, present, t, group=group),
+        "ring": lambda z, t: ring.ring_contrastive_loss(z, present, t, mesh=mesh, group=group),
+    }
+    found = {}
+    for name, loss in losses.items():
+        (value, accuracy), (dz, dt) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(z, 0.1)
+        found[name] = (value, accuracy, np.asarray(dz, np.float32), dt)
+    (a, p, da, ta), (b, q, db, tb) = found["dense"], found["ring"]
+    return {
+        "value": float(abs(a - b) / max(abs(a), 1e-6)),
+        "accuracy": float(abs(p - q)),
+        "gradient": float(np.abs(da - db).max() / max(np.abs(da).max(), 1e-6)),
+        "temperature": float(abs(ta - tb) / max(abs(ta), 1e-6)),
+    }
+
+
+def main():
+    """All combinations, and random patterns of presence."""
+    rng = np.random.default_rng(0)
+    report = []
+    for devices in (1, 2, 4, 8):
+        for group in (0, 2, 4):
+            for dtype in ("float32", "bfloat16"):
+                present = jnp.asarray(rng.random((3, 8)) > 0.3)
+                case = {"devices": devices, "group": group, "dtype": dtype, "patches": 5}
+                report.append(case | compare(devices, group, jnp.dtype(dtype), 5, present, 0))
+    for seed, share in enumerate((0.0, 0.2, 0.5, 1.0)):  # nothing present, lone views, padding tiles, everything; rows are tiles
+        present = jnp.asarray(rng.random((3, 8)) < share).at[:, 7].set(False)
+        case = {"devices": 4, "group": 0, "dtype": "float32", "patches": 1}
+        report.append(case | compare(4, 0, jnp.float32, 1, present, seed))
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
