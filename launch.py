@@ -20,7 +20,13 @@ _STAGE = flags.DEFINE_enum(
 _FOLDS = flags.DEFINE_list(
     "folds", [], "Several folds as one run, e.g. 1,2,3,4,5: each in <workdir>/fold_<number>, scores from the sum of their counts."
 )
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where neither SLURM nor a TPU pod tells.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "Processes of the run, with --coordinator.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", -1, "Which of them this is, 0-based, with --coordinator.")
+_HOST_TIMEOUT = flags.DEFINE_integer("host_timeout", 300, "Seconds without a sign of life after which a host counts as dead.")
+_ACCEPT = flags.DEFINE_bool("accept_new_data", False, "Go on although the data changed since the run was started.")
 _CACHE = flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
+PREEMPTED = 75  # exit code of a run that was told to end and saved: start it again
 flags.mark_flag_as_required("config")
 
 
@@ -33,25 +39,51 @@ def main(argv):
 
     from omnisat_jax import experiment, schema
     from omnisat_jax.cross_validation import run_folds
-    from omnisat_jax.train.loop import NonFiniteError
+    from omnisat_jax.parallel import hosts
+    from omnisat_jax.train.checkpoint import SaveError
+    from omnisat_jax.train.loop import NonFiniteError, Preempted
     from omnisat_jax.train.workdir import WorkdirError
 
     if _CACHE.value:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(_CACHE.value))
-    console = Console(file=sys.stdout)
-    _set_up_logging(console)
+    several = False
     try:
+        hosts.start(
+            coordinator=_COORDINATOR.value,
+            num_processes=_NUM_PROCESSES.value,
+            process_id=_PROCESS_ID.value,
+            timeout=_HOST_TIMEOUT.value,
+        )
+        several = jax.process_count() > 1
+        console = Console(file=sys.stdout, quiet=not hosts.is_leader())
+        _set_up_logging(console)
         config = schema.parse(_CONFIG.value)
         folder = _WORKDIR.value or os.path.join("runs", config.name)
+        how = {"folder": folder, "stage": _STAGE.value, "console": console, "accept_new_data": _ACCEPT.value}
         if _FOLDS.value:
-            run_folds(config, _fold_numbers(_FOLDS.value), folder=folder, stage=_STAGE.value, console=console)
+            run_folds(config, _fold_numbers(_FOLDS.value), **how)
         else:
-            experiment.run(config, folder=folder, stage=_STAGE.value, console=console)
-    except (ValueError, FileNotFoundError, WorkdirError, NonFiniteError) as error:
+            experiment.run(config, **how)
+    except Preempted as error:
+        print(f"stopped: {error}", flush=True)
+        return PREEMPTED
+    except (ValueError, FileNotFoundError, WorkdirError, NonFiniteError, SaveError, hosts.HostError) as error:
         if logging.getLogger("omnisat_jax").isEnabledFor(logging.DEBUG):
             raise
-        return _fail(str(error))
+        return _leave(_fail(str(error)), several)
+    except jax.errors.JaxRuntimeError as error:
+        if not several:
+            raise
+        return _leave(_fail(f"the run cannot go on, probably because another host died: {error}"), several)
     return 0
+
+
+def _leave(code, several):
+    """Ends one of several processes at once: an orderly exit would wait for the others, which may be dead."""
+    if several:
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _fold_numbers(texts):
@@ -63,7 +95,13 @@ def _fold_numbers(texts):
 
 def _set_up_logging(console):
     """Progress on a terminal; a line of log where there is none."""
-    level = logging.DEBUG if os.environ.get("OMNISAT_DEBUG") else logging.WARNING if console.is_terminal else logging.INFO
+    level = (
+        logging.DEBUG
+        if os.environ.get("OMNISAT_DEBUG")
+        else logging.WARNING
+        if console.is_terminal or console.quiet
+        else logging.INFO
+    )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True)
     logging.getLogger("omnisat_jax").setLevel(level)
     for noisy in ("absl", "jax", "orbax"):

@@ -6,12 +6,15 @@ import pathlib
 from rich.console import Console
 
 from omnisat_jax import experiment, schema
+from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.report import folds as joining
 from omnisat_jax.report import tables
 from omnisat_jax.train.workdir import write_json
 
 
-def run_folds(config: schema.Experiment, numbers, *, folder, stage: str, console: Console) -> dict | None:
+def run_folds(
+    config: schema.Experiment, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False
+) -> dict | None:
     """Runs `experiment.run` for each fold in <folder>/fold_<number>; then joins what they scored.
 
     Args:
@@ -38,12 +41,13 @@ def run_folds(config: schema.Experiment, numbers, *, folder, stage: str, console
         console.rule(f"fold {number}")
         changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
         place = folder / f"fold_{number}"
-        runs[str(place)] = experiment.run(changed, folder=place, stage=stage, console=console)
+        runs[str(place)] = experiment.run(changed, folder=place, stage=stage, console=console, accept_new_data=accept_new_data)
     if None in runs.values():
         return None
     results = joining.join(runs)
-    write_json(folder / "results.json", results)
-    (folder / "results.md").write_text(tables.markdown(results))
+    if is_leader():
+        write_json(folder / "results.json", results)
+        (folder / "results.md").write_text(tables.markdown(results))
     console.rule("all folds")
     tables.show(console, results)
     return results

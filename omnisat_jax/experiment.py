@@ -15,6 +15,7 @@ from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.parallel import hosts
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.probing import probe
 from omnisat_jax.report import results as reporting
@@ -30,13 +31,17 @@ from omnisat_jax.train.warmstart import warm_start
 from omnisat_jax.train.writers import MetricsWriter
 
 STAGES = ("prepare", "pretrain", "finetune", "evaluate")
+PREPARATION = 24 * 3600.0  # seconds that other hosts wait for the records
 log = logging.getLogger(__name__)
 
 
-def run(config: schema.Experiment, *, folder, stage: str, console: Console) -> dict | None:
+def run(config: schema.Experiment, *, folder, stage: str, console: Console, accept_new_data: bool = False) -> dict | None:
     """Runs the stages up to and including `stage` that are not finished yet ("all": every one).
 
     With a probe there is no fine-tuning: the frozen tokens of pre-training are scored.
+
+    Args:
+      accept_new_data: a run that was started on other data goes on instead of being refused.
 
     Returns:
       The results of the evaluation, if it is among the stages.
@@ -45,9 +50,13 @@ def run(config: schema.Experiment, *, folder, stage: str, console: Console) -> d
       WorkdirError, DataError, ConfigError, ValueError, FileNotFoundError: with a message for the user.
     """
     folder = pathlib.Path(folder)
-    workdir.claim(folder, schema.flatten(config))
-    records = Records(prepare(config.data, console))
-    setting = set_up(config, folder, console, records)
+    flat = schema.flatten(config)
+    hosts.agree(folder, flat)
+    with hosts.leader_first("claim"):
+        workdir.claim(folder, flat)
+    with hosts.leader_first("prepare", timeout=PREPARATION):
+        records = Records(prepare(config.data, console))
+    setting = set_up(config, folder, console, records, accept_new_data)
     announce(console, records, setting.split, setting.agreement)
     wanted = STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1]
     probing = config.eval.probe != "none"
@@ -85,9 +94,10 @@ def _train(s: Setting, stage: str, task):
     abstract = abstract_like(shapes, places)
     checkpoints = s.checkpoints(stage)
     try:
-        first = checkpoints.latest() or 0
+        first, state, problems = checkpoints.restore_newest(abstract)
+        for problem in problems:
+            s.console.print(f"[yellow]{problem}", highlight=False)
         if first:
-            state = checkpoints.restore(first, abstract)
             s.console.print(f"{stage}: goes on after step {first}")
         else:
             state = jax.jit(create, out_shardings=places)(root)
@@ -102,9 +112,11 @@ def _train(s: Setting, stage: str, task):
             step = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None))
             step = step.lower(abstract, abstract_batch).compile()
         _loop(s, stage, task, state, first, step, checkpoints, abstract.params)
+        checkpoints.wait()
         workdir.mark_done(s.folder, stage, {"steps": settings.steps, "best": checkpoints.best(), "last": settings.steps})
     finally:
         checkpoints.close()
+    hosts.wait(f"{stage} is done")
 
 
 def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_params):
@@ -133,7 +145,7 @@ def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_par
             return {key: value for key, value in scores.items() if isinstance(value, float)}
 
     writer = MetricsWriter(s.folder, stage, after_step=first)
-    with display.progress(s.console, stage, settings.steps, first) as show:
+    with display.progress(s.console, stage, settings.steps, first) as show, hosts.preemption() as stop:
         try:
             use = Collaborators(
                 step=step,
@@ -143,6 +155,7 @@ def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_par
                 save=checkpoints.save,
                 write=writer.write,
                 show=show,
+                stop=stop,
                 tile_names=s.records.tile_ids,
             )
             return run_loop(state, first, settings, s.config.nonfinite_budget, use)
@@ -171,17 +184,20 @@ def _evaluate(s: Setting) -> dict:
         "protocol": reporting.protocol(s.config, s.records, s.split, s.agreement, step),
         "subsets": reporting.entries(subsets, values, scores),
     }
-    reporting.write_results(s.folder, results, panels, ignore=s.records.ignore)
-    save_model(
-        s.folder / "model",
-        jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params)),
-        config=s.config,
-        modalities=s.names,
-        classes=s.agreement.classes,
-        label_patch=s.agreement.label_patch,
-        statistics=s.statistics,
-    )
+    whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params))
+    if hosts.is_leader():
+        reporting.write_results(s.folder, results, panels, ignore=s.records.ignore)
+        save_model(
+            s.folder / "model",
+            whole,
+            config=s.config,
+            modalities=s.names,
+            classes=s.agreement.classes,
+            label_patch=s.agreement.label_patch,
+            statistics=s.statistics,
+        )
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
+    hosts.wait("evaluate is done")
     s.console.print(f"written to {s.folder}: results.json, results.md, pictures, model/")
     return results
 
@@ -191,7 +207,9 @@ def _probe(s: Setting) -> dict:
     step = s.config.pretrain.steps
     protocol = reporting.protocol(s.config, s.records, s.split, s.agreement, step)
     results = {"name": s.config.name, "task": s.config.task, "protocol": protocol} | probe(s)
-    reporting.write_results(s.folder, results, None, ignore=s.records.ignore)
+    if hosts.is_leader():
+        reporting.write_results(s.folder, results, None, ignore=s.records.ignore)
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
+    hosts.wait("evaluate is done")
     s.console.print(f"written to {s.folder}: results.json, results.md")
     return results

@@ -16,8 +16,8 @@ from omnisat_jax.input.transforms import Assemble
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.parallel import rules
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.pretrain import Pretrain
 from omnisat_jax.train import workdir
@@ -38,6 +38,7 @@ class Setting:
     mesh: jax.sharding.Mesh
     dtype: np.dtype
     statistics: dict
+    accept_new_data: bool
 
     @property
     def names(self):
@@ -120,7 +121,7 @@ class Setting:
             "modalities": list(self.names),
             "classes": list(self.agreement.classes),
         }
-        return Checkpoints(self.folder / stage / "checkpoints", keep=settings.keep, meta=meta)
+        return Checkpoints(self.folder / stage / "checkpoints", keep=settings.keep, meta=meta, accept_new_data=self.accept_new_data)
 
     def trained(self, stage):
         """(step, parameters) of a finished stage: the last ones of pre-training, the best ones of fine-tuning.
@@ -144,7 +145,7 @@ class Setting:
             checkpoints.close()
 
 
-def set_up(config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records) -> Setting:
+def set_up(config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool) -> Setting:
     """Chooses the split, matches configuration and data, and writes what the run stands on to its folder.
 
     Raises:
@@ -165,7 +166,17 @@ def set_up(config: schema.Experiment, folder: pathlib.Path, console: Console, re
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation")}
-    workdir.describe(folder, flat=schema.flatten(config), data=about | dataclasses.asdict(split), mesh=mesh, precision=precision)
+    with hosts.leader_first("describe"):
+        workdir.describe(
+            folder,
+            flat=schema.flatten(config),
+            data=about | dataclasses.asdict(split),
+            mesh=mesh,
+            precision=precision,
+            accept_new_data=accept_new_data,
+        )
     statistics = {name: records.statistics(split.train)[name] for name in (spec.name for spec in agreement.specs)}
-    workdir.write_json(folder / "statistics.json", statistics)
-    return Setting(config, folder, console, records, split, agreement, mesh, np.dtype(jax.numpy.dtype(precision)), statistics)
+    if hosts.is_leader():
+        workdir.write_json(folder / "statistics.json", statistics)
+    dtype = np.dtype(jax.numpy.dtype(precision))
+    return Setting(config, folder, console, records, split, agreement, mesh, dtype, statistics, accept_new_data)

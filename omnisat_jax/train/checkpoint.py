@@ -1,11 +1,22 @@
 """Checkpoints of one stage: the last ones, the best one, and what they were made from. The only file that knows Orbax."""
 
+import itertools
 import math
 import pathlib
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
+
+
+class OtherDataError(ValueError):
+    """A checkpoint that was made from other data than those of this run."""
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written; the older ones are untouched."""
 
 
 class Checkpoints:
@@ -15,15 +26,16 @@ class Checkpoints:
       directory: of the stage's checkpoints.
     """
 
-    def __init__(self, directory, *, keep: int, meta: dict, create: bool = True):
+    def __init__(self, directory, *, keep: int, meta: dict, accept_new_data: bool = False, create: bool = True):
         """Opens (or creates) a folder of checkpoints.
 
         Args:
           keep: how many of the latest stay; the best always does.
-          meta: plain values stored with each checkpoint; a checkpoint with another meta["data"] is refused.
+          meta: plain values stored with each checkpoint; a checkpoint with another meta["data"] is refused,
+            unless `accept_new_data`.
         """
         self.directory = pathlib.Path(directory).resolve()
-        self._meta = meta
+        self._meta, self._accept, self._failed = meta, accept_new_data, False
         policy = preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(keep),
@@ -37,12 +49,16 @@ class Checkpoints:
         )
 
     def save(self, step: int, state, value: float | None = None):
-        """Starts saving `state` as of `step`; `value` (more is better) ranks it. A step is saved once."""
+        """Starts saving `state` as of `step`; `value` (more is better) ranks it. A step is saved once.
+
+        Raises:
+          SaveError: this save cannot start, or the one before it failed.
+        """
         if self._manager.latest_step() == step:
             return
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(self._meta | {"step": step}))
         metrics = None if value is None or math.isnan(value) else {"value": value}
-        self._manager.save(step, args=items, metrics=metrics)
+        self._guard(f"step {step}", lambda: self._manager.save(step, args=items, metrics=metrics))
 
     def latest(self) -> int | None:
         """Step of the newest checkpoint."""
@@ -57,25 +73,85 @@ class Checkpoints:
         """The state saved at `step`, placed as `abstract_state` (ShapeDtypeStructs with shardings) says.
 
         Raises:
-          ValueError: the checkpoint was made from other data, other tiles or another batch size.
+          OtherDataError: the checkpoint was made from other data, other tiles or another batch size.
         """
         meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         found, expected = meta["data"], self._meta["data"]
-        if found != expected:
+        if found != expected and not self._accept:
             changed = [
                 f"{key}: {found.get(key)!r} then, {expected.get(key)!r} now" for key in expected if found.get(key) != expected[key]
             ]
-            raise ValueError(
+            raise OtherDataError(
                 f"{self.directory}: this checkpoint was made from other data ({'; '.join(changed)}); "
-                "restore the data, or start again in another --workdir"
+                "restore the data, start again in another --workdir, or go on regardless with --accept_new_data"
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         return self._manager.restore(step, args=items)["state"]
 
+    def restore_newest(self, abstract_state):
+        """The newest state that can be read: (step, state, sentences about those that could not).
+
+        What cannot be read is set aside as <directory>-broken/<step>, so that the step can be saved again and nothing is lost.
+
+        Returns:
+          step 0 and None where there is no checkpoint at all.
+
+        Raises:
+          ValueError: see `restore`; or checkpoints exist, but none can be read.
+        """
+        problems = []
+        while (step := self.latest()) is not None:
+            state, reason = None, ""
+            try:
+                state = self.restore(step, abstract_state)
+            except OtherDataError:
+                raise
+            except Exception as error:  # whatever a damaged file makes the reader say
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+            reasons = [facts["reason"] for facts in exchange("restore", {"reason": reason}) if facts["reason"]]
+            if not reasons:
+                return step, state, problems
+            aside = self.directory.with_name(f"{self.directory.name}-broken")
+            problems.append(f"{self.directory / str(step)}: this checkpoint cannot be read ({reasons[0]}); it is now in {aside}")
+            with leader_first("set a broken checkpoint aside"):
+                if is_leader():
+                    _set_aside(self.directory / str(step), aside)
+            self._manager.reload()
+        if problems:
+            raise ValueError("no checkpoint can be read. " + " ".join(problems) + " Start again in another --workdir")
+        return 0, None, []
+
+    def wait(self):
+        """Until everything is on disk.
+
+        Raises:
+          SaveError: the last save failed.
+        """
+        self._guard("the last one", self._manager.wait_until_finished)
+
+    def _guard(self, what, action):
+        try:
+            action()
+        except Exception as error:
+            self._failed = True
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+            raise SaveError(
+                f"{self.directory}: a checkpoint ({what}) could not be written ({reason}). Older checkpoints are untouched: "
+                "see to the disk and start the same command again"
+            ) from error
+
     def close(self):
-        """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until everything is on disk; what failed before was said then."""
+        if not self._failed:
+            self.wait()
         self._manager.close()
+
+
+def _set_aside(path, folder):
+    """Moves a checkpoint into `folder` under a name that is still free."""
+    folder.mkdir(exist_ok=True)
+    target = next(target for index in itertools.count() if not (target := folder / f"{path.name}.{index}").exists())
+    path.rename(target)
 
 
 def _value(metrics):

@@ -15,6 +15,10 @@ class NonFiniteError(RuntimeError):
     """Too many steps had a loss or gradient that was not finite."""
 
 
+class Preempted(RuntimeError):
+    """The run was told to end; its state is saved, and the same command goes on from there."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Collaborators:
     """What the loop calls.
@@ -27,6 +31,7 @@ class Collaborators:
       save: (step, state, value or None) -> None.
       write: (step, {name: value}) -> None.
       show: (step, {name: value}) -> None, the terminal.
+      stop: step -> whether the run was told to end.
       tile_names: names by tile_index, for messages.
     """
 
@@ -37,6 +42,7 @@ class Collaborators:
     save: Callable
     write: Callable
     show: Callable
+    stop: Callable
     tile_names: tuple[str, ...]
 
 
@@ -53,6 +59,7 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
 
     Raises:
       NonFiniteError: budget spent; names the steps and their tiles.
+      Preempted: told to end; the step is saved.
     """
     watch = _Watch(stage, budget, use, first, int(jax.device_get(state.skipped)))
     pending = None
@@ -72,11 +79,14 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
                 use.write(step, {f"validation_{key}": number for key, number in scores.items()})
                 value = use.rank(scores)
                 watch.pause()
-        if value is not None or step % stage.save_every == 0 or last:
+        stop = not last and use.stop(step)
+        if value is not None or step % stage.save_every == 0 or last or stop:
             if pending:
                 watch.finish(*pending)
                 pending = None
             use.save(step, state, value)
+        if stop:
+            raise Preempted(f"told to end after step {step} of {stage.steps}, which is saved; the same command goes on from there")
     return state
 
 

@@ -10,6 +10,8 @@ import sys
 
 import jax
 
+from omnisat_jax.parallel.hosts import is_leader
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
@@ -49,20 +51,22 @@ def claim(workdir, flat: dict):
     write_json(path, flat)
 
 
-def describe(workdir, *, flat: dict, data: dict, mesh, precision: str):
+def describe(workdir, *, flat: dict, data: dict, mesh, precision: str, accept_new_data: bool):
     """Writes run.json: all that is needed to repeat the run.
 
     Raises:
-      WorkdirError: the folder was started on other data.
+      WorkdirError: the folder was started on other data, and that is not accepted.
     """
     path = pathlib.Path(workdir) / "run.json"
     if path.is_file():
         before = json.loads(path.read_text())["data"]
-        if before["fingerprint"] != data["fingerprint"]:
+        if before["fingerprint"] != data["fingerprint"] and not accept_new_data:
             raise WorkdirError(
                 f"{workdir}: this run was started on data {before['fingerprint']} ({before['source']}), now they are "
-                f"{data['fingerprint']} ({data['source']}). Restore the data, or choose another --workdir."
+                f"{data['fingerprint']} ({data['source']}). Restore the data, choose another --workdir, or go on regardless with --accept_new_data."
             )
+    if not is_leader():
+        return
     device = jax.devices()[0]
     write_json(
         path,
@@ -86,7 +90,9 @@ def is_done(workdir, stage: str) -> bool:
 
 
 def mark_done(workdir, stage: str, facts: dict):
-    """Declares a stage finished."""
+    """Declares a stage finished, on process 0."""
+    if not is_leader():
+        return
     folder = pathlib.Path(workdir) / stage
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "done.json", facts)

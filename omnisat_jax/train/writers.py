@@ -6,13 +6,17 @@ import pathlib
 
 import tensorboardX
 
+from omnisat_jax.parallel.hosts import is_leader
+
 
 class MetricsWriter:
-    """Appends scalars of one stage; a resumed run continues the file without repeated steps."""
+    """Appends scalars of one stage; a resumed run continues the file without repeated steps. Other processes than 0 write nothing."""
 
     def __init__(self, workdir, stage: str, *, after_step: int):
         """Keeps what was written up to `after_step` of this stage and drops what a killed run wrote beyond it."""
-        self._stage = stage
+        self._stage, self._file, self._board = stage, None, None
+        if not is_leader():
+            return
         path = pathlib.Path(workdir) / "metrics.jsonl"
         if path.exists():
             rows = [line for line in path.read_text().splitlines() if _complete(line)]
@@ -23,6 +27,8 @@ class MetricsWriter:
 
     def write(self, step: int, values: dict):
         """One line: {"stage", "step", **values}; a number that is not finite is written as null."""
+        if not self._file:
+            return
         clean = {key: value if math.isfinite(value) else None for key, value in values.items()}
         self._file.write(json.dumps({"stage": self._stage, "step": step, **clean}) + "\n")
         self._file.flush()
@@ -31,8 +37,9 @@ class MetricsWriter:
 
     def close(self):
         """Flushes and closes both."""
-        self._file.close()
-        self._board.close()
+        if self._file:
+            self._file.close()
+            self._board.close()
 
 
 def _complete(line):

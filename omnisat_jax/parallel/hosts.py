@@ -1,0 +1,191 @@
+"""Several processes as one run: how they start, agree on what they do, wait for each other and stop together.
+
+Facts travel through the key-value store of JAX's coordination service, which needs no device and knows time-outs; barriers among devices know none.
+"""
+
+import collections
+import contextlib
+import glob
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import signal
+import socket
+import uuid
+
+import jax
+from jax._src import distributed  # the client of the coordination service has no public name
+from jax.experimental import multihost_utils
+
+_uses = collections.defaultdict(itertools.count)
+
+
+class HostError(RuntimeError):
+    """A host that differs from the first one, fails or does not answer; the message names it."""
+
+
+def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int) -> None:
+    """Joins the processes of a run; must come before anything asks for devices.
+
+    By flags where a coordinator is given; by itself on SLURM, Open MPI and TPU hosts, where JAX finds the others; else there is one process.
+
+    Args:
+      coordinator: host:port of process 0, or "".
+      num_processes, process_id: -1 where the environment knows.
+      timeout: seconds without a sign of life after which a host counts as dead.
+
+    Raises:
+      ValueError: flags that do not belong together.
+      HostError: the others cannot be reached.
+    """
+    if (num_processes > 1 or process_id >= 0) and not coordinator:
+        raise ValueError("--num_processes and --process_id need --coordinator=HOST:PORT of process 0")
+    if coordinator and not 0 <= process_id < num_processes:
+        raise ValueError(f"--process_id must be 0 to {num_processes - 1} (--num_processes {num_processes}), found {process_id}")
+    if not coordinator and not _cluster():
+        return
+    known = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id} if coordinator else {}
+    try:
+        jax.distributed.initialize(**known, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout)
+    except RuntimeError as error:
+        raise HostError(f"{socket.gethostname()}: the other processes could not be reached within {timeout} s ({error})") from error
+
+
+def _cluster():
+    """Whether the environment says that this process may be one of several."""
+    tasks = max(int(os.environ.get(name) or 1) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+    tpu = importlib.util.find_spec("libtpu") and (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
+    return tasks > 1 or (bool(tpu) and os.environ.get("JAX_PLATFORMS", "tpu") != "cpu")
+
+
+def is_leader() -> bool:
+    """Whether this process writes what is written once."""
+    return jax.process_index() == 0
+
+
+def exchange(name: str, facts: dict, timeout: float = 300) -> list[dict]:
+    """What every process says, in the order of processes.
+
+    Raises:
+      HostError: naming the first process that says nothing within `timeout` seconds.
+    """
+    if jax.process_count() == 1:
+        return [facts]
+    key = f"omnisat/{name}/{next(_uses[name])}"
+    distributed.global_state.client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(facts))
+    return [json.loads(_ask(f"{key}/{process}", process, name, timeout)) for process in range(jax.process_count())]
+
+
+def wait(name: str, timeout: float = 300) -> None:
+    """Until every process has come here.
+
+    Raises:
+      HostError: see `exchange`.
+    """
+    exchange(name, {}, timeout)
+
+
+@contextlib.contextmanager
+def leader_first(name: str, timeout: float = 300):
+    """The body runs on process 0, then on the others.
+
+    Raises:
+      HostError: on the others, with the message of process 0 if it failed.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    key = f"omnisat/{name}/{next(_uses[name])}/leader"
+    if not is_leader():
+        failure = json.loads(_ask(key, 0, name, timeout))
+        if failure:
+            raise HostError(f"process 0 stopped: {failure}")
+        yield
+        return
+    failure = "interrupted"
+    try:
+        yield
+        failure = ""
+    except Exception as error:
+        failure = str(error)
+        raise
+    finally:
+        distributed.global_state.client.key_value_set(key, json.dumps(failure))
+
+
+def _ask(key, process, name, timeout):
+    try:
+        return distributed.global_state.client.blocking_key_value_get(key, int(1000 * timeout))
+    except jax.errors.JaxRuntimeError as error:
+        raise HostError(f"process {process} did not reach {name!r} within {timeout:g} s: it is dead, or far behind") from error
+
+
+def agree(folder, flat: dict, timeout: float = 300) -> None:
+    """Checks that every process has the same configuration, code and folder as process 0.
+
+    Args:
+      folder: the run's folder, created if it is not there.
+      flat: {dotted key: value} of the configuration.
+
+    Raises:
+      HostError: every process that differs, by number and host name, and in what.
+    """
+    if jax.process_count() == 1:
+        return
+    folder = pathlib.Path(folder)
+    nonce = exchange("nonce", {"nonce": uuid.uuid4().hex}, timeout)[0]["nonce"]
+    mark = folder.with_name(f"{folder.name}.hosts-{nonce}")
+    if is_leader():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    wait("mark", timeout)
+    here = {"host": socket.gethostname(), "sees": mark.exists(), "code": code_revision(), "config": json.loads(json.dumps(flat))}
+    first, *others = everyone = exchange("agreement", here, timeout)
+    if is_leader():
+        mark.unlink()
+    problems = []
+    for process, facts in enumerate(everyone):
+        who = f"process {process} on {facts['host']}"
+        if not facts["sees"]:
+            problems.append(f"{who} does not see {folder}: all hosts need the same file system under it")
+    for process, facts in enumerate(others, 1):
+        who = f"process {process} on {facts['host']}"
+        if facts["code"] != first["code"]:
+            problems.append(f"{who} runs other code ({facts['code'][:10]}, process 0 on {first['host']} runs {first['code'][:10]})")
+        keys = sorted(key for key in first["config"] | facts["config"] if first["config"].get(key) != facts["config"].get(key))
+        changes = ", ".join(f"{key}: {facts['config'].get(key)!r}, process 0 has {first['config'].get(key)!r}" for key in keys)
+        if changes:
+            problems.append(f"{who} has another configuration ({changes})")
+    if problems:
+        raise HostError("; ".join(problems))
+
+
+def code_revision() -> str:
+    """Hash of the package's sources, whether or not they are under version control."""
+    root = pathlib.Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def preemption():
+    """Yields stop(step): whether some process was told to end (SIGTERM), agreed upon by all at the same step."""
+    if jax.process_count() > 1:
+        # JAX's own service listens to SIGTERM as soon as processes are joined.
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    told = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    except ValueError:  # signals reach the main thread only
+        yield lambda step: False
+        return
+    try:
+        yield lambda step: bool(told)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,123 @@
+"""Real processes of launch.py on emulated CPU devices."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tests.conftest import ROOT
+
+LIMIT = 240  # seconds after which a process counts as hanging
+
+
+class Launcher:
+    """Starts runs of one configuration; their programs are compiled once.
+
+    Attributes:
+      raw, cache: folders of the raw and the prepared data.
+      programs: folder of compiled programs.
+    """
+
+    def __init__(self, raw, cache, programs):
+        self.raw, self.cache, self.programs = raw, cache, programs
+
+    def start(self, workdir, processes=1, devices=4, extra=(), each=None, before="", pretrain=False):
+        """Starts `processes` processes that share `devices` devices.
+
+        Args:
+          extra: flags for all; each: {process: flags for it alone}.
+          before: Python source that every process runs first.
+        """
+        port = free_port()
+        children = []
+        for index in range(processes):
+            flags = [
+                f"--config=tests/distributed/small_run.py:{self.raw},{self.cache}{',pretrain' if pretrain else ''}",
+                f"--workdir={workdir}",
+                f"--compilation_cache={self.programs}",
+                *extra,
+                *(each or {}).get(index, ()),
+            ]
+            if processes > 1:
+                flags += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}", f"--process_id={index}"]
+            environment = os.environ | {
+                "JAX_PLATFORMS": "cpu",
+                "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices // processes}",
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+            }
+            code = f"{before}\nimport sys, launch\nfrom absl import app\nsys.argv = {['launch.py', *flags]!r}\n"
+            code += "app.run(launch.main, flags_parser=launch._parse)"
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        return children
+
+    def run(self, workdir, code=0, **how):
+        """Starts and waits; returns the output of every process.
+
+        Raises:
+          AssertionError: a process that hangs, or that ends otherwise than with `code`.
+        """
+        return finish(self.start(workdir, **how), code)
+
+
+def finish(children, code=0):
+    """Waits for processes and returns what they said."""
+    try:
+        outputs = [child.communicate(timeout=LIMIT)[0] for child in children]
+    finally:
+        for child in children:
+            child.kill()
+    for child, output in zip(children, outputs):
+        assert child.returncode == code, f"exit code {child.returncode}:\n{output[-3000:]}"
+    return outputs
+
+
+def wait_for_step(child, workdir, stage, step):
+    """Blocks until a run has logged `step`; the pipe that is read keeps the processes in step with the test."""
+    for line in child.stdout:
+        if f"{stage} step {step}:" in line:
+            return
+    raise AssertionError(f"{workdir} ended before {stage} step {step}")
+
+
+def free_port():
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def rows(workdir):
+    """metrics.jsonl without what depends on the clock."""
+    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "examples_per_second"} for line in lines]
+
+
+def state(workdir, stage="finetune", step=8):
+    """The arrays of a checkpoint on the host, by name, wherever they lay."""
+    path = (pathlib.Path(workdir) / stage / "checkpoints" / str(step) / "state").resolve()
+    reader = ocp.PyTreeCheckpointer()
+    tree = reader.metadata(path).item_metadata.tree
+    tree = reader.restore(path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def assert_same(a, b):
+    """Two checkpoints are equal bit for bit."""
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)

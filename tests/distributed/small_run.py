@@ -1,0 +1,26 @@
+"""The configuration of the runs that are killed, stopped and moved: small, quick to compile.
+
+configs for launch.py: tests/distributed/small_run.py:RAW_DIR,CACHE_DIR[,pretrain]
+"""
+
+from configs import pastis
+
+
+def get_config(arguments):
+    raw_dir, cache_dir, *more = arguments.split(",")
+    config = pastis.get_config("omnisat_resnet,s2_only" if more else "utae")
+    config.data.raw_dir, config.data.cache_dir = raw_dir, cache_dir
+    model = config.model
+    model.width = model.ltae.width = 16
+    model.utae.encoder_widths = model.utae.decoder_widths = (8, 12)
+    model.ltae.heads, model.ltae.key_dim = 2, 4
+    model.ltae.dropout = model.fusion.dropout = 0.1  # randomness that a resumed run must draw again
+    model.projection.hidden, model.projection.width = 16, 8
+    model.fusion.heads, model.head.width = 2, 8
+    config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 4
+    config.eval.batch_size, config.eval.panels = 4, 0
+    config.contrast.scope = "group:4"
+    for stage in (config.pretrain, config.finetune):
+        stage.steps, stage.batch_size = min(stage.steps, 8), 4
+        stage.log_every, stage.eval_every, stage.save_every, stage.keep = 1, 0, 2, 3
+    return config

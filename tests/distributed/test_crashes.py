@@ -1,0 +1,157 @@
+"""Runs that are killed, stopped, damaged or moved to other numbers of processes end as if nothing had happened."""
+
+import random
+import resource
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from tests.distributed.processes import Launcher, assert_same, finish, rows, state, wait_for_step
+
+PREEMPTED = 75
+
+
+def losses(folder):
+    """Of the training steps."""
+    return [row["loss"] for row in rows(folder) if "loss" in row]
+
+
+@pytest.fixture(scope="module")
+def launcher(simulated, tmp_path_factory):
+    return Launcher(simulated, tmp_path_factory.mktemp("records"), tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(scope="module")
+def whole(launcher, tmp_path_factory):
+    """An uninterrupted run of one process."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    launcher.run(folder)
+    return folder
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_again_and_again(launcher, whole, tmp_path, processes):
+    reference = whole
+    if processes > 1:
+        reference = tmp_path / "reference"
+        launcher.run(reference, processes=processes)
+    last = 0
+    for _ in range(2):
+        step = random.Random(last + processes).randint(last + 1, 6)
+        children = launcher.start(tmp_path / "run", processes=processes)
+        wait_for_step(children[0], tmp_path / "run", "finetune", step)
+        for child in children:
+            child.send_signal(signal.SIGKILL)
+        finish(children, -signal.SIGKILL)
+        last = max(0, step - 2)
+    launcher.run(tmp_path / "run", processes=processes)
+    assert rows(tmp_path / "run") == rows(reference)
+    assert_same(state(tmp_path / "run"), state(reference))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_told_to_end(launcher, whole, tmp_path, processes):
+    children = launcher.start(tmp_path / "run", processes=processes)
+    wait_for_step(children[0], tmp_path / "run", "finetune", 2)
+    children[-1].send_signal(signal.SIGTERM)  # to one of them
+    outputs = finish(children, PREEMPTED)
+    assert all("is saved; the same command goes on from there" in output for output in outputs)
+    output = launcher.run(tmp_path / "run", processes=processes)[0]
+    assert "finetune: goes on after step" in output
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), rtol=1e-4)
+    if processes == 1:
+        assert_same(state(tmp_path / "run"), state(whole))
+
+
+def test_grow_and_shrink(launcher, whole, tmp_path):
+    """2 processes, then 1, then 4, on four devices in all: the same examples, the same losses."""
+    for processes, step in ((2, 2), (1, 4)):
+        children = launcher.start(tmp_path / "run", processes=processes)
+        wait_for_step(children[0], tmp_path / "run", "finetune", step)
+        children[0].send_signal(signal.SIGTERM)
+        finish(children, PREEMPTED)
+    launcher.run(tmp_path / "run", processes=4)
+    found, expected = rows(tmp_path / "run"), rows(whole)
+    assert [row["step"] for row in found] == [row["step"] for row in expected]
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), rtol=1e-4)
+
+
+def test_pretraining_over_two_processes(launcher, tmp_path):
+    """The contrastive step, its groups within and across hosts, gives what one process gives."""
+    for processes in (1, 2):
+        launcher.run(tmp_path / f"run{processes}", processes=processes, pretrain=True, extra=["--stage=pretrain"])
+    np.testing.assert_allclose(losses(tmp_path / "run1"), losses(tmp_path / "run2"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_checkpoint_is_set_aside(launcher, whole, tmp_path, damage):
+    shutil.copytree(whole, tmp_path / "run")
+    for name in ("evaluate", "finetune/done.json"):
+        path = tmp_path / "run" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    newest = tmp_path / "run" / "finetune" / "checkpoints" / "8"
+    for path in [path for path in newest.rglob("*") if path.is_file()]:
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    output = launcher.run(tmp_path / "run")[0]
+    assert "this checkpoint cannot be read" in output and "finetune: goes on after step 6" in output
+    assert (tmp_path / "run" / "finetune" / "checkpoints-broken" / "8.0").is_dir()
+    assert_same(state(tmp_path / "run"), state(whole))
+
+
+def test_a_disk_that_is_full_loses_nothing(launcher, whole, tmp_path):
+    """No file may grow beyond a few kB after the second save: what a full disk looks like to the writer."""
+    limited = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from omnisat_jax.train import checkpoint
+save = checkpoint.Checkpoints.save
+def limited(self, step, state, value=None):
+    if step >= 4:
+        self.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, {resource.RLIM_INFINITY}))
+    save(self, step, state, value)
+checkpoint.Checkpoints.save = limited
+"""
+    output = launcher.run(tmp_path / "run", code=1, before=limited)[0]
+    assert "a checkpoint" in output and "could not be written" in output and "Older checkpoints are untouched" in output
+    assert "Traceback" not in output
+    output = launcher.run(tmp_path / "run")[0]
+    assert "finetune: goes on after step 2" in output
+    assert_same(state(tmp_path / "run"), state(whole))
+
+
+def test_a_host_that_dies_stops_the_others(launcher, tmp_path):
+    children = launcher.start(tmp_path / "run", processes=2, extra=["--host_timeout=10"])
+    wait_for_step(children[0], tmp_path / "run", "finetune", 1)
+    children[1].send_signal(signal.SIGKILL)
+    output = children[0].communicate(timeout=120)[0]
+    assert children[0].returncode not in (0, PREEMPTED)
+    assert "another host died" in output or "heartbeat" in output.lower(), output[-2000:]
+
+
+def test_hosts_that_differ_are_named(launcher, tmp_path):
+    children = launcher.start(
+        tmp_path / "run", processes=2, each={1: ["--config.seed=5"]}, before="import socket; socket.gethostname = lambda: 'node'"
+    )
+    outputs = finish(children, 1)
+    assert all("process 1 on node has another configuration (seed: 5, process 0 has 0)" in output for output in outputs)
+
+
+def test_changed_data_go_on_only_when_told(launcher, whole, simulated, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    for name in ("evaluate", "finetune/done.json"):
+        path = tmp_path / "run" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # The same raw folder, one tile's Sentinel-2 gone.
+    shutil.copytree(simulated, tmp_path / "raw")
+    (tmp_path / "raw" / "DATA_S2" / "S2_10001.npy").unlink()
+    text = (tmp_path / "run" / "config.json").read_text()
+    (tmp_path / "run" / "config.json").write_text(text.replace(str(simulated), str(tmp_path / "raw")))
+    other = Launcher(tmp_path / "raw", launcher.cache, launcher.programs)
+    assert "this run was started on data" in other.run(tmp_path / "run", code=1)[0]
+    assert "goes on after step 8" in other.run(tmp_path / "run", extra=["--accept_new_data"])[0]
