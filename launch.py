@@ -81,6 +81,9 @@ def main(argv):
 def _leave(code, several):
     """Ends one of several processes at once: an orderly exit would wait for the others, which may be dead."""
     if several:
+        from omnisat_jax.parallel import hosts
+
+        hosts.leave()
         sys.stdout.flush()
         os._exit(code)
     return code

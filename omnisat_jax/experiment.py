@@ -94,9 +94,7 @@ def _train(s: Setting, stage: str, task):
     abstract = abstract_like(shapes, places)
     checkpoints = s.checkpoints(stage)
     try:
-        first, state, problems = checkpoints.restore_newest(abstract)
-        for problem in problems:
-            s.console.print(f"[yellow]{problem}", highlight=False)
+        first, state = checkpoints.restore_newest(abstract)
         if first:
             s.console.print(f"{stage}: goes on after step {first}")
         else:
@@ -127,8 +125,7 @@ def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_par
         s.assemble(training=True, void_parcels=s.void_parcels),
         seed=s.config.seed,
         batch_size=settings.batch_size,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        rows=meshes.local_rows(s.mesh, settings.batch_size),
         threads=s.config.data.threads,
         buffer=s.config.data.buffer,
     )
@@ -175,7 +172,8 @@ def _evaluate(s: Setting) -> dict:
     with s.console.status("compiling", spinner="dots"):
         compiled = s.compile_evaluation(task, abstract_like(params, s.place(params)), len(subsets))
     scores = task.scores()
-    panels = reporting.PanelCollector(s.config.eval.panels, subsets, s.records.tile_ids)
+    rows = meshes.local_rows(s.mesh, s.config.eval.batch_size)
+    panels = reporting.PanelCollector(s.config.eval.panels, subsets, s.records.tile_ids, rows)
     batches, sharding = s.evaluation_batches(s.split.test), meshes.batch_sharding(s.mesh)
     values = evaluate(compiled, params, batches, s.masks(subsets), scores, sharding, watch=panels)
     results = {

@@ -86,8 +86,7 @@ class Setting:
             self.assemble(training=False, void_parcels=void_parcels),
             self.agreement.evaluation,
             batch_size=self.config.eval.batch_size,
-            process=jax.process_index(),
-            processes=jax.process_count(),
+            rows=meshes.local_rows(self.mesh, self.config.eval.batch_size),
         )
 
     def compile_evaluation(self, task, abstract_params, count):

@@ -40,6 +40,7 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
       ValueError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
     """
     if settings.task == "segment" != records.task:
+        # Dense labels say which classes a tile has, but labels of tiles say nothing of pixels.
         raise ValueError(
             f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}"
         )

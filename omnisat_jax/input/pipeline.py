@@ -1,7 +1,7 @@
 """Grain pipelines whose whole state is one integer, the step.
 
-The order shuffle -> repeat -> random_map -> slice by process -> batch is the one that gives the same examples and the same
-augmentation at every global step on any number of processes; threads, not worker processes, keep a resume exact.
+The order shuffle -> repeat -> random_map -> this process's rows -> batch is the one that gives the same examples and the same
+augmentation at every row of every global step on any number of processes; threads, not worker processes, keep a resume exact.
 """
 
 import grain
@@ -12,26 +12,42 @@ from omnisat_jax.input.records import TileSource
 from omnisat_jax.input.transforms import Assemble
 
 
-def training(source: TileSource, assemble: Assemble, *, seed, batch_size, process=0, processes=1, threads=2, buffer=4):
-    """Endless batches of this process's share of `batch_size` samples.
+class _Rows(grain.MapDataset):
+    """Of every `batch_size` elements the given rows, so that a sample's place in the global batch does not depend on who reads it."""
+
+    def __init__(self, parent, batch_size, rows):
+        super().__init__(parent)
+        self._batch_size, self._rows = batch_size, rows
+
+    def __len__(self):
+        return len(self._parent) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, row = divmod(index, len(self._rows))
+        return self._parent[batch * self._batch_size + self._rows[row]]
+
+
+def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=None, threads=2, buffer=4):
+    """Endless batches of this process's rows of `batch_size` samples.
 
     Args:
       source: the training tiles.
       assemble: the transform, with random=True.
       seed: order of tiles and augmentation.
       batch_size: samples a step over all processes.
-      process, processes: which share to read.
+      rows: which rows of the global batch to read, ascending; None = all.
       threads, buffer: reading threads and batches read ahead.
 
     Raises:
-      ValueError: no tile, or a batch that the processes cannot share equally.
+      ValueError: no tile.
     """
     if not len(source):
         raise ValueError("the training parts hold no tile")
-    if batch_size % processes:
-        raise ValueError(f"batch_size {batch_size} must be a multiple of the number of processes, {processes}")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(assemble)
-    dataset = dataset[process::processes].batch(batch_size // processes, drop_remainder=True)
+    rows = tuple(range(batch_size)) if rows is None else tuple(rows)
+    dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True)
     # The buffer counts elements, and after batch() an element is a batch: Grain's default of 500 would fill the memory.
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
 
@@ -43,25 +59,18 @@ def start_at(dataset, step):
     return iterator
 
 
-def evaluation(source, assemble: Assemble, layout: BatchLayout, *, batch_size, process=0, processes=1):
+def evaluation(source, assemble: Assemble, layout: BatchLayout, *, batch_size, rows=None):
     """Every tile once, in order, as batches of equal size on every process; fillers have weight 0.
 
     Args:
-      batch_size: samples a step over all processes; each yields batch_size // processes.
+      batch_size: samples a step over all processes.
+      rows: which rows of the global batch to read, ascending; None = all.
     """
-    share = batch_size // processes
-    steps = -(-len(source) // batch_size)
-    for step in range(steps):
-        # Each process takes a contiguous share of the global batch.
-        start = step * batch_size + process * share
-        indices = range(start, min(start + share, len(source)))
-        elements = [assemble.random_map(source[i], np.random.default_rng(0)) for i in indices]
-        empty = None
-        while len(elements) < share:
-            if empty is None:
-                empty = {key: _zeros(value) for key, value in layout.abstract(1).items()}
-            elements.append(empty)
-        yield _stack(elements)
+    rows = range(batch_size) if rows is None else rows
+    empty = {key: _zeros(value) for key, value in layout.abstract(1).items()}
+    for start in range(0, len(source), batch_size):
+        wanted = [start + row for row in rows]
+        yield _stack([assemble.random_map(source[i], np.random.default_rng(0)) if i < len(source) else empty for i in wanted])
 
 
 def _zeros(spec):

@@ -14,6 +14,7 @@ import os
 import pathlib
 import signal
 import socket
+import time
 import uuid
 
 import jax
@@ -161,6 +162,19 @@ def agree(folder, flat: dict, timeout: float = 300) -> None:
             problems.append(f"{who} has another configuration ({changes})")
     if problems:
         raise HostError("; ".join(problems))
+
+
+def leave() -> None:
+    """Lets the others read what they were told before process 0, which keeps the store, goes; waits no longer than a few seconds."""
+    client = distributed.global_state.client
+    if client is None:
+        return
+    client.key_value_set(f"omnisat/leave/{jax.process_index()}", "")
+    for process in range(1, jax.process_count() if is_leader() else 1):
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            client.blocking_key_value_get(f"omnisat/leave/{process}", 3000)
+    if is_leader():
+        time.sleep(0.5)  # their last words
 
 
 def code_revision() -> str:

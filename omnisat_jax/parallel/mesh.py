@@ -49,6 +49,12 @@ def replicated(mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def local_rows(mesh, batch_size: int) -> tuple[int, ...]:
+    """Rows of a global batch that lie on this process's devices, ascending; the ones it has to read."""
+    indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return tuple(sorted({row for (rows,) in indices for row in range(*rows.indices(batch_size))}))
+
+
 def check_batch_size(name: str, size: int, mesh):
     """Refuses a batch that the devices cannot share equally.
 

@@ -15,8 +15,9 @@ from omnisat_jax.train.workdir import write_json
 class PanelCollector:
     """Keeps the first `limit` real test samples that an evaluation passes by, with the predictions of two subsets."""
 
-    def __init__(self, limit: int, subsets, tile_names):
-        self._limit, self._tile_names, self.samples = limit, tile_names, []
+    def __init__(self, limit: int, subsets, tile_names, rows):
+        """rows: those of the global batch that the host batches hold."""
+        self._limit, self._tile_names, self._rows, self.samples = limit, tile_names, rows, []
         # All modalities, and the single one a user is most likely to have.
         single = next((i for i, s in enumerate(subsets) if s == ("s2",)), len(subsets) - 1)
         self._shown = {f"all: {'+'.join(subsets[0])}": 0}
@@ -33,7 +34,7 @@ class PanelCollector:
                     "batch": host,
                     "index": index,
                     "labels": host["labels"][index],
-                    "predictions": {name: result["predicted"][s][index] for name, s in self._shown.items()},
+                    "predictions": {name: result["predicted"][s][self._rows[index]] for name, s in self._shown.items()},
                 }
             )
 

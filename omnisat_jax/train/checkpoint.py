@@ -1,6 +1,8 @@
 """Checkpoints of one stage: the last ones, the best one, and what they were made from. The only file that knows Orbax."""
 
 import itertools
+import json
+import logging
 import math
 import pathlib
 
@@ -9,6 +11,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
+
+log = logging.getLogger(__name__)
 
 
 class OtherDataError(ValueError):
@@ -35,6 +39,9 @@ class Checkpoints:
             unless `accept_new_data`.
         """
         self.directory = pathlib.Path(directory).resolve()
+        self._aside = self.directory.with_name(f"{self.directory.name}-broken")
+        with leader_first("look for broken checkpoints"):
+            self._set_aside_unreadable()
         self._meta, self._accept, self._failed = meta, accept_new_data, False
         policy = preservation_policy.AnyPreservationPolicy(
             [
@@ -89,9 +96,9 @@ class Checkpoints:
         return self._manager.restore(step, args=items)["state"]
 
     def restore_newest(self, abstract_state):
-        """The newest state that can be read: (step, state, sentences about those that could not).
+        """The newest state that can be read: (step, state).
 
-        What cannot be read is set aside as <directory>-broken/<step>, so that the step can be saved again and nothing is lost.
+        What cannot be read is set aside as <directory>-broken/<step>, with a warning, so that the step can be saved again and nothing is lost.
 
         Returns:
           step 0 and None where there is no checkpoint at all.
@@ -99,7 +106,7 @@ class Checkpoints:
         Raises:
           ValueError: see `restore`; or checkpoints exist, but none can be read.
         """
-        problems = []
+        found = False
         while (step := self.latest()) is not None:
             state, reason = None, ""
             try:
@@ -110,16 +117,33 @@ class Checkpoints:
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
             reasons = [facts["reason"] for facts in exchange("restore", {"reason": reason}) if facts["reason"]]
             if not reasons:
-                return step, state, problems
-            aside = self.directory.with_name(f"{self.directory.name}-broken")
-            problems.append(f"{self.directory / str(step)}: this checkpoint cannot be read ({reasons[0]}); it is now in {aside}")
+                return step, state
             with leader_first("set a broken checkpoint aside"):
-                if is_leader():
-                    _set_aside(self.directory / str(step), aside)
+                self._set_aside(self.directory / str(step), reasons[0])
             self._manager.reload()
-        if problems:
-            raise ValueError("no checkpoint can be read. " + " ".join(problems) + " Start again in another --workdir")
-        return 0, None, []
+            found = True
+        if found:
+            raise ValueError(
+                f"{self.directory}: none of the checkpoints can be read; they are in {self._aside}. Start again in another --workdir"
+            )
+        return 0, None
+
+    def _set_aside_unreadable(self):
+        """Orbax reads the descriptions of all checkpoints at once and would stop at a broken one."""
+        for path in sorted(path for path in self.directory.glob("*") if path.name.isdigit()):
+            for about in [path / "_CHECKPOINT_METADATA", *path.glob("metrics/metrics")]:
+                try:
+                    json.loads(about.read_text())
+                except (OSError, ValueError) as error:
+                    self._set_aside(path, f"{about.name}: {error}")
+                    break
+
+    def _set_aside(self, path, reason):
+        """Moves a checkpoint away, on process 0, under a name that is still free."""
+        log.warning("%s: this checkpoint cannot be read (%s); it is now in %s", path, reason, self._aside)
+        if is_leader():
+            self._aside.mkdir(exist_ok=True)
+            path.rename(next(p for i in itertools.count() if not (p := self._aside / f"{path.name}.{i}").exists()))
 
     def wait(self):
         """Until everything is on disk.
@@ -145,13 +169,6 @@ class Checkpoints:
         if not self._failed:
             self.wait()
         self._manager.close()
-
-
-def _set_aside(path, folder):
-    """Moves a checkpoint into `folder` under a name that is still free."""
-    folder.mkdir(exist_ok=True)
-    target = next(target for index in itertools.count() if not (target := folder / f"{path.name}.{index}").exists())
-    path.rename(target)
 
 
 def _value(metrics):

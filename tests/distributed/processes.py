@@ -83,7 +83,7 @@ def finish(children, code=0):
             child.kill()
     for child, output in zip(children, outputs):
         assert child.returncode == code, f"exit code {child.returncode}:\n{output[-3000:]}"
-    return outputs
+    return [" ".join(output.split()) for output in outputs]  # sentences as they were before the terminal broke them
 
 
 def wait_for_step(child, workdir, stage, step):
@@ -110,9 +110,8 @@ def rows(workdir):
 def state(workdir, stage="finetune", step=8):
     """The arrays of a checkpoint on the host, by name, wherever they lay."""
     path = (pathlib.Path(workdir) / stage / "checkpoints" / str(step) / "state").resolve()
-    reader = ocp.PyTreeCheckpointer()
-    tree = reader.metadata(path).item_metadata.tree
-    tree = reader.restore(path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    tree = ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(path, args=ocp.args.StandardRestore(fallback_sharding=here))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
