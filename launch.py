@@ -24,6 +24,9 @@ _COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, w
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "Processes of the run, with --coordinator.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", -1, "Which of them this is, 0-based, with --coordinator.")
 _HOST_TIMEOUT = flags.DEFINE_integer("host_timeout", 300, "Seconds without a sign of life after which a host counts as dead.")
+_COMPILE_FOR = flags.DEFINE_string(
+    "compile_for", "", "Only compile the steps for TPU chips that need not be there, e.g. v5e:16x16, and say what they need."
+)
 _ACCEPT = flags.DEFINE_bool("accept_new_data", False, "Go on although the data changed since the run was started.")
 _CACHE = flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
 PREEMPTED = 75  # exit code of a run that was told to end and saved: start it again
@@ -48,6 +51,8 @@ def main(argv):
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(_CACHE.value))
     several = False
     try:
+        if _COMPILE_FOR.value:
+            return _compile_ahead(Console(file=sys.stdout))
         hosts.start(
             coordinator=_COORDINATOR.value,
             num_processes=_NUM_PROCESSES.value,
@@ -76,6 +81,16 @@ def main(argv):
             raise
         return _leave(_fail(f"the run cannot go on, probably because another host died: {error}"), several)
     return 0
+
+
+def _compile_ahead(console):
+    """0 if the steps fit; nothing here asks for devices, which belong to the process that compiles."""
+    from omnisat_jax import schema
+    from omnisat_jax.ahead.command import compile_for, fits
+
+    config = schema.parse(_CONFIG.value)
+    folder = _WORKDIR.value or os.path.join("runs", config.name)
+    return 0 if fits(compile_for(config, _COMPILE_FOR.value, folder=folder, console=console)) else 1
 
 
 def _leave(code, several):

@@ -52,6 +52,8 @@ def tiny(preset="demo", **changes):
         stage.steps, stage.batch_size = min(stage.steps, 4), 2
         stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
     for modality in config.modalities.values():
+        if modality.channels == 3 and modality.encoder == "utae" and config.model.assembly == "omnisat":
+            modality.encoder = "patch_ltae"  # both series encoders are tried, and programs stay small
         if modality.kind == "series":
             modality.dates_train, modality.dates_eval = 4, 6
     config.update_from_flattened_dict(changes)

@@ -16,7 +16,7 @@ LAYERS = [
     {"tasks"},
     {"train"},
     {"report"},
-    {"setting"},
+    {"setting", "ahead"},
     {"probing"},
     {"experiment"},
     {"cross_validation"},

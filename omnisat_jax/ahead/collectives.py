@@ -1,0 +1,70 @@
+"""What a compiled program sends between devices, read from its text."""
+
+import collections
+import math
+import re
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+_BYTES = {
+    "pred": 1,
+    "s8": 1,
+    "u8": 1,
+    "s16": 2,
+    "u16": 2,
+    "bf16": 2,
+    "f16": 2,
+    "s32": 4,
+    "u32": 4,
+    "f32": 4,
+    "s64": 8,
+    "u64": 8,
+    "f64": 8,
+}
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
+_CALL = re.compile(r"(?:body|condition|to_apply|calls|branch_computations)=\{?%?([\w.\-]+(?:, ?%[\w.\-]+)*)\}?")
+_TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+
+
+def collectives(text: str) -> list[dict]:
+    """Every collective operation of an HLO text: {"kind", "bytes" of its result on one device, "times" it runs a step, "shape"}.
+
+    Operations inside a loop run as often as the compiler knows the loop to; once where it does not know.
+    """
+    found, calls, current, entry = collections.defaultdict(list), collections.defaultdict(list), None, None
+    for line in text.splitlines():
+        start = _COMPUTATION.match(line.strip())
+        if start and not line.startswith("  "):
+            current = start[1]
+            entry = current if line.startswith("ENTRY") else entry
+            continue
+        for kind in KINDS:
+            # The start of an asynchronous pair carries the operation; its end is the same one.
+            match = re.search(rf"= (.*?) {kind}(?:-start)?\(", line)
+            if match:
+                shapes = _SHAPE.findall(match[1])
+                # An asynchronous start lists its operands before its results.
+                shapes = shapes[len(shapes) // 2 :] if f"{kind}-start(" in line and len(shapes) > 1 else shapes
+                size = sum(_BYTES.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in shapes)
+                found[current].append({"kind": kind, "bytes": size, "shape": " ".join(f"{d}[{n}]" for d, n in shapes)})
+        trips = _TRIPS.search(line)
+        for names in _CALL.findall(line):
+            for name in names.replace("%", "").split(","):
+                calls[current].append((name.strip(), int(trips[1]) if trips else 1))
+    times = collections.Counter()
+
+    def visit(name, count, depth=0):
+        times[name] += count
+        for inner, trips in calls[name] if depth < 50 else ():
+            visit(inner, count * trips, depth + 1)
+
+    visit(entry, 1)
+    return [operation | {"times": times[name]} for name, operations in found.items() for operation in operations if times[name]]
+
+
+def totals(operations) -> dict[str, float]:
+    """Bytes a device and step that each kind of collective results in."""
+    sums = dict.fromkeys(KINDS, 0.0)
+    for operation in operations:
+        sums[operation["kind"]] += operation["bytes"] * operation["times"]
+    return sums

@@ -1,0 +1,116 @@
+"""What the compiled steps need and how fast they can be at best; run in a process that pretends to have the chips.
+
+python -m omnisat_jax.ahead.report TOPOLOGY CONFIG.json OUT.json   (started by `launch.py --compile_for=TOPOLOGY`)
+"""
+
+import functools
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+
+from omnisat_jax import schema
+from omnisat_jax.ahead.chips import parse_topology
+from omnisat_jax.ahead.collectives import collectives, totals
+from omnisat_jax.ahead.flops import count_flops
+from omnisat_jax.input.layouts import agree
+from omnisat_jax.input.nominal import nominal
+from omnisat_jax.models.build import make_model
+from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.parallel import rules
+from omnisat_jax.tasks.finetune import Classify, Segment
+from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.train.checkpoint import abstract_like
+from omnisat_jax.train.step import create_state, make_step
+
+
+def compile_stage(config: schema.Experiment, stage: str, mesh):
+    """(compiled step, FLOPs of one step over all devices) of a stage for the devices of a mesh, from shapes alone."""
+    settings = getattr(config, stage)
+    meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh)
+    agreement = agree(config, nominal(config.data.dataset))
+    dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
+    model = make_model(agreement.specs, config, len(agreement.classes), agreement.label_patch, dtype)
+    statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
+    if stage == "pretrain":
+        ring = mesh if config.contrast.implementation == "ring" else None
+        task = Pretrain(model, statistics, settings.modality_dropout, config.reconstruction, ring)
+    else:
+        common = (model, statistics, agreement.classes, settings.modality_dropout)
+        dense = functools.partial(Segment, dice_weight=config.segmentation.dice_weight)
+        task = (dense if config.task == "segment" else Classify)(*common)
+    optimizer, root = make_optimizer(settings), jax.random.key(0)
+    batch = agreement.train.abstract(settings.batch_size, meshes.batch_sharding(mesh))
+    shapes = jax.eval_shape(lambda b: create_state(task, optimizer, root, b), agreement.train.abstract(1))
+    places = rules.shardings(shapes, mesh, config.mesh.fsdp_min_size)
+    state = abstract_like(shapes, places)
+    step = make_step(task, optimizer, root)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(places, None)).lower(state, batch).compile()
+    return compiled, count_flops(step, state, batch)
+
+
+def describe(compiled, flops, chip, chips, batch_size) -> dict:
+    """Numbers of one chip and step; times are lower bounds, and the step takes at least the larger of compute and memory plus communication."""
+    memory = compiled.memory_analysis()
+    resident = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    sent = totals(collectives(compiled.as_text()))
+    compute = flops / chips / chip.flops
+    touched = 2 * memory.temp_size_in_bytes + resident  # written once and read once, at the least
+    access = touched / chip.bandwidth
+    # A ring sends an all-reduce twice around, everything else once.
+    communication = (sum(sent.values()) + sent["all-reduce"]) / chip.interconnect
+    step = max(compute, access) + communication
+    return {
+        "batch_size": batch_size,
+        "arguments_bytes": memory.argument_size_in_bytes,
+        "temporaries_bytes": memory.temp_size_in_bytes,
+        "output_bytes": memory.output_size_in_bytes,
+        "aliased_bytes": memory.alias_size_in_bytes,
+        "needed_bytes": needed,
+        "memory_bytes": chip.memory,
+        "fits": bool(needed <= chip.memory),
+        "flops": flops / chips,
+        "interconnect_bytes": sent,
+        "seconds": {"compute": compute, "memory": access, "communication": communication, "step": step},
+        "mfu": compute / step,
+    }
+
+
+def main(arguments) -> int:
+    """Writes the report; 0 if every stage fits."""
+    topology, config_path, out = arguments
+    chip, chips = parse_topology(topology)
+    config = schema.unflatten(json.loads(pathlib.Path(config_path).read_text()))
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    mesh = meshes.make_mesh(config.mesh, devices)
+    report = {"topology": topology, "chips": chips, "mesh": dict(mesh.shape), "name": config.name, "stages": {}}
+    for stage in ("pretrain", "finetune"):
+        settings = getattr(config, stage)
+        if not settings.steps:
+            continue
+        try:
+            compiled, flops = compile_stage(config, stage, mesh)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            # The compiler itself gives up on what is far too large, and says by how much.
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            report["stages"][stage] = {"batch_size": settings.batch_size, "fits": False, "compiler": lines[0][:400]}
+            continue
+        report["stages"][stage] = describe(compiled, flops, chip, chips, settings.batch_size)
+    pathlib.Path(out).write_text(json.dumps(report, indent=1))
+    return 0 if all(stage["fits"] for stage in report["stages"].values()) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
