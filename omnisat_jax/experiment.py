@@ -15,7 +15,7 @@ from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.optim.optimizer import make_optimizer
-from omnisat_jax.parallel import hosts
+from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.probing import probe
 from omnisat_jax.report import results as reporting
@@ -103,6 +103,7 @@ def _train(s: Setting, stage: str, task):
                 params, report = warm_start(state.params, s.trained("pretrain")[1])
                 s.console.print(f"from pre-training: {report}", highlight=False)
                 state = state.replace(params=params)
+            log.debug("%s, where everything lies:\n%s", stage, rules.describe(shapes, places))
             log.info("%s parameters:\n%s", stage, parameter_overview.get_parameter_overview(state.params))
             count = sum(x.size for x in jax.tree.leaves(state.params))
             s.console.print(f"{stage}: {count:,} parameters, {settings.steps} steps of {settings.batch_size} tiles")

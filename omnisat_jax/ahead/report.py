@@ -30,7 +30,10 @@ from omnisat_jax.train.step import create_state, make_step
 
 
 def compile_stage(config: schema.Experiment, stage: str, mesh):
-    """(compiled step, FLOPs of one step over all devices) of a stage for the devices of a mesh, from shapes alone."""
+    """(compiled step, facts) of a stage for the devices of a mesh, from shapes alone.
+
+    facts: FLOPs of one step over all devices; bytes of all parameters; bytes of all tokens of a batch.
+    """
     settings = getattr(config, stage)
     meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh)
     agreement = agree(config, nominal(config.data.dataset))
@@ -51,16 +54,18 @@ def compile_stage(config: schema.Experiment, stage: str, mesh):
     state = abstract_like(shapes, places)
     step = make_step(task, optimizer, root)
     compiled = jax.jit(step, donate_argnums=0, out_shardings=(places, None)).lower(state, batch).compile()
-    return compiled, count_flops(step, state, batch)
+    tokens = settings.batch_size * agreement.crop**2 * len(agreement.specs) * config.model.width * dtype.itemsize
+    parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+    return compiled, {"flops": count_flops(step, state, batch), "parameter_bytes": parameters, "token_bytes": tokens}
 
 
-def describe(compiled, flops, chip, chips, batch_size) -> dict:
+def describe(compiled, facts, chip, chips, batch_size) -> dict:
     """Numbers of one chip and step; times are lower bounds, and the step takes at least the larger of compute and memory plus communication."""
     memory = compiled.memory_analysis()
     resident = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     sent = totals(collectives(compiled.as_text()))
-    compute = flops / chips / chip.flops
+    compute = facts["flops"] / chips / chip.flops
     touched = 2 * memory.temp_size_in_bytes + resident  # written once and read once, at the least
     access = touched / chip.bandwidth
     # A ring sends an all-reduce twice around, everything else once.
@@ -75,7 +80,9 @@ def describe(compiled, flops, chip, chips, batch_size) -> dict:
         "needed_bytes": needed,
         "memory_bytes": chip.memory,
         "fits": bool(needed <= chip.memory),
-        "flops": flops / chips,
+        "flops": facts["flops"] / chips,
+        "parameter_bytes": facts["parameter_bytes"],
+        "token_bytes": facts["token_bytes"],
         "interconnect_bytes": sent,
         "seconds": {"compute": compute, "memory": access, "communication": communication, "step": step},
         "mfu": compute / step,
@@ -95,7 +102,7 @@ def main(arguments) -> int:
         if not settings.steps:
             continue
         try:
-            compiled, flops = compile_stage(config, stage, mesh)
+            compiled, facts = compile_stage(config, stage, mesh)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -103,7 +110,7 @@ def main(arguments) -> int:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             report["stages"][stage] = {"batch_size": settings.batch_size, "fits": False, "compiler": lines[0][:400]}
             continue
-        report["stages"][stage] = describe(compiled, flops, chip, chips, settings.batch_size)
+        report["stages"][stage] = describe(compiled, facts, chip, chips, settings.batch_size)
     pathlib.Path(out).write_text(json.dumps(report, indent=1))
     return 0 if all(stage["fits"] for stage in report["stages"].values()) else 1
 

@@ -32,7 +32,19 @@ def shardings(tree, mesh, min_size: int):
     """NamedShardings of any tree of (abstract) arrays; optimizer moments follow their parameters, as their paths end alike."""
 
     def one(path, leaf):
-        name = "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
-        return NamedSharding(mesh, partition_spec(name, np.shape(leaf), mesh.shape["fsdp"], min_size))
+        return NamedSharding(mesh, partition_spec(_name(path), np.shape(leaf), mesh.shape["fsdp"], min_size))
 
     return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def describe(tree, places) -> str:
+    """One line an array: its path, shape and how it is cut; "copied" where it is on every device."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    lines = []
+    for (path, leaf), place in zip(leaves, jax.tree.leaves(places), strict=True):
+        lines.append(f"{_name(path)} {tuple(np.shape(leaf))}: {place.spec if any(place.spec) else 'copied'}")
+    return "\n".join(lines)
+
+
+def _name(path):
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)

@@ -1,6 +1,6 @@
 """Every recipe builds and traces at its own size; nothing is computed."""
 
-import types
+import dataclasses
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from configs import pastis, treesat
 from omnisat_jax import schema
 from omnisat_jax.input.layouts import agree
-from omnisat_jax.input.records import Stored
+from omnisat_jax.input.nominal import nominal
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.finetune import Classify, Segment
@@ -18,19 +18,23 @@ from omnisat_jax.train.step import create_state, make_step
 from tests.conftest import ROOT
 
 
-def stored(size, image, image_name, bands, radar, dates):
-    series = {"s2": (10, "int16"), "s1a": (radar, "float32"), "s1d": (radar, "float32")}
-    modalities = {name: Stored("series", (size, size, count), dtype, dates) for name, (count, dtype) in series.items()}
-    modalities |= {image_name: Stored("image", (image, image, bands), "uint8", 1)}
-    return modalities | {"location": Stored("location", (2,), "float32", 1)}
+def resized(dataset, size, image):
+    """The complete dataset's form with tiles of another size."""
+    records = nominal(dataset)
+    modalities = {
+        name: dataclasses.replace(m, shape=(side, side, m.shape[2]))
+        for name, m in records.modalities.items()
+        if (side := {"series": size, "image": image}.get(m.kind))
+    }
+    return dataclasses.replace(records, modalities=records.modalities | modalities, label_side=size if records.label_side else 0)
 
 
 RECIPES = {
-    **{f"pastis:hd,{row}": (pastis, f"hd,{row}", stored(128, 1280, "spot", 3, 3, 71), 19) for row in (*pastis.ROWS, "masked")},
-    "pastis:demo": (pastis, "demo", stored(32, 320, "spot", 3, 3, 71), 19),
-    "pastis:flanders": (pastis, "flanders", stored(32, 320, "spot", 3, 3, 75), 19),
-    "treesat:small": (treesat, "small", stored(6, 300, "aerial", 4, 2, 140), 15),
-    "treesat:full": (treesat, "full", stored(6, 300, "aerial", 4, 2, 140), 15),
+    **{f"pastis:hd,{row}": (pastis, f"hd,{row}", nominal("pastis")) for row in (*pastis.ROWS, "masked")},
+    "pastis:demo": (pastis, "demo", resized("pastis", 32, 320)),
+    "pastis:flanders": (pastis, "flanders", resized("pastis", 32, 320)),
+    "treesat:small": (treesat, "small", nominal("treesat")),
+    "treesat:full": (treesat, "full", nominal("treesat")),
 }
 
 
@@ -39,16 +43,8 @@ METHODS = (ROOT / "docs" / "methods.md").read_text().splitlines()
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_both_steps_trace(name):
-    module, preset, modalities, classes = RECIPES[name]
+    module, preset, records = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
-    records = types.SimpleNamespace(
-        modalities=modalities,
-        task="segment" if module is pastis else "classify",
-        classes=tuple(map(str, range(classes))),
-        background=0 if module is pastis else -1,
-        label_side=modalities["s2"].shape[0] if module is pastis else 0,
-        about={"source": "nowhere"},
-    )
     a = agree(settings, records)
     classes = len(a.classes)
     model = make_model(a.specs, settings, classes, a.label_patch, np.float32)

@@ -1,0 +1,57 @@
+"""Where the parameters of every full-size recipe lie, pinned: a change of rules or names that moves one must be meant.
+
+UPDATE_SHARDING=1 python -m pytest tests/unit/test_sharding.py writes the file anew.
+"""
+
+import json
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from configs import pastis, treesat
+from omnisat_jax import schema
+from omnisat_jax.input.layouts import agree
+from omnisat_jax.input.nominal import nominal
+from omnisat_jax.models.build import make_model
+from omnisat_jax.parallel import rules
+from omnisat_jax.tasks.finetune import Classify, Segment
+
+GOLDEN = pathlib.Path(__file__).with_name("sharding.json")
+RECIPES = {f"pastis:hd,{row}": (pastis, f"hd,{row}") for row in pastis.ROWS} | {"treesat:full": (treesat, "full")}
+FSDP = 4
+
+
+def cut(name):
+    """{parameter: spec} of what is cut over four devices when parameters of 2**16 elements and more are, and the count of the rest."""
+    module, preset = RECIPES[name]
+    settings = schema.parse(module.get_config(preset))
+    agreement = agree(settings, nominal(settings.data.dataset))
+    model = make_model(agreement.specs, settings, len(agreement.classes), agreement.label_patch, np.float32)
+    statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
+    task = (Segment if settings.task == "segment" else Classify)(model, statistics, agreement.classes, 0.0)
+    params = jax.eval_shape(task.init, jax.random.key(0), agreement.train.abstract(1))
+    specs = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        spec = rules.partition_spec("/".join(key.key for key in path), leaf.shape, FSDP, 2**16)
+        specs["/".join(key.key for key in path)] = list(spec)
+    return {key: spec for key, spec in specs.items() if spec} | {"copied": sum(not spec for spec in specs.values())}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_specs_are_pinned(name):
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {}
+    found = cut(name)
+    if os.environ.get("UPDATE_SHARDING"):
+        GOLDEN.write_text(json.dumps(known | {name: found}, indent=1, sort_keys=True) + "\n")
+    else:
+        assert found == known[name]
+
+
+def test_small_and_odd_parameters_are_copied():
+    assert rules.partition_spec("a/kernel", (512, 256), 4, 2**16) == jax.sharding.PartitionSpec("fsdp")
+    assert rules.partition_spec("a/kernel", (255, 512), 4, 2**16) == jax.sharding.PartitionSpec(None, "fsdp")
+    for path, shape in (("a/kernel", (8, 8)), ("a/kernel", (511, 257)), ("a/bias", (2**20,))):
+        assert rules.partition_spec(path, shape, 4, 2**16) == jax.sharding.PartitionSpec()
