@@ -3,7 +3,9 @@
 UPDATE_SHARDING=1 python -m pytest tests/unit/test_sharding.py writes the file anew.
 """
 
+import functools
 import json
+import math
 import os
 import pathlib
 
@@ -18,14 +20,16 @@ from omnisat_jax.input.nominal import nominal
 from omnisat_jax.models.build import make_model
 from omnisat_jax.parallel import rules
 from omnisat_jax.tasks.finetune import Classify, Segment
+from tests.conftest import ROOT
 
 GOLDEN = pathlib.Path(__file__).with_name("sharding.json")
 RECIPES = {f"pastis:hd,{row}": (pastis, f"hd,{row}") for row in pastis.ROWS} | {"treesat:full": (treesat, "full")}
 FSDP = 4
 
 
-def cut(name):
-    """{parameter: spec} of what is cut over four devices when parameters of 2**16 elements and more are, and the count of the rest."""
+@functools.cache
+def parameters(name):
+    """{path: shape} of a recipe's fine-tuning parameters."""
     module, preset = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
     agreement = agree(settings, nominal(settings.data.dataset))
@@ -33,10 +37,12 @@ def cut(name):
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
     task = (Segment if settings.task == "segment" else Classify)(model, statistics, agreement.classes, 0.0)
     params = jax.eval_shape(task.init, jax.random.key(0), agreement.train.abstract(1))
-    specs = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        spec = rules.partition_spec("/".join(key.key for key in path), leaf.shape, FSDP, 2**16)
-        specs["/".join(key.key for key in path)] = list(spec)
+    return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+
+
+def cut(name):
+    """{parameter: spec} of what is cut over four devices when parameters of 2**16 elements and more are, and the count of the rest."""
+    specs = {path: list(rules.partition_spec(path, shape, FSDP, 2**16)) for path, shape in parameters(name).items()}
     return {key: spec for key, spec in specs.items() if spec} | {"copied": sum(not spec for spec in specs.values())}
 
 
@@ -48,6 +54,13 @@ def test_specs_are_pinned(name):
         GOLDEN.write_text(json.dumps(known | {name: found}, indent=1, sort_keys=True) + "\n")
     else:
         assert found == known[name]
+
+
+@pytest.mark.parametrize("row", pastis.ROWS)
+def test_the_page_of_methods_states_the_parameters(row):
+    count = sum(math.prod(shape) for shape in parameters(f"pastis:hd,{row}").values())
+    stated = [line for line in (ROOT / "docs" / "methods.md").read_text().splitlines() if line.startswith(f"| `{row}`")]
+    assert len(stated) == 1 and f"| {count:,} |" in stated[0], f"docs/methods.md must say {count:,} parameters of {row}"
 
 
 def test_small_and_odd_parameters_are_copied():
