@@ -27,6 +27,7 @@ _HOST_TIMEOUT = flags.DEFINE_integer("host_timeout", 300, "Seconds without a sig
 _COMPILE_FOR = flags.DEFINE_string(
     "compile_for", "", "Only compile the steps for TPU chips that need not be there, e.g. v5e:16x16, and say what they need."
 )
+_PROFILE = flags.DEFINE_string("profile", "", "START:STOP steps of each stage to trace into <workdir>/profile.")
 _ACCEPT = flags.DEFINE_bool("accept_new_data", False, "Go on although the data changed since the run was started.")
 _CACHE = flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
 PREEMPTED = 75  # exit code of a run that was told to end and saved: start it again
@@ -45,6 +46,7 @@ def main(argv):
     from omnisat_jax.parallel import hosts
     from omnisat_jax.train.checkpoint import SaveError
     from omnisat_jax.train.loop import NonFiniteError, Preempted
+    from omnisat_jax.train.timing import parse_profile
     from omnisat_jax.train.workdir import WorkdirError
 
     if _CACHE.value:
@@ -65,6 +67,7 @@ def main(argv):
         config = schema.parse(_CONFIG.value)
         folder = _WORKDIR.value or os.path.join("runs", config.name)
         how = {"folder": folder, "stage": _STAGE.value, "console": console, "accept_new_data": _ACCEPT.value}
+        how["profile"] = parse_profile(_PROFILE.value)
         if _FOLDS.value:
             run_folds(config, _fold_numbers(_FOLDS.value), **how)
         else:

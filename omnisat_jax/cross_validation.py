@@ -13,7 +13,7 @@ from omnisat_jax.train.workdir import write_json
 
 
 def run_folds(
-    config: schema.Experiment, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False
+    config: schema.Experiment, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
 ) -> dict | None:
     """Runs `experiment.run` for each fold in <folder>/fold_<number>; then joins what they scored.
 
@@ -41,7 +41,9 @@ def run_folds(
         console.rule(f"fold {number}")
         changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
         place = folder / f"fold_{number}"
-        runs[str(place)] = experiment.run(changed, folder=place, stage=stage, console=console, accept_new_data=accept_new_data)
+        runs[str(place)] = experiment.run(
+            changed, folder=place, stage=stage, console=console, accept_new_data=accept_new_data, profile=profile
+        )
     if None in runs.values():
         return None
     results = joining.join(runs)

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from data.prepare import prepare
 from omnisat_jax import schema
+from omnisat_jax.ahead.chips import PEAKS
+from omnisat_jax.ahead.flops import program_flops
 from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
@@ -27,21 +29,26 @@ from omnisat_jax.train.checkpoint import abstract_like
 from omnisat_jax.train.evaluate import evaluate
 from omnisat_jax.train.loop import Collaborators, run_loop
 from omnisat_jax.train.step import create_state, make_step
+from omnisat_jax.train.timing import Ledger, Profile
 from omnisat_jax.train.warmstart import warm_start
 from omnisat_jax.train.writers import MetricsWriter
 
 STAGES = ("prepare", "pretrain", "finetune", "evaluate")
 PREPARATION = 24 * 3600.0  # seconds that other hosts wait for the records
+WAITING = 0.05  # share of a stage spent waiting for data above which the user is told
 log = logging.getLogger(__name__)
 
 
-def run(config: schema.Experiment, *, folder, stage: str, console: Console, accept_new_data: bool = False) -> dict | None:
+def run(
+    config: schema.Experiment, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
+) -> dict | None:
     """Runs the stages up to and including `stage` that are not finished yet ("all": every one).
 
     With a probe there is no fine-tuning: the frozen tokens of pre-training are scored.
 
     Args:
       accept_new_data: a run that was started on other data goes on instead of being refused.
+      profile: (start, stop) steps of each stage to trace into <folder>/profile, or None.
 
     Returns:
       The results of the evaluation, if it is among the stages.
@@ -56,7 +63,7 @@ def run(config: schema.Experiment, *, folder, stage: str, console: Console, acce
         workdir.claim(folder, flat)
     with hosts.leader_first("prepare", timeout=PREPARATION):
         records = Records(prepare(config.data, console))
-    setting = set_up(config, folder, console, records, accept_new_data)
+    setting = set_up(config, folder, console, records, accept_new_data, profile)
     announce(console, records, setting.split, setting.agreement)
     wanted = STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1]
     probing = config.eval.probe != "none"
@@ -80,6 +87,7 @@ def _train(s: Setting, stage: str, task):
     if workdir.is_done(s.folder, stage):
         s.console.print(f"{stage}: finished before, not repeated")
         return
+    ledger = Ledger()
     root = jax.random.fold_in(jax.random.key(s.config.seed), STAGES.index(stage))
     optimizer = make_optimizer(settings)
     sharding = meshes.batch_sharding(s.mesh)
@@ -94,11 +102,13 @@ def _train(s: Setting, stage: str, task):
     abstract = abstract_like(shapes, places)
     checkpoints = s.checkpoints(stage)
     try:
-        first, state = checkpoints.restore_newest(abstract)
+        with ledger.during("restore"):
+            first, state = checkpoints.restore_newest(abstract)
         if first:
             s.console.print(f"{stage}: goes on after step {first}")
         else:
-            state = jax.jit(create, out_shardings=places)(root)
+            with ledger.during("start"):
+                state = jax.jit(create, out_shardings=places)(root)
             if stage == "finetune" and s.config.pretrain.steps:
                 params, report = warm_start(state.params, s.trained("pretrain")[1])
                 s.console.print(f"from pre-training: {report}", highlight=False)
@@ -107,18 +117,37 @@ def _train(s: Setting, stage: str, task):
             log.info("%s parameters:\n%s", stage, parameter_overview.get_parameter_overview(state.params))
             count = sum(x.size for x in jax.tree.leaves(state.params))
             s.console.print(f"{stage}: {count:,} parameters, {settings.steps} steps of {settings.batch_size} tiles")
-        with s.console.status("compiling", spinner="dots"):
-            step = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None))
-            step = step.lower(abstract, abstract_batch).compile()
-        _loop(s, stage, task, state, first, step, checkpoints, abstract.params)
-        checkpoints.wait()
+        with s.console.status("compiling", spinner="dots"), ledger.during("compile"):
+            traced = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None)).trace(
+                abstract, abstract_batch
+            )
+            step, flops = traced.lower().compile(), program_flops(traced.jaxpr)
+        _loop(s, stage, task, state, first, step, flops, checkpoints, abstract.params, ledger)
+        with ledger.during("save"):
+            checkpoints.wait()
         workdir.mark_done(s.folder, stage, {"steps": settings.steps, "best": checkpoints.best(), "last": settings.steps})
     finally:
         checkpoints.close()
+        workdir.note_time(s.folder, stage, ledger.summary())
+    _tell_time(s, stage, ledger)
     hosts.wait(f"{stage} is done")
 
 
-def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_params):
+def _tell_time(s: Setting, stage, ledger):
+    summary = ledger.summary()
+    total = summary.pop("total")
+    parts = ", ".join(
+        f"{cause} {seconds:.0f}" for cause, seconds in sorted(summary.items(), key=lambda item: -item[1]) if seconds >= 0.5
+    )
+    s.console.print(f"{stage}: {total:.0f} s ({parts})", highlight=False)
+    if ledger.waiting() > WAITING:
+        s.console.print(
+            f"[yellow]{stage}: the device waited for data {100 * ledger.waiting():.0f} % of the time; more data.threads, a larger "
+            "data.buffer or a faster disk under data.cache_dir may help"
+        )
+
+
+def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstract_params, ledger):
     settings = getattr(s.config, stage)
     sharding = meshes.batch_sharding(s.mesh)
     dataset = pipeline.training(
@@ -143,6 +172,7 @@ def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_par
             return {key: value for key, value in scores.items() if isinstance(value, float)}
 
     writer = MetricsWriter(s.folder, stage, after_step=first)
+    profile = Profile(s.folder / "profile" / stage, s.profile)
     with display.progress(s.console, stage, settings.steps, first) as show, hosts.preemption() as stop:
         try:
             use = Collaborators(
@@ -154,10 +184,15 @@ def _loop(s: Setting, stage, task, state, first, step, checkpoints, abstract_par
                 write=writer.write,
                 show=show,
                 stop=stop,
+                ledger=ledger,
+                profile=profile,
+                flops=flops,
+                peak=jax.device_count() * PEAKS.get(jax.devices()[0].device_kind, 0.0),
                 tile_names=s.records.tile_ids,
             )
             return run_loop(state, first, settings, s.config.nonfinite_budget, use)
         finally:
+            profile.close()
             writer.close()
 
 

@@ -39,6 +39,7 @@ class Setting:
     dtype: np.dtype
     statistics: dict
     accept_new_data: bool
+    profile: tuple[int, int] | None
 
     @property
     def names(self):
@@ -144,7 +145,9 @@ class Setting:
             checkpoints.close()
 
 
-def set_up(config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool) -> Setting:
+def set_up(
+    config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool, profile
+) -> Setting:
     """Chooses the split, matches configuration and data, and writes what the run stands on to its folder.
 
     Raises:
@@ -178,4 +181,4 @@ def set_up(config: schema.Experiment, folder: pathlib.Path, console: Console, re
     if hosts.is_leader():
         workdir.write_json(folder / "statistics.json", statistics)
     dtype = np.dtype(jax.numpy.dtype(precision))
-    return Setting(config, folder, console, records, split, agreement, mesh, dtype, statistics, accept_new_data)
+    return Setting(config, folder, console, records, split, agreement, mesh, dtype, statistics, accept_new_data, profile)

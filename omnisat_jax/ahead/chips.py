@@ -33,6 +33,22 @@ CHIPS = {
 }
 
 
+# bfloat16 operations a second by what jax calls the device.
+PEAKS = {
+    "TPU v4": CHIPS["v4"].flops,
+    "TPU v5 lite": CHIPS["v5e"].flops,
+    "TPU v5e": CHIPS["v5e"].flops,
+    "TPU v5": CHIPS["v5p"].flops,
+    "TPU v5p": CHIPS["v5p"].flops,
+    "TPU v6 lite": CHIPS["v6e"].flops,
+    "TPU v6e": CHIPS["v6e"].flops,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+}
+
+
 def parse_topology(name: str) -> tuple[Chip, int]:
     """(chip, number of chips) of a topology such as v5e:4x4 or v4:2x2x1.
 

@@ -16,6 +16,11 @@ def count_flops(function, *arguments) -> float:
     return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
+def program_flops(jaxpr) -> float:
+    """`count_flops` of a program that is already traced (`jitted.trace(...).jaxpr`)."""
+    return _count(jaxpr.jaxpr)
+
+
 def _count(jaxpr):
     return sum(_equation(equation) for equation in jaxpr.eqns)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from omnisat_jax import schema
 from omnisat_jax.train.step import TrainState
+from omnisat_jax.train.timing import Ledger, Profile
 
 
 class NonFiniteError(RuntimeError):
@@ -32,6 +33,10 @@ class Collaborators:
       write: (step, {name: value}) -> None.
       show: (step, {name: value}) -> None, the terminal.
       stop: step -> whether the run was told to end.
+      ledger: where the time goes.
+      profile: traces the steps it was asked for.
+      flops: of one step over all devices, and
+      peak: what all devices could do a second; 0 = unknown.
       tile_names: names by tile_index, for messages.
     """
 
@@ -43,6 +48,10 @@ class Collaborators:
     write: Callable
     show: Callable
     stop: Callable
+    ledger: Ledger
+    profile: Profile
+    flops: float
+    peak: float
     tile_names: tuple[str, ...]
 
 
@@ -64,8 +73,11 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
     watch = _Watch(stage, budget, use, first, int(jax.device_get(state.skipped)))
     pending = None
     for step in range(first + 1, stage.steps + 1):
-        host, batch = next(use.batches)
-        state, metrics = use.step(state, batch)
+        use.profile.at(step)
+        host, batch = use.ledger.next_batch(use.batches, pending and pending[2])
+        # Anything that moves between host and device here would hold both up, so it is an error.
+        with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("train", step_num=step):
+            state, metrics = use.step(state, batch)
         if pending:
             watch.finish(*pending)
         pending = (step, host, metrics)
@@ -75,7 +87,8 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
             watch.finish(*pending)
             pending = None
             if use.validate:
-                scores = use.validate(state.params)
+                with use.ledger.during("evaluation"):
+                    scores = use.validate(state.params)
                 use.write(step, {f"validation_{key}": number for key, number in scores.items()})
                 value = use.rank(scores)
                 watch.pause()
@@ -84,7 +97,8 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
             if pending:
                 watch.finish(*pending)
                 pending = None
-            use.save(step, state, value)
+            with use.ledger.during("save"):
+                use.save(step, state, value)
         if stop:
             raise Preempted(f"told to end after step {step} of {stage.steps}, which is saved; the same command goes on from there")
     return state
@@ -112,7 +126,11 @@ class _Watch:
             return
         now = time.perf_counter()
         if self._mark is not None and step > self._mark:
-            values["examples_per_second"] = (step - self._mark) * self._stage.batch_size / (now - self._clock)
+            speed = (step - self._mark) / (now - self._clock)
+            values["examples_per_second"] = speed * self._stage.batch_size
+            values["teraflops"] = speed * self._use.flops / 1e12
+            if self._use.peak:
+                values["mfu"] = speed * self._use.flops / self._use.peak
         self._mark, self._clock = step, now
         self._use.write(step, values)
         self._use.show(step, values)

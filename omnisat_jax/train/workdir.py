@@ -58,8 +58,10 @@ def describe(workdir, *, flat: dict, data: dict, mesh, precision: str, accept_ne
       WorkdirError: the folder was started on other data, and that is not accepted.
     """
     path = pathlib.Path(workdir) / "run.json"
+    earlier = {}
     if path.is_file():
-        before = json.loads(path.read_text())["data"]
+        about = json.loads(path.read_text())
+        before, earlier = about["data"], about.get("seconds", {})
         if before["fingerprint"] != data["fingerprint"] and not accept_new_data:
             raise WorkdirError(
                 f"{workdir}: this run was started on data {before['fingerprint']} ({before['source']}), now they are "
@@ -80,8 +82,18 @@ def describe(workdir, *, flat: dict, data: dict, mesh, precision: str, accept_ne
             "processes": jax.process_count(),
             "mesh": dict(mesh.shape),
             "precision": precision,
+            "seconds": earlier,
         },
     )
+
+
+def note_time(workdir, stage: str, seconds: dict):
+    """Adds where the time of one start of a stage went to run.json, on process 0."""
+    if is_leader():
+        path = pathlib.Path(workdir) / "run.json"
+        about = json.loads(path.read_text())
+        about.setdefault("seconds", {}).setdefault(stage, []).append(seconds)
+        write_json(path, about)
 
 
 def is_done(workdir, stage: str) -> bool:

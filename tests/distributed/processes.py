@@ -104,7 +104,9 @@ def free_port():
 def rows(workdir):
     """metrics.jsonl without what depends on the clock."""
     lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "examples_per_second"} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in ("examples_per_second", "teraflops")} for line in lines
+    ]
 
 
 def state(workdir, stage="finetune", step=8):

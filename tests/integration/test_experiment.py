@@ -23,7 +23,7 @@ def state_of(folder, stage, step):
     return ocp.StandardCheckpointer().restore(path.resolve())
 
 
-def lines(folder, drop=("examples_per_second",)):
+def lines(folder, drop=("examples_per_second", "teraflops")):
     rows = [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key not in drop} for row in rows]
 

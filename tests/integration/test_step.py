@@ -9,6 +9,7 @@ import pytest
 
 from omnisat_jax.optim.optimizer import decayed, schedule
 from omnisat_jax.train.loop import Collaborators, NonFiniteError, run_loop
+from omnisat_jax.train.timing import Ledger, Profile
 from tests import steps
 
 
@@ -48,11 +49,12 @@ def test_budget_of_bad_steps_ends_the_run_and_names_the_tiles(bench):
     host = {"tile_index": np.array([0, 1]), "weight": np.ones(2)}
 
     def step(state, batch):
-        return state, {"loss": jnp.nan, "finite": jnp.float32(0)}
+        return state, {"loss": np.float32(np.nan), "finite": np.float32(0)}
 
     use = Collaborators(
         step=step, batches=iter([(host, None)] * 9), validate=None, rank=None, save=lambda *a: None, write=lambda *a: None,
-        show=lambda *a: None, stop=lambda step: False, tile_names=("tile_a", "tile_b"),
+        show=lambda *a: None, stop=lambda step: False,
+            ledger=Ledger(), profile=Profile("", None), flops=0.0, peak=0.0, tile_names=("tile_a", "tile_b"),
     )  # fmt: skip
     stage = dataclasses.replace(settings.finetune, steps=9)
 
