@@ -43,8 +43,10 @@ def collectives(text: str) -> list[dict]:
             match = re.search(rf"= (.*?) {kind}(?:-start)?\(", line)
             if match:
                 shapes = _SHAPE.findall(match[1])
-                # An asynchronous start lists its operands before its results.
-                shapes = shapes[len(shapes) // 2 :] if f"{kind}-start(" in line and len(shapes) > 1 else shapes
+                if f"{kind}-start(" in line and kind in ("all-gather", "collective-permute"):
+                    # Their asynchronous form lists operands before results, and scalars that it needs for itself.
+                    arrays = [shape for shape in shapes if shape != ("u32", "")]
+                    shapes = arrays[len(arrays) // 2 :]
                 size = sum(_BYTES.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in shapes)
                 found[current].append({"kind": kind, "bytes": size, "shape": " ".join(f"{d}[{n}]" for d, n in shapes)})
         trips = _TRIPS.search(line)

@@ -38,7 +38,8 @@ HLO = """HloModule jit_step
 }
 
 %body (carry: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
-  %sent = f32[8,4]{1,0} collective-permute(%block), source_target_pairs={{0,1},{1,0}}
+  %sent = (f32[8,4]{1,0}, f32[8,4]{1,0}, u32[], u32[]) collective-permute-start(%block), source_target_pairs={{0,1},{1,0}}
+  %got = f32[8,4]{1,0} collective-permute-done(%sent)
 }
 
 %condition (carry: (s32[], f32[8,4])) -> pred[] {
@@ -46,7 +47,7 @@ HLO = """HloModule jit_step
 
 ENTRY %main (p: f32[16]) -> f32[16] {
   %loop = (s32[], f32[8,4]) while(%start), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"6"}}
-  %both = (f32[16]{0}, bf16[2,2]{1,0}) all-reduce(%p, %q), to_apply=%add
+  %both = (f32[16]{0}, bf16[2,2]{1,0}) all-reduce-start(%p, %q), to_apply=%add
   %begin = (f32[4]{0}, f32[16]{0}) all-gather-start(%p), dimensions={0}
   %end = f32[16]{0} all-gather-done(%begin)
 }
