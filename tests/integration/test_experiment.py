@@ -112,6 +112,8 @@ def test_a_foreign_folder_is_refused(config, tmp_path, console):
 
 
 def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console):
+    for name in ("s1a", "s1d", "spot"):
+        del config.modalities[name]
     config.pretrain.steps = 0
     config.finetune.steps = 1
     config.finetune.eval_every = 0

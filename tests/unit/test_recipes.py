@@ -32,7 +32,6 @@ def resized(dataset, size, image):
 RECIPES = {
     **{f"pastis:hd,{row}": (pastis, f"hd,{row}", nominal("pastis")) for row in ("omnisat", "published", "skysense")},
     "pastis:demo": (pastis, "demo", resized("pastis", 32, 320)),
-    "pastis:flanders": (pastis, "flanders", resized("pastis", 32, 320)),
     "treesat:small": (treesat, "small", nominal("treesat")),
     "treesat:full": (treesat, "full", nominal("treesat")),
 }
