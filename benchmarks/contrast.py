@@ -18,7 +18,7 @@ from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
 VIEWS, PATCHES, WIDTH = 3, 1024, 128
-TOO_LARGE = 16 * 2**30  # bytes of dense logits beyond which the dense loss is not tried
+TOO_LARGE = 4 * 2**30  # bytes of dense logits beyond which the dense loss is not tried
 
 
 def gradient(loss):
@@ -55,7 +55,7 @@ def main():
         rows = VIEWS * tiles * PATCHES
         seconds, memory, _ = measure(ring, *inputs(tiles))
         line = f"{rows:6d} rows: ring {seconds:7.2f} s {memory:8.0f} MiB"
-        if 4 * rows**2 < TOO_LARGE // 4:
+        if 4 * rows**2 < TOO_LARGE:
             dense_seconds, dense_memory, _ = measure(dense, *inputs(tiles))
             line += f"   dense {dense_seconds:7.2f} s {dense_memory:8.0f} MiB"
             line += f"   ratios: time {dense_seconds / seconds:4.1f}, memory {dense_memory / memory:5.1f}"

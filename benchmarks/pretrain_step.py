@@ -15,8 +15,7 @@ from omnisat_jax import schema
 from omnisat_jax.batch import BatchLayout, Layout
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
-from omnisat_jax.tasks.finetune import Segment
-from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state, make_step
 
 SIDES = {"s2": 32, "s1a": 32, "s1d": 32, "spot": 320}
@@ -33,12 +32,10 @@ def main():
     )
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in specs}
     model = make_model(specs, settings, 19, 4, jnp.float32)
-    tasks = {
-        "pretrain": Pretrain(model, statistics, 0.3, settings.reconstruction),
-        "finetune": Segment(model, statistics, tuple(map(str, range(19))), 0.3, ignore=19),
-    }
+    classes = tuple(map(str, range(19)))
     print(f"device {jax.devices()[0].device_kind}, jax {jax.__version__}")
-    for name, task in tasks.items():
+    for name in ("pretrain", "finetune"):
+        task = make_task(name, settings, model, statistics, classes=classes, ignore=19)
         stage = getattr(settings, name)
         batch = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), layout.abstract(stage.batch_size))
         optimizer, root = make_optimizer(stage), jax.random.key(0)

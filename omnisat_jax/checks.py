@@ -51,6 +51,35 @@ def _check_assembly(e, need):
         need(not places, f"model.assembly 'published' takes series and images, found {', '.join(places)}")
 
 
+def _check_pretraining(e, need):
+    """What contrast and reconstruction need."""
+    scope = e.contrast.scope
+    valid = scope == "global" or (scope.startswith("group:") and scope[6:].isdigit() and int(scope[6:]) > 1)
+    need(valid, f"contrast.scope must be 'global' or 'group:K' with K of at least 2, found {scope!r}")
+    if e.contrast.group:
+        need(
+            e.pretrain.batch_size % e.contrast.group == 0,
+            f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of the group in contrast.scope {scope!r}",
+        )
+    known = ("pixel", "patch", "tile")
+    parts = e.contrast.granularities
+    need(
+        set(parts) <= set(known) and len(set(parts)) == len(parts),
+        f"contrast.granularity must join some of {', '.join(known)} by '+', found {e.contrast.granularity!r}",
+    )
+    strangers = [name for name in e.contrast.views if name not in {spec.name for spec in e.modalities}]
+    need(not strangers, f"contrast.views must name configured modalities, found {', '.join(strangers)}")
+    need(e.contrast.weight >= 0 and e.reconstruction.weight >= 0, "contrast.weight and reconstruction.weight must be 0 or more")
+    need(
+        e.contrast.weight + e.reconstruction.weight > 0 or not e.pretrain.steps,
+        "contrast.weight and reconstruction.weight are both 0: pre-training has nothing to learn; set pretrain.steps to 0",
+    )
+    for key in ("mask_ratio", "date_share"):
+        value = getattr(e.reconstruction, key)
+        need(0 < value <= 1, f"reconstruction.{key} must be in (0, 1], found {value}")
+    need(e.contrast.temperature > 0, f"contrast.temperature must be positive, found {e.contrast.temperature}")
+
+
 def check(e):
     """Raises ConfigError where the settings `e` (schema.Experiment) cannot be run."""
 
@@ -93,36 +122,12 @@ def check(e):
             stage.log_every > 0 and stage.save_every > 0 and stage.keep > 0,
             f"{name}.log_every, save_every and keep must be positive",
         )
-    scope = e.contrast.scope
-    valid = scope == "global" or (scope.startswith("group:") and scope[6:].isdigit() and int(scope[6:]) > 1)
-    need(valid, f"contrast.scope must be 'global' or 'group:K' with K of at least 2, found {scope!r}")
-    if e.contrast.group:
-        need(
-            e.pretrain.batch_size % e.contrast.group == 0,
-            f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of the group in contrast.scope {scope!r}",
-        )
-    known = ("pixel", "patch", "tile")
-    parts = e.contrast.granularities
-    need(
-        set(parts) <= set(known) and len(set(parts)) == len(parts),
-        f"contrast.granularity must join some of {', '.join(known)} by '+', found {e.contrast.granularity!r}",
-    )
-    strangers = [name for name in e.contrast.views if name not in {spec.name for spec in e.modalities}]
-    need(not strangers, f"contrast.views must name configured modalities, found {', '.join(strangers)}")
-    need(e.contrast.weight >= 0 and e.reconstruction.weight >= 0, "contrast.weight and reconstruction.weight must be 0 or more")
-    need(
-        e.contrast.weight + e.reconstruction.weight > 0 or not e.pretrain.steps,
-        "contrast.weight and reconstruction.weight are both 0: pre-training has nothing to learn; set pretrain.steps to 0",
-    )
-    for key in ("mask_ratio", "date_share"):
-        value = getattr(e.reconstruction, key)
-        need(0 < value <= 1, f"reconstruction.{key} must be in (0, 1], found {value}")
+    _check_pretraining(e, need)
     need(e.eval.probe_tokens > 0 and e.eval.probe_neighbours > 0, "eval.probe_tokens and eval.probe_neighbours must be positive")
     need(
         e.data.protocol != "tile_f1" or e.task == "classify",
         f"data.protocol 'tile_f1' scores labels of tiles: set task to 'classify', found {e.task!r}",
     )
-    need(e.contrast.temperature > 0, f"contrast.temperature must be positive, found {e.contrast.temperature}")
     need(e.data.fold >= 1, f"data.fold counts from 1, found {e.data.fold}")
     need(e.eval.batch_size > 0, f"eval.batch_size must be positive, found {e.eval.batch_size}")
     need(e.data.threads > 0 and e.data.buffer > 0, "data.threads and data.buffer must be positive")

@@ -97,7 +97,8 @@ def _train(s: Setting, stage: str, task):
         sample = jax.tree.map(lambda x: jax.numpy.zeros((1, *x.shape[1:]), x.dtype), abstract_batch)
         return create_state(task, optimizer, key, sample)
 
-    shapes = jax.eval_shape(create, root)
+    with ledger.during("start"):
+        shapes = jax.eval_shape(create, root)
     places = s.place(shapes)
     abstract = abstract_like(shapes, places)
     checkpoints = s.checkpoints(stage)
@@ -110,7 +111,8 @@ def _train(s: Setting, stage: str, task):
             with ledger.during("start"):
                 state = jax.jit(create, out_shardings=places)(root)
             if stage == "finetune" and s.config.pretrain.steps:
-                params, report = warm_start(state.params, s.trained("pretrain")[1])
+                with ledger.during("restore"):
+                    params, report = warm_start(state.params, s.trained("pretrain")[1])
                 s.console.print(f"from pre-training: {report}", highlight=False)
                 state = state.replace(params=params)
             log.debug("%s, where everything lies:\n%s", stage, rules.describe(shapes, places))

@@ -18,8 +18,7 @@ from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.tasks.finetune import Classify, Segment
-from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train import workdir
 from omnisat_jax.train.checkpoint import Checkpoints, abstract_like
 from omnisat_jax.train.step import create_state
@@ -53,13 +52,8 @@ class Setting:
 
     def task(self, stage):
         """The task of "pretrain" or "finetune"."""
-        if stage == "pretrain":
-            mesh = self.mesh if self.config.contrast.implementation == "ring" else None
-            return Pretrain(self.model, self.statistics, self.config.pretrain.modality_dropout, self.config.reconstruction, mesh)
-        common = (self.model, self.statistics, self.agreement.classes, self.config.finetune.modality_dropout)
-        if self.config.task == "segment":
-            return Segment(*common, ignore=self.records.ignore, dice_weight=self.config.segmentation.dice_weight)
-        return Classify(*common, threshold=self.config.eval.threshold)
+        about = {"classes": self.agreement.classes, "ignore": self.records.ignore, "mesh": self.mesh}
+        return make_task(stage, self.config, self.model, self.statistics, **about)
 
     @functools.cached_property
     def void_parcels(self) -> np.ndarray | None:

@@ -3,7 +3,6 @@
 python -m omnisat_jax.ahead.report TOPOLOGY CONFIG.json OUT.json   (started by `launch.py --compile_for=TOPOLOGY`)
 """
 
-import functools
 import json
 import pathlib
 import sys
@@ -16,15 +15,14 @@ from jax.experimental import topologies
 from omnisat_jax import schema
 from omnisat_jax.ahead.chips import parse_topology
 from omnisat_jax.ahead.collectives import collectives, totals
-from omnisat_jax.ahead.flops import count_flops
+from omnisat_jax.ahead.flops import program_flops
 from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.nominal import nominal
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
-from omnisat_jax.tasks.finetune import Classify, Segment
-from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.checkpoint import abstract_like
 from omnisat_jax.train.step import create_state, make_step
 
@@ -36,27 +34,22 @@ def compile_stage(config: schema.Experiment, stage: str, mesh):
     """
     settings = getattr(config, stage)
     meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh)
-    agreement = agree(config, nominal(config.data.dataset))
+    records = nominal(config.data.dataset)
+    agreement = agree(config, records)
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
     model = make_model(agreement.specs, config, len(agreement.classes), agreement.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
-    if stage == "pretrain":
-        ring = mesh if config.contrast.implementation == "ring" else None
-        task = Pretrain(model, statistics, settings.modality_dropout, config.reconstruction, ring)
-    else:
-        common = (model, statistics, agreement.classes, settings.modality_dropout)
-        dense = functools.partial(Segment, dice_weight=config.segmentation.dice_weight)
-        task = (dense if config.task == "segment" else Classify)(*common)
+    task = make_task(stage, config, model, statistics, classes=agreement.classes, ignore=records.ignore, mesh=mesh)
     optimizer, root = make_optimizer(settings), jax.random.key(0)
     batch = agreement.train.abstract(settings.batch_size, meshes.batch_sharding(mesh))
     shapes = jax.eval_shape(lambda b: create_state(task, optimizer, root, b), agreement.train.abstract(1))
     places = rules.shardings(shapes, mesh, config.mesh.fsdp_min_size)
     state = abstract_like(shapes, places)
-    step = make_step(task, optimizer, root)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(places, None)).lower(state, batch).compile()
+    traced = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None)).trace(state, batch)
     tokens = settings.batch_size * agreement.crop**2 * len(agreement.specs) * config.model.width * dtype.itemsize
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
-    return compiled, {"flops": count_flops(step, state, batch), "parameter_bytes": parameters, "token_bytes": tokens}
+    facts = {"flops": program_flops(traced.jaxpr), "parameter_bytes": parameters, "token_bytes": tokens}
+    return traced.lower().compile(), facts
 
 
 def describe(compiled, facts, chip, chips, batch_size) -> dict:

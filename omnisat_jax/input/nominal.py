@@ -15,6 +15,7 @@ class NominalRecords:
     modalities: dict[str, Stored]
     task: str
     classes: tuple[str, ...]
+    ignore: int
     background: int
     label_side: int
     about: dict
@@ -38,7 +39,7 @@ def nominal(dataset: str) -> NominalRecords:
             "spot": Stored("image", (1280, 1280, 3), "uint8", 1),
             "location": Stored("location", (2,), "float32", 1),
         }
-        return NominalRecords(modalities, "segment", tuple(f"class {i}" for i in range(19)), 0, 128, {"source": "PASTIS-HD"})
+        return NominalRecords(modalities, "segment", tuple(f"class {i}" for i in range(19)), 19, 0, 128, {"source": "PASTIS-HD"})
     if dataset == "treesat":
         modalities = {
             "s2": _series(6, 10, "int16", 140),
@@ -46,5 +47,5 @@ def nominal(dataset: str) -> NominalRecords:
             "s1d": _series(6, 2, "float32", 140),
             "aerial": Stored("image", (300, 300, 4), "uint8", 1),
         }
-        return NominalRecords(modalities, "classify", tuple(f"genus {i}" for i in range(15)), -1, 0, {"source": "TreeSatAI-TS"})
+        return NominalRecords(modalities, "classify", tuple(f"genus {i}" for i in range(15)), -1, -1, 0, {"source": "TreeSatAI-TS"})
     raise ValueError(f"the form of dataset {dataset!r} is not known without its records")

@@ -21,11 +21,12 @@ from omnisat_jax.models.assembly import Assembly
 
 @dataclasses.dataclass(frozen=True)
 class TokenReader:
-    """Gives tokens instead of predictions; `evaluate` and `scores` are those of `tasks.base.Task`.
+    """Gives tokens instead of predictions; `init` and `evaluate` are those of `tasks.base.Task`.
+
+    What adds up its results is a `Collector` on training tiles and `ProbeScores` on test tiles.
 
     Attributes:
       model, statistics: as in the training tasks.
-      scorer: what adds up the tokens, see `Collector` and `ProbeScores`.
     """
 
     model: Assembly

@@ -15,8 +15,8 @@ from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
 log = logging.getLogger(__name__)
 
 
-class OtherDataError(ValueError):
-    """A checkpoint that was made from other data than those of this run."""
+class OtherRunError(ValueError):
+    """A checkpoint that was made from other data, or holds another model, than this run's: whole, but not to be continued here."""
 
 
 class SaveError(RuntimeError):
@@ -63,7 +63,8 @@ class Checkpoints:
         """
         if self._manager.latest_step() == step:
             return
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(self._meta | {"step": step}))
+        about = {"step": step, "form": form(state)}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(self._meta | about))
         metrics = None if value is None or math.isnan(value) else {"value": value}
         self._guard(f"step {step}", lambda: self._manager.save(step, args=items, metrics=metrics))
 
@@ -80,7 +81,7 @@ class Checkpoints:
         """The state saved at `step`, placed as `abstract_state` (ShapeDtypeStructs with shardings) says.
 
         Raises:
-          OtherDataError: the checkpoint was made from other data, other tiles or another batch size.
+          OtherRunError: the checkpoint was made from other data, other tiles or another batch size; or it holds other arrays.
         """
         meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         found, expected = meta["data"], self._meta["data"]
@@ -88,9 +89,17 @@ class Checkpoints:
             changed = [
                 f"{key}: {found.get(key)!r} then, {expected.get(key)!r} now" for key in expected if found.get(key) != expected[key]
             ]
-            raise OtherDataError(
+            raise OtherRunError(
                 f"{self.directory}: this checkpoint was made from other data ({'; '.join(changed)}); "
                 "restore the data, start again in another --workdir, or go on regardless with --accept_new_data"
+            )
+        found, expected = meta["form"], form(abstract_state)
+        if found != expected:
+            names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+            changed = [f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} here" for name in names[:5]]
+            raise OtherRunError(
+                f"{self.directory / str(step)}: this checkpoint holds another model: {len(names)} arrays differ ({'; '.join(changed)}). "
+                "Go on with the code it was made with, or start again in another --workdir"
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         return self._manager.restore(step, args=items)["state"]
@@ -111,7 +120,7 @@ class Checkpoints:
             state, reason = None, ""
             try:
                 state = self.restore(step, abstract_state)
-            except OtherDataError:
+            except OtherRunError:
                 raise
             except Exception as error:  # whatever a damaged file makes the reader say
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
@@ -173,6 +182,12 @@ class Checkpoints:
 
 def _value(metrics):
     return metrics["value"]
+
+
+def form(state) -> dict[str, list[int]]:
+    """Shape of every array of a state, by its path."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): list(leaf.shape) for path, leaf in leaves}
 
 
 def abstract_like(state, shardings):

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.distributed.processes import Launcher, assert_same, finish, rows, state, wait_for_step
+from tests.distributed.processes import Launcher, assert_same, finish, rows, state
 
 PREEMPTED = 75
 
@@ -40,11 +40,11 @@ def test_killed_again_and_again(launcher, whole, tmp_path, processes):
     last = 0
     for _ in range(2):
         step = random.Random(last + processes).randint(last + 1, 6)
-        children = launcher.start(tmp_path / "run", processes=processes)
-        wait_for_step(children[0], tmp_path / "run", "finetune", step)
-        for child in children:
-            child.send_signal(signal.SIGKILL)
-        finish(children, -signal.SIGKILL)
+        first, *others = launcher.start(tmp_path / "run", processes=processes, signals={0: (signal.SIGKILL, step)})
+        finish([first], -signal.SIGKILL)
+        for child in others:
+            child.kill()
+            child.communicate()
         last = max(0, step - 2)
     launcher.run(tmp_path / "run", processes=processes)
     assert rows(tmp_path / "run") == rows(reference)
@@ -53,10 +53,8 @@ def test_killed_again_and_again(launcher, whole, tmp_path, processes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_told_to_end(launcher, whole, tmp_path, processes):
-    children = launcher.start(tmp_path / "run", processes=processes)
-    wait_for_step(children[0], tmp_path / "run", "finetune", 2)
-    children[-1].send_signal(signal.SIGTERM)  # to one of them
-    outputs = finish(children, PREEMPTED)
+    one_of_them = {processes - 1: (signal.SIGTERM, 2)}
+    outputs = launcher.run(tmp_path / "run", code=PREEMPTED, processes=processes, signals=one_of_them)
     assert all("is saved; the same command goes on from there" in output for output in outputs)
     output = launcher.run(tmp_path / "run", processes=processes)[0]
     assert "finetune: goes on after step" in output
@@ -68,10 +66,7 @@ def test_told_to_end(launcher, whole, tmp_path, processes):
 def test_grow_and_shrink(launcher, whole, tmp_path):
     """2 processes, then 1, then 4, on four devices in all: the same examples, the same losses."""
     for processes, step in ((2, 2), (1, 4)):
-        children = launcher.start(tmp_path / "run", processes=processes)
-        wait_for_step(children[0], tmp_path / "run", "finetune", step)
-        children[0].send_signal(signal.SIGTERM)
-        finish(children, PREEMPTED)
+        launcher.run(tmp_path / "run", code=PREEMPTED, processes=processes, signals={0: (signal.SIGTERM, step)})
     launcher.run(tmp_path / "run", processes=4)
     found, expected = rows(tmp_path / "run"), rows(whole)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
@@ -125,9 +120,7 @@ checkpoint.Checkpoints.save = limited
 
 
 def test_a_host_that_dies_stops_the_others(launcher, tmp_path):
-    children = launcher.start(tmp_path / "run", processes=2, extra=["--host_timeout=10"])
-    wait_for_step(children[0], tmp_path / "run", "finetune", 1)
-    children[1].send_signal(signal.SIGKILL)
+    children = launcher.start(tmp_path / "run", processes=2, extra=["--host_timeout=10"], signals={1: (signal.SIGKILL, 1)})
     output = children[0].communicate(timeout=120)[0]
     assert children[0].returncode not in (0, PREEMPTED)
     assert "another host died" in output or "heartbeat" in output.lower(), output[-2000:]

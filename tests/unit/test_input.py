@@ -10,7 +10,7 @@ from omnisat_jax import batch as batches
 from omnisat_jax import schema
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.layouts import agree
-from omnisat_jax.input.transforms import Assemble, choose_dates, day_zero
+from omnisat_jax.input.transforms import Assemble, choose_dates, day_zero, tile_labels
 from tests.conftest import tiny
 
 
@@ -151,3 +151,10 @@ def test_a_modality_the_data_lack_is_dropped(records):
     config.modalities.unlock()
     config.modalities.thermal = config.modalities.s2.copy_and_resolve_references()
     assert agree(schema.parse(config), records).dropped == ("thermal",)
+
+
+def test_labels_of_a_tile_are_the_classes_with_a_pixel():
+    labels = np.array([[0, 3], [19, 1]], np.uint8)
+    assert np.flatnonzero(tile_labels(labels, 18, 0)).tolist() == [0, 2]  # classes 1 and 3; neither background nor void
+    assert np.flatnonzero(tile_labels(labels, 19, -1)).tolist() == [0, 1, 3]
+    assert not tile_labels(np.array([[0, 19]], np.uint8), 18, 0).any()

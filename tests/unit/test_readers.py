@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from data.location import centres
 from data.pastis import reader
 from data.raw import NO_DATA_INT16, DataError
 
@@ -157,3 +158,46 @@ def test_simulation_is_the_same_every_time_and_has_the_layout(simulated, tmp_pat
     assert series.dtype == np.int16 and series.shape[1:] == (10, 16, 16) and 38 <= len(series) <= 61
     with rasterio.open(simulated / SPOT) as image:
         assert image.read().shape == (3, 160, 160) and image.crs.to_epsg() == 2154
+
+
+def feature(tile, kind, coordinates):
+    return {"properties": {"ID_PATCH": tile}, "geometry": {"type": kind, "coordinates": coordinates}}
+
+
+LAMBERT = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
+
+
+def test_locations_are_centres_in_degrees():
+    # Lambert-93 has its origin of easting 700 km, northing 6,600 km at 3 degrees east, 46.5 degrees north.
+    square = [[[699_000, 6_599_000], [701_000, 6_599_000], [701_000, 6_601_000], [699_000, 6_601_000], [699_000, 6_599_000]]]
+    lambert = {"crs": LAMBERT, "features": [feature(1, "Polygon", square), feature(2, "MultiPolygon", [square])]}
+    for place in centres(lambert, "x").values():
+        np.testing.assert_allclose(place, [3.0, 46.5], atol=1e-4)
+    plain = centres({"features": [feature(7, "Point", [5.5, 44.1])]}, "x")
+    np.testing.assert_allclose(plain["7"], [5.5, 44.1], atol=1e-5)
+
+
+def test_unknown_places_are_left_out():
+    nowhere = {"properties": {"ID_PATCH": 2}, "geometry": None}
+    outside = feature(3, "Point", [700_000, 6_600_000])  # metres without a reference system
+    assert list(centres({"features": [feature(1, "Point", [5, 44]), nowhere, outside]}, "x")) == ["1"]
+    assert centres({"features": [nowhere]}, "x") == {}
+
+
+def test_an_unknown_reference_system_is_named(root):
+    path = root / "metadata.geojson"
+    collection = json.loads(path.read_text())
+    collection["crs"]["properties"]["name"] = "EPSG:999999"
+    path.write_text(json.dumps(collection))
+    with pytest.raises(DataError, match="metadata.geojson.*known coordinate reference system, found 'EPSG:999999'"):
+        reader.open_raw(root)
+
+
+def test_a_tile_without_geometry_has_no_location(root):
+    path = root / "metadata.geojson"
+    collection = json.loads(path.read_text())
+    next(f for f in collection["features"] if str(f["properties"]["ID_PATCH"]) == TILE)["geometry"] = None
+    path.write_text(json.dumps(collection))
+    dataset = reader.open_raw(root)
+    assert dataset.read(TILE)["location"]["values"].shape == (0, 2)
+    assert dataset.read("10004")["location"]["values"].shape == (1, 2)

@@ -12,8 +12,7 @@ from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.nominal import nominal
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
-from omnisat_jax.tasks.finetune import Classify, Segment
-from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state, make_step
 
 
@@ -42,13 +41,10 @@ def test_both_steps_trace(name):
     module, preset, records = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
     a = agree(settings, records)
-    classes = len(a.classes)
-    model = make_model(a.specs, settings, classes, a.label_patch, np.float32)
+    model = make_model(a.specs, settings, len(a.classes), a.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in a.specs}
-    common = (model, statistics, a.classes, settings.finetune.modality_dropout)
-    finetune = Segment(*common, ignore=19) if settings.task == "segment" else Classify(*common)
-    stages = {"pretrain": Pretrain(model, statistics, 0.3, settings.reconstruction)} if settings.pretrain.steps else {}
-    for stage, task in (stages | {"finetune": finetune}).items():
+    for stage in ("pretrain", "finetune"):
+        task = make_task(stage, settings, model, statistics, classes=a.classes, ignore=records.ignore)
         stage_settings = getattr(settings, stage)
         batch = a.train.abstract(stage_settings.batch_size)
         optimizer, root = make_optimizer(stage_settings), jax.random.key(0)
@@ -58,4 +54,4 @@ def test_both_steps_trace(name):
         assert metrics["loss"].shape == () and metrics["loss"].dtype == np.float32
     out = jax.eval_shape(task.logits, state.params, a.evaluation.abstract(2), np.ones((3, len(a.specs)), bool))
     side = (a.grid * a.label_patch,) * 2 if a.label_patch else ()
-    assert out.shape == (3, 2, *side, classes)
+    assert out.shape == (3, 2, *side, len(a.classes))

@@ -19,7 +19,7 @@ from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.nominal import nominal
 from omnisat_jax.models.build import make_model
 from omnisat_jax.parallel import rules
-from omnisat_jax.tasks.finetune import Classify, Segment
+from omnisat_jax.tasks.build import make_task
 from tests.conftest import ROOT
 
 GOLDEN = pathlib.Path(__file__).with_name("sharding.json")
@@ -32,10 +32,11 @@ def parameters(name):
     """{path: shape} of a recipe's fine-tuning parameters."""
     module, preset = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
-    agreement = agree(settings, nominal(settings.data.dataset))
+    records = nominal(settings.data.dataset)
+    agreement = agree(settings, records)
     model = make_model(agreement.specs, settings, len(agreement.classes), agreement.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
-    task = (Segment if settings.task == "segment" else Classify)(model, statistics, agreement.classes, 0.0)
+    task = make_task("finetune", settings, model, statistics, classes=agreement.classes, ignore=records.ignore)
     params = jax.eval_shape(task.init, jax.random.key(0), agreement.train.abstract(1))
     return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
 

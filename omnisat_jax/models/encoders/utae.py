@@ -41,14 +41,14 @@ class FrameEncoder(nn.Module):
         return maps
 
 
-class UTAEStream(nn.Module):
-    """The way down: every date on its own, then all dates collapsed at every resolution by the attention of the bottom.
+class _OverDates(nn.Module):
+    """What reads a series.
 
     Attributes:
       settings, ltae: widths.
       dtype: of the computation.
       remat: recompute the frame encoder in the backward pass.
-      norm: see `ConvNormAct`; "affine" (original weights, whose BatchNorms are folded) concerns the attention MLP.
+      norm: see `ConvNormAct`; "affine" (original weights, whose BatchNorms are folded) concerns the way up and the attention MLP.
       faithful: padded dates are zeros at the bottom and seen by attention's input norm, as in the original.
     """
 
@@ -58,6 +58,10 @@ class UTAEStream(nn.Module):
     remat: bool = False
     norm: str = "image"
     faithful: bool = False
+
+
+class UTAEStream(_OverDates):
+    """The way down: every date on its own, then all dates collapsed at every resolution by the attention of the bottom."""
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
@@ -110,18 +114,8 @@ class UTAEDecoder(nn.Module):
         return x + block("second", features, 3)(x)
 
 
-class UTAENetwork(nn.Module):
-    """Series -> a dense map at full resolution, and the attention that collapsed the dates.
-
-    Attributes: see `UTAEStream`.
-    """
-
-    settings: schema.UTAE
-    ltae: schema.LTAE
-    dtype: jnp.dtype = jnp.float32
-    remat: bool = False
-    norm: str = "image"
-    faithful: bool = False
+class UTAENetwork(_OverDates):
+    """Series -> a dense map at full resolution, and the attention that collapsed the dates."""
 
     @nn.compact
     def __call__(self, values, dates, valid, *, train: bool):
@@ -139,7 +133,7 @@ class UTAE(nn.Module):
       settings, ltae: widths.
       width: D of the tokens.
       patch: pixels a token side.
-      dtype, remat, norm: see `UTAENetwork`.
+      dtype, remat, norm: see `_OverDates`.
     """
 
     settings: schema.UTAE

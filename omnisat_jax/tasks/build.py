@@ -1,0 +1,25 @@
+"""The task of a stage, from its configuration."""
+
+from omnisat_jax.tasks.base import Task
+from omnisat_jax.tasks.finetune import Classify, Segment
+from omnisat_jax.tasks.pretrain import Pretrain
+
+
+def make_task(stage: str, config, model, statistics, *, classes, ignore: int, mesh=None) -> Task:
+    """What "pretrain" or "finetune" optimises.
+
+    Args:
+      config: schema.Experiment.
+      model: see `models.build.make_model`.
+      statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
+      classes: names of what is predicted.
+      ignore: void label.
+      mesh: the devices over which the contrast runs as a ring, if the configuration asks for one; None = dense.
+    """
+    if stage == "pretrain":
+        ring = mesh if config.contrast.implementation == "ring" else None
+        return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring)
+    common = (model, statistics, classes, config.finetune.modality_dropout)
+    if config.task == "segment":
+        return Segment(*common, ignore=ignore, dice_weight=config.segmentation.dice_weight)
+    return Classify(*common, threshold=config.eval.threshold)
