@@ -48,7 +48,7 @@ def compile_for(config: schema.Experiment, topology: str, *, folder, console: Co
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         raise ValueError(f"--compile_for={topology}: {lines[-1].removeprefix('error: ')}")
     report = json.loads(out.read_text())
-    _show(console, report)
+    show(console, report)
     console.print(f"written: {out}", highlight=False)
     return report
 
@@ -58,7 +58,8 @@ def fits(report: dict) -> bool:
     return all(stage["fits"] for stage in report["stages"].values())
 
 
-def _show(console, report):
+def show(console: Console, report: dict) -> None:
+    """The report as a table, a column a stage."""
     table = Table(
         title=f"{report['name']} on {report['topology']} ({report['chips']} chips), a chip and step", title_justify="left"
     )

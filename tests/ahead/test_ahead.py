@@ -1,6 +1,7 @@
 """Counting operations and collectives, and the real TPU compiler where it is installed."""
 
 import importlib.util
+import io
 import json
 
 import jax
@@ -11,7 +12,7 @@ from rich.console import Console
 from omnisat_jax import schema
 from omnisat_jax.ahead.chips import CHIPS, parse_topology
 from omnisat_jax.ahead.collectives import collectives, totals
-from omnisat_jax.ahead.command import compile_for, fits
+from omnisat_jax.ahead.command import compile_for, fits, show
 from omnisat_jax.ahead.flops import count_flops
 from tests.conftest import tiny
 
@@ -68,6 +69,17 @@ def test_topologies():
     for wrong in ("v9:4x4", "v5e", "v5e:4", "4x4"):
         with pytest.raises(ValueError, match="expected CHIP:AxB"):
             parse_topology(wrong)
+
+
+def test_what_does_not_fit_is_said():
+    report = {
+        "name": "large", "topology": "v5e:2x2", "chips": 4,
+        "stages": {"pretrain": {"batch_size": 4, "fits": False, "compiler": "RESOURCE_EXHAUSTED: 40 GiB of 16 GiB"}},
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=100)
+    show(console, report)
+    text = console.file.getvalue()
+    assert not fits(report) and "NO" in text and "40 GiB of 16 GiB" in text
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")
