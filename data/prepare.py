@@ -39,8 +39,7 @@ def prepare(settings, console) -> pathlib.Path:
     root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, reader, console)
     if not root.is_dir():
         raise FileNotFoundError(f"data.raw_dir: expected a folder, found nothing at {root}. {reader.WHERE}.")
-    label = "simulated" if settings.is_simulated else "raw"
-    key = raw.fingerprint(root, reader.raw_files(root), f"{settings.dataset}/{label}/{builder.VERSION}")
+    key = raw.fingerprint(root, reader.raw_files(root), f"{settings.dataset}/{builder.VERSION}")
     target = pathlib.Path(settings.cache_dir) / f"{settings.dataset}-{key}"
     if (target / "dataset.json").is_file():
         return target
@@ -116,9 +115,9 @@ def _describe(dataset, settings, key, summaries):
     return {
         "dataset": dataset.name,
         "fingerprint": key,
-        "simulated": settings.is_simulated,
+        "simulated": dataset.simulated,
         "source": str(dataset.root.resolve()),
-        "citation": "simulated, in the layout of: " + dataset.citation if settings.is_simulated else dataset.citation,
+        "citation": "simulated, in the layout of: " + dataset.citation if dataset.simulated else dataset.citation,
         "version": builder.VERSION,
         "split": builder.SPLIT,
         "task": dataset.task,

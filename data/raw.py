@@ -35,6 +35,7 @@ class RawDataset:
     Attributes:
       name: dataset name.
       root: the folder.
+      simulated: whether it says of itself that nothing in it was measured.
       citation: where it comes from and its licence.
       task: "segment" or "classify".
       classes: names of the classes that are scored, in order.
@@ -47,6 +48,7 @@ class RawDataset:
 
     name: str
     root: pathlib.Path
+    simulated: bool
     citation: str
     task: str
     classes: tuple[str, ...]

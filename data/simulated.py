@@ -20,7 +20,7 @@ from data.simulation import crops, landscape, sensors
 START = datetime.date(2018, 9, 1)
 SPOT_DAY = 305  # 3 July
 REGIONS = 4
-VERSION = 1  # of the generative model: part of the cache key
+VERSION = 2  # of the generative model and of what is written: part of the cache key
 
 
 def simulate_pastis(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> pathlib.Path:
@@ -50,6 +50,7 @@ def simulate_pastis(root, *, tiles: int, tile_size: int, seed: int, progress=Non
     collection = {
         "type": "FeatureCollection",
         "name": "metadata",
+        "simulated": True,  # so that whoever reads the folder, from wherever, says so
         "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}},
         "features": features,
     }

@@ -33,10 +33,6 @@ class Data:
     buffer: int
     simulated: Simulated
 
-    @property
-    def is_simulated(self) -> bool:
-        return not self.raw_dir
-
 
 @dataclasses.dataclass(frozen=True)
 class UTAE:

@@ -39,7 +39,7 @@ def open_raw(root) -> raw.RawDataset:
       DataError: metadata missing, unreadable or without tiles; no modality; a first label of the wrong form.
     """
     root = pathlib.Path(root)
-    features, places = _metadata(root)
+    features, places, simulated = _metadata(root)
     paths = {name: _paths(root, name, features) for name in (*SERIES, "spot")}
     held = {name: files for name, files in paths.items() if files}
     if not held:
@@ -67,6 +67,7 @@ def open_raw(root) -> raw.RawDataset:
     return raw.RawDataset(
         name="pastis",
         root=root,
+        simulated=simulated,
         citation=CITATION,
         task="segment",
         classes=CLASSES,
@@ -89,7 +90,7 @@ def raw_files(root):
 
 
 def _metadata(root):
-    """Properties of every tile, and centres of those whose geometry is known."""
+    """Properties of every tile, centres of those whose geometry is known, and whether the folder calls itself simulated."""
     path = root / "metadata.geojson"
     if not root.is_dir():
         raise DataError(
@@ -119,7 +120,7 @@ def _metadata(root):
         fold = row.get("Fold")
         if not isinstance(fold, int) or not 1 <= fold <= 5:
             raise DataError(tile=tile, path=path, expected="an integer Fold from 1 to 5", found=repr(fold))
-    return features, places
+    return features, places, bool(collection.get("simulated"))
 
 
 def _paths(root, name, features):

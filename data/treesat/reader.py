@@ -62,6 +62,7 @@ def open_raw(root) -> raw.RawDataset:
     return raw.RawDataset(
         name="treesat",
         root=root,
+        simulated=False,
         citation=CITATION,
         task="classify",
         classes=CLASSES,

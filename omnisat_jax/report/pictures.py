@@ -101,7 +101,7 @@ def save_panels(path, samples, modalities, classes, ignore: int, title: str):
             place = entry["values"][index] if entry["values"].ndim == 2 else None
             shown = render(entry, index) if place is None else None
             if shown is None:
-                text = "absent" if place is None or not entry["present"][index] else f"{place[1]:.3f}° N\n{place[0]:.3f}° E"
+                text = "absent" if place is None or not entry["present"][index] else _degrees(*place)
                 axes.text(0.5, 0.5, text, ha="center", va="center")
                 axes.set_title(name, fontsize=9)
             else:
@@ -124,6 +124,10 @@ def save_panels(path, samples, modalities, classes, ignore: int, title: str):
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _degrees(longitude, latitude):
+    return f"{abs(latitude):.3f}° {'N' if latitude >= 0 else 'S'}\n{abs(longitude):.3f}° {'E' if longitude >= 0 else 'W'}"
 
 
 def _write_labels(axes, sample, classes):

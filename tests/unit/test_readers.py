@@ -160,6 +160,15 @@ def test_simulation_is_the_same_every_time_and_has_the_layout(simulated, tmp_pat
         assert image.read().shape == (3, 160, 160) and image.crs.to_epsg() == 2154
 
 
+def test_a_simulated_folder_says_so_wherever_it_lies(root):
+    assert reader.open_raw(root).simulated
+    path = root / "metadata.geojson"
+    collection = json.loads(path.read_text())
+    del collection["simulated"]
+    path.write_text(json.dumps(collection))
+    assert not reader.open_raw(root).simulated
+
+
 def feature(tile, kind, coordinates):
     return {"properties": {"ID_PATCH": tile}, "geometry": {"type": kind, "coordinates": coordinates}}
 

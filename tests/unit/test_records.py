@@ -116,4 +116,4 @@ def test_protocols():
 
 def test_description_is_plain(records):
     about = json.loads((records.root / "dataset.json").read_text())
-    assert about["modalities"]["s2"]["shape"] == [16, 16, 10] and about["simulated"] is False
+    assert about["modalities"]["s2"]["shape"] == [16, 16, 10] and about["simulated"] is True
