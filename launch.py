@@ -51,6 +51,8 @@ def main(argv):
 
     if _CACHE.value:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(_CACHE.value))
+    for noisy in ("absl", "jax", "orbax"):  # before anything asks for devices, which jax reports on
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     several = False
     try:
         if _COMPILE_FOR.value:
@@ -125,8 +127,6 @@ def _set_up_logging(console):
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True)
     logging.getLogger("omnisat_jax").setLevel(level)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def _fail(message):

@@ -41,3 +41,4 @@ def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
     assert run.returncode != 0
     assert message in run.stderr, run.stderr
     assert "Traceback" not in run.stderr, run.stderr
+    assert run.stderr.startswith("error: "), run.stderr  # nothing before it
