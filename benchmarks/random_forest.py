@@ -48,7 +48,7 @@ def run(records, split, names, *, origin, void_test_parcels, seed, trees=200):
         labels.append(example["labels"][keep])
     forest = RandomForestClassifier(trees, n_jobs=-1, random_state=seed, min_samples_leaf=2, class_weight="balanced_subsample")
     forest.fit(np.concatenate(rows), np.concatenate(labels))
-    scores = SegmentationScores(records.classes)
+    scores = SegmentationScores(records.classes, records.unscored)
     for example in records.source(split.test):
         side = example["labels"].shape[0]
         predicted = forest.predict(features(example, names, origin)).reshape(1, side, side)
@@ -74,7 +74,7 @@ def main():
     series = [name for name, stored in records.modalities.items() if stored.kind == "series"]
     names = options.modalities.split(",") if options.modalities else series
     for seed in options.seeds.split(","):
-        scores = SegmentationScores(records.classes)
+        scores = SegmentationScores(records.classes, records.unscored)
         for fold in options.folds.split(","):
             split = choose_split(options.protocol, records.parts, int(fold))
             found = run(records, split, names, origin=options.origin, void_test_parcels=options.void_test_parcels, seed=int(seed))

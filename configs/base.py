@@ -58,9 +58,15 @@ def base() -> ConfigDict:
 def _data() -> ConfigDict:
     """Where tiles come from, and how they are read."""
     c = ConfigDict()
-    c.dataset = "pastis"  # a folder of data/: pastis | treesat
+    c.dataset = "pastis"  # a folder of data/: pastis | treesat | flair | tiles
     c.raw_dir = ""  # raw dataset folder; "" = simulate one (only where data.simulated.tiles > 0)
+    c.prepared_dir = ""  # records made by `python -m data.prepare`; "" = make them from raw_dir
     c.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
+    c.nomenclature = ""  # which set of classes, of datasets that have several (flair: 12 | 13 | 19)
+    c.on_bad = "raise"  # a broken file: raise | skip (leave its tile out) | mask (its modality counts as absent)
+    c.max_bad = 0.05  # largest share of tiles with a broken file
+    c.float16 = False  # store float32 modalities as float16 (radar in dB: an error below 0.016 dB)
+    c.statistics = "all"  # dates of reflectance that normalisation is computed from: all | clear (without those that look cloudy)
     c.protocol = "auto"  # auto | official_5fold | single_split | tile_f1 | leave_one_fold_out | fixed
     c.fold = 1  # which fold of the protocol, 1-based
     c.origin = "2018-09-01"  # day 0 of dates: an ISO day | season (1 September before) | year (1 January)

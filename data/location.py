@@ -1,10 +1,12 @@
 """Where on Earth the features of a GeoJSON collection lie."""
 
 import numpy as np
+import rasterio
 from rasterio.errors import CRSError
 from rasterio.warp import transform
 
 LONGITUDE_LATITUDE = "EPSG:4326"
+EARTH_RADIUS = 6_371_000.0  # m
 
 
 def centres(collection, path) -> dict[str, np.ndarray]:
@@ -40,6 +42,21 @@ def centres(collection, path) -> dict[str, np.ndarray]:
         if abs(place[0]) <= 180 and abs(place[1]) <= 90:
             places[tile] = np.array(place, np.float32)
     return places
+
+
+def geotiff_centre(path) -> np.ndarray | None:
+    """Longitude and latitude (2,) of the centre of a GeoTIFF, degrees; None without a reference system."""
+    with rasterio.open(path) as source:
+        if source.crs is None:
+            return None
+        longitude, latitude = source.lnglat()
+    return np.array([longitude, latitude])
+
+
+def metres_between(a, b) -> float:
+    """Distance of two places (longitude, latitude) in degrees, on a sphere, for places that are close."""
+    (x, y), (u, v) = np.radians(np.asarray(a, float)), np.radians(np.asarray(b, float))
+    return float(EARTH_RADIUS * np.hypot((x - u) * np.cos((y + v) / 2), y - v))
 
 
 def _points(coordinates):

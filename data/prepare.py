@@ -1,27 +1,24 @@
-"""Raw folder (or simulation) -> records: atomic, resumable part by part, with progress.
+"""Raw folder (or simulation) -> records, before a training run or by itself:
 
-<cache_dir>/<dataset>-<fingerprint>/
-  dataset.json               everything about the records; written last, so its presence means "complete"
-  <part>.json                summary of a finished part
-  tiles/<part>/<version>/    ArrayRecord
+python -m data.prepare pastis --raw DIR --out DIR [--jobs N]
+python launch.py --config=configs/pastis.py --config.data.prepared_dir=DIR
+
+Without --out's folder a training run prepares data.raw_dir on its own, into <cache_dir>/<dataset>-<fingerprint>.
 """
 
-import contextlib
-import importlib
-import io
-import json
-import logging
+import argparse
 import os
 import pathlib
-import shutil
+import sys
 
-import tensorflow_datasets as tfds
-from rich import progress as rich_progress
+from rich.console import Console
+from rich.table import Table
 
-from data import builder, raw, simulated
-from data.summary import Summary
-
-DATASETS = {"pastis": "data.pastis.reader", "treesat": "data.treesat.reader"}
+from data import raw, simulated, writing
+from data.datasets import DATASETS, open_dataset
+from data.raw import DataError
+from data.reading import POLICIES, Form, TooManyBadTiles
+from omnisat_jax.input.records import VERSION
 
 
 def prepare(settings, console) -> pathlib.Path:
@@ -32,35 +29,35 @@ def prepare(settings, console) -> pathlib.Path:
       console: rich Console for the progress bar.
 
     Raises:
-      DataError: a raw file that cannot be used.
+      DataError, TooManyBadTiles: raw files that cannot be used.
       FileNotFoundError: no raw folder, and nothing to simulate; says where the data are published.
     """
-    reader = importlib.import_module(DATASETS[settings.dataset])
-    root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, reader, console)
+    if settings.prepared_dir:
+        return pathlib.Path(settings.prepared_dir)
+    module = DATASETS[settings.dataset]
+    root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, module(), console)
     if not root.is_dir():
-        raise FileNotFoundError(f"data.raw_dir: expected a folder, found nothing at {root}. {reader.WHERE}.")
-    key = raw.fingerprint(root, reader.raw_files(root), f"{settings.dataset}/{builder.VERSION}")
+        raise FileNotFoundError(f"data.raw_dir: expected a folder, found nothing at {root}. {module().WHERE}.")
+    form = Form(on_bad=settings.on_bad, float16=settings.float16)
+    key = _key(settings.dataset, root, settings.nomenclature, form)
     target = pathlib.Path(settings.cache_dir) / f"{settings.dataset}-{key}"
     if (target / "dataset.json").is_file():
         return target
-    dataset = reader.open_raw(root)
-    target.mkdir(parents=True, exist_ok=True)
-    total = sum(len(tiles) for tiles in dataset.parts.values())
-    summaries = {}
-    with _bar(console) as bar:
-        task = bar.add_task(f"preparing {total} tiles of {root}", total=total)
-        for part in dataset.parts:
-            summaries[part] = _prepare_part(dataset, part, target, lambda: bar.advance(task))
-            bar.update(task, completed=sum(len(s["tiles"]) for s in summaries.values()))
-    _write_json(target / "dataset.json", _describe(dataset, settings, key, summaries))
+    dataset = open_dataset(settings.dataset, root, settings.nomenclature)
+    writing.write_records(dataset, target, key, form, max_bad=settings.max_bad, jobs=1, console=console)
     return target
 
 
-def _simulate(settings, reader, console):
+def _key(dataset, root, nomenclature, form):
+    how = f"{dataset}/{VERSION}/{nomenclature}/{form.on_bad}/{form.float16}"
+    return raw.fingerprint(root, DATASETS[dataset]().raw_files(root), how)
+
+
+def _simulate(settings, module, console):
     wanted = settings.simulated
     if not wanted.tiles:
         raise FileNotFoundError(
-            f"data.raw_dir is empty: this configuration needs the real dataset. {reader.WHERE}. "
+            f"data.raw_dir is empty: this configuration needs the real dataset. {module.WHERE}. "
             "Then set --config.data.raw_dir=FOLDER."
         )
     root = pathlib.Path(settings.cache_dir) / (
@@ -69,7 +66,7 @@ def _simulate(settings, reader, console):
     if root.exists():
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _bar(console) as bar:
+    with writing.progress_bar(console) as bar:
         task = bar.add_task("simulating PASTIS-HD", total=wanted.tiles)
         return simulated.simulate_pastis(
             root,
@@ -80,71 +77,55 @@ def _simulate(settings, reader, console):
         )
 
 
-def _prepare_part(dataset, part, target, advance):
-    done = target / f"{part}.json"
-    if done.is_file():
-        return json.loads(done.read_text())
-    # Records without their summary are of a run that was cut off between the two.
-    shutil.rmtree(target / "tiles" / part, ignore_errors=True)
-    summary = Summary(dataset.modalities, with_parcels=dataset.task == "segment")
-
-    def observe(example):
-        summary.add(example)
-        advance()
-
-    # TFDS speaks of downloads that never happen here; our own progress bar and report say what does.
-    tfds.disable_progress_bar()
-    absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.Tiles(raw=dataset, part=part, observe=observe, data_dir=target).download_and_prepare()
-    finally:
-        absl.setLevel(level)
-    _write_json(done, summary.to_json())
-    return json.loads(done.read_text())
-
-
-def _describe(dataset, settings, key, summaries):
-    longest = {
-        name: max(s["longest"][name] for s in summaries.values())
-        for name, modality in dataset.modalities.items()
-        if modality.kind == "series"
-    }
-    return {
-        "dataset": dataset.name,
-        "fingerprint": key,
-        "simulated": dataset.simulated,
-        "source": str(dataset.root.resolve()),
-        "citation": "simulated, in the layout of: " + dataset.citation if dataset.simulated else dataset.citation,
-        "version": builder.VERSION,
-        "split": builder.SPLIT,
-        "task": dataset.task,
-        "classes": list(dataset.classes),
-        "ignore": dataset.ignore,
-        "background": dataset.background,
-        "label_side": builder.label_side(dataset.modalities) if dataset.task == "segment" else 0,
-        "modalities": {
-            name: {"kind": m.kind, "shape": list(m.shape), "dtype": m.dtype, "longest": longest.get(name, 1)}
-            for name, m in dataset.modalities.items()
-        },
-        "parts": list(dataset.parts),
-    }
-
-
-def _bar(console):
-    return rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        rich_progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
+def _report(console, about, summaries, folder):
+    table = Table(title=f"{folder}: {about['dataset']}{' (simulated)' if about['simulated'] else ''}", title_justify="left")
+    for heading in ("part", "tiles", *about["modalities"], "MB", "seconds"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part, summary in summaries.items():
+        cells = []
+        for name, modality in about["modalities"].items():
+            tiles = summary["present"][name]
+            dates = f" ({summary['dates'][name]:,} dates)" if modality["kind"] == "series" else ""
+            cells.append(f"{tiles}{dates}")
+        table.add_row(part, str(len(summary["tiles"])), *cells, f"{summary['bytes'] / 1e6:,.1f}", f"{summary['seconds']:.1f}")
+    console.print(table)
+    bad = [entry for summary in summaries.values() for entry in summary["bad"]]
+    for entry in bad:
+        console.print(f"{entry['action']}: {entry['message']}", markup=False, highlight=False, soft_wrap=True)
+    tiles = sum(len(summary["tiles"]) for summary in summaries.values())
+    size = sum(summary["bytes"] for summary in summaries.values())
+    console.print(
+        f"{tiles} tiles, {size / 1e6 / max(tiles, 1):.2f} MB a tile. Train on them with --config.data.prepared_dir={folder}",
+        soft_wrap=True,
     )
 
 
-def _write_json(path, value):
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(value))
-    partial.replace(path)
+def main(arguments=None) -> int:
+    """The command line; errors a user can cause are one message."""
+    parser = argparse.ArgumentParser(prog="python -m data.prepare", description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("--raw", required=True, type=pathlib.Path, help="the dataset's folder, as published")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="where records go: a new folder, or an interrupted one")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="reading processes; default one a core")
+    parser.add_argument("--nomenclature", default="", help="which set of classes, where the dataset has several")
+    parser.add_argument("--on_bad", choices=POLICIES, default="raise", help="what becomes of a tile with a broken file")
+    parser.add_argument("--max_bad", type=float, default=0.05, help="largest share of tiles with a broken file")
+    parser.add_argument("--float16", action="store_true", help="store floats in two bytes (see data/README.md)")
+    options = parser.parse_args(arguments)
+    console = Console()
+    form = Form(on_bad=options.on_bad, float16=options.float16)
+    try:
+        if options.jobs < 1:
+            raise ValueError(f"--jobs: expected 1 or more, found {options.jobs}")
+        dataset = open_dataset(options.dataset, options.raw, options.nomenclature)
+        key = _key(options.dataset, options.raw, options.nomenclature, form)
+        about = writing.write_records(dataset, options.out, key, form, max_bad=options.max_bad, jobs=options.jobs, console=console)
+        _report(console, about, writing.summaries(options.out, about), options.out)
+    except (DataError, TooManyBadTiles, writing.ForeignFolder, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import rasterio
@@ -17,6 +17,15 @@ class DataError(ValueError):
 
     def __init__(self, *, tile, path, expected, found, advice=""):
         super().__init__(f"tile {tile}: {path}: expected {expected}, found {found}." + (f" {advice}" if advice else ""))
+        self.tile, self.path, self.expected, self.found, self.advice = tile, path, expected, found, advice
+
+    def __reduce__(self):
+        # Errors cross from the processes that read to the one that reports.
+        return _restore_error, (self.tile, self.path, self.expected, self.found, self.advice)
+
+
+def _restore_error(tile, path, expected, found, advice):
+    return DataError(tile=tile, path=path, expected=expected, found=found, advice=advice)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +37,14 @@ class RawModality:
     dtype: str
 
 
+def no_remarks(tile: str):
+    """The `inspect` of a dataset whose readers see all there is to see."""
+    return ()
+
+
 @dataclasses.dataclass(frozen=True)
 class RawDataset:
-    """A raw folder, indexed but not read.
+    """A raw folder, indexed but not read. Everything in it can be sent to another process.
 
     Attributes:
       name: dataset name.
@@ -38,12 +52,17 @@ class RawDataset:
       simulated: whether it says of itself that nothing in it was measured.
       citation: where it comes from and its licence.
       task: "segment" or "classify".
-      classes: names of the classes that are scored, in order.
+      classes: names of the classes that are predicted, in order.
       ignore: label value that is void, or -1 (segment only).
       background: class that is no label of a tile where tile labels are made from dense ones, or -1 (segment only).
+      label_side: pixels a side of dense labels; 0 where labels are of the tile.
       modalities: name -> RawModality, only what the folder holds.
       parts: part name (fold or split) -> tile ids.
-      reader: tile id -> example (see `read`).
+      readers: modality name -> function from a tile id to that modality, see `read`.
+      labels: function from a tile id to {"labels"} or {"labels", "parcels"}, see `read`.
+      path_of: (tile id, modality name) -> where the modality is, or would be.
+      inspect: tile id -> (kind, path, expected, found) of what is odd though it can be read, for `data.verify`.
+      unscored: classes that are predicted but do not enter mean scores.
     """
 
     name: str
@@ -54,12 +73,21 @@ class RawDataset:
     classes: tuple[str, ...]
     ignore: int
     background: int
+    label_side: int
     modalities: Mapping[str, RawModality]
     parts: Mapping[str, tuple[str, ...]]
-    reader: Callable[[str], dict]
+    readers: Mapping[str, Callable[[str], dict]]
+    labels: Callable[[str], dict]
+    path_of: Callable[[str, str], pathlib.Path]
+    inspect: Callable[[str], Iterable[tuple]] = no_remarks
+    unscored: tuple[str, ...] = ()
 
-    def read(self, tile: str) -> dict:
+    def read(self, tile: str, on_error: Callable[[str, DataError], dict] | None = None) -> dict:
         """One tile as stored in records.
+
+        Args:
+          tile: its id.
+          on_error: called with "labels" or a modality's name and what is wrong with it; returns what to take instead. None = raise.
 
         Returns:
           {"tile_id": str, series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01 ascending,
@@ -69,7 +97,17 @@ class RawDataset:
         Raises:
           DataError: a file that is broken.
         """
-        return self.reader(tile)
+
+        def attempt(name, reader):
+            try:
+                return reader(tile)
+            except DataError as error:
+                if on_error is None:
+                    raise
+                return on_error(name, error)
+
+        example = {name: attempt(name, reader) for name, reader in self.readers.items()}
+        return {"tile_id": tile} | example | attempt("labels", self.labels)
 
 
 def load_array(path: pathlib.Path, *, tile, rank: int, what: str) -> np.ndarray:

@@ -4,17 +4,29 @@ import numpy as np
 
 from data.raw import NO_DATA_INT16
 
+# A date whose first band is this many robust standard deviations above the tile's usual is taken for cloud.
+CLOUD_DEVIATIONS = 3.0
+MAD_TO_STD = 1.4826  # of a normal distribution
+
 
 class Summary:
-    """Accumulates one part. Statistics ignore no-data pixels and invalid dates; clouds are kept, as in the data."""
+    """Accumulates one part. Statistics ignore no-data pixels and invalid dates.
+
+    "moments" keep clouds, as the data do; "clear_moments" leave out the dates of a reflectance series that `clear_dates` rejects.
+    """
 
     def __init__(self, modalities, with_parcels: bool):
         self._modalities = modalities
         self._moments = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items()}
+        self._clear = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items() if _is_reflectance(spec)}
         self._present = dict.fromkeys(modalities, 0)
         self._longest = {name: 0 for name, spec in modalities.items() if spec.kind == "series"}
-        self._invalid = dict.fromkeys(self._longest, 0)
-        self._tiles, self._parcels = [], {} if with_parcels else None
+        self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
+        self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
+
+    def note_bad(self, entries):
+        """Keeps what `read_tile` says of a broken tile."""
+        self._bad += entries
 
     def add(self, example):
         """Counts one tile, as returned by `RawDataset.read`."""
@@ -27,9 +39,16 @@ class Summary:
             if spec.kind == "series":
                 valid = example[name]["valid"]
                 self._longest[name] = max(self._longest[name], len(values))
+                self._dates[name] += len(values)
                 self._invalid[name] += int((~valid).sum())
                 values = values[valid]
-            self._moments[name] = merge(self._moments[name], band_moments(values))
+            if name in self._clear:
+                keep = clear_dates(values)
+                clear = band_moments(values[keep])
+                self._clear[name] = merge(self._clear[name], clear)
+                self._moments[name] = merge(self._moments[name], merge(clear, band_moments(values[~keep])))
+            else:
+                self._moments[name] = merge(self._moments[name], band_moments(values))
         if self._parcels is not None:
             numbers = np.unique(example["parcels"])
             self._parcels[example["tile_id"]] = [int(n) for n in numbers if n > 0]
@@ -40,10 +59,31 @@ class Summary:
             "tiles": self._tiles,
             "present": self._present,
             "longest": self._longest,
+            "dates": self._dates,
             "invalid_dates": self._invalid,
             "moments": {name: moments.tolist() for name, moments in self._moments.items()},
+            "clear_moments": {name: moments.tolist() for name, moments in self._clear.items()},
             "parcels": self._parcels,
+            "bad": self._bad,
         }
+
+
+def _is_reflectance(modality):
+    return modality.kind == "series" and modality.dtype == "int16"
+
+
+def clear_dates(values):
+    """Which dates of a reflectance series (T,H,W,C) int16 are not much brighter than the tile usually is, (T,) bool.
+
+    The median over pixels of the first (bluest) band, a date at a time, against its median over dates: clouds are bright in the blue.
+    """
+    if not len(values):
+        return np.zeros(0, bool)
+    blue = np.ma.masked_equal(values[..., 0].reshape(len(values), -1), NO_DATA_INT16)
+    level = np.ma.median(blue, axis=1).filled(np.nan).astype(np.float64)
+    usual = np.nanmedian(level)
+    spread = MAD_TO_STD * np.nanmedian(np.abs(level - usual))
+    return level <= usual + CLOUD_DEVIATIONS * spread
 
 
 def band_moments(values):

@@ -10,6 +10,8 @@ class ConfigError(ValueError):
 CHOICES = {
     "task": ("segment", "classify"),
     "data.protocol": ("auto", "official_5fold", "single_split", "tile_f1", "leave_one_fold_out", "fixed"),
+    "data.on_bad": ("raise", "skip", "mask"),
+    "data.statistics": ("all", "clear"),
     "data.augment": ("d4", "none"),
     "model.precision": ("auto", "float32", "bfloat16"),
     "model.norm": ("image", "pixel"),
@@ -128,6 +130,7 @@ def check(e):
         e.data.protocol != "tile_f1" or e.task == "classify",
         f"data.protocol 'tile_f1' scores labels of tiles: set task to 'classify', found {e.task!r}",
     )
+    need(0 <= e.data.max_bad <= 1, f"data.max_bad must be a share from 0 to 1, found {e.data.max_bad}")
     need(e.data.fold >= 1, f"data.fold counts from 1, found {e.data.fold}")
     need(e.eval.batch_size > 0, f"eval.batch_size must be positive, found {e.eval.batch_size}")
     need(e.data.threads > 0 and e.data.buffer > 0, "data.threads and data.buffer must be positive")

@@ -43,7 +43,8 @@ def probe(s: Setting) -> dict:
         tokens, targets = evaluate(read_all, params, batches, s.masks([s.names]), collector, sharding)
         dense = s.config.task == "segment"
         predict = fit(settings.probe, tokens, targets, dense=dense, neighbours=settings.probe_neighbours)
-        scores = ProbeScores(predict, s.agreement.classes, ignore=s.records.ignore, threshold=settings.threshold)
+        about = {"ignore": s.records.ignore, "threshold": settings.threshold, "unscored": s.records.unscored}
+        scores = ProbeScores(predict, s.agreement.classes, **about)
         values = evaluate(read_each, params, s.evaluation_batches(s.split.test), s.masks(subsets), scores, sharding)
         return reporting.entries(subsets, values, scores)
 

@@ -22,7 +22,13 @@ class Simulated:
 class Data:
     dataset: str
     raw_dir: str
+    prepared_dir: str
     cache_dir: str
+    nomenclature: str
+    on_bad: str
+    max_bad: float
+    float16: bool
+    statistics: str
     protocol: str
     fold: int
     origin: str

@@ -52,7 +52,12 @@ class Setting:
 
     def task(self, stage):
         """The task of "pretrain" or "finetune"."""
-        about = {"classes": self.agreement.classes, "ignore": self.records.ignore, "mesh": self.mesh}
+        about = {
+            "classes": self.agreement.classes,
+            "ignore": self.records.ignore,
+            "unscored": self.records.unscored,
+            "mesh": self.mesh,
+        }
         return make_task(stage, self.config, self.model, self.statistics, **about)
 
     @functools.cached_property
@@ -171,7 +176,8 @@ def set_up(
             precision=precision,
             accept_new_data=accept_new_data,
         )
-    statistics = {name: records.statistics(split.train)[name] for name in (spec.name for spec in agreement.specs)}
+    every = records.statistics(split.train, clear=config.data.statistics == "clear")
+    statistics = {name: every[name] for name in (spec.name for spec in agreement.specs)}
     if hosts.is_leader():
         workdir.write_json(folder / "statistics.json", statistics)
     dtype = np.dtype(jax.numpy.dtype(precision))

@@ -1,13 +1,14 @@
 """Reads folders in PASTIS, PASTIS-R or PASTIS-HD layout (see README.md here): whatever modalities they hold."""
 
 import datetime
+import functools
 import json
 import pathlib
 
 import numpy as np
 
 from data import raw
-from data.location import centres
+from data.location import centres, geotiff_centre, metres_between
 from data.raw import DataError
 
 CLASSES = (
@@ -29,6 +30,7 @@ SERIES = {"s2": ("DATA_S2", "S2", 10), "s1a": ("DATA_S1A", "S1A", 3), "s1d": ("D
 SPOT = ("DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "SPOT6_RVB_1M00_2019", 3)
 # Level-2A reflectance x 10,000: values at or below this are fill, not ground.
 LOWEST_S2 = -9_999
+FARTHEST = 20.0  # m between the centres of a SPOT image and of its tile
 EPOCH = datetime.date(1970, 1, 1)
 
 
@@ -64,6 +66,8 @@ def open_raw(root) -> raw.RawDataset:
     for tile, properties in features.items():
         parts.setdefault(f"fold_{properties['Fold']}", []).append(tile)
     reader = _Reader(root, features, places, held, modalities, size)
+    readers = {name: functools.partial(reader.series, name=name) for name in modalities if name in SERIES}
+    readers |= {name: getattr(reader, name) for name in modalities if name not in SERIES}
     return raw.RawDataset(
         name="pastis",
         root=root,
@@ -73,9 +77,13 @@ def open_raw(root) -> raw.RawDataset:
         classes=CLASSES,
         ignore=VOID,
         background=0,
+        label_side=size,
         modalities=modalities,
         parts={part: tuple(tiles) for part, tiles in sorted(parts.items())},
-        reader=reader,
+        readers=readers,
+        labels=reader.labels,
+        path_of=reader.path_of,
+        inspect=reader.inspect,
     )
 
 
@@ -123,10 +131,15 @@ def _metadata(root):
     return features, places, bool(collection.get("simulated"))
 
 
-def _paths(root, name, features):
+def _path(root, name, tile):
+    if name == "location":
+        return root / "metadata.geojson"
     folder, prefix, _ = SPOT if name == "spot" else SERIES[name]
-    suffix = ".tif" if name == "spot" else ".npy"
-    candidates = {tile: root / folder / f"{prefix}_{tile}{suffix}" for tile in features}
+    return root / folder / f"{prefix}_{tile}{'.tif' if name == 'spot' else '.npy'}"
+
+
+def _paths(root, name, features):
+    candidates = {tile: _path(root, name, tile) for tile in features}
     return {tile: path for tile, path in candidates.items() if path.is_file()}
 
 
@@ -162,16 +175,33 @@ class _Reader:
     def __init__(self, root, features, places, held, modalities, size):
         self.root, self.features, self.places = root, features, places
         self.held, self.modalities, self.size = held, modalities, size
-        self._read = {"spot": self._spot, "location": self._location}
 
-    def __call__(self, tile):
-        example = {"tile_id": tile}
-        for name in self.modalities:
-            example[name] = self._read[name](tile) if name in self._read else self._series(tile, name)
-        example["labels"], example["parcels"] = self._labels(tile)
-        return example
+    def path_of(self, tile, name):
+        return _path(self.root, name, tile)
 
-    def _spot(self, tile):
+    def inspect(self, tile):
+        """Dates out of order, and SPOT images that lie elsewhere than their tile."""
+        metadata = self.root / "metadata.geojson"
+        for name, (_, prefix, _) in SERIES.items():
+            if name in self.modalities and f"dates-{prefix}" in self.features[tile]:
+                dates = parse_dates(tile, metadata, self.features[tile][f"dates-{prefix}"], prefix)
+                late = np.flatnonzero(np.diff(dates) < 0)
+                if len(late):
+                    yield "order", metadata, f"ascending dates-{prefix}", f"position {late[0] + 1} before position {late[0]}"
+        path = self.path_of(tile, "spot")
+        if "spot" in self.modalities and tile in self.places and path.is_file():
+            found = geotiff_centre(path)
+            if found is None:
+                yield "georeference", path, "a coordinate reference system", "none"
+            elif (away := metres_between(found, self.places[tile])) > FARTHEST:
+                yield (
+                    "georeference",
+                    path,
+                    f"the centre within {FARTHEST:.0f} m of the tile's in the metadata",
+                    f"{away:,.0f} m away",
+                )
+
+    def spot(self, tile):
         path, side = self.held["spot"].get(tile), self.modalities["spot"].shape[0]
         if path is None:
             return raw.absent(self.modalities["spot"])
@@ -182,12 +212,12 @@ class _Reader:
             )
         return {"values": image[None]}
 
-    def _location(self, tile):
+    def location(self, tile):
         if tile not in self.places:
             return raw.absent(self.modalities["location"])
         return {"values": self.places[tile][None]}
 
-    def _series(self, tile, name):
+    def series(self, tile, name):
         _, prefix, bands = SERIES[name]
         size, dtype = self.size, np.dtype(self.modalities[name].dtype)
         path = self.held[name].get(tile)
@@ -212,7 +242,7 @@ class _Reader:
             values, valid = raw.mask_floats(values)
         return {"values": values, "dates": dates, "valid": valid}
 
-    def _labels(self, tile):
+    def labels(self, tile):
         path, size = _label_path(self.root, tile), self.size
         target = raw.load_array(path, tile=tile, rank=3, what=f"labels (3,{size},{size})")
         if target.shape[1:] != (size, size):
@@ -233,4 +263,4 @@ class _Reader:
         if place is not None:
             places = sorted({str(row.get("location_id")) for row in self.features.values()})
             numbers = np.where(numbers > 0, numbers + (1 + places.index(str(place))) * 10**9, 0)
-        return labels.astype(np.uint8), numbers
+        return {"labels": labels.astype(np.uint8), "parcels": numbers}

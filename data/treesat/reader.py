@@ -1,6 +1,7 @@
 """Reads folders in TreeSatAI-Time-Series layout (see README.md here)."""
 
 import datetime
+import functools
 import json
 import pathlib
 import re
@@ -59,6 +60,7 @@ def open_raw(root) -> raw.RawDataset:
             found = f"none for {len(unknown)} tiles"
             raise DataError(tile=unknown[0], path=root / LABELS, expected=f"labels of every tile of {name}", found=found)
         parts[part] = tuple(tiles)
+    reader = _Reader(root, labels)
     return raw.RawDataset(
         name="treesat",
         root=root,
@@ -68,9 +70,12 @@ def open_raw(root) -> raw.RawDataset:
         classes=CLASSES,
         ignore=-1,
         background=-1,
+        label_side=0,
         modalities=MODALITIES,
         parts=parts,
-        reader=_Reader(root, labels),
+        readers={name: functools.partial(reader.series, name=name) for name in SERIES} | {"aerial": reader.aerial},
+        labels=reader.labels,
+        path_of=reader.path_of,
     )
 
 
@@ -112,36 +117,38 @@ def decibels(linear):
 
 
 class _Reader:
-    def __init__(self, root, labels):
-        self.root, self.labels = root, labels
+    """Reads one tile."""
 
-    def __call__(self, tile):
-        example = {"tile_id": tile, "aerial": self._aerial(tile)}
-        path = self.root / "sentinel" / f"{tile}.h5"
-        if path.is_file():
-            try:
-                with h5py.File(path, "r") as source:
-                    for name, (prefix, bands) in SERIES.items():
-                        example[name] = self._series(tile, path, source, name, prefix, bands)
-            except OSError as error:
-                raise DataError(
-                    tile=tile, path=path, expected="a readable HDF5 file", found=f"{path.stat().st_size} bytes ({error})",
-                    advice="It is truncated or damaged: restore it from the archive.",
-                ) from error  # fmt: skip
-        else:
-            for name in SERIES:
-                example[name] = raw.absent(MODALITIES[name])
-        present = {genus for genus, share in self.labels[tile].items() if share > SHARE}
+    def __init__(self, root, table):
+        self.root, self.table = root, table
+
+    def path_of(self, tile, name):
+        return self.root / ("aerial" if name == "aerial" else "sentinel") / (f"{tile}.tif" if name == "aerial" else f"{tile}.h5")
+
+    def labels(self, tile):
+        present = {genus for genus, share in self.table[tile].items() if share > SHARE}
         unknown = present - set(CLASSES)
         if unknown:
             raise DataError(
                 tile=tile, path=self.root / LABELS, expected=f"genera among {', '.join(CLASSES)}", found=", ".join(sorted(unknown))
             )
-        example["labels"] = np.array([genus in present for genus in CLASSES], np.float32)
-        return example
+        return {"labels": np.array([genus in present for genus in CLASSES], np.float32)}
 
-    def _aerial(self, tile):
-        path = self.root / "aerial" / f"{tile}.tif"
+    def series(self, tile, name):
+        path = self.path_of(tile, name)
+        if not path.is_file():
+            return raw.absent(MODALITIES[name])
+        try:
+            with h5py.File(path, "r") as source:
+                return self._series(tile, path, source, name, *SERIES[name])
+        except OSError as error:
+            raise DataError(
+                tile=tile, path=path, expected="a readable HDF5 file", found=f"{path.stat().st_size} bytes ({error})",
+                advice="It is truncated or damaged: restore it from the archive.",
+            ) from error  # fmt: skip
+
+    def aerial(self, tile):
+        path = self.path_of(tile, "aerial")
         if not path.is_file():
             return raw.absent(MODALITIES["aerial"])
         image = raw.load_geotiff(path, tile=tile, bands=MODALITIES["aerial"].shape[-1], resolution="0.2 m")

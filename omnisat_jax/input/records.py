@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
+VERSION = "1.2.0"  # of the record layout
+
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
@@ -42,8 +44,12 @@ class Records:
         self.root = pathlib.Path(root)
         path = self.root / "dataset.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected prepared records, found none; run --stage=prepare first")
+            raise FileNotFoundError(
+                f"{path}: expected prepared records, found none; run --stage=prepare or `python -m data.prepare` first"
+            )
         about = json.loads(path.read_text())
+        if about["version"] != VERSION:
+            raise ValueError(f"{self.root}: expected records of version {VERSION}, found {about['version']}; prepare them anew")
         self.about = about
         self.modalities: Mapping[str, Stored] = {
             name: Stored(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"]) for name, m in about["modalities"].items()
@@ -55,6 +61,7 @@ class Records:
         self.background: int = about["background"]
         self.label_side: int = about["label_side"]  # px of dense labels, 0 where labels are of the tile
         self.task: str = about["task"]
+        self.unscored: tuple[str, ...] = tuple(about["unscored"])  # classes that do not enter mean scores
         self._summaries = {part: json.loads((self.root / f"{part}.json").read_text()) for part in self.parts}
 
     @functools.cached_property
@@ -85,15 +92,25 @@ class Records:
         numbers = [n for part in parts for tile in (self._summaries[part]["parcels"] or {}).values() for n in tile]
         return np.unique(np.array(numbers, np.int64))
 
-    def statistics(self, parts) -> dict[str, dict[str, list[float]]]:
+    @functools.cached_property
+    def bad(self) -> tuple[dict, ...]:
+        """What was broken and masked or left out: {"tile", "part", "action", "message"} each."""
+        return tuple(entry for summary in self._summaries.values() for entry in summary["bad"])
+
+    def statistics(self, parts, *, clear: bool = False) -> dict[str, dict[str, list[float]]]:
         """{modality: {"mean": [C], "std": [C]}} over the known values of `parts`, exact.
+
+        Args:
+          parts: the training parts.
+          clear: of reflectance series, only over the dates that do not look cloudy (data/summary.py).
 
         Raises:
           ValueError: a modality has no value in `parts`, so it cannot be normalised.
         """
         result = {}
         for name in self.modalities:
-            moments = np.array([self._summaries[part]["moments"][name] for part in parts])  # (parts, 3, C)
+            which = "clear_moments" if clear and name in self._summaries[parts[0]]["clear_moments"] else "moments"
+            moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
             count = moments[:, 0].sum(0)
             if not (count > 0).all():
                 raise ValueError(

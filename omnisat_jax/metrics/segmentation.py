@@ -26,9 +26,10 @@ def confusion_counts(predicted, labels, weight, *, classes: int, ignore: int):
 class SegmentationScores:
     """Sums confusion counts; a fresh one an evaluation."""
 
-    def __init__(self, classes):
-        """classes: names of the scored classes, in label order."""
+    def __init__(self, classes, unscored=()):
+        """classes: names of the predicted classes, in label order; unscored: those that do not enter the mean."""
         self.classes = tuple(classes)
+        self._scored = np.array([name not in unscored for name in self.classes])
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
 
     def add(self, counts):
@@ -44,11 +45,12 @@ class SegmentationScores:
         hit = np.diag(self.confusion).astype(np.float64)
         labelled = self.confusion.sum(1)
         union = labelled + self.confusion[:, :-1].sum(0) - hit
-        exists = (union > 0) & (labelled >= min_pixels)
-        iou = np.where(exists, 100 * hit / np.maximum(union, 1), np.nan)
+        found = union > 0
+        exists = found & (labelled >= min_pixels) & self._scored
+        iou = np.where(found & (labelled >= min_pixels), 100 * hit / np.maximum(union, 1), np.nan)
         pixels = self.confusion.sum()
         return {
-            "miou": float(np.nanmean(iou)) if exists.any() else float("nan"),
+            "miou": float(iou[exists].mean()) if exists.any() else float("nan"),
             "oa": float(100 * hit.sum() / pixels) if pixels else float("nan"),
             "classes": int(exists.sum()),
             "pixels": int(pixels),

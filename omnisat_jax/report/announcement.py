@@ -21,6 +21,13 @@ def announce(console: Console, records: Records, split: Split, agreement: Agreem
         console.print(f"[yellow]not in the data, so left out: {', '.join(agreement.dropped)}")
     if agreement.unused:
         console.print(f"[yellow]in the data but not configured, so left out: {', '.join(agreement.unused)}")
+    if records.bad:
+        done = {action: sum(entry["action"] == action for entry in records.bad) for action in ("left out", "masked")}
+        console.print(
+            f"[yellow]broken files in {len({entry['tile'] for entry in records.bad})} tiles: {done['left out']} left out, "
+            f"{done['masked']} masked (data.on_bad={records.about['on_bad']}). The first:"
+        )
+        console.print(f"  {records.bad[0]['message']}", markup=False, highlight=False)
     for name, count in records.counts(records.parts).items():
         if count["absent"] or count["invalid_dates"]:
             console.print(

@@ -54,7 +54,10 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
     if len(set(tested)) < len(tested):
         raise ValueError(f"the runs test on {', '.join(tested)}: a part would count twice")
     kinds = [kind for kind in ("subsets", "floor") if kind in first]
-    joined = {kind: _add([results[kind] for results in runs.values()], first["protocol"]["classes"], min_pixels) for kind in kinds}
+    about = first["protocol"]
+    joined = {
+        kind: _add([results[kind] for results in runs.values()], about["classes"], about["unscored"], min_pixels) for kind in kinds
+    }
     protocols = [results["protocol"] for results in runs.values()]
     protocol = first["protocol"] | {
         "fold": "+".join(str(p["fold"]) for p in protocols),
@@ -69,11 +72,11 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
     return {"name": first["name"], "task": "segment", "protocol": protocol} | joined
 
 
-def _add(runs, classes, min_pixels):
+def _add(runs, classes, unscored, min_pixels):
     """The entries of several runs as one list, counts summed."""
     joined = []
     for entries in zip(*runs, strict=True):
-        scores = SegmentationScores(classes)
+        scores = SegmentationScores(classes, unscored)
         for entry in entries:
             scores.add(np.asarray(entry["confusion"]))
         added = {"modalities": entries[0]["modalities"], "scores": scores.compute(min_pixels)}

@@ -36,6 +36,10 @@ def protocol_lines(results) -> list[str]:
         lines.append(f"Longest series scored (evenly spaced dates beyond): {dates}.")
     if p.get("min_pixels"):
         lines.append(f"Only classes with at least {p['min_pixels']} labelled pixels enter mIoU.")
+    if p["unscored"]:
+        lines.append(f"Predicted, but not in the mean: {', '.join(p['unscored'])}.")
+    if p["broken"]["tiles"]:
+        lines.append(f"Tiles with broken files: {p['broken']['tiles']} (data.on_bad={p['broken']['on_bad']}).")
     if p["void_test_parcels"]:
         lines.append("Training pixels of parcels that test tiles contain are void.")
     return lines

@@ -5,7 +5,7 @@ from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.pretrain import Pretrain
 
 
-def make_task(stage: str, config, model, statistics, *, classes, ignore: int, mesh=None) -> Task:
+def make_task(stage: str, config, model, statistics, *, classes, ignore: int, unscored=(), mesh=None) -> Task:
     """What "pretrain" or "finetune" optimises.
 
     Args:
@@ -14,6 +14,7 @@ def make_task(stage: str, config, model, statistics, *, classes, ignore: int, me
       statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
       classes: names of what is predicted.
       ignore: void label.
+      unscored: classes that do not enter mean scores.
       mesh: the devices over which the contrast runs as a ring, if the configuration asks for one; None = dense.
     """
     if stage == "pretrain":
@@ -21,5 +22,5 @@ def make_task(stage: str, config, model, statistics, *, classes, ignore: int, me
         return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring)
     common = (model, statistics, classes, config.finetune.modality_dropout)
     if config.task == "segment":
-        return Segment(*common, ignore=ignore, dice_weight=config.segmentation.dice_weight)
+        return Segment(*common, ignore=ignore, unscored=unscored, dice_weight=config.segmentation.dice_weight)
     return Classify(*common, threshold=config.eval.threshold)

@@ -53,9 +53,10 @@ class _Finetune:
 
 @dataclasses.dataclass(frozen=True)
 class Segment(_Finetune):
-    """Cross-entropy and Dice over pixels; mIoU over all classes but void."""
+    """Cross-entropy and Dice over pixels; mIoU over all classes but void and those that the dataset leaves unscored."""
 
     ignore: int = 255
+    unscored: tuple[str, ...] = ()
     dice_weight: float = 1.0
     best: str = "miou"
 
@@ -72,7 +73,9 @@ class Segment(_Finetune):
         }
 
     def scores(self):
-        return _Each(lambda: SegmentationScores(self.classes), lambda result: [(counts,) for counts in result["counts"]])
+        return _Each(
+            lambda: SegmentationScores(self.classes, self.unscored), lambda result: [(counts,) for counts in result["counts"]]
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,9 +131,10 @@ def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
 class ProbeScores:
     """Scores of a fitted probe for each subset; a dense prediction is one class a patch."""
 
-    def __init__(self, predict, classes, *, ignore: int, threshold: float):
-        """predict: of `fit`; classes: names; ignore: void label; threshold: of tile labels."""
+    def __init__(self, predict, classes, *, ignore: int, threshold: float, unscored=()):
+        """predict: of `fit`; classes: names; ignore: void label; threshold: of tile labels; unscored: classes outside the mean."""
         self._predict, self._classes, self._ignore, self._threshold = predict, classes, ignore, threshold
+        self._unscored = unscored
         self.parts = None
 
     def add(self, result):
@@ -142,7 +143,9 @@ class ProbeScores:
         dense = labels.ndim == 3
         if self.parts is None:
             make = (
-                (lambda: SegmentationScores(self._classes)) if dense else lambda: MultiLabelScores(self._classes, self._threshold)
+                (lambda: SegmentationScores(self._classes, self._unscored))
+                if dense
+                else lambda: MultiLabelScores(self._classes, self._threshold)
             )
             self.parts = [make() for _ in result["tokens"]]
         for part, tokens in zip(self.parts, np.asarray(result["tokens"], np.float32), strict=True):

@@ -10,8 +10,7 @@ import rasterio
 from data.location import centres
 from data.pastis import reader
 from data.raw import NO_DATA_INT16, DataError
-
-TILE = "10003"
+from tests.faults import LABEL, SPOT, TILE, change_array, change_metadata, pickled, truncate
 
 
 @pytest.fixture
@@ -25,29 +24,6 @@ def s2(root):
     return root / "DATA_S2" / f"S2_{TILE}.npy"
 
 
-def change_array(path, function):
-    np.save(path, function(np.load(path)))
-
-
-def change_metadata(root, function):
-    path = root / "metadata.geojson"
-    collection = json.loads(path.read_text())
-    for feature in collection["features"]:
-        if str(feature["properties"]["ID_PATCH"]) == TILE:
-            function(feature["properties"])
-    path.write_text(json.dumps(collection))
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def pickled(path):
-    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=bool(1))
-
-
-LABEL = f"ANNOTATIONS/TARGET_{TILE}.npy"
-SPOT = f"DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019/SPOT6_RVB_1M00_2019_{TILE}.tif"
 FAULTS = {
     "truncated": (lambda r: truncate(s2(r)), "unreadable file of"),
     "empty file": (lambda r: s2(r).write_bytes(b""), "unreadable file of 0 bytes"),

@@ -1,0 +1,38 @@
+"""Which datasets there are, and how a raw folder of one is opened."""
+
+import functools
+import importlib
+import pathlib
+
+from data.raw import RawDataset
+
+_READERS = {
+    "pastis": "data.pastis.reader",
+    "treesat": "data.treesat.reader",
+    "flair": "data.flair.reader",
+    "tiles": "data.tiles.reader",
+}
+# name -> function that imports the reader: each needs libraries that the others do not
+DATASETS = {name: functools.partial(importlib.import_module, module) for name, module in _READERS.items()}
+
+
+def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
+    """Indexes the raw folder of a dataset.
+
+    Args:
+      name: one of DATASETS.
+      root: the folder.
+      nomenclature: which set of classes, of datasets that have several; "" = the default.
+
+    Raises:
+      DataError: the folder is not of that dataset.
+      ValueError: a nomenclature that the dataset does not have.
+    """
+    reader = DATASETS[name]()
+    known = getattr(reader, "NOMENCLATURES", ())
+    if nomenclature and nomenclature not in known:
+        raise ValueError(
+            f"data.nomenclature of {name}: expected {'one of ' + ', '.join(known) if known else 'none, as it has one set of classes'}, "
+            f"found {nomenclature!r}"
+        )
+    return reader.open_raw(pathlib.Path(root), **({"nomenclature": nomenclature} if nomenclature else {}))

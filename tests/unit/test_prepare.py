@@ -1,0 +1,150 @@
+"""`python -m data.prepare`: records from several processes, broken tiles, small floats, foreign folders."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from data import prepare as command
+from data import reading, writing
+from data.datasets import open_dataset
+from data.raw import DataError, RawModality
+from data.summary import Summary, clear_dates
+from omnisat_jax.input.records import Records
+from tests import faults
+from tests.faults import TILE
+
+
+@pytest.fixture
+def root(simulated, tmp_path):
+    target = tmp_path / "pastis"
+    shutil.copytree(simulated, target)
+    return target
+
+
+def run(root, out, *options):
+    return command.main(["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
+
+
+def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
+    assert run(simulated, tmp_path / "one") == 0
+    assert run(simulated, tmp_path / "two", "--jobs", "2") == 0
+    one, two = Records(tmp_path / "one"), Records(tmp_path / "two")
+    assert one.tile_ids == two.tile_ids and one.fingerprint == two.fingerprint
+    for a, b in zip(one.source(one.parts), two.source(two.parts), strict=True):
+        np.testing.assert_array_equal(a["s1a"]["values"], b["s1a"]["values"])
+        np.testing.assert_array_equal(a["labels"], b["labels"])
+    shown = capsys.readouterr().out
+    assert "fold_1" in shown and "MB a tile" in shown and "data.prepared_dir" in shown
+
+
+def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
+    out = tmp_path / "out"
+    assert run(simulated, out) == 0
+    kept = (out / "fold_1.json").stat().st_mtime_ns
+    # As after a kill in the middle of fold 4.
+    for part in ("fold_4", "fold_5"):
+        (out / f"{part}.json").unlink()
+    (out / "dataset.json").unlink()
+    assert run(simulated, out) == 0
+    assert (out / "fold_1.json").stat().st_mtime_ns == kept and len(Records(out).tile_ids) == 10
+
+
+def test_foreign_folders_are_refused(simulated, tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert run(simulated, tmp_path) == 1
+    assert "thesis.tex" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert run(simulated, out) == 0
+    assert run(simulated, out, "--float16") == 1
+    assert "those of others" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(simulated, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 99, 1))
+    assert run(simulated, tmp_path / "out") == 1
+    assert "GB of free disk for 10 tiles" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "tiles").exists()
+
+
+def test_broken_tiles_end_the_preparation_unless_told_otherwise(root, tmp_path, capsys):
+    faults.truncate(root / faults.S2)
+    assert run(root, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert TILE in error and "S2_10003.npy" in error
+
+
+def test_skip_leaves_the_tile_out_and_counts_it(root, tmp_path, capsys):
+    faults.truncate(root / faults.S2)
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 0
+    records = Records(tmp_path / "out")
+    assert len(records.tile_ids) == 9 and TILE not in records.tile_ids
+    (entry,) = records.bad
+    assert entry["tile"] == TILE and entry["action"] == "left out" and "S2_10003.npy" in entry["message"]
+    assert "left out" in capsys.readouterr().out
+
+
+def test_mask_keeps_what_is_whole(root, tmp_path):
+    faults.truncate(root / faults.S2)
+    (root / faults.LABEL).unlink()
+    assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.1") == 0
+    records = Records(tmp_path / "out")
+    example = next(e for e in records.source(records.parts) if records.tile_ids[e["tile_index"]] == TILE)
+    assert len(example["s2"]["values"]) == 0 and len(example["s1a"]["values"]) > 0
+    assert (example["labels"] == records.ignore).all()
+    assert [entry["part"] for entry in records.bad] == ["s2", "labels"]
+    assert {entry["action"] for entry in records.bad} == {"masked"}
+
+
+def test_a_tile_of_which_nothing_is_left_is_left_out(root, tmp_path):
+    for path in root.rglob(f"*_{TILE}.*"):
+        if "ANNOTATIONS" not in str(path):
+            path.write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.1") == 0
+    assert TILE not in Records(tmp_path / "out").tile_ids
+
+
+def test_too_many_broken_tiles_end_it_even_across_parts(root, tmp_path, capsys):
+    for tile in ("10000", "10003"):
+        (root / "DATA_S2" / f"S2_{tile}.npy").write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 1
+    error = capsys.readouterr().err
+    assert "2 of 10 tiles are broken" in error and "S2_10000.npy" in error and "data.verify" in error
+
+
+def test_float16_changes_radar_by_less_than_the_third_decimal_of_a_speckle(simulated, tmp_path):
+    assert run(simulated, tmp_path / "out", "--float16") == 0
+    records = Records(tmp_path / "out")
+    assert records.modalities["s1a"].dtype == "float16" and records.modalities["location"].dtype == "float32"
+    for example in records.source(("fold_1",)):
+        raw = np.load(simulated / "DATA_S1A" / f"S1A_{records.tile_ids[example['tile_index']]}.npy").transpose(0, 2, 3, 1)
+        assert example["s1a"]["values"].dtype == np.float16
+        assert np.abs(example["s1a"]["values"].astype(np.float32) - raw).max() < 0.016
+
+
+def test_numbers_beyond_float16_are_named(root):
+    faults.change_array(root / faults.S1A, lambda a: a + 1e5)
+    work = (open_dataset("pastis", root), reading.Form(float16=True))
+    with pytest.raises(DataError, match="S1A_10003.npy.*65504"):
+        reading.read_tile(work, TILE)
+
+
+def test_a_nomenclature_that_does_not_exist_is_named(simulated):
+    with pytest.raises(ValueError, match="data.nomenclature of pastis.*'13'"):
+        open_dataset("pastis", simulated, "13")
+
+
+def test_clear_statistics_leave_out_bright_dates():
+    rng = np.random.default_rng(0)
+    values = rng.normal(500, 20, (12, 8, 8, 2)).astype(np.int16)
+    values[4] = 6000  # cloud
+    np.testing.assert_array_equal(np.flatnonzero(~clear_dates(values)), [4])
+    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16")}, with_parcels=False)
+    example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
+    summary.add({"tile_id": "a", "s2": example})
+    told = json.loads(json.dumps(summary.to_json()))
+    kept = values[np.arange(12) != 4].reshape(-1, 2).astype(np.float64)
+    np.testing.assert_allclose(told["clear_moments"]["s2"][1], kept.mean(0))
+    np.testing.assert_allclose(told["moments"]["s2"][1], values.reshape(-1, 2).astype(np.float64).mean(0))
+    assert told["moments"]["s2"][0] == [768, 768]
