@@ -1,6 +1,6 @@
 """TreeSatAI-TS: which tree genera stand in a 60 m tile, from one aerial image and three Sentinel series.
 
-configs/treesat.py          small model, for a laptop; needs --config.data.raw_dir=DIR
+configs/treesat.py          small model on simulated tiles, or on any folder by --config.data.raw_dir=DIR
 configs/treesat.py:full     the full-size recipe; needs --config.data.raw_dir=DIR
 """
 
@@ -26,6 +26,8 @@ def get_config(preset: str = "small"):
         base.shrink(config.model)
         for name in ("s2", "s1a", "s1d"):
             config.modalities[name].dates_train = 40
+        config.data.simulated.tiles = 100
+        config.data.simulated.tile_size = 304
         config.pretrain.steps = 60
         config.finetune.steps = 100
         for stage in (config.pretrain, config.finetune):

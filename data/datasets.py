@@ -16,6 +16,20 @@ _READERS = {
 DATASETS = {name: functools.partial(importlib.import_module, module) for name, module in _READERS.items()}
 
 
+SIMULATED = ("pastis", "treesat", "flair")
+
+
+def simulator(name: str):
+    """The module that simulates a dataset: VERSION, and simulate(root, tiles, tile_size, seed, progress).
+
+    Raises:
+      ValueError: a dataset that is not simulated.
+    """
+    if name not in SIMULATED:
+        raise ValueError(f"data.simulated.tiles: expected a dataset that can be simulated ({', '.join(SIMULATED)}), found {name}")
+    return importlib.import_module(f"data.{name}.simulated")
+
+
 def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
     """Indexes the raw folder of a dataset.
 

@@ -14,8 +14,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from data import raw, simulated, writing
-from data.datasets import DATASETS, open_dataset
+from data import raw, writing
+from data.datasets import DATASETS, open_dataset, simulator
 from data.raw import DataError
 from data.reading import POLICIES, Form, TooManyBadTiles
 from omnisat_jax.input.records import VERSION
@@ -60,15 +60,16 @@ def _simulate(settings, module, console):
             f"data.raw_dir is empty: this configuration needs the real dataset. {module.WHERE}. "
             "Then set --config.data.raw_dir=FOLDER."
         )
+    simulated = simulator(settings.dataset)
     root = pathlib.Path(settings.cache_dir) / (
-        f"simulated-v{simulated.VERSION}-{wanted.tiles}x{wanted.tile_size}px-seed{wanted.seed}"
+        f"simulated-{settings.dataset}-v{simulated.VERSION}-{wanted.tiles}x{wanted.tile_size}px-seed{wanted.seed}"
     )
     if root.exists():
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with writing.progress_bar(console) as bar:
-        task = bar.add_task("simulating PASTIS-HD", total=wanted.tiles)
-        return simulated.simulate_pastis(
+        task = bar.add_task(f"simulating {settings.dataset}", total=wanted.tiles)
+        return simulated.simulate(
             root,
             tiles=wanted.tiles,
             tile_size=wanted.tile_size,

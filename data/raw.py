@@ -11,6 +11,8 @@ import rasterio
 # Stored in place of a measurement that is missing; readers set it, normalisation turns it into "nothing known".
 NO_DATA_INT16 = np.iinfo(np.int16).min
 
+SIMULATED = "SIMULATED.txt"  # the file by which a simulated folder says so, where its layout has no place for it
+
 
 class DataError(ValueError):
     """A raw file that cannot be used. The message says tile, file, expected, found and what to do."""
@@ -30,11 +32,24 @@ def _restore_error(tile, path, expected, found, advice):
 
 @dataclasses.dataclass(frozen=True)
 class RawModality:
-    """How one modality is stored: (H, W, C) a frame, of which a series has T; (2,) longitude and latitude of a location."""
+    """How one modality is stored.
+
+    Attributes:
+      kind: "series", "image" or "location".
+      shape: (H, W, C) of a frame, of which a series has T; (2,) of a location, longitude and latitude.
+      dtype: of the values.
+      bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true colour.
+    """
 
     kind: str
     shape: tuple[int, ...]
     dtype: str
+    bands: tuple[str, ...]
+
+
+def location_modality() -> RawModality:
+    """Longitude and latitude of the tile's centre, degrees."""
+    return RawModality("location", (2,), "float32", ("longitude", "latitude"))
 
 
 def no_remarks(tile: str):
@@ -63,6 +78,7 @@ class RawDataset:
       path_of: (tile id, modality name) -> where the modality is, or would be.
       inspect: tile id -> (kind, path, expected, found) of what is odd though it can be read, for `data.verify`.
       unscored: classes that are predicted but do not enter mean scores.
+      colours: of the classes in pictures, "#rrggbb" each; () = a default palette.
     """
 
     name: str
@@ -81,6 +97,7 @@ class RawDataset:
     path_of: Callable[[str, str], pathlib.Path]
     inspect: Callable[[str], Iterable[tuple]] = no_remarks
     unscored: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
 
     def read(self, tile: str, on_error: Callable[[str, DataError], dict] | None = None) -> dict:
         """One tile as stored in records.
@@ -188,6 +205,11 @@ def mask_floats(values):
     """float32 (T,H,W,C) with every non-finite number set to NaN (no data), and which dates keep a number (T,)."""
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
     return values, np.isfinite(values).any(axis=(1, 2, 3))
+
+
+def is_simulated(root: pathlib.Path) -> bool:
+    """Whether a folder says of itself that nothing in it was measured."""
+    return (root / SIMULATED).is_file()
 
 
 def fingerprint(root: pathlib.Path, pattern_files, settings: str) -> str:

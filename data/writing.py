@@ -16,6 +16,7 @@ import pathlib
 import shutil
 import time
 
+import filelock
 import tensorflow_datasets as tfds
 from rich import progress as rich_progress
 
@@ -49,6 +50,20 @@ def write_records(dataset: RawDataset, folder, key: str, form: Form, *, max_bad:
       OSError: not enough space on the disk; says how much is needed.
     """
     folder = pathlib.Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        console.print(f"waiting for the process that prepares {folder}")
+        lock.acquire()
+    try:
+        return _write_locked(dataset, folder, key, form, max_bad, jobs, console)
+    finally:
+        lock.release()
+
+
+def _write_locked(dataset, folder, key, form, max_bad, jobs, console):
     _claim(folder, key)
     if (folder / "dataset.json").is_file():
         return json.loads((folder / "dataset.json").read_text())
@@ -156,11 +171,18 @@ def _describe(dataset, form, key, summaries):
         "task": dataset.task,
         "classes": list(dataset.classes),
         "unscored": list(dataset.unscored),
+        "colours": list(dataset.colours),
         "ignore": dataset.ignore,
         "background": dataset.background,
         "label_side": dataset.label_side,
         "modalities": {
-            name: {"kind": m.kind, "shape": list(m.shape), "dtype": stored_dtype(m, form), "longest": longest.get(name, 1)}
+            name: {
+                "kind": m.kind,
+                "shape": list(m.shape),
+                "dtype": stored_dtype(m, form),
+                "longest": longest.get(name, 1),
+                "bands": list(m.bands),
+            }
             for name, m in dataset.modalities.items()
         },
         "parts": list(dataset.parts),

@@ -222,7 +222,7 @@ def _evaluate(s: Setting) -> dict:
     }
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params))
     if hosts.is_leader():
-        reporting.write_results(s.folder, results, panels, ignore=s.records.ignore)
+        reporting.write_results(s.folder, results, panels, s.records)
         save_model(
             s.folder / "model",
             whole,
@@ -244,7 +244,7 @@ def _probe(s: Setting) -> dict:
     protocol = reporting.protocol(s.config, s.records, s.split, s.agreement, step)
     results = {"name": s.config.name, "task": s.config.task, "protocol": protocol} | probe(s)
     if hosts.is_leader():
-        reporting.write_results(s.folder, results, None, ignore=s.records.ignore)
+        reporting.write_results(s.folder, results, None, s.records)
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
     hosts.wait("evaluate is done")
     s.console.print(f"written to {s.folder}: results.json, results.md")

@@ -80,10 +80,10 @@ def console():
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory):
     """Root of a simulated PASTIS-HD of ten 16 px tiles."""
-    from data.simulated import simulate_pastis
+    from data.pastis.simulated import simulate
 
     root = tmp_path_factory.mktemp("simulated") / "pastis"
-    return simulate_pastis(root, tiles=10, tile_size=16, seed=0)
+    return simulate(root, tiles=10, tile_size=16, seed=0)
 
 
 @pytest.fixture(scope="session")

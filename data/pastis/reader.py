@@ -10,6 +10,7 @@ import numpy as np
 from data import raw
 from data.location import centres, geotiff_centre, metres_between
 from data.raw import DataError
+from data.sentinel import S2_BANDS
 
 CLASSES = (
     "Background", "Meadow", "Soft winter wheat", "Corn", "Winter barley", "Winter rapeseed", "Spring barley",
@@ -27,6 +28,7 @@ WHERE = (
 )
 # name -> (folder, file prefix, bands)
 SERIES = {"s2": ("DATA_S2", "S2", 10), "s1a": ("DATA_S1A", "S1A", 3), "s1d": ("DATA_S1D", "S1D", 3)}
+RADAR_BANDS = ("VV", "VH", "VV/VH")
 SPOT = ("DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "SPOT6_RVB_1M00_2019", 3)
 # Level-2A reflectance x 10,000: values at or below this are fill, not ground.
 LOWEST_S2 = -9_999
@@ -56,12 +58,12 @@ def open_raw(root) -> raw.RawDataset:
         if name == "spot":
             tile, path = next(iter(held[name].items()))
             side = _read_spot(tile, path).shape[0]
-            modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8")
+            modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"))
         else:
-            dtype = "int16" if name == "s2" else "float32"
-            modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype)
+            dtype, bands = ("int16", S2_BANDS) if name == "s2" else ("float32", RADAR_BANDS)
+            modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype, bands)
     if places:
-        modalities["location"] = raw.RawModality("location", (2,), "float32")
+        modalities["location"] = raw.location_modality()
     parts = {}
     for tile, properties in features.items():
         parts.setdefault(f"fold_{properties['Fold']}", []).append(tile)

@@ -1,1 +1,1 @@
-"""The generative model behind `data/simulated.py`: landscape, crops, sensors."""
+"""The generative model behind the simulated datasets: landscape, crops, sensors."""

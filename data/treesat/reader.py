@@ -1,16 +1,15 @@
 """Reads folders in TreeSatAI-Time-Series layout (see README.md here)."""
 
-import datetime
 import functools
 import json
 import pathlib
-import re
 
 import h5py
 import numpy as np
 
 from data import raw
 from data.raw import DataError
+from data.sentinel import CLOUDY, S2_BANDS, product_day
 
 CLASSES = (
     "Abies", "Acer", "Alnus", "Betula", "Cleared", "Fagus", "Fraxinus", "Larix", "Picea", "Pinus", "Populus", "Prunus",
@@ -27,12 +26,10 @@ SERIES = {"s2": ("sen-2", 10), "s1a": ("sen-1-asc", 2), "s1d": ("sen-1-des", 2)}
 PIXELS = 6  # side of the Sentinel windows, 10 m
 AERIAL = 300  # px of 0.2 m kept: the 60 m that the Sentinel windows cover, out of 304
 MODALITIES = {
-    name: raw.RawModality("series", (PIXELS, PIXELS, bands), "int16" if name == "s2" else "float32")
+    name: raw.RawModality("series", (PIXELS, PIXELS, bands), *(("int16", S2_BANDS) if name == "s2" else ("float32", ("VV", "VH"))))
     for name, (_, bands) in SERIES.items()
-} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8")}
+} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8", ("NIR", "R", "G", "B"))}
 SHARE = 0.07  # area share above which a genus counts as present (the dataset's authors)
-CLOUDY = 50.0  # % snow or cloud above which a pixel is not a measurement
-EPOCH = datetime.date(1970, 1, 1)
 
 
 def open_raw(root) -> raw.RawDataset:
@@ -64,7 +61,7 @@ def open_raw(root) -> raw.RawDataset:
     return raw.RawDataset(
         name="treesat",
         root=root,
-        simulated=False,
+        simulated=raw.is_simulated(root),
         citation=CITATION,
         task="classify",
         classes=CLASSES,
@@ -98,16 +95,6 @@ def _labels(root):
         ) from None
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(tile="-", path=path, expected="{file: [[genus, share], ...]}", found=f"unreadable ({error})") from error
-
-
-def product_day(tile, path, product):
-    """Days since 1970-01-01 of a Sentinel product name, whose first eight-digit group is the sensing date."""
-    text = product.decode() if isinstance(product, bytes) else str(product)
-    match = re.search(r"_(\d{4})(\d{2})(\d{2})T", text)
-    try:
-        return (datetime.date(*map(int, match.groups())) - EPOCH).days
-    except (AttributeError, ValueError) as error:
-        raise DataError(tile=tile, path=path, expected="a product name with a sensing date", found=repr(text)) from error
 
 
 def decibels(linear):

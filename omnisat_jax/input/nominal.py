@@ -26,7 +26,7 @@ def _series(side, bands, dtype, longest):
 
 
 def nominal(dataset: str) -> NominalRecords:
-    """The full PASTIS-HD or TreeSatAI-TS, its longest series as the configurations limit them.
+    """The full PASTIS-HD, TreeSatAI-TS or FLAIR #2, its longest series as the configurations limit them.
 
     Raises:
       ValueError: a dataset whose form is not known here.
@@ -48,4 +48,11 @@ def nominal(dataset: str) -> NominalRecords:
             "aerial": Stored("image", (300, 300, 4), "uint8", 1),
         }
         return NominalRecords(modalities, "classify", tuple(f"genus {i}" for i in range(15)), -1, -1, 0, {"source": "TreeSatAI-TS"})
+    if dataset == "flair":
+        modalities = {
+            "aerial": Stored("image", (512, 512, 5), "uint8", 1),
+            "s2": _series(16, 10, "int16", 110),
+            "location": Stored("location", (2,), "float32", 1),
+        }
+        return NominalRecords(modalities, "segment", tuple(f"class {i}" for i in range(12)), 255, -1, 512, {"source": "FLAIR #2"})
     raise ValueError(f"the form of dataset {dataset!r} is not known without its records")

@@ -14,12 +14,13 @@ VERSION = "1.2.0"  # of the record layout
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """How one modality is stored: frame shape (H, W, C), or (2,) of a location; dtype; longest series (1 for what is none)."""
+    """How one modality is stored: frame shape (H, W, C), or (2,) of a location; dtype; longest series (1 for what is none); band names."""
 
     kind: str
     shape: tuple[int, ...]
     dtype: str
     longest: int
+    bands: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Records:
             raise ValueError(f"{self.root}: expected records of version {VERSION}, found {about['version']}; prepare them anew")
         self.about = about
         self.modalities: Mapping[str, Stored] = {
-            name: Stored(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"]) for name, m in about["modalities"].items()
+            name: Stored(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"], tuple(m["bands"]))
+            for name, m in about["modalities"].items()
         }
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.parts: tuple[str, ...] = tuple(about["parts"])
@@ -62,6 +64,7 @@ class Records:
         self.label_side: int = about["label_side"]  # px of dense labels, 0 where labels are of the tile
         self.task: str = about["task"]
         self.unscored: tuple[str, ...] = tuple(about["unscored"])  # classes that do not enter mean scores
+        self.colours: tuple[str, ...] = tuple(about["colours"])  # of the classes in pictures; () = the default palette
         self._summaries = {part: json.loads((self.root / f"{part}.json").read_text()) for part in self.parts}
 
     @functools.cached_property

@@ -5,18 +5,27 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
 from omnisat_jax.batch import NO_DATA_INT16  # noqa: E402
 
-# The colours of the PASTIS authors' notebooks: tab20 with black background and white void.
 _TAB20 = [matplotlib.colormaps["tab20"](i)[:3] for i in range(20)]
+TRUE_COLOUR = (("R", "G", "B"), ("B04", "B03", "B02"))
 
 
-def class_colours(count: int) -> np.ndarray:
-    """(count + 1, 3) colours of classes 0..count-1 and, last, void: background black, void white."""
-    colours = [(0.0, 0.0, 0.0)] + [_TAB20[i % 20] for i in range(1, count)]
-    return np.array([*colours, (1.0, 1.0, 1.0)])
+def class_colours(count: int, colours=()) -> np.ndarray:
+    """(count + 1, 3) colours of classes 0..count-1 and, last, void, which is white.
+
+    Without `colours` ("#rrggbb" each): tab20 with class 0 black, as in the PASTIS authors' notebooks.
+    """
+    own = [to_rgb(colour) for colour in colours] or [(0.0, 0.0, 0.0)] + [_TAB20[i % 20] for i in range(1, count)]
+    return np.array([*own, (1.0, 1.0, 1.0)])
+
+
+def true_colour(bands) -> list[int] | None:
+    """Positions of red, green and blue among the names of bands, or None."""
+    return next(([bands.index(name) for name in names] for names in TRUE_COLOUR if set(names) <= set(bands)), None)
 
 
 def save_confusion(path, confusion, classes, title: str):
@@ -46,25 +55,27 @@ def save_confusion(path, confusion, classes, title: str):
     plt.close(figure)
 
 
-def render(entry, index: int):
+def render(entry, index: int, bands):
     """One series or image of a host batch as a picture, and what it shows; None where the sample lacks it."""
     if not entry["present"][index]:
         return None
-    values = entry["values"][index]
+    values, colour = entry["values"][index], true_colour(bands)
     if values.ndim == 3:
-        return _stretch(values[..., :3].astype(float)), "true colour" if values.shape[-1] == 3 else "false colour"
+        if colour:
+            return _stretch(values[..., colour].astype(float)), "true colour"
+        return _stretch(values[..., [0]].astype(float).repeat(3, -1)), bands[0] if bands else "first band"
     known = values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
     valid = entry["valid"][index]
-    if values.shape[-1] >= 4:
+    if colour:
         # Clouds are the brightest blue of a frame: the date whose brightest pixels are dark is clear. The very darkest are in shadow.
-        peak = np.percentile(values[..., 0].astype(float), 95, axis=(1, 2))
-        blue = np.where(known[..., 0].any((1, 2)) & valid, peak, np.inf)
+        peak = np.percentile(values[..., colour[2]].astype(float), 95, axis=(1, 2))
+        blue = np.where(known[..., colour[2]].any((1, 2)) & valid, peak, np.inf)
         order = np.argsort(blue)[: int(valid.sum())]
         date = order[len(order) // 8]
-        return _stretch(np.where(known[date], values[date], 0)[..., [2, 1, 0]].astype(float)), f"day {entry['dates'][index, date]}"
+        return _stretch(np.where(known[date], values[date], 0)[..., colour].astype(float)), f"day {entry['dates'][index, date]}"
     chosen = np.where(known & valid[:, None, None, None], values, np.nan)[..., 0]
     filled = np.nan_to_num(np.nanmean(chosen, 0), nan=float(np.nanmean(chosen)))
-    return _stretch(filled[..., None].repeat(3, -1)), f"mean VV of {int(valid.sum())} dates"
+    return _stretch(filled[..., None].repeat(3, -1)), f"mean {bands[0] if bands else 'first band'} of {int(valid.sum())} dates"
 
 
 def _stretch(image):
@@ -72,13 +83,16 @@ def _stretch(image):
     return np.clip((image - low) / np.maximum(high - low, 1e-9), 0, 1)
 
 
-def save_panels(path, samples, modalities, classes, ignore: int, title: str):
+def save_panels(path, samples, modalities, classes, ignore: int, title: str, colours=()):
     """One row a tile: every modality, the label, the prediction of each chosen subset.
 
     Args:
       samples: dicts with "tile", "batch" (host batch), "index", "labels", and "predictions" {subset name: classes (H,W), or
         probabilities (K,)}.
-      modalities: names in order.
+      modalities: {name: names of its bands}, in order.
+      classes, ignore: names of the classes and the void label.
+      title: of the figure.
+      colours: see `class_colours`.
     """
     subsets = list(samples[0]["predictions"])
     dense = samples[0]["labels"].ndim == 2
@@ -90,7 +104,7 @@ def save_panels(path, samples, modalities, classes, ignore: int, title: str):
         layout="constrained",
         squeeze=False,
     )
-    colours, used = class_colours(len(classes)), set()
+    colours, used = class_colours(len(classes), colours), set()
     for row, sample in zip(grid, samples):
         for axes in row:
             axes.set_xticks([])
@@ -99,7 +113,7 @@ def save_panels(path, samples, modalities, classes, ignore: int, title: str):
         for axes, name in zip(row, modalities):
             entry, index = sample["batch"][name], sample["index"]
             place = entry["values"][index] if entry["values"].ndim == 2 else None
-            shown = render(entry, index) if place is None else None
+            shown = render(entry, index, modalities[name]) if place is None else None
             if shown is None:
                 text = "absent" if place is None or not entry["present"][index] else _degrees(*place)
                 axes.text(0.5, 0.5, text, ha="center", va="center")

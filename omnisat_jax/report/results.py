@@ -56,12 +56,13 @@ def entries(subsets, values, scores) -> list[dict]:
     return rows
 
 
-def write_results(workdir, results: dict, panels: PanelCollector | None, *, ignore: int):
+def write_results(workdir, results: dict, panels: PanelCollector | None, records: Records):
     """Writes results.json, results.md and the pictures.
 
     Args:
       results: {"name", "task", "protocol", "subsets": see `entries`, maybe "floor": the same of random weights}.
       panels: watched the evaluation; None for no pictures of tiles.
+      records: what was evaluated on.
     """
     workdir = pathlib.Path(workdir)
     about = results["protocol"]
@@ -70,8 +71,8 @@ def write_results(workdir, results: dict, panels: PanelCollector | None, *, igno
     if results["task"] == "segment":
         pictures.save_confusion(workdir / "confusion.png", results["subsets"][0]["confusion"], about["classes"], what)
     if panels and panels.samples:
-        names = list(results["subsets"][0]["modalities"])
-        pictures.save_panels(workdir / "panels.png", panels.samples, names, about["classes"], ignore, what)
+        bands = {name: records.modalities[name].bands for name in results["subsets"][0]["modalities"]}
+        pictures.save_panels(workdir / "panels.png", panels.samples, bands, about["classes"], records.ignore, what, records.colours)
     write_json(workdir / "results.json", results)
     (workdir / "results.md").write_text(tables.markdown(results))
 

@@ -1,6 +1,6 @@
 """Whole runs at tiny size on folders of real imagery, where they are at hand."""
 
-from configs import treesat
+from configs import flair, treesat
 from tests.conftest import go, real, tiny
 
 
@@ -33,3 +33,17 @@ def test_real_treesat(tmp_path, console):
     results = go(config, tmp_path / "run", console)
     assert len(results["subsets"]) == 15 and results["subsets"][0]["scores"]["tiles"] == 2
     assert (tmp_path / "run" / "panels.png").stat().st_size > 0
+
+
+def test_real_flair(tmp_path, console):
+    config = flair.get_config()
+    config.model = tiny().model
+    config.data.raw_dir = str(real("flair_mini"))
+    config.data.cache_dir = str(tmp_path / "cache")
+    config.data.crop = 64
+    config.eval.batch_size = config.pretrain.batch_size = config.finetune.batch_size = 1
+    config.pretrain.steps = config.finetune.steps = 2
+    results = go(config, tmp_path / "run", console)
+    about = results["protocol"]
+    assert about["missing_modalities"] == ["s2"] and not about["simulated"] and about["test_tiles"] == 2
+    assert len(about["classes"]) == 12 and (tmp_path / "run" / "panels.png").stat().st_size > 0

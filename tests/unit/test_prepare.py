@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from data.raw import DataError, RawModality
 from data.summary import Summary, clear_dates
 from omnisat_jax.input.records import Records
 from tests import faults
+from tests.conftest import ROOT
 from tests.faults import TILE
 
 
@@ -49,6 +52,13 @@ def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
     (out / "dataset.json").unlink()
     assert run(simulated, out) == 0
     assert (out / "fold_1.json").stat().st_mtime_ns == kept and len(Records(out).tile_ids) == 10
+
+
+def test_two_commands_at_once_make_one_folder(simulated, tmp_path):
+    command_line = [sys.executable, "-m", "data.prepare", "pastis", "--raw", simulated, "--out", tmp_path / "out", "--jobs", "1"]
+    both = [subprocess.Popen(command_line, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(100) for process in both] == [0, 0]
+    assert len(Records(tmp_path / "out").tile_ids) == 10
 
 
 def test_foreign_folders_are_refused(simulated, tmp_path, capsys):
@@ -140,7 +150,7 @@ def test_clear_statistics_leave_out_bright_dates():
     values = rng.normal(500, 20, (12, 8, 8, 2)).astype(np.int16)
     values[4] = 6000  # cloud
     np.testing.assert_array_equal(np.flatnonzero(~clear_dates(values)), [4])
-    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16")}, with_parcels=False)
+    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, with_parcels=False)
     example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
     summary.add({"tile_id": "a", "s2": example})
     told = json.loads(json.dumps(summary.to_json()))

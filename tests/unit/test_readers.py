@@ -124,9 +124,9 @@ def test_folder_with_one_modality_only(root):
 
 
 def test_simulation_is_the_same_every_time_and_has_the_layout(simulated, tmp_path):
-    from data.simulated import simulate_pastis
+    from data.pastis.simulated import simulate
 
-    again = simulate_pastis(tmp_path / "again", tiles=10, tile_size=16, seed=0)
+    again = simulate(tmp_path / "again", tiles=10, tile_size=16, seed=0)
     for path in simulated.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (again / path.relative_to(simulated)).read_bytes(), path

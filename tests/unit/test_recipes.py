@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import pastis, treesat
+from configs import flair, pastis, treesat
 from omnisat_jax import schema
 from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.nominal import nominal
@@ -32,6 +32,7 @@ RECIPES = {
     **{f"pastis:hd,{row}": (pastis, f"hd,{row}", nominal("pastis")) for row in ("omnisat", "published", "skysense")},
     "pastis:demo": (pastis, "demo", resized("pastis", 32, 320)),
     "treesat:small": (treesat, "small", nominal("treesat")),
+    "flair:full": (flair, "full", nominal("flair")),
     "treesat:full": (treesat, "full", nominal("treesat")),
 }
 

@@ -1,21 +1,20 @@
 """Simulated PASTIS-HD: the real dataset's layout, byte for byte in form, from a documented generative model.
 
-The assumptions are stated where they are made: `simulation/landscape.py` (parcels), `simulation/crops.py`
-(phenology, spectra, radar structure, texture; which sensor separates what) and `simulation/sensors.py` (mixing, clouds,
+The assumptions are stated where they are made: `data/simulation/landscape.py` (parcels), `data/simulation/crops.py`
+(phenology, spectra, radar structure, texture; which sensor separates what) and `data/simulation/sensors.py` (mixing, clouds,
 speckle). Nothing here is measured imagery: every number that comes from it must be called simulated.
 """
 
 import datetime
 import json
-import os
 import pathlib
-import shutil
 
 import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
 from data.simulation import crops, landscape, sensors
+from data.simulation.folder import need, new_folder
 
 START = datetime.date(2018, 9, 1)
 SPOT_DAY = 305  # 3 July
@@ -23,7 +22,7 @@ REGIONS = 4
 VERSION = 2  # of the generative model and of what is written: part of the cache key
 
 
-def simulate_pastis(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> pathlib.Path:
+def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> pathlib.Path:
     """Writes `tiles` tiles of tile_size x tile_size 10 m pixels to `root`, atomically.
 
     Same arguments, same bytes. Folds 1..5 take turns. Does nothing if `root` exists.
@@ -35,36 +34,27 @@ def simulate_pastis(root, *, tiles: int, tile_size: int, seed: int, progress=Non
     root = pathlib.Path(root)
     if root.exists():
         return root
-    if tiles < 1 or tile_size < 8:
-        raise ValueError(f"a simulation needs at least 1 tile of at least 8 px, found {tiles} tiles of {tile_size} px")
-    work = root.with_name(f"{root.name}.partial-{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    for folder in ("DATA_S2", "DATA_S1A", "DATA_S1D", "DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "ANNOTATIONS"):
-        (work / folder).mkdir(parents=True)
-    calendars = [_calendar(np.random.default_rng([seed, 1, region])) for region in range(REGIONS)]
-    features, sums = [], {}
-    for index in range(tiles):
-        features.append(_write_tile(work, index, tile_size, seed, calendars, sums))
-        if progress:
-            progress(index + 1)
-    collection = {
-        "type": "FeatureCollection",
-        "name": "metadata",
-        "simulated": True,  # so that whoever reads the folder, from wherever, says so
-        "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}},
-        "features": features,
-    }
-    (work / "metadata.geojson").write_text(json.dumps(collection))
-    for sensor, folds in sums.items():
-        table = {f"Fold_{fold}": _norm(moments) for fold, moments in sorted(folds.items())}
-        (work / f"NORM_{sensor}_patch.json").write_text(json.dumps(table))
-    try:
-        work.rename(root)
-    except OSError:
-        # Another process finished the same simulation first.
-        if not root.exists():
-            raise
-        shutil.rmtree(work)
+    need(tiles, tile_size, 8)
+    with new_folder(root) as work:
+        for folder in ("DATA_S2", "DATA_S1A", "DATA_S1D", "DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "ANNOTATIONS"):
+            (work / folder).mkdir(parents=True)
+        calendars = [_calendar(np.random.default_rng([seed, 1, region])) for region in range(REGIONS)]
+        features, sums = [], {}
+        for index in range(tiles):
+            features.append(_write_tile(work, index, tile_size, seed, calendars, sums))
+            if progress:
+                progress(index + 1)
+        collection = {
+            "type": "FeatureCollection",
+            "name": "metadata",
+            "simulated": True,  # so that whoever reads the folder, from wherever, says so
+            "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}},
+            "features": features,
+        }
+        (work / "metadata.geojson").write_text(json.dumps(collection))
+        for sensor, folds in sums.items():
+            table = {f"Fold_{fold}": _norm(moments) for fold, moments in sorted(folds.items())}
+            (work / f"NORM_{sensor}_patch.json").write_text(json.dumps(table))
     return root
 
 

@@ -1,0 +1,61 @@
+"""FLAIR: land cover at 0.2 m from one aerial image (colour, near infrared, height) and a Sentinel-2 series.
+
+configs/flair.py            small model on simulated images, or on any folder by --config.data.raw_dir=DIR
+configs/flair.py:full       the full-size recipe; needs --config.data.raw_dir=DIR
+Ablations, joined by commas (configs/flair.py:full,s2_only): aerial_only, s2_only, no_pretrain.
+Classes: --config.data.nomenclature=12 (default: everything rare is void) | 13 (learned as "Other", outside the mean) | 19.
+"""
+
+from configs import base
+
+SIZES = ("small", "full")
+ABLATIONS = ("aerial_only", "s2_only", "no_pretrain")
+
+
+def get_config(preset: str = "small"):
+    """A size and ablations, each optional, joined by commas."""
+    parts = preset.split(",")
+    sizes = [part for part in parts if part in SIZES]
+    unknown = [part for part in parts if part not in SIZES + ABLATIONS]
+    if unknown or len(sizes) > 1:
+        found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes"
+        raise ValueError(
+            f"configs/flair.py: expected at most one of {', '.join(SIZES)} and any of {', '.join(ABLATIONS)}; found {found}"
+        )
+    size = sizes[0] if sizes else "small"
+    config = base.base()
+    config.name = "_".join(["flair", size, *(part for part in parts if part in ABLATIONS)])
+    config.data.dataset = "flair"
+    config.data.protocol = "fixed"
+    config.data.origin = "year"
+    config.model.ltae.period = 367.0
+    # Tokens of 12.8 m: 64 aerial pixels, two of the resampled Sentinel-2 pixels of 6.4 m.
+    config.modalities.aerial = base.modality(kind="image", channels=5, resolution=0.2, patch=64, encoder="resnet")
+    config.modalities.s2 = base.modality(kind="series", channels=10, resolution=6.4, patch=2, encoder="utae")
+    config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 40
+    if size == "small":
+        base.shrink(config.model)
+        config.modalities.s2.dates_train = 12
+        config.data.simulated.tiles = 64
+        config.data.simulated.tile_size = 256
+        config.data.crop = 128
+        config.pretrain.steps = 100
+        config.pretrain.batch_size = 8
+        config.finetune.steps = 500
+        config.finetune.batch_size = 4
+        config.finetune.modality_dropout = 0.2
+        config.eval.batch_size = 2
+        for stage in (config.pretrain, config.finetune):
+            stage.learning_rate = 2e-3
+            stage.eval_every = 250
+            stage.save_every = 100
+    else:
+        config.pretrain.batch_size = config.finetune.batch_size = 32
+        config.pretrain.learning_rate = config.finetune.learning_rate = 5e-4
+    if "aerial_only" in parts:
+        del config.modalities.s2
+    if "s2_only" in parts:
+        del config.modalities.aerial
+    if "no_pretrain" in parts or len(config.modalities) == 1:
+        config.pretrain.steps = 0  # one modality has nothing to be aligned with
+    return config
