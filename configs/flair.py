@@ -35,6 +35,7 @@ def get_config(preset: str = "small"):
     config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 40
     if size == "small":
         base.shrink(config.model)
+        config.model.utae.encoder_widths = config.model.utae.decoder_widths = (16, 32)  # a crop is four Sentinel-2 pixels a side
         config.modalities.s2.dates_train = 12
         config.data.simulated.tiles = 64
         config.data.simulated.tile_size = 256

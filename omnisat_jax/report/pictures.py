@@ -62,8 +62,8 @@ def render(entry, index: int, bands):
     values, colour = entry["values"][index], true_colour(bands)
     if values.ndim == 3:
         if colour:
-            return _stretch(values[..., colour].astype(float)), "true colour"
-        return _stretch(values[..., [0]].astype(float).repeat(3, -1)), bands[0] if bands else "first band"
+            return stretch(values[..., colour].astype(float)), "true colour"
+        return stretch(values[..., [0]].astype(float).repeat(3, -1)), bands[0] if bands else "first band"
     known = values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
     valid = entry["valid"][index]
     if colour:
@@ -72,13 +72,14 @@ def render(entry, index: int, bands):
         blue = np.where(known[..., colour[2]].any((1, 2)) & valid, peak, np.inf)
         order = np.argsort(blue)[: int(valid.sum())]
         date = order[len(order) // 8]
-        return _stretch(np.where(known[date], values[date], 0)[..., colour].astype(float)), f"day {entry['dates'][index, date]}"
+        return stretch(np.where(known[date], values[date], 0)[..., colour].astype(float)), f"day {entry['dates'][index, date]}"
     chosen = np.where(known & valid[:, None, None, None], values, np.nan)[..., 0]
     filled = np.nan_to_num(np.nanmean(chosen, 0), nan=float(np.nanmean(chosen)))
-    return _stretch(filled[..., None].repeat(3, -1)), f"mean {bands[0] if bands else 'first band'} of {int(valid.sum())} dates"
+    return stretch(filled[..., None].repeat(3, -1)), f"mean {bands[0] if bands else 'first band'} of {int(valid.sum())} dates"
 
 
-def _stretch(image):
+def stretch(image):
+    """An image (H,W,C) between its 2nd and 98th percentiles, in [0, 1]."""
     low, high = np.percentile(image, (2, 98), axis=(0, 1))
     return np.clip((image - low) / np.maximum(high - low, 1e-9), 0, 1)
 
