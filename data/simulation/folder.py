@@ -14,7 +14,11 @@ def new_folder(root: pathlib.Path):
     work = root.with_name(f"{root.name}.partial-{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    yield work
+    try:
+        yield work
+    except BaseException:
+        shutil.rmtree(work)
+        raise
     try:
         work.rename(root)
     except OSError:
