@@ -26,8 +26,9 @@ def features(example, names, origin):
     columns = []
     for name in names:
         stored = example[name]
-        values = stored["values"].astype(np.float32)
-        values = np.where(stored["values"] == NO_DATA_INT16, np.nan, values) if stored["values"].dtype == np.int16 else values
+        held = stored["values"][:]
+        values = held.astype(np.float32)
+        values = np.where(held == NO_DATA_INT16, np.nan, values) if held.dtype == np.int16 else values
         values = values[stored["valid"]]
         months = np.clip(((stored["dates"][stored["valid"]] - zero) / MONTH).astype(int), 0, 14)
         whole = np.nanmedian(values, 0)

@@ -1,6 +1,7 @@
-"""The TFDS builder that turns tiles of a raw dataset into ArrayRecord, one part (fold or split) a builder config.
+"""The TFDS builder of the table of tiles, one part (fold or split) a builder config, and the writer of their frames.
 
-Arrays are stored as raw bytes in the dtype they were measured in, or float16; no TensorFlow is imported.
+Labels, dates and validity are in the table, an ArrayRecord; the images themselves are frames in NumPy files (omnisat_jax/input/frames.py), in the
+dtype they were measured in, or float16. No TensorFlow is imported.
 """
 
 import numpy as np
@@ -8,27 +9,29 @@ import tensorflow_datasets as tfds
 
 from data.raw import RawDataset
 from data.reading import Form, stored_dtype
+from omnisat_jax.input.frames import FrameWriter, frames_path
 from omnisat_jax.input.records import VERSION
 
 SPLIT = "tiles"
 
 
 class Tiles(tfds.core.GeneratorBasedBuilder):
-    """Co-located modalities, dates, validity and labels, one record a tile."""
+    """Labels, dates, validity and the place of the frames of co-located modalities, one record a tile."""
 
     VERSION = tfds.core.Version(VERSION)
 
-    def __init__(self, *, raw: RawDataset, part: str, form: Form, examples=(), **kwargs):
-        """Prepares `part` of `raw` from `examples`, which yields what `RawDataset.read` returns."""
-        self._raw, self._form, self._examples = raw, form, examples
+    def __init__(self, *, raw: RawDataset, part: str, examples=(), **kwargs):
+        """Prepares `part` of `raw` from `examples`, which yields what `FrameWriters.take` returns."""
+        self._raw, self._examples = raw, examples
         super().__init__(config=tfds.core.BuilderConfig(name=part), file_format="array_record", **kwargs)
 
     def _info(self):
         features = {"tile_id": tfds.features.Text()}
         for name, modality in self._raw.modalities.items():
-            # The leading dimension is dates, or 0/1 images: an absent modality costs no bytes.
-            values = _tensor((None, *modality.shape), stored_dtype(modality, self._form))
-            features[name] = {"values": values}
+            if modality.kind == "location":
+                features[name] = {"values": _tensor((None, *modality.shape), modality.dtype)}
+                continue
+            features[name] = {"first": _tensor((), "int64"), "count": _tensor((), "int64")}
             if modality.kind == "series":
                 features[name] |= {"dates": _tensor((None,), "int32"), "valid": _tensor((None,), "bool")}
         if self._raw.task == "segment":
@@ -48,5 +51,36 @@ class Tiles(tfds.core.GeneratorBasedBuilder):
             yield example["tile_id"], example
 
 
+class FrameWriters:
+    """Writes the frames of a part, a file a modality."""
+
+    def __init__(self, folder, raw: RawDataset, part: str, form: Form):
+        """folder: of the records."""
+        self._writers = {}
+        for name, modality in raw.modalities.items():
+            if modality.kind != "location":
+                path = frames_path(folder, part, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._writers[name] = FrameWriter(path, modality.shape, stored_dtype(modality, form))
+
+    def take(self, example):
+        """Writes the frames of an example (see `RawDataset.read`); returns it with the place of its frames instead of them."""
+        table = dict(example)
+        for name, writer in self._writers.items():
+            entry = dict(example[name])
+            frames, first = entry.pop("values"), writer.written
+            for frame in frames:
+                writer.write(frame)
+            table[name] = entry | {"first": first, "count": len(frames)}
+        return table
+
+    def close(self):
+        """Completes the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+
 def _tensor(shape, dtype):
-    return tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype), encoding=tfds.features.Encoding.BYTES)
+    return tfds.features.Tensor(
+        shape=shape, dtype=np.dtype(dtype), encoding=tfds.features.Encoding.BYTES if shape else tfds.features.Encoding.NONE
+    )

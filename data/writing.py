@@ -3,7 +3,8 @@
 <folder>/
   preparing.json             what the folder is being made from; written first
   <part>.json                summary of a finished part
-  tiles/<part>/<version>/    ArrayRecord
+  tiles/<part>/<version>/    the table of tiles (TFDS, ArrayRecord): labels, dates, validity, where its frames are
+  frames/<part>/<modality>.npy    the images (N,H,W,C)
   dataset.json               everything about the records; written last, so its presence means "complete"
 """
 
@@ -127,7 +128,10 @@ def _need_space(dataset, folder, tiles):
 def _write_part(dataset, part, folder, form, bad, jobs, advance):
     start = time.monotonic()
     # Records without their summary are of a run that was cut off between the two.
-    shutil.rmtree(folder / "tiles" / part, ignore_errors=True)
+    places = [folder / kind / part for kind in ("tiles", "frames")]
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+    writers = builder.FrameWriters(folder, dataset, part, form)
     summary = Summary(dataset.modalities, with_parcels=dataset.task == "segment")
 
     def examples():
@@ -136,7 +140,7 @@ def _write_part(dataset, part, folder, form, bad, jobs, advance):
             summary.note_bad(entries)
             if example is not None:
                 summary.add(example)
-                yield example
+                yield writers.take(example)
             advance()
 
     # TFDS speaks of downloads that never happen here; our own progress bar and report say what does.
@@ -146,10 +150,11 @@ def _write_part(dataset, part, folder, form, bad, jobs, advance):
     absl.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            builder.Tiles(raw=dataset, part=part, form=form, examples=examples(), data_dir=folder).download_and_prepare()
+            builder.Tiles(raw=dataset, part=part, examples=examples(), data_dir=folder).download_and_prepare()
     finally:
+        writers.close()
         absl.setLevel(level)
-    size = sum(path.stat().st_size for path in (folder / "tiles" / part).rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for place in places for path in place.rglob("*") if path.is_file())
     write_json(folder / f"{part}.json", summary.to_json() | {"bytes": size, "seconds": time.monotonic() - start})
     return json.loads((folder / f"{part}.json").read_text())
 

@@ -84,7 +84,6 @@ class Setting:
         return pipeline.evaluation(
             self.records.source(parts),
             self.assemble(training=False, void_parcels=void_parcels),
-            self.agreement.evaluation,
             batch_size=self.config.eval.batch_size,
             rows=meshes.local_rows(self.mesh, self.config.eval.batch_size),
         )

@@ -7,7 +7,6 @@ augmentation at every row of every global step on any number of processes; threa
 import grain
 import numpy as np
 
-from omnisat_jax.batch import BatchLayout
 from omnisat_jax.input.records import TileSource
 from omnisat_jax.input.transforms import Assemble
 
@@ -47,7 +46,7 @@ def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=N
         raise ValueError("the training parts hold no tile")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(assemble)
     rows = tuple(range(batch_size)) if rows is None else tuple(rows)
-    dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True)
+    dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True, batch_fn=assemble.batch)
     # The buffer counts elements, and after batch() an element is a batch: Grain's default of 500 would fill the memory.
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
 
@@ -59,7 +58,7 @@ def start_at(dataset, step):
     return iterator
 
 
-def evaluation(source, assemble: Assemble, layout: BatchLayout, *, batch_size, rows=None):
+def evaluation(source, assemble: Assemble, *, batch_size, rows=None):
     """Every tile once, in order, as batches of equal size on every process; fillers have weight 0.
 
     Args:
@@ -67,20 +66,7 @@ def evaluation(source, assemble: Assemble, layout: BatchLayout, *, batch_size, r
       rows: which rows of the global batch to read, ascending; None = all.
     """
     rows = range(batch_size) if rows is None else rows
-    empty = {key: _zeros(value) for key, value in layout.abstract(1).items()}
     for start in range(0, len(source), batch_size):
         wanted = [start + row for row in rows]
-        yield _stack([assemble.random_map(source[i], np.random.default_rng(0)) if i < len(source) else empty for i in wanted])
-
-
-def _zeros(spec):
-    if isinstance(spec, dict):
-        return {key: _zeros(value) for key, value in spec.items()}
-    return np.zeros(spec.shape[1:], spec.dtype)
-
-
-def _stack(elements):
-    first = elements[0]
-    if isinstance(first, dict):
-        return {key: _stack([element[key] for element in elements]) for key in first}
-    return np.stack(elements)
+        rng = np.random.default_rng(0)  # nothing is drawn
+        yield assemble.batch([assemble.random_map(source[i], rng) if i < len(source) else None for i in wanted])

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
-VERSION = "1.2.0"  # of the record layout
+from omnisat_jax.input.frames import Frames, FrameStore, frames_path
+
+VERSION = "2.0.0"  # of the record layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +134,12 @@ class TileSource:
 
     def __init__(self, records: Records, parts):
         split = records.about["split"]
-        self._sources = []
+        self._sources, self._frames = [], []
         for part in parts:
             folder = records.root / "tiles" / part / records.about["version"]
             self._sources.append(tfds.builder_from_directory(folder).as_data_source(split=split))
+            sensors = {name: stored for name, stored in records.modalities.items() if stored.kind != "location"}
+            self._frames.append({n: FrameStore(frames_path(records.root, part, n), s.shape, s.dtype) for n, s in sensors.items()})
         self._ends = np.cumsum([len(source) for source in self._sources])
         self._index = {tile: i for i, tile in enumerate(records.tile_ids)}
 
@@ -143,11 +147,14 @@ class TileSource:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, position):
-        """The stored example with `tile_index` (int32) in place of the id."""
+        """The stored example with `tile_index` (int32) in place of the id; "values" of series and images are `Frames`."""
         position = int(position)
         part = int(np.searchsorted(self._ends, position, side="right"))
         start = int(self._ends[part - 1]) if part else 0
         example = dict(self._sources[part][position - start])
+        for name, store in self._frames[part].items():
+            entry = dict(example[name])
+            example[name] = entry | {"values": Frames(store, entry.pop("first"), entry.pop("count"))}
         example["tile_index"] = np.int32(self._index[example.pop("tile_id").decode()])
         return example
 

@@ -4,9 +4,11 @@ import dataclasses
 import datetime
 
 import grain
+import jax
 import numpy as np
 
 from omnisat_jax.batch import BatchLayout
+from omnisat_jax.input.frames import Frames
 
 EPOCH = datetime.date(1970, 1, 1)
 
@@ -36,52 +38,100 @@ class Assemble(grain.transforms.RandomMap):
     background: int = -1
     void_parcels: np.ndarray | None = None
 
-    def random_map(self, element, rng: np.random.Generator):
+    def random_map(self, element, rng: np.random.Generator) -> "Drawn":
+        """Everything that is drawn of a tile; none of its images is read."""
         # Every draw happens whatever the tile holds, so that one modality's absence changes no other's randomness.
         top, left = rng.integers(0, self.grid - self.crop + 1, 2) if self.random else [(self.grid - self.crop) // 2] * 2
         turns, flip = (int(rng.integers(0, 4)), bool(rng.integers(0, 2))) if self.random and self.augment else (0, False)
+        chosen = {
+            m.name: choose_dates(element[m.name]["valid"], m.dates, rng if self.random else None)
+            for m in self.layout.modalities
+            if m.dates
+        }
+        return Drawn(self, element, (int(top), int(left)), turns, flip, chosen)
 
-        def place(frames, grid_axis):
-            """Crops and turns frames whose H and W are axes grid_axis, grid_axis + 1."""
-            side = frames.shape[grid_axis]
-            window = [slice(None)] * frames.ndim
-            for axis, start in ((grid_axis, top), (grid_axis + 1, left)):
-                window[axis] = slice(side * start // self.grid, side * (start + self.crop) // self.grid)
-            frames = np.rot90(frames[tuple(window)], turns, (grid_axis, grid_axis + 1))
-            return np.flip(frames, grid_axis + 1) if flip else frames
+    def batch(self, drawn) -> dict:
+        """A batch (see `batch`) of tiles as drawn, or None for the fillers of the last one, which have weight 0.
 
-        origin = day_zero(self.origin, [element[m.name]["dates"] for m in self.layout.modalities if m.dates])
-        out = {"tile_index": element["tile_index"], "weight": np.float32(1)}
-        for m in self.layout.modalities:
-            stored = element[m.name]["values"]
+        Every image is copied once, from what was read to its place in the batch.
+        """
+        batch = jax.tree.map(lambda spec: np.zeros(spec.shape, spec.dtype), self.layout.abstract(len(drawn)))
+        for index, sample in enumerate(drawn):
+            if sample is not None:
+                sample.write(batch, index)
+        return batch
+
+    def sample(self, element, rng: np.random.Generator) -> dict:
+        """One batch element, without the batch dimension."""
+        return jax.tree.map(lambda x: x[0], self.batch([self.random_map(element, rng)]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A tile with all that was drawn for it: upper left token of the crop, quarter turns, flip, positions of dates a series."""
+
+    assemble: Assemble
+    element: dict
+    corner: tuple[int, int]
+    turns: int
+    flip: bool
+    chosen: dict[str, np.ndarray]
+
+    def place(self, frame):
+        """A view of a frame (H,W,...), cropped and turned."""
+        side, grid, crop = frame.shape[0], self.assemble.grid, self.assemble.crop
+        rows, columns = (slice(side * start // grid, side * (start + crop) // grid) for start in self.corner)
+        frame = np.rot90(frame[rows, columns], self.turns)
+        return frame[:, ::-1] if self.flip else frame
+
+    def write(self, batch, index: int):
+        """Fills sample `index` of a batch of zeros."""
+        element, layout = self.element, self.assemble.layout
+        batch["tile_index"][index], batch["weight"][index] = element["tile_index"], 1
+        origin = day_zero(self.assemble.origin, [element[m.name]["dates"] for m in layout.modalities if m.dates])
+        for m in layout.modalities:
+            out, stored = batch[m.name], element[m.name]
             if m.dates:
-                chosen = choose_dates(element[m.name]["valid"], m.dates, rng if self.random else None)
-                out[m.name] = self._series(m, element[m.name], chosen, origin, place)
-            else:
-                values = np.zeros((1, *m.shape), m.dtype)
-                if len(stored):
-                    values = place(stored[:1], 1) if len(m.shape) == 3 else stored[:1]
-                out[m.name] = {"values": np.ascontiguousarray(values[0]), "present": np.bool_(len(stored) > 0)}
-        labels = element["labels"]
-        if labels.ndim == 2:
-            if self.void_parcels is not None and len(self.void_parcels):
-                labels = np.where(np.isin(element["parcels"], self.void_parcels), np.uint8(self.ignore), labels)
-            labels = np.ascontiguousarray(place(labels, 0))
-            if len(self.layout.labels) == 1:
-                labels = tile_labels(labels, self.layout.labels[0], self.background)
-        out["labels"] = labels
-        return out
+                chosen, count = self.chosen[m.name], len(self.chosen[m.name])
+                self._write_frames(stored["values"], chosen, out["values"][index])
+                out["dates"][index, :count] = stored["dates"][chosen] - origin
+                out["valid"][index, :count] = stored["valid"][chosen]
+                out["present"][index] = out["valid"][index].any()
+            elif len(stored["values"]):
+                if len(m.shape) == 3:
+                    self._write_frames(stored["values"], [0], out["values"][index][None])
+                else:
+                    out["values"][index] = stored["values"][0]
+                out["present"][index] = True
+        batch["labels"][index] = self._labels()
 
-    def _series(self, m, stored, chosen, origin, place):
-        values = np.zeros((m.dates, *m.shape), m.dtype)
-        dates = np.zeros(m.dates, np.int32)
-        valid = np.zeros(m.dates, bool)
-        count = len(chosen)
-        if count:
-            values[:count] = place(stored["values"][chosen], 1)
-            dates[:count] = stored["dates"][chosen] - origin
-            valid[:count] = stored["valid"][chosen]
-        return {"values": values, "dates": dates, "valid": valid, "present": np.bool_(valid.any())}
+    def _write_frames(self, frames, positions, out):
+        """Places the frames at `positions` in the first entries of out (T,H,W,C), read directly where nothing moves."""
+        stored = isinstance(frames, Frames)
+        direct = stored and not self.turns and not self.flip and frames.shape[1:] == out.shape[1:]
+        scratch = np.empty(frames.shape[1:], frames.dtype) if stored and not direct else None
+        for target, position in zip(out, positions):
+            if direct:
+                frames.read_into(position, target)
+            elif stored:
+                frames.read_into(position, scratch)
+                _pixels(target)[...] = self.place(_pixels(scratch))
+            else:
+                target[...] = self.place(frames[position])
+
+    def _labels(self):
+        a, labels = self.assemble, self.element["labels"]
+        if labels.ndim == 1:
+            return labels
+        if a.void_parcels is not None and len(a.void_parcels):
+            labels = np.where(np.isin(self.element["parcels"], a.void_parcels), np.uint8(a.ignore), labels)
+        labels = self.place(labels)
+        return tile_labels(labels, a.layout.labels[0], a.background) if len(a.layout.labels) == 1 else labels
+
+
+def _pixels(frame):
+    """A contiguous frame (H,W,C) as (H,W) elements of C numbers, which are turned in half the time."""
+    return frame.view(np.dtype((np.void, frame.shape[-1] * frame.itemsize)))[..., 0]
 
 
 def tile_labels(labels, count, background):

@@ -74,7 +74,7 @@ def test_evaluation_passes_every_tile_once(records, settings, batch_size, split)
     source = records.source(records.parts)
     seen, lengths = [], set()
     for rows in split:
-        got = list(pipeline.evaluation(source, transform, layout, batch_size=batch_size, rows=rows))
+        got = list(pipeline.evaluation(source, transform, batch_size=batch_size, rows=rows))
         lengths.add(len(got))
         for batch in got:
             batches.check_batch(batch, layout, len(rows))
@@ -97,7 +97,7 @@ def test_flips_and_crops_keep_modalities_aligned(records):
     example["spot"] = {"values": np.broadcast_to(fine[None, :, :, None], (1, 160, 160, 3))}
     hits = 0
     for seed in range(12):
-        out = transform.random_map(example, np.random.default_rng(seed))
+        out = transform.sample(example, np.random.default_rng(seed))
         label = out["labels"]
         assert label.shape == (8, 8) and out["spot"]["values"].shape == (80, 80, 3)
         for frame in out["s2"]["values"][out["s2"]["valid"]]:
@@ -111,7 +111,7 @@ def test_void_parcels(records, settings):
     example = records.source(("fold_1",))[0]
     parcel = example["parcels"].max()
     transform, _ = assemble(records, settings, augment=False, void_parcels=np.array([parcel]))
-    labels = transform.random_map(example, np.random.default_rng(0))["labels"]
+    labels = transform.sample(example, np.random.default_rng(0))["labels"]
     assert (labels[example["parcels"] == parcel] == 19).all()
     np.testing.assert_array_equal(labels[example["parcels"] != parcel], example["labels"][example["parcels"] != parcel])
 
@@ -128,7 +128,7 @@ def test_chosen_dates_are_sorted_unique_and_usable_first(valid, limit, random):
 def test_days_count_from_the_origin_and_may_be_negative(records, settings):
     example = records.source(("fold_1",))[0]
     transform, _ = assemble(records, settings, training=False, origin="2019-06-01")
-    dates = transform.random_map(example, np.random.default_rng(0))["s2"]["dates"]
+    dates = transform.sample(example, np.random.default_rng(0))["s2"]["dates"]
     assert dates.min() < 0 < dates.max()
     sept = day_zero("2018-09-01", [])
     assert day_zero("season", [np.array([sept + 30, sept + 250, sept + 420])]) == sept

@@ -8,6 +8,7 @@ from data.prepare import prepare
 from data.raw import DataError
 from data.summary import band_moments, merge
 from omnisat_jax import schema
+from omnisat_jax.input.frames import Frames, FrameStore, FrameWriter
 from omnisat_jax.input.records import Records, choose_split
 from tests.conftest import tiny
 
@@ -22,7 +23,7 @@ def test_records_hold_what_the_raw_folder_holds(records, simulated):
     for example in source:
         tile = records.tile_ids[example["tile_index"]]
         raw = np.load(simulated / "DATA_S2" / f"S2_{tile}.npy")
-        np.testing.assert_array_equal(example["s2"]["values"].transpose(0, 3, 1, 2), raw)
+        np.testing.assert_array_equal(example["s2"]["values"][:].transpose(0, 3, 1, 2), raw)
         np.testing.assert_array_equal(example["labels"], np.load(simulated / "ANNOTATIONS" / f"TARGET_{tile}.npy")[0])
 
 
@@ -117,3 +118,31 @@ def test_protocols():
 def test_description_is_plain(records):
     about = json.loads((records.root / "dataset.json").read_text())
     assert about["modalities"]["s2"]["shape"] == [16, 16, 10] and about["simulated"] is True
+
+
+def test_frames_are_an_array_of_which_only_what_is_asked_for_is_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
+    path = tmp_path / "x.npy"
+    writer = FrameWriter(path, (4, 4, 3), "float32")
+    for frame in values:
+        writer.write(frame)
+    writer.close()
+    np.testing.assert_array_equal(np.load(path), values)  # a file like any other
+    frames = Frames(FrameStore(path, (4, 4, 3), "float32"), 2, 4)
+    assert frames.shape == (4, 4, 4, 3) and len(frames) == 4
+    for index in (slice(None), [3, 0], np.array([True, False, True, False]), 1, slice(0)):
+        np.testing.assert_array_equal(frames[index], values[2:6][index])
+    np.testing.assert_array_equal(np.asarray(frames), values[2:6])
+
+
+def test_damaged_frames_are_named(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((5, 4, 4, 3), np.float32))
+    content = path.read_bytes()
+    for damage, message in ((content[:-1], "of 1088 bytes"), (b"", "no NumPy header"), (b"x" * 500, "no NumPy header")):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match=f"x.npy.*{message}.*prepare them again"):
+            FrameStore(path, (4, 4, 3), "float32")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"expected frames of int16 \(4, 4, 3\), found float32"):
+        FrameStore(path, (4, 4, 3), "int16")
