@@ -77,13 +77,17 @@ def check_tile(dataset, tile: str):
         share = float(unknown.mean())
         seen[name] = {"dates": len(values) if modality.kind == "series" else 1, "unknown": share}
         if share and values.dtype.kind == "f":
-            findings.append(Finding("not-finite", tile, path, "finite numbers", f"{unknown.sum():,} of {unknown.size:,} are not"))
+            findings.append(
+                Finding("not-finite", tile, path, f"finite {name} numbers", f"{unknown.sum():,} of {unknown.size:,} are not")
+            )
         if modality.kind == "series":
             days, counts = np.unique(entry["dates"], return_counts=True)
             twice = days[counts > 1]
             if len(twice):
                 day = np.datetime64(int(twice[0]), "D")
-                findings.append(Finding("duplicate-date", tile, path, "each date once", f"{day} {counts[counts > 1][0]} times"))
+                findings.append(
+                    Finding("duplicate-date", tile, path, f"each date of {name} once", f"{day} {counts[counts > 1][0]} times")
+                )
     with contextlib.suppress(DataError):  # what `inspect` cannot read was found above
         findings += [Finding(kind, tile, str(path), expected, found) for kind, path, expected, found in dataset.inspect(tile)]
     return findings, {name: entry for name, entry in seen.items() if entry}
@@ -193,13 +197,14 @@ def _show_contents(console, dataset, tiles, contents):
     console.print(table)
 
 
-def _show_findings(console, findings, allowed):
+def _show_findings(console, root, findings, allowed):
     table = Table(title=f"{len(findings)} findings", title_justify="left", show_lines=True)
     for heading in ("kind", "tile", "path", "expected", "found"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
         kind = f"{finding.kind} (allowed)" if finding.kind in allowed else finding.kind
-        table.add_row(kind, finding.tile, finding.path, finding.expected, finding.found)
+        path = finding.path.removeprefix(f"{root}/")
+        table.add_row(kind, finding.tile, path, finding.expected, finding.found)
     console.print(table)
 
 
@@ -216,7 +221,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--update", action="store_true", help="write the manifest anew instead of comparing with it")
     parser.add_argument("--allow", default="", help="kinds of findings that are no failure: " + ", ".join(KINDS))
     options = parser.parse_args(arguments)
-    console = Console(markup=False)
+    # Where there is no terminal, a line is not folded at 80 columns.
+    console = Console(markup=False, width=None if sys.stdout.isatty() else 200)
     allowed = set(filter(None, options.allow.split(",")))
     try:
         if allowed - set(KINDS):
@@ -229,7 +235,7 @@ def main(arguments=None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if findings:
-        _show_findings(console, findings, allowed)
+        _show_findings(console, options.raw, findings, allowed)
     failures = [finding for finding in findings if finding.kind not in allowed]
     console.print(f"{len(failures)} failures" if failures else "nothing wrong", style="bold red" if failures else "bold green")
     return 1 if failures else 0
