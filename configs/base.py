@@ -17,6 +17,7 @@ def base() -> ConfigDict:
     c.data = _data()
     c.modalities = ConfigDict()  # name -> modality(...); a sensor the data lack is dropped and reported
     c.model = _model()
+    c.pretrain_from = ""  # folder of a run whose finished pre-training is taken instead of one of its own
     c.pretrain = stage(steps=10_000, learning_rate=1e-3)
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
 
@@ -67,6 +68,7 @@ def _data() -> ConfigDict:
     c.max_bad = 0.05  # largest share of tiles with a broken file
     c.float16 = False  # store float32 modalities as float16 (radar in dB: an error below 0.016 dB)
     c.statistics = "all"  # dates of reflectance that normalisation is computed from: all | clear (without those that look cloudy)
+    c.label_share = 1.0  # share of the training tiles whose labels fine-tuning sees; pre-training sees them all
     c.protocol = "auto"  # auto | official_5fold | single_split | tile_f1 | leave_one_fold_out | fixed
     c.fold = 1  # which fold of the protocol, 1-based
     c.origin = "2018-09-01"  # day 0 of dates: an ISO day | season (1 September before) | year (1 January)

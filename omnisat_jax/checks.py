@@ -131,6 +131,11 @@ def check(e):
         f"data.protocol 'tile_f1' scores labels of tiles: set task to 'classify', found {e.task!r}",
     )
     need(0 <= e.data.max_bad <= 1, f"data.max_bad must be a share from 0 to 1, found {e.data.max_bad}")
+    need(0 < e.data.label_share <= 1, f"data.label_share must be in (0, 1], found {e.data.label_share}")
+    need(
+        not e.pretrain_from or e.pretrain.steps,
+        "pretrain_from names a run, but pretrain.steps is 0: there is nothing to take from it; clear one of them",
+    )
     need(e.data.fold >= 1, f"data.fold counts from 1, found {e.data.fold}")
     need(e.eval.batch_size > 0, f"eval.batch_size must be positive, found {e.eval.batch_size}")
     need(e.data.threads > 0 and e.data.buffer > 0, "data.threads and data.buffer must be positive")

@@ -68,7 +68,9 @@ def run(
     wanted = STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1]
     probing = config.eval.probe != "none"
     for name in ("pretrain", "finetune"):
-        if name in wanted and getattr(config, name).steps and not (probing and name == "finetune"):
+        if name == "pretrain" and config.pretrain_from:
+            console.print(f"pretrain: taken from {config.pretrain_from}")
+        elif name in wanted and getattr(config, name).steps and not (probing and name == "finetune"):
             _train(setting, name, setting.task(name))
     if "evaluate" not in wanted:
         return None
@@ -153,7 +155,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
     settings = getattr(s.config, stage)
     sharding = meshes.batch_sharding(s.mesh)
     dataset = pipeline.training(
-        s.records.source(s.split.train),
+        s.records.source(s.split.train, s.config.data.label_share if stage == "finetune" else 1.0, s.config.seed),
         s.assemble(training=True, void_parcels=s.void_parcels),
         seed=s.config.seed,
         batch_size=settings.batch_size,
@@ -213,7 +215,13 @@ def _evaluate(s: Setting) -> dict:
     rows = meshes.local_rows(s.mesh, s.config.eval.batch_size)
     panels = reporting.PanelCollector(s.config.eval.panels, subsets, s.records.tile_ids, rows)
     batches, sharding = s.evaluation_batches(s.split.test), meshes.batch_sharding(s.mesh)
-    values = evaluate(compiled, params, batches, s.masks(subsets), scores, sharding, watch=panels)
+    tiles = reporting.TileCollector(s.records.tile_ids)
+
+    def watch(host, result):
+        panels(host, result)
+        tiles(result)
+
+    values = evaluate(compiled, params, batches, s.masks(subsets), scores, sharding, watch=watch)
     results = {
         "name": s.config.name,
         "task": s.config.task,
@@ -222,6 +230,7 @@ def _evaluate(s: Setting) -> dict:
     }
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params))
     if hosts.is_leader():
+        tiles.save(s.folder / "tiles.npz")
         reporting.write_results(s.folder, results, panels, s.records)
         save_model(
             s.folder / "model",

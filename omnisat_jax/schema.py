@@ -29,6 +29,7 @@ class Data:
     max_bad: float
     float16: bool
     statistics: str
+    label_share: float
     protocol: str
     fold: int
     origin: str
@@ -228,6 +229,7 @@ class Experiment:
     data: Data
     modalities: tuple[ModalitySpec, ...]
     model: Model
+    pretrain_from: str
     pretrain: Stage
     finetune: Stage
     contrast: Contrast

@@ -119,7 +119,15 @@ class Setting:
             "modalities": list(self.names),
             "classes": list(self.agreement.classes),
         }
-        return Checkpoints(self.folder / stage / "checkpoints", keep=settings.keep, meta=meta, accept_new_data=self.accept_new_data)
+        folder = self.folder_of(stage)
+        # Taking the pre-training of another run says that its data may be others.
+        accept = self.accept_new_data or folder != self.folder
+        return Checkpoints(folder / stage / "checkpoints", keep=settings.keep, meta=meta, accept_new_data=accept)
+
+    def folder_of(self, stage) -> pathlib.Path:
+        """The folder of the run that a stage belongs to: this one's, or that of `pretrain_from`."""
+        taken = stage == "pretrain" and self.config.pretrain_from
+        return pathlib.Path(self.config.pretrain_from) if taken else self.folder
 
     def trained(self, stage):
         """(step, parameters) of a finished stage: the last ones of pre-training, the best ones of fine-tuning.
@@ -128,8 +136,9 @@ class Setting:
           ValueError: the stage is not finished.
         """
         settings, task = getattr(self.config, stage), self.task(stage)
-        if not workdir.is_done(self.folder, stage):
-            raise ValueError(f"{self.folder}: {stage} has not finished; run --stage={stage} first")
+        folder = self.folder_of(stage)
+        if not workdir.is_done(folder, stage):
+            raise ValueError(f"{folder}: {stage} has not finished; run --stage={stage} there first")
         sample = self.agreement.train.abstract(1)
         optimizer = make_optimizer(settings)
         shapes = jax.eval_shape(lambda key, batch: create_state(task, optimizer, key, batch), jax.random.key(0), sample)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
@@ -78,9 +79,15 @@ class Records:
         """Ids of the tiles of `parts`."""
         return tuple(tile for part in parts for tile in self._summaries[part]["tiles"])
 
-    def source(self, parts) -> "TileSource":
-        """Random access to the tiles of `parts`."""
-        return TileSource(self, parts)
+    def source(self, parts, share: float = 1.0, seed: int = 0) -> "TileSource":
+        """Random access to the tiles of `parts`, or to a share of them, at least one.
+
+        Which ones depends on their names and the seed alone, and a smaller share is part of a larger one.
+        """
+        tiles = self.tiles(parts)
+        ranked = sorted(range(len(tiles)), key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
+        kept = sorted(ranked[: max(1, round(share * len(tiles)))]) if tiles else []
+        return TileSource(self, parts, kept)
 
     def counts(self, parts) -> dict[str, dict[str, int]]:
         """{modality: {"present": tiles, "absent": tiles, "invalid_dates": dates}} of `parts`."""
@@ -132,7 +139,9 @@ class Records:
 class TileSource:
     """Random access over several parts, in the order of their records; what Grain reads."""
 
-    def __init__(self, records: Records, parts):
+    def __init__(self, records: Records, parts, positions):
+        """positions: of the tiles to give, in the order of `Records.tiles(parts)`."""
+        self._positions = list(positions)
         split = records.about["split"]
         self._sources, self._frames = [], []
         for part in parts:
@@ -144,11 +153,11 @@ class TileSource:
         self._index = {tile: i for i, tile in enumerate(records.tile_ids)}
 
     def __len__(self):
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._positions)
 
     def __getitem__(self, position):
         """The stored example with `tile_index` (int32) in place of the id; "values" of series and images are `Frames`."""
-        position = int(position)
+        position = self._positions[position]
         part = int(np.searchsorted(self._ends, position, side="right"))
         start = int(self._ends[part - 1]) if part else 0
         example = dict(self._sources[part][position - start])

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
+from omnisat_jax.metrics.calibration import expected_calibration_error
+
 
 def confusion_counts(predicted, labels, weight, *, classes: int, ignore: int):
     """Pixels of each (label, prediction).
@@ -31,13 +33,16 @@ class SegmentationScores:
         self.classes = tuple(classes)
         self._scored = np.array([name not in unscored for name in self.classes])
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
+        self.calibration = None
 
-    def add(self, counts):
-        """Adds the counts of a batch, (K, K+1)."""
+    def add(self, counts, calibration=None):
+        """Adds the counts of a batch: confusion (K, K+1), and of `calibration_counts`, where predictions have probabilities."""
         self.confusion += np.asarray(counts, np.int64)
+        if calibration is not None:
+            self.calibration = np.asarray(calibration, np.float64) + (0 if self.calibration is None else self.calibration)
 
     def compute(self, min_pixels: int = 0) -> dict:
-        """mIoU, OA and per-class IoU in %.
+        """mIoU, OA, per-class IoU and, of probabilities, the expected calibration error in %.
 
         IoU = TP / (TP + FP + FN). A class that is neither in the labels nor in the predictions has none and does not enter the mean;
         a class that is predicted but absent scores 0. Classes with fewer than `min_pixels` labelled pixels are left out of the mean.
@@ -49,7 +54,8 @@ class SegmentationScores:
         exists = found & (labelled >= min_pixels) & self._scored
         iou = np.where(found & (labelled >= min_pixels), 100 * hit / np.maximum(union, 1), np.nan)
         pixels = self.confusion.sum()
-        return {
+        sure = {} if self.calibration is None else {"ece": expected_calibration_error(self.calibration)}
+        return sure | {
             "miou": float(iou[exists].mean()) if exists.any() else float("nan"),
             "oa": float(100 * hit.sum() / pixels) if pixels else float("nan"),
             "classes": int(exists.sum()),

@@ -23,6 +23,7 @@ SAME = (
     "classes",
     "seed",
     "pretrain_steps",
+    "label_share",
     "modalities",
     "dates",
     "probe",
@@ -78,9 +79,13 @@ def _add(runs, classes, unscored, min_pixels):
     for entries in zip(*runs, strict=True):
         scores = SegmentationScores(classes, unscored)
         for entry in entries:
-            scores.add(np.asarray(entry["confusion"]))
-        added = {"modalities": entries[0]["modalities"], "scores": scores.compute(min_pixels)}
-        joined.append(added | {"confusion": scores.confusion.tolist()})
+            scores.add(np.asarray(entry["confusion"]), entry.get("calibration"))
+        added = {
+            "modalities": entries[0]["modalities"],
+            "scores": scores.compute(min_pixels),
+            "confusion": scores.confusion.tolist(),
+        }
+        joined.append(added if scores.calibration is None else added | {"calibration": scores.calibration.tolist()})
     return joined
 
 

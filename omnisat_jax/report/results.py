@@ -39,6 +39,27 @@ class PanelCollector:
             )
 
 
+class TileCollector:
+    """Keeps what every test tile adds to the scores, so that a study can resample tiles."""
+
+    def __init__(self, tile_names):
+        self._tile_names, self._kept = tile_names, {"tile": [], "counts": [], "predicted": [], "labels": []}
+
+    def __call__(self, result):
+        rows = np.flatnonzero(result["weight"] > 0)
+        self._kept["tile"] += [self._tile_names[index] for index in result["tile_index"][rows]]
+        if "tiles" in result:
+            self._kept["counts"].append(result["tiles"][:, rows].swapaxes(0, 1))
+        else:
+            self._kept["predicted"].append(result["predicted"][:, rows].swapaxes(0, 1))
+            self._kept["labels"].append(result["labels"][rows])
+
+    def save(self, path):
+        """Writes tile (N,) with counts (N,S,K,K+1), or predicted (N,S,K) and labels (N,K), subsets as in results.json."""
+        arrays = {name: np.concatenate(values) for name, values in self._kept.items() if values and name != "tile"}
+        np.savez_compressed(path, tile=np.array(self._kept["tile"]), **arrays)
+
+
 def entries(subsets, values, scores) -> list[dict]:
     """One entry a subset: its modalities, scores and, of dense labels, confusion counts.
 
@@ -53,6 +74,8 @@ def entries(subsets, values, scores) -> list[dict]:
     for row, part in zip(rows, scores.parts, strict=True):
         if hasattr(part, "confusion"):
             row["confusion"] = part.confusion.tolist()
+            if part.calibration is not None:
+                row["calibration"] = part.calibration.tolist()
     return rows
 
 
@@ -96,6 +119,8 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "seed": config.seed,
         "checkpoint": step,
         "pretrain_steps": config.pretrain.steps,
+        "pretrain_from": config.pretrain_from,
+        "label_share": config.data.label_share,
         "modalities": [spec.name for spec in agreement.specs],
         "missing_modalities": list(agreement.dropped),
         "probe": config.eval.probe,

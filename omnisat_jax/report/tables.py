@@ -30,6 +30,10 @@ def protocol_lines(results) -> list[str]:
         f"Metric: {metric}.",
         trained,
     ]
+    if p["pretrain_from"]:
+        lines.append(f"Pre-trained by the run in {p['pretrain_from']}.")
+    if p["label_share"] < 1:
+        lines.append(f"Labels: {100 * p['label_share']:g} % of the training tiles.")
     if p["missing_modalities"]:
         lines.append(f"Configured, but not in the data: {', '.join(p['missing_modalities'])}.")
     if dates:

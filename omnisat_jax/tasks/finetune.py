@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from omnisat_jax.batch import normalise, presence
 from omnisat_jax.losses.classification import multilabel_loss
 from omnisat_jax.losses.segmentation import segmentation_loss
+from omnisat_jax.metrics.calibration import calibration_counts
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.models.assembly import Assembly
@@ -64,17 +65,28 @@ class Segment(_Finetune):
         return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.ignore, dice_weight=self.dice_weight)
 
     def evaluate(self, params, batch, subsets):
-        """Confusion counts (S,K,K+1) and the predicted classes (S,B,H,W) uint8 themselves, for pictures."""
-        count = functools.partial(confusion_counts, classes=len(self.classes), ignore=self.ignore)
-        predicted = self.logits(params, batch, subsets).argmax(-1).astype(jnp.uint8)
+        """Confusion counts a tile (S,B,K,K+1), calibration counts (S,BINS,3), and the predicted classes (S,B,H,W) uint8, for pictures; tile_index and weight (B,)."""
+        labels, weight = batch["labels"], batch["weight"]
+        logits = self.logits(params, batch, subsets)
+        predicted = logits.argmax(-1).astype(jnp.uint8)
+
+        def count(predicted, labels, weight):
+            return confusion_counts(predicted[None], labels[None], weight[None], classes=len(self.classes), ignore=self.ignore)
+
+        of_tiles = jax.vmap(count)
+        calibrate = functools.partial(calibration_counts, ignore=self.ignore)
         return {
-            "counts": jax.vmap(count, (0, None, None))(predicted, batch["labels"], batch["weight"]),
+            "tiles": jax.vmap(of_tiles, (0, None, None))(predicted, labels, weight),
+            "calibration": jax.vmap(calibrate, (0, None, None))(logits, labels, weight),
             "predicted": predicted,
+            "tile_index": batch["tile_index"],
+            "weight": weight,
         }
 
     def scores(self):
         return _Each(
-            lambda: SegmentationScores(self.classes, self.unscored), lambda result: [(counts,) for counts in result["counts"]]
+            lambda: SegmentationScores(self.classes, self.unscored),
+            lambda result: zip(result["tiles"].sum(1), result["calibration"]),
         )
 
 
@@ -89,9 +101,9 @@ class Classify(_Finetune):
         return multilabel_loss(logits, batch["labels"], batch["weight"]), {}
 
     def evaluate(self, params, batch, subsets):
-        """Probabilities "predicted" (S,B,K) with labels (B,K) and weight (B,)."""
+        """Probabilities "predicted" (S,B,K) with labels (B,K), weight and tile_index (B,)."""
         predicted = jax.nn.sigmoid(self.logits(params, batch, subsets))
-        return {"predicted": predicted, "labels": batch["labels"], "weight": batch["weight"]}
+        return {"predicted": predicted} | {key: batch[key] for key in ("labels", "weight", "tile_index")}
 
     def scores(self):
         return _Each(
@@ -107,7 +119,7 @@ class _Each:
         self._make, self._split, self.parts = make, split, None
 
     def add(self, result):
-        pieces = self._split(result)
+        pieces = list(self._split(result))
         if self.parts is None:
             self.parts = [self._make() for _ in pieces]
         for part, piece in zip(self.parts, pieces, strict=True):

@@ -16,6 +16,7 @@ def results(part, counts, **changes):
         "dataset": "pastis", "simulated": True, "fingerprint": "abc", "protocol": "leave_one_fold_out", "void_test_parcels": False,
         "classes": CLASSES, "seed": 0, "pretrain_steps": 0, "fold": 1, "train": [], "train_tiles": 1, "test": [part],
         "test_tiles": 1, "checkpoint": 3, "validation": [], "dates": {"s2": 4}, "modalities": ["s2"], "missing_modalities": [], "probe": "none",
+        "unscored": [], "label_share": 1.0, "pretrain_from": "", "broken": {"on_bad": "raise", "tiles": 0},
     }  # fmt: skip
     return {
         "name": "x",

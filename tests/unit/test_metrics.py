@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 
+from omnisat_jax.metrics.calibration import calibration_counts, expected_calibration_error
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 
@@ -80,3 +81,32 @@ def test_multilabel_class_that_never_occurs():
     scores.add(np.array([[0.9, 0.1, 0.1, 0.1]]), np.array([[1, 0, 0, 0]]), np.ones(1))
     found = scores.compute()
     assert found["f1_macro"] == 100 and found["f1"]["b"] is None and found["classes"] == 1
+
+
+def test_calibration_error_is_that_of_the_definition():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(2, 5, 6, 4)) * 3, rng.integers(0, 6, (2, 5, 6))  # 4 is void, 5 no class
+    weight = np.array([1.0, 0.0])
+    counts = np.asarray(calibration_counts(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(weight), ignore=4))
+    keep = labels[0] < 4
+    probability = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
+    sure, right = probability.max(-1)[keep], (logits[0].argmax(-1) == labels[0])[keep]
+    error = 0.0
+    for low in range(15):
+        inside = (sure * 15).astype(int).clip(max=14) == low
+        if inside.any():
+            error += inside.mean() * abs(sure[inside].mean() - right[inside].mean())
+    assert counts[:, 0].sum() == keep.sum()
+    np.testing.assert_allclose(expected_calibration_error(counts), 100 * error, rtol=1e-5)
+    scores = SegmentationScores(NAMES)
+    scores.add(np.zeros((4, 5)), counts)
+    scores.add(np.zeros((4, 5)), counts)
+    np.testing.assert_allclose(scores.compute()["ece"], 100 * error, rtol=1e-5)
+
+
+def test_a_class_outside_the_mean_still_counts_against_the_others():
+    scores = SegmentationScores(("a", "b", "other"), unscored=("other",))
+    scores.add(np.array([[5, 0, 0, 0], [0, 5, 0, 0], [5, 0, 5, 0]]))
+    found = scores.compute()
+    assert found["iou"] == {"a": 50.0, "b": 100.0, "other": 50.0}
+    assert found["miou"] == 75.0 and found["classes"] == 2

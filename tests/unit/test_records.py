@@ -146,3 +146,16 @@ def test_damaged_frames_are_named(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"expected frames of int16 \(4, 4, 3\), found float32"):
         FrameStore(path, (4, 4, 3), "int16")
+
+
+def test_a_share_of_the_tiles_is_part_of_a_larger_one(records):
+    parts = ("fold_1", "fold_2", "fold_3")
+    names = {}
+    for share in (0.01, 0.4, 0.7, 1.0):
+        source = records.source(parts, share, seed=5)
+        names[share] = [records.tile_ids[source[i]["tile_index"]] for i in range(len(source))]
+    assert [len(kept) for kept in names.values()] == [1, 2, 4, 6]
+    assert set(names[0.01]) < set(names[0.4]) < set(names[0.7]) < set(names[1.0])
+    assert names[1.0] == list(records.tiles(parts))  # in the order of the table
+    other = records.source(parts, 0.4, seed=6)
+    assert {records.tile_ids[other[i]["tile_index"]] for i in range(2)} != set(names[0.4])
