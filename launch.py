@@ -29,9 +29,11 @@ _COMPILE_FOR = flags.DEFINE_string(
 )
 _PROFILE = flags.DEFINE_string("profile", "", "START:STOP steps of each stage to trace into <workdir>/profile.")
 _ACCEPT = flags.DEFINE_bool("accept_new_data", False, "Go on although the data changed since the run was started.")
+_STUDY = config_flags.DEFINE_config_file("study", None, "Study file, instead of --config: configs/studies/pastis_table.py.")
+_STUDY_SHARD = flags.DEFINE_string("study_shard", "0/1", "INDEX/COUNT: which part of a study's runs this machine does.")
+_STUDY_PROCESSES = flags.DEFINE_integer("study_processes", 1, "Runs of a study at a time.")
 _CACHE = flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
 PREEMPTED = 75  # exit code of a run that was told to end and saved: start it again
-flags.mark_flag_as_required("config")
 
 
 def main(argv):
@@ -49,6 +51,8 @@ def main(argv):
     from omnisat_jax.train.timing import parse_profile
     from omnisat_jax.train.workdir import WorkdirError
 
+    if _STUDY.value is not None:
+        return _run_study()
     if _CACHE.value:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(_CACHE.value))
     for noisy in ("absl", "jax", "orbax"):  # before anything asks for devices, which jax reports on
@@ -86,6 +90,27 @@ def main(argv):
             raise
         return _leave(_fail(f"the run cannot go on, probably because another host died: {error}"), several)
     return 0
+
+
+def _run_study():
+    """Runs and summarises a study; 1 if a run of it failed. No device is asked for: they belong to the runs."""
+    from rich.console import Console
+
+    from omnisat_jax.checks import ConfigError
+    from omnisat_jax.study import grid, runner, summary
+    from omnisat_jax.train.workdir import WorkdirError
+
+    console = Console(file=sys.stdout)
+    try:
+        study = grid.parse(_STUDY.value)
+        folder = os.path.abspath(_WORKDIR.value or os.path.join("runs", "studies", study.name))
+        outcomes = runner.run_study(study, folder, processes=_STUDY_PROCESSES.value, shard=_STUDY_SHARD.value, console=console)
+        about = summary.summarise(study, folder, outcomes)
+    except (ConfigError, ValueError, WorkdirError, OSError) as error:
+        return _fail(str(error))
+    console.print(summary.markdown(about), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"written to {folder}: table.md, table.csv, table.tex, study.json")
+    return 1 if about["failed"] else 0
 
 
 def _compile_ahead(console):
@@ -138,7 +163,13 @@ def _parse(argv):
     """absl's parser; what is wrong with the options ends the program as one sentence."""
     try:
         rest = flags.FLAGS(argv)
-        _CONFIG.value.items()  # a configuration that could not be read says so only when it is used
+        if _CONFIG.value is None and _STUDY.value is None:
+            sys.exit(
+                _fail(
+                    "Flag --config must have a value other than None: name a configuration, such as configs/pastis.py, or a --study"
+                )
+            )
+        (_STUDY if _CONFIG.value is None else _CONFIG).value.items()  # what could not be read says so only when it is used
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
         sys.exit(_fail(_sentence(error)))

@@ -2,6 +2,7 @@
 
 configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
 configs/pastis.py:demo      the same
+configs/pastis.py:mini      smaller and shorter than the demo, on the same simulated tiles: what studies take by default
 configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
 configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
 
@@ -20,7 +21,7 @@ tile_f1 (labels of tiles, macro F1).
 
 from configs import base
 
-SIZES = ("demo", "hd", "flanders")
+SIZES = ("demo", "mini", "hd", "flanders")
 
 
 def get_config(preset: str = "demo"):
@@ -42,7 +43,7 @@ def get_config(preset: str = "demo"):
     for orbit in ("s1a", "s1d"):
         config.modalities[orbit] = base.modality(kind="series", channels=3, resolution=10.0, patch=4, encoder="utae")
     config.modalities.spot = base.modality(kind="image", channels=3, resolution=1.0, patch=40, encoder="vit")
-    {"demo": _demo, "hd": _hd, "flanders": _flanders}[size](config)
+    {"demo": _demo, "mini": _mini, "hd": _hd, "flanders": _flanders}[size](config)
     for change in changes:
         (ROWS | ABLATIONS)[change](config)
     return config
@@ -165,6 +166,22 @@ def _demo(config):
     config.finetune.modality_dropout = 0.2
     config.finetune.eval_every = 300
     config.finetune.save_every = 100
+
+
+def _mini(config):
+    _demo(config)
+    config.model.width = 32
+    config.model.utae.encoder_widths = config.model.utae.decoder_widths = (8, 16)
+    config.model.ltae.heads, config.model.ltae.width = 4, 16
+    config.model.resnet.widths = (8, 16, 32)
+    config.model.head.width = 24
+    for name in ("s2", "s1a", "s1d"):
+        config.modalities[name].dates_train, config.modalities[name].dates_eval = 10, 20
+    config.pretrain.steps = 150
+    config.finetune.steps = 400
+    config.finetune.batch_size = 4
+    for stage in (config.pretrain, config.finetune):
+        stage.eval_every = stage.save_every = 200
 
 
 def _flanders(config):

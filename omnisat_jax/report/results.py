@@ -115,6 +115,7 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "classes": list(agreement.classes),
         "unscored": list(records.unscored),
         "statistics": config.data.statistics,
+        "threshold": config.eval.threshold,
         "dates": {m.name: m.dates for m in agreement.evaluation.modalities if m.dates},
         "seed": config.seed,
         "checkpoint": step,

@@ -19,7 +19,7 @@ LAYERS = [
     {"setting", "ahead"},
     {"probing"},
     {"experiment"},
-    {"cross_validation"},
+    {"cross_validation", "study"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(p for folder in ("omnisat_jax", "configs", "data", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py"))

@@ -1,0 +1,43 @@
+"""Every key of a study, once. The files beside this one name rows and change values; `omnisat_jax/study/grid.py` checks them."""
+
+from ml_collections import ConfigDict
+
+
+def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> ConfigDict:
+    """The default of every key."""
+    s = ConfigDict()
+    s.name = name
+    s.config = config  # file that the rows are presets of
+    s.size = "mini"  # first part of every preset; hd for the real dataset
+    s.raw_dir = ""  # raw dataset; "" = simulate
+    s.prepared_dir = ""  # or records made by `python -m data.prepare`
+    s.seeds = (0, 1, 2)
+    s.folds = (1,)
+    s.label_shares = (1.0,)  # of the training tiles in fine-tuning
+    s.changes = ()  # "key=value" for every run, e.g. finetune.steps=100
+    s.baseline = baseline  # row that the others are compared with, tile by tile
+    s.resamples = 1000  # of the bootstrap
+    s.rows = ConfigDict()
+    return s
+
+
+# After the study's own changes, so that a change of pretrain.steps does not give pre-training to a row without.
+NO_PRETRAIN = "pretrain.steps=0"
+
+
+def row(preset: str, *changes: str, published: float = 0.0, source: str = "", subset: str = "") -> ConfigDict:
+    """One method.
+
+    Args:
+      preset: what follows the size, "" for the size alone.
+      changes: "key=value" of this row.
+      published: the number reported for it on real data, 0 = none; source: where, and under which protocol.
+      subset: modalities it is scored on, joined by "+"; "" = all it was trained on.
+    """
+    r = ConfigDict()
+    r.preset = preset
+    r.changes = tuple(changes)
+    r.published = published
+    r.source = source
+    r.subset = subset
+    return r

@@ -1,0 +1,12 @@
+"""Encoders of series (U-TAE, patch L-TAE) and of the image (ViT, ResNet, patch CNN)."""
+
+from configs.studies import base
+
+
+def get_config():
+    s = base.study("encoders", baseline="utae_resnet")
+    for series in ("utae", "patch_ltae"):
+        for image in ("resnet", "vit", "patch_cnn"):
+            changes = [f"modalities.{name}.encoder={series}" for name in ("s2", "s1a", "s1d")]
+            s.rows[f"{series}_{image}"] = base.row("", *changes, f"modalities.spot.encoder={image}")
+    return s

@@ -1,0 +1,168 @@
+"""Runs the grid of a study: each run a process in a folder of its own, shared pre-training first, resumable, failures kept and reported.
+
+<folder>/study.json, table.md, table.csv, table.tex     what the runs say together
+<folder>/pretrain/<key>/                                 pre-training that several runs start from
+<folder>/runs/<run>/                                     as of launch.py
+<folder>/logs/<run>.log
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+
+import filelock
+
+from omnisat_jax.study.grid import Run, Study, runs
+from omnisat_jax.train.workdir import WorkdirError, write_json
+
+LAST_LINES = 3  # of the log of a run that failed
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: state "done", "failed", "elsewhere" (another process has it) or "waiting" (of another shard), and why."""
+
+    state: str
+    reason: str = ""
+
+
+def claim(folder: pathlib.Path, study: Study) -> None:
+    """Creates the folder of a study, or checks that it holds the same one.
+
+    Raises:
+      WorkdirError: another study, key by key.
+    """
+    path = folder / "settings.json"
+    settings = json.loads(json.dumps(dataclasses.asdict(study)))
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+        return
+    before = json.loads(path.read_text())
+    # More seeds, folds, shares or rows are more of the same study.
+    fixed = ("name", "config", "size", "raw_dir", "prepared_dir", "changes")
+    changed = [f"  {key}: {before[key]!r} before, {settings[key]!r} now" for key in fixed if before[key] != settings[key]]
+    if changed:
+        raise WorkdirError(f"{folder} holds another study:\n" + "\n".join(changed) + "\nChoose another --workdir.")
+    write_json(path, settings)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """(index, count) of "i/n", i from 0.
+
+    Raises:
+      ValueError: another form.
+    """
+    index, slash, count = text.partition("/")
+    if not slash or not index.isdigit() or not count.isdigit() or not int(index) < int(count):
+        raise ValueError(f"--study_shard: expected INDEX/COUNT with INDEX from 0, such as 0/4, found {text!r}")
+    return int(index), int(count)
+
+
+def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", console) -> dict[str, Outcome]:
+    """Runs what is not done yet of a shard.
+
+    Args:
+      study: the grid.
+      folder: of the study; the same for every shard, or merged later.
+      processes: runs at a time.
+      shard: "i/n"; runs that share their pre-training are in the same shard.
+      console: rich Console.
+
+    Returns:
+      {run name: Outcome}, of all runs of the study.
+
+    Raises:
+      ConfigError: a run that cannot be; found before anything starts.
+      WorkdirError: the folder holds another study.
+    """
+    folder = pathlib.Path(folder)
+    index, count = shard_of(shard)
+    grid = runs(study)
+    claim(folder, study)
+    groups = sorted({run.pretraining or run.name for run in grid})
+    mine = [run for run in grid if groups.index(run.pretraining or run.name) % count == index]
+    shared = {run.pretraining for run in mine if run.pretraining and sum(r.pretraining == run.pretraining for r in mine) > 1}
+    outcomes = {run.name: Outcome("done" if _done(folder, run) else "waiting") for run in grid}
+    todo = [run for run in mine if outcomes[run.name].state != "done"]
+    console.print(
+        f"study {study.name}: {len(grid)} runs, {sum(o.state == 'done' for o in outcomes.values())} done before, {len(todo)} to do"
+        + (f" in shard {shard}" if count > 1 else ""),
+        highlight=False,
+    )
+    slots = queue.SimpleQueue()
+    for slot in range(processes):
+        slots.put(slot)
+
+    def work(run):
+        slot = slots.get()
+        try:
+            taken = ""
+            if run.pretraining in shared:
+                taken = str(folder / "pretrain" / run.pretraining)
+                if outcome := _pretrain(study, folder, run, slot):
+                    return run, outcome
+            return run, _launch(study, folder, run, slot, folder / "runs" / run.name, run.name, taken)
+        finally:
+            slots.put(slot)
+
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+        for ended in concurrent.futures.as_completed([pool.submit(work, run) for run in todo]):
+            run, outcome = ended.result()
+            outcomes[run.name] = outcome
+            left = sum(outcomes[r.name].state == "waiting" for r in mine)
+            colour = {"done": "green", "failed": "red"}.get(outcome.state, "yellow")
+            console.print(f"[{colour}]{outcome.state}[/] {run.name} ({left} left)", highlight=False)
+            if outcome.reason:
+                console.print(f"  {outcome.reason}", markup=False, highlight=False)
+    return outcomes
+
+
+def _done(folder, run: Run) -> bool:
+    return (folder / "runs" / run.name / "results.json").is_file()
+
+
+def _pretrain(study, folder, run, slot):
+    """Pre-trains for all runs that share it; None when that is done."""
+    place = folder / "pretrain" / run.pretraining
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Runs of the same pre-training that are started together wait here for the first of them.
+    with filelock.FileLock(place.with_name(f"{place.name}.lock")):
+        if (place / "pretrain" / "done.json").is_file():
+            return None
+        outcome = _launch(study, folder, run, slot, place, f"pretrain-{run.pretraining}", "", "--stage=pretrain")
+        return None if outcome.state == "done" else outcome
+
+
+def _launch(study, folder, run, slot, place, name, pretrain_from, *more):
+    (folder / "logs").mkdir(exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    changes = run.changes | ({"pretrain_from": pretrain_from} if pretrain_from else {})
+    command = [sys.executable, "launch.py", f"--config={study.config}:{run.preset}", f"--workdir={place}", *more]
+    command += [f"--compilation_cache={folder / 'programs'}", *(f"--config.{key}={value}" for key, value in changes.items())]
+    log = folder / "logs" / f"{name}.log"
+    lock = filelock.FileLock(place.with_name(f"{place.name}.running"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return Outcome("elsewhere", "another process is at it")
+    try:
+        with log.open("w") as out:
+            code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=_environment(slot)).returncode
+    finally:
+        lock.release()
+    if code:
+        tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
+        return Outcome("failed", f"exit code {code}, {log}: " + " | ".join(tail))
+    return Outcome("done")
+
+
+def _environment(slot):
+    """Of several GPUs that are set aside for the study, each slot gets one."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return os.environ | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if len(devices) > 1 else {})

@@ -1,0 +1,224 @@
+"""What the finished runs of a study say together: a table in Markdown, CSV, LaTeX and JSON."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import pathlib
+
+import numpy as np
+
+from omnisat_jax.study.grid import Study, runs
+from omnisat_jax.study.statistics import LEVEL, Tiles, bootstrap, interval
+from omnisat_jax.train.workdir import write_json
+
+METRIC = {"segment": ("miou", "mIoU"), "classify": ("f1_macro", "macro F1")}
+
+
+def summarise(study: Study, folder, outcomes=None) -> dict:
+    """Reads the finished runs and writes table.md, table.csv, table.tex and study.json.
+
+    Args:
+      study: the grid.
+      folder: of the study.
+      outcomes: {run name: Outcome} of the call that ran it, for what failed.
+
+    Returns:
+      What study.json says: {"study", "simulated", "protocols", "entries": [...], "failed", "waiting"}.
+    """
+    folder = pathlib.Path(folder)
+    finished, missing = {}, []
+    for run in runs(study):
+        path = folder / "runs" / run.name / "results.json"
+        if path.is_file():
+            finished[run.name] = (run, json.loads(path.read_text()))
+        else:
+            missing.append(run.name)
+    entries = [
+        entry
+        for name, row in study.rows.items()
+        for share in study.label_shares
+        if (entry := _entry(study, folder, name, row, share, finished))
+    ]
+    _compare(study, entries)
+    for entry in entries:
+        entry.pop("draws")
+    failed = {name: o.reason for name, o in (outcomes or {}).items() if o.state == "failed"}
+    about = {
+        "study": dataclasses.asdict(study),
+        "simulated": any(results["protocol"]["simulated"] for _, results in finished.values()),
+        "protocols": sorted({_protocol(results) for _, results in finished.values()}),
+        "entries": entries,
+        "failed": failed,
+        "waiting": [name for name in missing if name not in failed],
+    }
+    write_json(folder / "study.json", about)
+    (folder / "table.md").write_text(markdown(about))
+    (folder / "table.csv").write_text(as_csv(about))
+    (folder / "table.tex").write_text(latex(about))
+    return about
+
+
+def _protocol(results):
+    p = results["protocol"]
+    simulated = ", SIMULATED" if p["simulated"] else ""
+    return f"{p['dataset']}{simulated}, {p['protocol']}, test {' '.join(p['test'])} ({p['test_tiles']} tiles), train {p['train_tiles']} tiles"
+
+
+def _entry(study, folder, name, row, share, finished):
+    """One row of the table, or None where no run of it is finished."""
+    mine = [(run, results) for run, results in finished.values() if name in run.rows and run.label_share == share]
+    if not mine:
+        return None
+    key, metric = METRIC[mine[0][1]["task"]]
+    wanted = row.subset.split("+") if row.subset else mine[0][1]["subsets"][0]["modalities"]
+    scores, errors, tiles, by_fold = [], [], [], {}
+    for run, results in mine:
+        position = next((i for i, s in enumerate(results["subsets"]) if sorted(s["modalities"]) == sorted(wanted)), None)
+        if position is None:
+            return None
+        found = results["subsets"][position]["scores"]
+        scores.append(found[key])
+        errors.append(found.get("ece", math.nan))
+        by_fold.setdefault(run.fold, []).append(_tiles(folder / "runs" / run.name, results, position))
+    tiles = [part for parts in by_fold.values() for part in parts]
+    # Folds test on different tiles: they are resampled each for itself, and their scores averaged as those of seeds are.
+    draws = np.mean([bootstrap(parts, study.resamples) for parts in by_fold.values()], 0)
+    low, high = interval(draws)
+    return {
+        "row": name,
+        "label_share": share,
+        "modalities": wanted,
+        "metric": metric,
+        "seeds": sorted({run.seed for run, _ in mine}),
+        "folds": sorted(by_fold),
+        "scores": scores,
+        "mean": float(np.mean(scores)),
+        "spread": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        "interval": [low, high],
+        "ece": float(np.mean(errors)) if np.isfinite(errors).all() else None,
+        "tiles": len(tiles[0].names),
+        "published": row.published or None,
+        "source": row.source,
+        "draws": draws,
+    }
+
+
+def _tiles(folder, results, position) -> Tiles:
+    about = results["protocol"]
+    with np.load(folder / "tiles.npz", allow_pickle=False) as stored:
+        order = np.argsort(stored["tile"])
+        arrays = {key: stored[key][order] for key in stored.files}
+    dense = "counts" in arrays
+    return Tiles(
+        names=tuple(arrays["tile"].tolist()),
+        counts=arrays["counts"][:, position].astype(np.float64) if dense else None,
+        predicted=None if dense else arrays["predicted"][:, position],
+        labels=None if dense else arrays["labels"],
+        classes=tuple(about["classes"]),
+        unscored=tuple(about["unscored"]),
+        threshold=about["threshold"],
+    )
+
+
+def _compare(study, entries):
+    """The paired difference of each entry to the baseline with the same share of labels."""
+    base = {entry["label_share"]: entry for entry in entries if entry["row"] == study.baseline}
+    for entry in entries:
+        other = base.get(entry["label_share"])
+        entry["difference"] = None
+        # Only the same tests can be paired.
+        if other and other is not entry and (other["folds"], other["tiles"]) == (entry["folds"], entry["tiles"]):
+            low, high = interval(entry["draws"] - other["draws"])
+            entry["difference"] = {"to": study.baseline, "mean": entry["mean"] - other["mean"], "interval": [low, high]}
+
+
+COLUMNS = (
+    "row",
+    "labels",
+    "modalities",
+    "seeds",
+    "mean",
+    "spread",
+    "95 % interval",
+    "difference to the baseline",
+    "ECE",
+    "published",
+)
+
+
+def _cells(about, entry):
+    difference = entry["difference"]
+    shown = f"{difference['mean']:+.1f} [{difference['interval'][0]:+.1f}, {difference['interval'][1]:+.1f}]" if difference else "-"
+    comparable = ", not comparable" if about["simulated"] else ""
+    return (
+        entry["row"],
+        f"{100 * entry['label_share']:g} %",
+        "+".join(entry["modalities"]),
+        str(len(entry["seeds"])),
+        f"{entry['mean']:.1f}",
+        "-" if entry["spread"] is None else f"{entry['spread']:.1f}",
+        f"[{entry['interval'][0]:.1f}, {entry['interval'][1]:.1f}]",
+        shown,
+        "-" if entry["ece"] is None else f"{entry['ece']:.1f}",
+        f"{entry['published']:.1f}{comparable}" if entry["published"] else "-",
+    )
+
+
+def notes(about) -> list[str]:
+    """What the numbers are."""
+    study, entries = about["study"], about["entries"]
+    metric = " and ".join(sorted({entry["metric"] for entry in entries})) or "no metric yet"
+    lines = [f"Data and protocol: {protocol}." for protocol in about["protocols"]]
+    lines += [
+        f"{metric} in %: mean over seeds{' and folds' if len(study['folds']) > 1 else ''}, standard deviation between them, {LEVEL} % interval of the mean "
+        f"over {study['resamples']} resamples of the test tiles (which says nothing of other seeds).",
+        f"Differences are to {study['baseline']} on the same resampled tiles.",
+    ]
+    if about["simulated"]:
+        lines.append(
+            "SIMULATED data: no number describes real fields. Published numbers are of real data and cannot be compared with them."
+        )
+    sources = {entry["source"] for entry in entries if entry["source"]}
+    lines += [f"Published: {source}." for source in sorted(sources)]
+    lines += [f"Failed: {name} ({reason})." for name, reason in about["failed"].items()]
+    if about["waiting"]:
+        lines.append(
+            f"Not finished: {len(about['waiting'])} runs ({', '.join(about['waiting'][:4])}{', ...' if len(about['waiting']) > 4 else ''})."
+        )
+    return lines
+
+
+def markdown(about) -> str:
+    """table.md."""
+    lines = [f"# {about['study']['name']}", "", "| " + " | ".join(COLUMNS) + " |", "|---|---:|---|" + "---:|" * (len(COLUMNS) - 3)]
+    lines += ["| " + " | ".join(_cells(about, entry)) + " |" for entry in about["entries"]]
+    return "\n".join([*lines, "", *(f"- {line}" for line in notes(about))]) + "\n"
+
+
+def as_csv(about) -> str:
+    """table.csv, a row an entry, numbers unrounded."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["row", "label_share", "modalities", "metric", "seeds", "folds", "mean", "spread", "low", "high", "difference", "difference_low",
+                     "difference_high", "ece", "published", "simulated"])  # fmt: skip
+    for e in about["entries"]:
+        d = e["difference"] or {"mean": "", "interval": ["", ""]}
+        writer.writerow([e["row"], e["label_share"], "+".join(e["modalities"]), e["metric"], " ".join(map(str, e["seeds"])), " ".join(map(str, e["folds"])),
+                         e["mean"], e["spread"], *e["interval"], d["mean"], *d["interval"], e["ece"], e["published"], about["simulated"]])  # fmt: skip
+    return out.getvalue()
+
+
+def latex(about) -> str:
+    """table.tex, for booktabs."""
+
+    def clean(text):
+        for plain, safe in (("\\", "\\textbackslash "), ("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("#", "\\#")):
+            text = text.replace(plain, safe)
+        return text
+
+    lines = ["\\begin{tabular}{lrlrrrrrrr}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
+    lines += [" & ".join(map(clean, _cells(about, entry))) + " \\\\" for entry in about["entries"]]
+    lines += ["\\bottomrule", "\\end{tabular}", *(f"% {line}" for line in notes(about))]
+    return "\n".join(lines) + "\n"
