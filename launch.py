@@ -97,6 +97,7 @@ def _run_study():
     from rich.console import Console
 
     from omnisat_jax.checks import ConfigError
+    from omnisat_jax.report import html
     from omnisat_jax.study import grid, runner, summary
     from omnisat_jax.train.workdir import WorkdirError
 
@@ -106,10 +107,11 @@ def _run_study():
         folder = os.path.abspath(_WORKDIR.value or os.path.join("runs", "studies", study.name))
         outcomes = runner.run_study(study, folder, processes=_STUDY_PROCESSES.value, shard=_STUDY_SHARD.value, console=console)
         about = summary.summarise(study, folder, outcomes)
+        html.write(folder)
     except (ConfigError, ValueError, WorkdirError, OSError) as error:
         return _fail(str(error))
     console.print(summary.markdown(about), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written to {folder}: table.md, table.csv, table.tex, study.json")
+    console.print(f"written to {folder}: table.md, table.csv, table.tex, study.json, report.html")
     return 1 if about["failed"] else 0
 
 

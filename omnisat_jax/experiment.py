@@ -20,8 +20,8 @@ from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.probing import probe
+from omnisat_jax.report import html, tables
 from omnisat_jax.report import results as reporting
-from omnisat_jax.report import tables
 from omnisat_jax.report.announcement import announce
 from omnisat_jax.setting import Setting, set_up
 from omnisat_jax.train import display, workdir
@@ -241,9 +241,10 @@ def _evaluate(s: Setting) -> dict:
             label_patch=s.agreement.label_patch,
             statistics=s.statistics,
         )
+        html.write(s.folder)
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
     hosts.wait("evaluate is done")
-    s.console.print(f"written to {s.folder}: results.json, results.md, pictures, model/")
+    s.console.print(f"written to {s.folder}: report.html, results.json, results.md, pictures, model/")
     return results
 
 

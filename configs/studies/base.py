@@ -17,7 +17,7 @@ def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> Con
     s.changes = ()  # "key=value" for every run, e.g. finetune.steps=100
     s.baseline = baseline  # row that the others are compared with, tile by tile
     s.resamples = 1000  # of the bootstrap
-    s.rows = ConfigDict()
+    s.rows = ConfigDict()  # see `add`
     return s
 
 
@@ -25,19 +25,23 @@ def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> Con
 NO_PRETRAIN = "pretrain.steps=0"
 
 
-def row(preset: str, *changes: str, published: float = 0.0, source: str = "", subset: str = "") -> ConfigDict:
-    """One method.
+def add(
+    study: ConfigDict, name: str, preset: str, *changes: str, published: float = 0.0, source: str = "", subset: str = ""
+) -> None:
+    """Adds one method to a study.
 
     Args:
+      name: of the row.
       preset: what follows the size, "" for the size alone.
       changes: "key=value" of this row.
       published: the number reported for it on real data, 0 = none; source: where, and under which protocol.
       subset: modalities it is scored on, joined by "+"; "" = all it was trained on.
     """
     r = ConfigDict()
+    r.position = len(study.rows)  # a ConfigDict does not keep the order of its keys
     r.preset = preset
     r.changes = tuple(changes)
     r.published = published
     r.source = source
     r.subset = subset
-    return r
+    study.rows[name] = r

@@ -8,5 +8,5 @@ def get_config():
     for series in ("utae", "patch_ltae"):
         for image in ("resnet", "vit", "patch_cnn"):
             changes = [f"modalities.{name}.encoder={series}" for name in ("s2", "s1a", "s1d")]
-            s.rows[f"{series}_{image}"] = base.row("", *changes, f"modalities.spot.encoder={image}")
+            base.add(s, f"{series}_{image}", "", *changes, f"modalities.spot.encoder={image}")
     return s

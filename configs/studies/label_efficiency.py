@@ -6,6 +6,6 @@ from configs.studies import base
 def get_config():
     s = base.study("label_efficiency", baseline="no_pretrain")
     s.label_shares = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
-    s.rows.omnisat = base.row("")
-    s.rows.no_pretrain = base.row("", base.NO_PRETRAIN)
+    base.add(s, "omnisat", "")
+    base.add(s, "no_pretrain", "", base.NO_PRETRAIN)
     return s

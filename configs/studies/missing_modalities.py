@@ -9,5 +9,5 @@ def get_config():
     s = base.study("missing_modalities", baseline="dropout")
     for name, preset in (("dropout", ""), ("no_dropout", "no_dropout")):
         for subset in SUBSETS:
-            s.rows[f"{name}_{subset.replace('+', '_')}" if subset else name] = base.row(preset, subset=subset)
+            base.add(s, f"{name}_{subset.replace('+', '_')}" if subset else name, preset, subset=subset)
     return s

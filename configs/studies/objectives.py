@@ -5,13 +5,13 @@ from configs.studies import base
 
 def get_config():
     s = base.study("objectives", baseline="patch")
-    s.rows.patch = base.row("")
-    s.rows.tile = base.row("", "contrast.granularity=tile")
-    s.rows.patch_and_tile = base.row("", "contrast.granularity=patch+tile")
-    s.rows.group = base.row("", "contrast.scope=group:2")
-    s.rows.cold = base.row("", "contrast.temperature=0.05")
-    s.rows.warm = base.row("", "contrast.temperature=0.3")
-    s.rows.masked = base.row("masked")
-    s.rows.only_reconstruction = base.row("masked", "contrast.weight=0.0")
-    s.rows.no_pretrain = base.row("", base.NO_PRETRAIN)
+    base.add(s, "patch", "")
+    base.add(s, "tile", "", "contrast.granularity=tile")
+    base.add(s, "patch_and_tile", "", "contrast.granularity=patch+tile")
+    base.add(s, "group", "", "contrast.scope=group:2")
+    base.add(s, "cold", "", "contrast.temperature=0.05")
+    base.add(s, "warm", "", "contrast.temperature=0.3")
+    base.add(s, "masked", "masked")
+    base.add(s, "only_reconstruction", "masked", "contrast.weight=0.0")
+    base.add(s, "no_pretrain", "", base.NO_PRETRAIN)
     return s

@@ -7,5 +7,5 @@ def get_config():
     s = base.study("scaling", baseline="width_32")
     s.label_shares = (0.25, 0.5, 1.0)
     for width in (16, 32, 64):
-        s.rows[f"width_{width}"] = base.row("", f"model.width={width}")
+        base.add(s, f"width_{width}", "", f"model.width={width}")
     return s

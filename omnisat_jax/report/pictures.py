@@ -28,8 +28,8 @@ def true_colour(bands) -> list[int] | None:
     return next(([bands.index(name) for name in names] for names in TRUE_COLOUR if set(names) <= set(bands)), None)
 
 
-def save_confusion(path, confusion, classes, title: str):
-    """Confusion matrix, rows normalised to 100 %, only classes that occur in labels or predictions.
+def confusion_figure(confusion, classes, title: str):
+    """The figure of a confusion matrix, rows normalised to 100 %, only classes that occur in labels or predictions.
 
     Args:
       confusion: (K, K+1) pixel counts, label by prediction.
@@ -51,8 +51,7 @@ def save_confusion(path, confusion, classes, title: str):
     axes.set_xlabel("prediction")
     axes.set_ylabel("label")
     axes.set_title(f"{title}\n% of each label's pixels", fontsize=10)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return figure
 
 
 def render(entry, index: int, bands):

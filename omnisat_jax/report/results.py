@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from omnisat_jax import schema
@@ -18,6 +19,7 @@ class PanelCollector:
     def __init__(self, limit: int, subsets, tile_names, rows):
         """rows: those of the global batch that the host batches hold."""
         self._limit, self._tile_names, self._rows, self.samples = limit, tile_names, rows, []
+        self._subsets = ["+".join(subset) for subset in subsets]
         # All modalities, and the single one a user is most likely to have.
         single = next((i for i, s in enumerate(subsets) if s == ("s2",)), len(subsets) - 1)
         self._shown = {f"all: {'+'.join(subsets[0])}": 0}
@@ -35,8 +37,29 @@ class PanelCollector:
                     "index": index,
                     "labels": host["labels"][index],
                     "predictions": {name: result["predicted"][s][self._rows[index]] for name, s in self._shown.items()},
+                    "all": {name: result["predicted"][s][self._rows[index]] for s, name in enumerate(self._subsets)},
                 }
             )
+
+    def save(self, path, bands):
+        """Writes what the report shows of dense predictions: tile (N,), labels (N,H,W), predictions (N,S,H,W), and inputs as pictures.
+
+        Args:
+          bands: {modality: names of its bands}, in order.
+        """
+        arrays = {
+            "tile": np.array([sample["tile"] for sample in self.samples]),
+            "subsets": np.array(self._subsets),
+            "labels": np.stack([sample["labels"] for sample in self.samples]),
+            "predictions": np.stack([np.stack(list(sample["all"].values())) for sample in self.samples]),
+        }
+        for index, sample in enumerate(self.samples):
+            for name, names in bands.items():
+                entry = sample["batch"][name]
+                shown = pictures.render(entry, sample["index"], names) if entry["values"].ndim > 2 else None
+                if shown is not None:
+                    arrays[f"input/{index}/{name}"] = (255 * shown[0]).astype(np.uint8)
+        np.savez_compressed(path, **arrays)
 
 
 class TileCollector:
@@ -92,10 +115,14 @@ def write_results(workdir, results: dict, panels: PanelCollector | None, records
     kind = "simulated" if about["simulated"] else "real"
     what = f"{results['name']} ({kind} data, test {' '.join(about['test'])})"
     if results["task"] == "segment":
-        pictures.save_confusion(workdir / "confusion.png", results["subsets"][0]["confusion"], about["classes"], what)
+        figure = pictures.confusion_figure(results["subsets"][0]["confusion"], about["classes"], what)
+        figure.savefig(workdir / "confusion.png", dpi=110)
+        plt.close(figure)
     if panels and panels.samples:
         bands = {name: records.modalities[name].bands for name in results["subsets"][0]["modalities"]}
         pictures.save_panels(workdir / "panels.png", panels.samples, bands, about["classes"], records.ignore, what, records.colours)
+        if results["task"] == "segment":
+            panels.save(workdir / "panels.npz", bands)
     write_json(workdir / "results.json", results)
     (workdir / "results.md").write_text(tables.markdown(results))
 
@@ -113,6 +140,7 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "broken": {"on_bad": records.about["on_bad"], "tiles": len({entry["tile"] for entry in records.bad})},
         "void_test_parcels": config.data.void_test_parcels,
         "classes": list(agreement.classes),
+        "colours": list(records.colours),
         "unscored": list(records.unscored),
         "statistics": config.data.statistics,
         "threshold": config.eval.threshold,

@@ -17,6 +17,7 @@ from omnisat_jax.checks import ConfigError, nearest
 class Row:
     """One method; see configs/studies/base.py."""
 
+    position: int
     preset: str
     changes: tuple[str, ...]
     published: float
@@ -82,7 +83,8 @@ def parse(config) -> Study:
     missing = fields - set(values)
     if missing:
         raise ConfigError(f"missing study keys: {', '.join(sorted(missing))}; configs/studies/base.py has them all")
-    values["rows"] = {name: Row(**row) for name, row in values["rows"].items()}
+    rows = sorted(values["rows"].items(), key=lambda item: item[1]["position"])
+    values["rows"] = {name: Row(**row) for name, row in rows}
     for key in ("seeds", "folds", "label_shares"):
         given = values[key] if isinstance(values[key], tuple | list) else (values[key],)
         values[key] = tuple(given)

@@ -20,6 +20,7 @@ import filelock
 from omnisat_jax.study.grid import Run, Study, runs
 from omnisat_jax.train.workdir import WorkdirError, write_json
 
+PROGRAM = (sys.executable, "launch.py")
 LAST_LINES = 3  # of the log of a run that failed
 
 
@@ -143,7 +144,7 @@ def _launch(study, folder, run, slot, place, name, pretrain_from, *more):
     (folder / "logs").mkdir(exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     changes = run.changes | ({"pretrain_from": pretrain_from} if pretrain_from else {})
-    command = [sys.executable, "launch.py", f"--config={study.config}:{run.preset}", f"--workdir={place}", *more]
+    command = [*PROGRAM, f"--config={study.config}:{run.preset}", f"--workdir={place}", *more]
     command += [f"--compilation_cache={folder / 'programs'}", *(f"--config.{key}={value}" for key, value in changes.items())]
     log = folder / "logs" / f"{name}.log"
     lock = filelock.FileLock(place.with_name(f"{place.name}.running"))

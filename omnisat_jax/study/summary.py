@@ -53,6 +53,18 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
         "failed": failed,
         "waiting": [name for name in missing if name not in failed],
     }
+    about |= {
+        "columns": COLUMNS,
+        "cells": [_cells(about, entry) for entry in entries],
+        "notes": notes(about),
+        "words": _words(about),
+    }
+    about |= {
+        "columns": COLUMNS,
+        "cells": [_cells(about, entry) for entry in entries],
+        "notes": notes(about),
+        "words": _words(about),
+    }
     write_json(folder / "study.json", about)
     (folder / "table.md").write_text(markdown(about))
     (folder / "table.csv").write_text(as_csv(about))
@@ -164,6 +176,25 @@ def _cells(about, entry):
         "-" if entry["ece"] is None else f"{entry['ece']:.1f}",
         f"{entry['published']:.1f}{comparable}" if entry["published"] else "-",
     )
+
+
+def _words(about) -> list[str]:
+    """The outcome in sentences, with intervals."""
+    study, lines = about["study"], []
+    for share in study["label_shares"]:
+        entries = [entry for entry in about["entries"] if entry["label_share"] == share]
+        compared = [entry for entry in entries if entry["difference"]]
+        if not compared:
+            continue
+        surely = [entry for entry in compared if entry["difference"]["interval"][0] > 0]
+        best = max(entries, key=lambda entry: entry["mean"])
+        labels = f"With {100 * share:g} % of the labels, " if len(study["label_shares"]) > 1 else ""
+        text = f"{labels}{best['row']} is highest with {best['mean']:.1f} % {best['metric']} [{best['interval'][0]:.1f}, {best['interval'][1]:.1f}]; "
+        text += (
+            f"{len(surely)} of {len(compared)} rows are above {study['baseline']} by more than the interval of their difference."
+        )
+        lines.append(text[:1].upper() + text[1:])
+    return lines
 
 
 def notes(about) -> list[str]:

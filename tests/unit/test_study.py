@@ -1,0 +1,230 @@
+"""Studies: the grid, who shares pre-training, shards, resumption, failures, and what the numbers mean. Runs are played by a small program."""
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from configs.studies import base
+from omnisat_jax.checks import ConfigError
+from omnisat_jax.study import grid, runner, statistics, summary
+from omnisat_jax.train.workdir import WorkdirError
+from tests.conftest import ROOT
+
+PLAYER = '''
+"""Plays launch.py: writes what a run leaves, from its command line."""
+import json, pathlib, sys
+import numpy as np
+
+options = dict(part.lstrip("-").split("=", 1) for part in sys.argv[1:])
+place = pathlib.Path(options["workdir"])
+place.mkdir(parents=True, exist_ok=True)
+with open(place / "calls", "a") as calls:
+    calls.write(json.dumps(options) + "\\n")
+if options.get("config.data.crop") == "4":
+    sys.exit("error: data.crop is wrong")
+if options.get("stage") == "pretrain":
+    (place / "pretrain").mkdir(exist_ok=True)
+    (place / "pretrain" / "done.json").write_text("{}")
+    sys.exit()
+seed, good = int(options["config.seed"]), "pretrain_from" in "".join(options)
+rng = np.random.default_rng(seed)
+counts = np.zeros((6, 2, 2, 3), int)
+counts[:, :, 0, 0], counts[:, :, 1, 1] = 10, rng.integers(4, 7, (6, 1)) + 3 * good
+counts[:, 1, 1, 0] = 5
+np.savez(place / "tiles.npz", tile=np.array([f"t{i}" for i in range(6)])[::-1], counts=counts)
+about = {"classes": ["a", "b"], "unscored": [], "threshold": 0.5, "simulated": True, "dataset": "pastis", "protocol": "single_split",
+         "test": ["fold_5"], "test_tiles": 6, "train_tiles": 9}
+subsets = []
+for index, names in enumerate((["s2", "spot"], ["s2"])):
+    total = counts[:, index].sum(0)
+    iou = [100 * total[k, k] / (total[k].sum() + total[:, k].sum() - total[k, k]) for k in range(2)]
+    subsets.append({"modalities": names, "scores": {"miou": float(np.mean(iou)), "ece": 4.0}})
+(place / "results.json").write_text(json.dumps({"task": "segment", "protocol": about, "subsets": subsets}))
+'''
+
+
+@pytest.fixture
+def player(tmp_path, monkeypatch):
+    path = tmp_path / "player.py"
+    path.write_text(PLAYER)
+    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, str(path)))
+    monkeypatch.chdir(ROOT)
+
+
+def make(**changes):
+    config = base.study("trial", baseline="plain")
+    config.seeds = (0, 1)
+    config.label_shares = (0.5, 1.0)
+    config.resamples = 200
+    base.add(config, "plain", "", base.NO_PRETRAIN)
+    base.add(config, "pretrained", "", published=60.0, source="somewhere, mIoU")
+    base.add(config, "only_s2", "", subset="s2")
+    config.update(changes)
+    return grid.parse(config)
+
+
+def calls(folder):
+    return {path.parent.name: len(path.read_text().splitlines()) for path in folder.rglob("calls")}
+
+
+def test_the_grid_has_every_run_once():
+    runs = grid.runs(make())
+    assert len(runs) == 8 and len({run.name for run in runs}) == 8
+    by_row = {run.rows for run in runs}
+    assert by_row == {("plain",), ("pretrained", "only_s2")}  # rows that differ in the subset alone are one run
+    shared = {(run.seed, run.pretraining) for run in runs if "pretrained" in run.rows}
+    assert len(shared) == 2 and all(key for _, key in shared)  # labels do not change pre-training, seeds do
+    assert all(run.pretraining == "" for run in runs if run.rows == ("plain",))
+
+
+def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
+    def keys(*changes):
+        study = make(seeds=(0,), label_shares=(1.0,))
+        rows = {"plain": grid.Row(0, "", (), 0.0, "", ""), "other": grid.Row(0, "", changes, 0.0, "", "")}
+        return [run.pretraining for run in grid.runs(dataclasses.replace(study, rows=rows))]
+
+    assert len(set(keys("finetune.learning_rate=0.1", "model.head.width=8", "eval.panels=0"))) == 1
+    for change in ("contrast.temperature=0.2", "model.width=16", "pretrain.learning_rate=0.1", "data.fold=2"):
+        found = keys(change)
+        assert len(set(found)) == len(found) or change == "data.fold=2"  # the grid's own keys win
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {}}, "baseline must be one of"),
+        ({"seeds": ()}, "study.seeds"),
+        ({"changes": ("model.wdth=3",)}, "Did you mean 'model.width'"),
+        ({"changes": ("model.width=many",)}, "expected a int"),
+        ({"changes": ("model.width",)}, "expected key=value"),
+        ({"config": "configs/nowhere.py"}, "found nothing at configs/nowhere.py"),
+        ({"size": "huge"}, "huge"),
+        ({"changes": ("data.fold=0",), "folds": (0,)}, "data.fold counts from 1"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before_anything_runs(changes, message):
+    config = base.study("trial", baseline="plain")
+    base.add(config, "plain", "")
+    for key, value in changes.items():
+        setattr(config, key, value)
+    with pytest.raises((ConfigError, ValueError), match=message):
+        grid.runs(grid.parse(config))
+
+
+def test_unknown_keys_are_named():
+    config = base.study("trial", baseline="plain")
+    config.sedes = (1,)
+    with pytest.raises(ConfigError, match="Did you mean 'seeds'"):
+        grid.parse(config)
+
+
+def test_every_study_can_be_run():
+    import importlib
+
+    names = sorted(path.stem for path in (ROOT / "configs" / "studies").glob("*.py") if path.stem not in ("__init__", "base"))
+    assert names == ["encoders", "label_efficiency", "missing_modalities", "objectives", "pastis_table", "scaling"]
+    for name in names:
+        study = grid.parse(importlib.import_module(f"configs.studies.{name}").get_config())
+        assert grid.runs(dataclasses.replace(study, seeds=(0,), label_shares=study.label_shares[:1]))
+
+
+def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
+    study, folder = make(), tmp_path / "study"
+    first = runner.run_study(study, folder, processes=3, console=console)
+    assert {outcome.state for outcome in first.values()} == {"done"}
+    made = calls(folder)
+    assert len(made) == 8 + 2 and set(made.values()) == {1}  # eight runs, two pre-trainings
+    # As after a kill: one run has no results.
+    (folder / "runs" / "plain-seed1-fold1-labels1" / "results.json").unlink()
+    runner.run_study(study, folder, console=console)
+    again = calls(folder)
+    assert again.pop("plain-seed1-fold1-labels1") == 2 and set(again.values()) == {1}
+    # More seeds are more of the same study, another size is not.
+    runner.run_study(dataclasses.replace(study, seeds=(0, 1, 2)), folder, console=console)
+    assert len(calls(folder)) == 8 + 2 + 4 + 1
+    with pytest.raises(WorkdirError, match="size: 'mini' before, 'demo' now"):
+        runner.run_study(dataclasses.replace(study, size="demo"), folder, console=console)
+
+
+def test_failures_are_kept_and_do_not_stop_the_rest(player, tmp_path, console):
+    broken = {"plain": make().rows["plain"], "broken": grid.Row(0, "", ("data.crop=4",), 0.0, "", "")}
+    study = dataclasses.replace(make(), rows=broken, label_shares=(1.0,))
+    outcomes = runner.run_study(study, tmp_path / "study", console=console)
+    states = {name: outcome.state for name, outcome in outcomes.items()}
+    assert states == {
+        "plain-seed0-fold1": "done",
+        "plain-seed1-fold1": "done",
+        "broken-seed0-fold1": "failed",
+        "broken-seed1-fold1": "failed",
+    }
+    about = summary.summarise(study, tmp_path / "study", outcomes)
+    assert set(about["failed"]) == {"broken-seed0-fold1", "broken-seed1-fold1"}
+    assert "data.crop is wrong" in (tmp_path / "study" / "table.md").read_text()
+
+
+def test_shards_cover_the_grid_once_and_a_later_call_merges(player, tmp_path, console):
+    study, folder = make(), tmp_path / "study"
+    for index in range(3):
+        runner.run_study(study, folder, shard=f"{index}/3", console=console)
+    made = calls(folder)
+    assert len(made) == 10 and set(made.values()) == {1}
+    assert len(summary.summarise(study, folder)["entries"]) == 6
+    for text in ("3/3", "1", "a/b", "-1/2"):
+        with pytest.raises(ValueError, match="study_shard"):
+            runner.shard_of(text)
+
+
+def test_the_table_says_what_its_numbers_are(player, tmp_path, console):
+    study, folder = make(), tmp_path / "study"
+    runner.run_study(study, folder, console=console)
+    about = summary.summarise(study, folder)
+    entries = {(e["row"], e["label_share"]): e for e in about["entries"]}
+    plain, better, single = (entries[name, 1.0] for name in ("plain", "pretrained", "only_s2"))
+    results = [json.loads((folder / "runs" / f"plain-seed{seed}-fold1-labels1" / "results.json").read_text()) for seed in (0, 1)]
+    scores = [r["subsets"][0]["scores"]["miou"] for r in results]
+    assert plain["mean"] == pytest.approx(np.mean(scores)) and plain["spread"] == pytest.approx(np.std(scores, ddof=1))
+    assert plain["interval"][0] <= plain["mean"] <= plain["interval"][1]
+    assert plain["difference"] is None
+    assert better["difference"]["mean"] == pytest.approx(better["mean"] - plain["mean"])
+    assert single["modalities"] == ["s2"] and single["mean"] < better["mean"]
+    text = (folder / "table.md").read_text()
+    assert "SIMULATED" in text and "60.0, not comparable" in text and "somewhere, mIoU" in text
+    assert (folder / "table.csv").read_text().count("\n") == 7
+    assert "\\bottomrule" in (folder / "table.tex").read_text() and "only\\_s2" in (folder / "table.tex").read_text()
+    assert json.loads((folder / "study.json").read_text())["entries"][0]["row"] == "plain"
+
+
+def tiles(counts, names=None):
+    names = names or tuple(f"t{i}" for i in range(len(counts)))
+    return statistics.Tiles(names, np.asarray(counts, float), None, None, ("a", "b"), (), 0.5)
+
+
+def test_bootstrap_covers_the_sampling_spread():
+    """The interval of a mean of independent tiles is that of statistics: here each tile is all right or all wrong."""
+    rng = np.random.default_rng(0)
+    right = rng.random(200) < 0.6
+    counts = np.zeros((200, 2, 3))
+    counts[:, 0, 0], counts[right, 1, 1], counts[~right, 1, 2] = 1, 1, 1
+    draws = statistics.bootstrap([tiles(counts)], 2000)
+    share = right.mean()
+    # IoU of b is its recall here; the other class is always right: mIoU = 50 + 50 * recall.
+    expected = 50 * np.sqrt(share * (1 - share) / 200)
+    low, high = statistics.interval(draws)
+    assert low < 50 + 50 * share < high
+    assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.1)
+
+
+def test_runs_on_other_tiles_are_not_resampled_together():
+    counts = np.ones((3, 2, 3))
+    with pytest.raises(ValueError, match="different tiles"):
+        statistics.bootstrap([tiles(counts), tiles(counts, ("x", "y", "z"))], 5)
+
+
+def test_tile_labels_are_resampled_by_their_predictions():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (30, 3))
+    run = statistics.Tiles(tuple(map(str, range(30))), None, labels * 0.8 + 0.1, labels, ("a", "b", "c"), (), 0.5)
+    assert statistics.bootstrap([run], 20) == pytest.approx(100)
