@@ -53,6 +53,7 @@ class Run:
       preset: of the configuration file.
       changes: {key: text}, as on a command line.
       pretraining: identifies its pre-training; runs with the same one share it. "" = none.
+      settings: {dotted key: value} of its whole configuration.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Run:
     preset: str
     changes: dict[str, str]
     pretraining: str
+    settings: dict[str, object]
 
 
 # What pre-training does not depend on.
@@ -173,7 +175,9 @@ def runs(study: Study) -> list[Run]:
         settings = schema.parse(apply(load_config(study.config, preset), changes))
         label = f"{name}-seed{seed}-fold{fold}" + (f"-labels{share:g}" if len(study.label_shares) > 1 else "")
         key = _pretraining(settings) if settings.pretrain.steps else ""
-        found[same] = Run(re.sub(r"[^\w.+-]", "_", label), (name,), seed, fold, float(share), preset, changes, key)
+        found[same] = Run(
+            re.sub(r"[^\w.+-]", "_", label), (name,), seed, fold, float(share), preset, changes, key, schema.flatten(settings)
+        )
     return sorted(found.values(), key=lambda run: (run.pretraining == "", run.seed, run.fold, run.pretraining))
 
 

@@ -89,7 +89,7 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     groups = sorted({run.pretraining or run.name for run in grid})
     mine = [run for run in grid if groups.index(run.pretraining or run.name) % count == index]
     shared = {run.pretraining for run in mine if run.pretraining and sum(r.pretraining == run.pretraining for r in mine) > 1}
-    outcomes = {run.name: Outcome("done" if _done(folder, run) else "waiting") for run in grid}
+    outcomes = {run.name: Outcome("done" if is_done(folder, run) else "waiting") for run in grid}
     todo = [run for run in mine if outcomes[run.name].state != "done"]
     console.print(
         f"study {study.name}: {len(grid)} runs, {sum(o.state == 'done' for o in outcomes.values())} done before, {len(todo)} to do"
@@ -124,8 +124,28 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     return outcomes
 
 
-def _done(folder, run: Run) -> bool:
-    return (folder / "runs" / run.name / "results.json").is_file()
+def is_done(folder, run: Run) -> bool:
+    """Whether a run is finished.
+
+    Raises:
+      WorkdirError: its folder holds a run of other settings, key by key.
+    """
+    place = pathlib.Path(folder) / "runs" / run.name
+    path = place / "config.json"
+    if path.is_file():
+        before, now = json.loads(path.read_text()), json.loads(json.dumps(run.settings))
+        changed = [
+            f"  {key}: {before.get(key)!r} before, {now.get(key)!r} now"
+            for key in sorted(before.keys() | now.keys())
+            if key != "pretrain_from" and before.get(key) != now.get(key)
+        ]
+        if changed:
+            raise WorkdirError(
+                f"{place} holds a run of other settings:\n"
+                + "\n".join(changed)
+                + "\nChoose another --workdir, or delete that folder."
+            )
+    return (place / "results.json").is_file()
 
 
 def _pretrain(study, folder, run, slot):

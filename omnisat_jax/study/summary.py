@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from omnisat_jax.study.grid import Study, runs
+from omnisat_jax.study.runner import is_done
 from omnisat_jax.study.statistics import LEVEL, Tiles, bootstrap, interval
 from omnisat_jax.train.workdir import write_json
 
@@ -30,9 +31,8 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
     folder = pathlib.Path(folder)
     finished, missing = {}, []
     for run in runs(study):
-        path = folder / "runs" / run.name / "results.json"
-        if path.is_file():
-            finished[run.name] = (run, json.loads(path.read_text()))
+        if is_done(folder, run):
+            finished[run.name] = (run, json.loads((folder / "runs" / run.name / "results.json").read_text()))
         else:
             missing.append(run.name)
     entries = [

@@ -149,6 +149,19 @@ def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
         runner.run_study(dataclasses.replace(study, size="demo"), folder, console=console)
 
 
+def test_a_run_of_other_settings_is_never_taken_for_this_one(player, tmp_path, console):
+    study, folder = make(), tmp_path / "study"
+    runner.run_study(study, folder, console=console)
+    settings = next(run.settings for run in grid.runs(study) if run.name == "plain-seed0-fold1-labels1")
+    path = folder / "runs" / "plain-seed0-fold1-labels1" / "config.json"
+    path.write_text(json.dumps(settings | {"pretrain_from": "x"}))
+    runner.run_study(study, folder, console=console)
+    path.write_text(json.dumps(settings | {"model.width": 7}))
+    for again in (lambda: runner.run_study(study, folder, console=console), lambda: summary.summarise(study, folder)):
+        with pytest.raises(WorkdirError, match="model.width: 7 before, 32 now"):
+            again()
+
+
 def test_failures_are_kept_and_do_not_stop_the_rest(player, tmp_path, console):
     broken = {"plain": make().rows["plain"], "broken": grid.Row(0, "", ("data.crop=4",), 0.0, "", "")}
     study = dataclasses.replace(make(), rows=broken, label_shares=(1.0,))
