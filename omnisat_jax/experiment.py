@@ -192,7 +192,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
                 profile=profile,
                 flops=flops,
                 peak=jax.device_count() * PEAKS.get(jax.devices()[0].device_kind, 0.0),
-                tile_names=s.records.tile_ids,
+                tiles_of=s.tiles_of,
             )
             return run_loop(state, first, settings, s.config.nonfinite_budget, use)
         finally:

@@ -88,6 +88,11 @@ class Setting:
             rows=meshes.local_rows(self.mesh, self.config.eval.batch_size),
         )
 
+    def tiles_of(self, host) -> list[str]:
+        """Names of the tiles of a batch, of which every host has a part; all hosts must ask."""
+        mine = sorted({self.records.tile_ids[index] for index in host["tile_index"][host["weight"] > 0]})
+        return sorted({name for part in hosts.exchange("tiles of a step", {"tiles": mine}) for name in part["tiles"]})
+
     def compile_evaluation(self, task, abstract_params, count):
         """Compiled `task.evaluate` for `count` subsets; results on every host."""
         batch = self.agreement.evaluation.abstract(self.config.eval.batch_size, meshes.batch_sharding(self.mesh))

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 
 from omnisat_jax import schema
 from omnisat_jax.train.step import TrainState
@@ -37,7 +36,7 @@ class Collaborators:
       profile: traces the steps it was asked for.
       flops: of one step over all devices, and
       peak: what all devices could do a second; 0 = unknown.
-      tile_names: names by tile_index, for messages.
+      tiles_of: host batch -> names of the tiles of that step on every host; all of them ask at the same step.
     """
 
     step: Callable
@@ -52,7 +51,7 @@ class Collaborators:
     profile: Profile
     flops: float
     peak: float
-    tile_names: tuple[str, ...]
+    tiles_of: Callable
 
 
 def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, use: Collaborators) -> TrainState:
@@ -136,9 +135,8 @@ class _Watch:
         self._use.show(step, values)
 
     def _count(self, step, host):
-        tiles = [self._use.tile_names[i] for i in np.unique(host["tile_index"][host["weight"] > 0])]
         self._skipped += 1
-        self._bad.append(f"step {step}: tiles {', '.join(tiles)}")
+        self._bad.append(f"step {step}: tiles {', '.join(self._use.tiles_of(host))}")
         self._use.write(step, {"nonfinite_step": 1.0})
         if self._skipped > self._budget:
             raise NonFiniteError(

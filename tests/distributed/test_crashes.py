@@ -1,6 +1,7 @@
 """Runs that are killed, stopped, damaged or moved to other numbers of processes end as if nothing had happened."""
 
 import random
+import re
 import resource
 import shutil
 import signal
@@ -124,6 +125,19 @@ def test_a_host_that_dies_stops_the_others(launcher, tmp_path):
     output = children[0].communicate(timeout=120)[0]
     assert children[0].returncode not in (0, PREEMPTED)
     assert "another host died" in output or "heartbeat" in output.lower(), output[-2000:]
+
+
+def test_tiles_of_a_step_that_is_not_finite_are_named_on_every_host(launcher, tmp_path):
+    nan = """
+from omnisat_jax import batch
+normalise = batch._normalise_one
+batch._normalise_one = lambda entry, statistics: normalise(entry, statistics) | {"values": normalise(entry, statistics)["values"] * float("nan")}
+"""
+    children = launcher.start(tmp_path / "run", processes=2, before=nan, extra=["--config.nonfinite_budget=1"])
+    for output in finish(children, 1):
+        assert "2 steps had a loss or gradient that was not finite, more than nonfinite_budget = 1" in output
+        tiles = re.search(r"step 2: tiles ([\d, ]+)", output).group(1)
+        assert len(tiles.split(",")) == 4  # the whole batch, of which each host read two
 
 
 def test_hosts_that_differ_are_named(launcher, tmp_path):
