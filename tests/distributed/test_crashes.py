@@ -136,7 +136,7 @@ batch._normalise_one = lambda entry, statistics: normalise(entry, statistics) | 
     children = launcher.start(tmp_path / "run", processes=2, before=nan, extra=["--config.nonfinite_budget=1"])
     for output in finish(children, 1):
         assert "2 steps had a loss or gradient that was not finite, more than nonfinite_budget = 1" in output
-        tiles = re.search(r"step 2: tiles ([\d, ]+)", output).group(1)
+        tiles = re.search(r"step 1: tiles ([\d, ]+)", output).group(1)
         assert len(tiles.split(",")) == 4  # the whole batch, of which each host read two
 
 
