@@ -15,6 +15,7 @@ from omnisat_jax.ahead.flops import program_flops
 from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
+from omnisat_jax.metrics.representation import COLLAPSED
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import hosts, rules
@@ -173,6 +174,11 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
                 compiled.append(s.compile_evaluation(task, abstract_params, 1))
             batches = s.evaluation_batches(s.split.validation)
             scores = evaluate(compiled[0], params, batches, subsets, task.scores(), sharding)[0]
+            if scores.get("effective_rank", COLLAPSED) < COLLAPSED:
+                s.console.print(
+                    f"[yellow]{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "
+                    "raise contrast.temperature or the batch size"
+                )
             return {key: value for key, value in scores.items() if isinstance(value, float)}
 
     writer = MetricsWriter(s.folder, stage, after_step=first)

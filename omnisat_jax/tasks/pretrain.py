@@ -13,6 +13,7 @@ from omnisat_jax.batch import normalise, presence
 from omnisat_jax.losses.contrastive import contrastive_loss
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
 from omnisat_jax.losses.ring import ring_contrastive_loss
+from omnisat_jax.metrics.representation import representation_scores
 from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
 from omnisat_jax.ops.random import drop_modalities, mask_tokens, stratified
 
@@ -66,19 +67,27 @@ class Pretrain:
         arguments = dict(reconstruct=self._dates, train=train, rngs=rngs, method="embed")
         views, temperature, decoded = self.model.apply({"params": params}, inputs, visible, draws, **arguments)
         metrics = {"temperature": temperature}
-        losses, accuracies = zip(*(self._align(v, present, visible, temperature, group) for v in views.values()))
+        seen = {granularity: self._present(v, present, visible) for granularity, v in views.items()}
+        losses, accuracies = zip(*(self._align(v, seen[granularity], temperature, group) for granularity, v in views.items()))
         metrics |= {"contrast": sum(losses) / len(losses), "contrast_accuracy": sum(accuracies) / len(accuracies)}
         loss = self.model.contrast.weight * metrics["contrast"]
         if decoded:
             metrics["reconstruction"] = self._reconstruct(decoded, inputs, present, visible, draws.masked)
             loss = loss + self.reconstruction.weight * metrics["reconstruction"]
+        if not train:
+            # Of the finest granularity that is contrasted.
+            granularity, first = next(iter(views.items()))
+            metrics |= representation_scores(first.z, seen[granularity])
         return loss, metrics
 
-    def _align(self, views, present, visible, temperature, group):
+    def _present(self, views, present, visible):
+        """(V,B) bool: which views each tile has."""
         seen = {name: present[:, index] for index, name in enumerate(self.model.names)}
         sensors = jnp.asarray([spec.kind != "location" for spec in self.model.specs])
         seen[FUSED] = (visible & sensors).any(1)
-        present = jnp.stack([seen[name] for name in views.names])
+        return jnp.stack([seen[name] for name in views.names])
+
+    def _align(self, views, present, temperature, group):
         if self.mesh is None:
             return contrastive_loss(views.z, present, temperature, group=group)
         return ring_contrastive_loss(views.z, present, temperature, mesh=self.mesh, group=group)

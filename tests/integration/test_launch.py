@@ -32,7 +32,7 @@ def test_help_explains_the_flags():
         (["--config=configs/pastis.py", "--folds=1,1"], "expected each fold once"),
         (["--config=configs/treesat.py", "--folds=1,2"], "joins counts of pixels"),
         (["--config=configs/pastis.py:hd"], "zenodo.org"),
-        (["--config=configs/pastis.py:huge"], "demo, hd"),
+        (["--config=configs/pastis.py:huge"], "demo, mini, hd"),
         (["--config=configs/pastis.py", "--config.task=sgment"], "segment"),
     ],
 )

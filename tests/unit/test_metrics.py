@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from omnisat_jax.metrics.calibration import calibration_counts, expected_calibration_error
 from omnisat_jax.metrics.classification import MultiLabelScores
+from omnisat_jax.metrics.representation import COLLAPSED, representation_scores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 
 NAMES = ("a", "b", "c", "d")
@@ -110,3 +111,31 @@ def test_a_class_outside_the_mean_still_counts_against_the_others():
     found = scores.compute()
     assert found["iou"] == {"a": 50.0, "b": 100.0, "other": 50.0}
     assert found["miou"] == 75.0 and found["classes"] == 2
+
+
+def views(shape, seed=0):
+    z = np.random.default_rng(seed).normal(size=shape)
+    return jnp.asarray(z / np.linalg.norm(z, axis=-1, keepdims=True), jnp.float32)
+
+
+def test_monitors_of_known_embeddings():
+    here = jnp.ones((2, 6), bool)
+    one = views((1, 6, 40, 8))
+    same = representation_scores(jnp.concatenate([one, one]), here)
+    assert same["alignment"] == pytest.approx(0, abs=1e-5) and same["retrieval"] == 1
+    assert 7 < same["effective_rank"] <= 8  # all directions alike
+    other = representation_scores(jnp.concatenate([one, -one]), here)
+    assert other["alignment"] == pytest.approx(4, abs=1e-4) and other["retrieval"] < 0.5
+    collapsed = representation_scores(jnp.broadcast_to(one[:, :1, :1], (2, 6, 40, 8)), here)
+    assert collapsed["uniformity"] == pytest.approx(0, abs=1e-4) and collapsed["effective_rank"] < COLLAPSED
+    two = jnp.asarray([[1.0, 0], [-1, 0]])[jnp.arange(2 * 6 * 40) % 2].reshape(2, 6, 40, 2)
+    assert representation_scores(two, here)["effective_rank"] == pytest.approx(1, abs=1e-3)
+
+
+def test_monitors_do_not_see_absent_views():
+    z, here = views((3, 4, 5, 6)), np.ones((3, 4), bool)
+    here[1, 2] = here[0, 0] = False
+    found = representation_scores(z, jnp.asarray(here))
+    garbage = representation_scores(jnp.where(here[..., None, None], z, 7.0), jnp.asarray(here))
+    for name in found:
+        np.testing.assert_allclose(found[name], garbage[name], rtol=1e-4, err_msg=name)
