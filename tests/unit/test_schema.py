@@ -35,7 +35,7 @@ def test_treesat_presets_instantiate(preset):
 
 
 def test_unknown_preset_names_the_others():
-    with pytest.raises(ValueError, match="demo, hd"):
+    with pytest.raises(ValueError, match="demo, mini, hd"):
         pastis.get_config("demmo")
 
 
