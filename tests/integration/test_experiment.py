@@ -153,3 +153,25 @@ def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
     # Finished folds are not trained again.
     monkeypatch.setattr(experiment, "run_loop", None)
     assert run(stage="all")["subsets"] == results["subsets"]
+
+
+def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
+    for name in ("s1a", "s1d"):
+        del config.modalities[name]
+    config.pretrain.steps = config.finetune.steps = 2
+    go(config, tmp_path / "first", console, stage="pretrain")
+    config.pretrain_from = str(tmp_path / "first")
+    config.data.label_share = 0.5
+    results = go(config, tmp_path / "second", console)
+    assert not (tmp_path / "second" / "pretrain").exists() and (tmp_path / "second" / "report.html").is_file()
+    assert results["protocol"]["pretrain_from"] == str(tmp_path / "first") and results["protocol"]["label_share"] == 0.5
+    text = (tmp_path / "second" / "results.md").read_text()
+    assert "Labels: 50 % of the training tiles" in text and f"Pre-trained by the run in {tmp_path / 'first'}" in text
+    with np.load(tmp_path / "second" / "tiles.npz") as tiles:
+        assert tiles["counts"].sum((0, 2, 3)).tolist() == [results["subsets"][0]["scores"]["pixels"]] * 3
+    config.pretrain_from = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
+        go(config, tmp_path / "third", console)
+    config.pretrain.steps = 0
+    with pytest.raises(schema.ConfigError, match="pretrain.steps is 0"):
+        go(config, tmp_path / "fourth", console)
