@@ -198,7 +198,7 @@ def _show_contents(console, dataset, tiles, contents):
 
 
 def _show_findings(console, root, findings, allowed):
-    table = Table(title=f"{len(findings)} findings", title_justify="left", show_lines=True)
+    table = Table(title=f"findings: {len(findings)}", title_justify="left", show_lines=True)
     for heading in ("kind", "tile", "path", "expected", "found"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
@@ -237,7 +237,7 @@ def main(arguments=None) -> int:
     if findings:
         _show_findings(console, options.raw, findings, allowed)
     failures = [finding for finding in findings if finding.kind not in allowed]
-    console.print(f"{len(failures)} failures" if failures else "nothing wrong", style="bold red" if failures else "bold green")
+    console.print(f"failures: {len(failures)}" if failures else "nothing wrong", style="bold red" if failures else "bold green")
     return 1 if failures else 0
 
 

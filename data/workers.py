@@ -2,7 +2,9 @@
 
 import collections
 import concurrent.futures
-import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 
 _shared = None
 
@@ -10,6 +12,13 @@ _shared = None
 def _start(shared):
     global _shared
     _shared = shared
+    # A worker whose parent is killed would wait for work for ever.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel):
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _call(function, item):

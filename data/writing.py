@@ -151,6 +151,7 @@ def _write_part(dataset, part, folder, form, bad, jobs, advance):
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             builder.Tiles(raw=dataset, part=part, examples=examples(), data_dir=folder).download_and_prepare()
+        shutil.rmtree(folder / "downloads", ignore_errors=True)  # which TFDS makes whether it downloads or not
     finally:
         writers.close()
         absl.setLevel(level)

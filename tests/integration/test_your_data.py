@@ -46,7 +46,7 @@ def test_tiles_were_cut_and_seen(workplace):
     folder, outputs = workplace
     assert "64 tiles in 4 folds" in outputs[1] and "radar: 64 tiles covered, 0 not, 12 dates; bands VV VH" in outputs[1]
     assert (folder / "tile.png").stat().st_size > 10_000
-    assert "nothing wrong" in outputs[2] or "0 failures" in outputs[2] or "not-finite (allowed)" in outputs[2]
+    assert "nothing wrong" in outputs[2] or "not-finite (allowed)" in outputs[2]
 
 
 def test_the_model_learned_the_region(workplace):

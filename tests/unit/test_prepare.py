@@ -1,7 +1,9 @@
 """`python -m data.prepare`: records from several processes, broken tiles, small floats, foreign folders."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -59,6 +61,32 @@ def test_two_commands_at_once_make_one_folder(simulated, tmp_path):
     both = [subprocess.Popen(command_line, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(100) for process in both] == [0, 0]
     assert len(Records(tmp_path / "out").tile_ids) == 10
+
+
+def test_a_killed_command_leaves_no_process_behind_and_goes_on(simulated, tmp_path):
+    script = """
+import os, signal, sys
+from data import prepare, reading, writing
+kept = reading.BadTiles.add
+def add(self, entries):
+    kept(self, entries)
+    self.tiles = getattr(self, "tiles", 0) + 1
+    if self.tiles == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+writing.BadTiles.add = add
+if __name__ == "__main__":
+    sys.exit(prepare.main(sys.argv[1:]))
+"""
+    (tmp_path / "kill.py").write_text(script)
+    arguments = ["pastis", "--raw", simulated, "--out", tmp_path / "out", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    # The output ends when the last process that could write to it has gone.
+    killed = subprocess.run([sys.executable, tmp_path / "kill.py", *arguments], capture_output=True, env=environment, timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "out" / "fold_2.json").is_file() and not (tmp_path / "out" / "dataset.json").exists()
+    kept = (tmp_path / "out" / "fold_1.json").stat().st_mtime_ns
+    assert run(simulated, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "fold_1.json").stat().st_mtime_ns == kept and len(Records(tmp_path / "out").tile_ids) == 10
 
 
 def test_foreign_folders_are_refused(simulated, tmp_path, capsys):

@@ -52,7 +52,7 @@ def test_exit_codes_and_table(root, capsys):
     (root / faults.SPOT).unlink()
     assert verify.main(arguments) == 1
     shown = capsys.readouterr().out
-    assert "missing" in shown and "gone" in shown and TILE in shown and "2 failures" in shown
+    assert "missing" in shown and "gone" in shown and TILE in shown and "failures: 2" in shown
     assert verify.main([*arguments, "--allow", "missing,gone"]) == 0
     assert verify.main([*arguments, "--allow", "typo"]) == 2
     assert verify.main([*arguments, "--update"]) == 1  # the new manifest does not know the file, its tile still lacks it
