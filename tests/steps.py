@@ -22,9 +22,9 @@ from tests.conftest import tiny
 PARTS = ("fold_1", "fold_2", "fold_3", "fold_4")
 
 
-def bench(records, batch_size, **changes):
+def bench(records, batch_size, preset="demo", **changes):
     """(settings, task by name, one host batch) of the tiny configuration with `changes`."""
-    settings = schema.parse(tiny(**changes))
+    settings = schema.parse(tiny(preset, **changes))
     a = agree(settings, records)
     model = make_model(a.specs, settings, 19, a.label_patch, jax.numpy.float32)
     statistics = records.statistics(PARTS)

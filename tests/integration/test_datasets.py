@@ -12,6 +12,7 @@ def shrunk(config, tmp_path):
     config.model = tiny().model
     config.model.utae.encoder_widths = config.model.utae.decoder_widths = (8, 12)[:levels]
     config.mesh.data = 1
+    config.pretrain.steps = 0  # tests/unit/test_recipes.py traces it
     config.data.cache_dir = str(tmp_path / "cache")
     config.eval.batch_size, config.eval.panels = 2, 1
     for stage in (config.pretrain, config.finetune):
@@ -43,7 +44,6 @@ def test_flair(preset, subsets, tmp_path, console):
 def test_treesat(tmp_path, console):
     config = shrunk(treesat.get_config(), tmp_path)
     config.data.simulated.tiles = 10
-    config.pretrain.steps = 0
     results = go(config, tmp_path / "run", console)
     assert results["protocol"]["simulated"] and results["subsets"][0]["scores"]["tiles"] == 2
     assert len(results["subsets"]) == 15
