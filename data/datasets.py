@@ -14,9 +14,18 @@ _READERS = {
 }
 # name -> function that imports the reader: each needs libraries that the others do not
 DATASETS = {name: functools.partial(importlib.import_module, module) for name, module in _READERS.items()}
-
-
 SIMULATED = ("pastis", "treesat", "flair")
+
+
+def reader_of(name: str):
+    """The reader's module: WHERE, raw_files(root), open_raw(root).
+
+    Raises:
+      ValueError: no such dataset.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"data.dataset: expected one of {', '.join(DATASETS)}, found {name!r}")
+    return DATASETS[name]()
 
 
 def simulator(name: str):
@@ -42,7 +51,7 @@ def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
       DataError: the folder is not of that dataset.
       ValueError: a nomenclature that the dataset does not have.
     """
-    reader = DATASETS[name]()
+    reader = reader_of(name)
     known = getattr(reader, "NOMENCLATURES", ())
     if nomenclature and nomenclature not in known:
         raise ValueError(

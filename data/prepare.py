@@ -3,7 +3,7 @@
 python -m data.prepare pastis --raw DIR --out DIR [--jobs N]
 python launch.py --config=configs/pastis.py --config.data.prepared_dir=DIR
 
-Without --out's folder a training run prepares data.raw_dir on its own, into <cache_dir>/<dataset>-<fingerprint>.
+Without a prepared folder a training run prepares data.raw_dir on its own, into <cache_dir>/<dataset>-<fingerprint>.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data import raw, writing
-from data.datasets import DATASETS, open_dataset, simulator
+from data.datasets import DATASETS, open_dataset, reader_of, simulator
 from data.raw import DataError
 from data.reading import POLICIES, Form, TooManyBadTiles
 from omnisat_jax.input.records import VERSION
@@ -34,10 +34,10 @@ def prepare(settings, console) -> pathlib.Path:
     """
     if settings.prepared_dir:
         return pathlib.Path(settings.prepared_dir)
-    module = DATASETS[settings.dataset]
-    root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, module(), console)
+    reader = reader_of(settings.dataset)
+    root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, reader, console)
     if not root.is_dir():
-        raise FileNotFoundError(f"data.raw_dir: expected a folder, found nothing at {root}. {module().WHERE}.")
+        raise FileNotFoundError(f"data.raw_dir: expected a folder, found nothing at {root}. {reader.WHERE}.")
     form = Form(on_bad=settings.on_bad, float16=settings.float16)
     key = _key(settings.dataset, root, settings.nomenclature, form)
     target = pathlib.Path(settings.cache_dir) / f"{settings.dataset}-{key}"
@@ -50,14 +50,14 @@ def prepare(settings, console) -> pathlib.Path:
 
 def _key(dataset, root, nomenclature, form):
     how = f"{dataset}/{VERSION}/{nomenclature}/{form.on_bad}/{form.float16}"
-    return raw.fingerprint(root, DATASETS[dataset]().raw_files(root), how)
+    return raw.fingerprint(root, reader_of(dataset).raw_files(root), how)
 
 
-def _simulate(settings, module, console):
+def _simulate(settings, reader, console):
     wanted = settings.simulated
     if not wanted.tiles:
         raise FileNotFoundError(
-            f"data.raw_dir is empty: this configuration needs the real dataset. {module.WHERE}. "
+            f"data.raw_dir is empty: this configuration needs the real dataset. {reader.WHERE}. "
             "Then set --config.data.raw_dir=FOLDER."
         )
     simulated = simulator(settings.dataset)

@@ -166,6 +166,21 @@ def load_geotiff(path: pathlib.Path, *, tile, bands: int, resolution: str) -> np
     return np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
+def first_readable(tiles, read: Callable[[str], object]):
+    """What `read` gives of the first tile that it can read: one broken file does not make a folder unusable.
+
+    Raises:
+      DataError: that of the first tile, where none can be read.
+    """
+    first = None
+    for tile in tiles:
+        try:
+            return read(tile)
+        except DataError as error:
+            first = first or error
+    raise first
+
+
 def absent(modality: RawModality) -> dict:
     """What a tile holds of a modality that it lacks."""
     values = np.zeros((0, *modality.shape), modality.dtype)

@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data.datasets import DATASETS, open_dataset
+from data.datasets import DATASETS, open_dataset, reader_of
 from data.raw import DataError
 from data.workers import in_order
 from data.writing import progress_bar, write_json
@@ -144,7 +144,7 @@ def verify(name: str, root, *, nomenclature: str = "", manifest=None, update: bo
     except DataError as error:
         return [Finding("unreadable", error.tile, str(error.path), error.expected, error.found)]
     tiles = [tile for part in dataset.parts.values() for tile in part]
-    files = sorted(pathlib.Path(path) for path in DATASETS[name]().raw_files(root))
+    files = sorted(pathlib.Path(path) for path in reader_of(name).raw_files(root))
     findings, seen, sums = [], collections.defaultdict(list), {}
     with progress_bar(console) as bar:
         task = bar.add_task("reading tiles", total=len(tiles))

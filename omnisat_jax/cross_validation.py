@@ -8,7 +8,7 @@ from rich.console import Console
 from omnisat_jax import experiment, schema
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.report import folds as joining
-from omnisat_jax.report import tables
+from omnisat_jax.report import html, tables
 from omnisat_jax.train.workdir import write_json
 
 
@@ -50,6 +50,7 @@ def run_folds(
     if is_leader():
         write_json(folder / "results.json", results)
         (folder / "results.md").write_text(tables.markdown(results))
+        html.write(folder)
     console.rule("all folds")
     tables.show(console, results)
     return results

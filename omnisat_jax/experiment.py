@@ -261,7 +261,8 @@ def _probe(s: Setting) -> dict:
     results = {"name": s.config.name, "task": s.config.task, "protocol": protocol} | probe(s)
     if hosts.is_leader():
         reporting.write_results(s.folder, results, None, s.records)
+        html.write(s.folder)
     workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
     hosts.wait("evaluate is done")
-    s.console.print(f"written to {s.folder}: results.json, results.md")
+    s.console.print(f"written to {s.folder}: report.html, results.json, results.md")
     return results

@@ -47,7 +47,9 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
     """
     root = pathlib.Path(root)
     if not root.is_dir():
-        raise DataError(tile="-", path=root, expected="a folder in FLAIR layout", found="no such folder", advice="Check --raw.")
+        raise DataError(
+            tile="-", path=root, expected="a folder in FLAIR layout", found="no such folder", advice="Check --config.data.raw_dir."
+        )
     images = _numbered(root, "IMG")
     if not images:
         raise DataError(tile="-", path=root, expected="images IMG_<number>.tif, at any depth", found="none")
@@ -60,8 +62,9 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
         if part not in parts:
             raise DataError(tile=tile, path=root / "index.json", expected=f"a split of {', '.join(parts)}", found=repr(part))
         parts[part].append(tile)
-    first = next(iter(images))
-    side = len(raw.load_geotiff(images[first], tile=first, bands=len(AERIAL_BANDS), resolution="0.2 m"))
+    first, side = raw.first_readable(
+        images, lambda tile: (tile, len(raw.load_geotiff(images[tile], tile=tile, bands=len(AERIAL_BANDS), resolution="0.2 m")))
+    )
     if side % CELL:
         raise DataError(tile=first, path=images[first], expected=f"a multiple of {CELL} px", found=f"{side} px")
     modalities = {"aerial": raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS)}
@@ -140,6 +143,8 @@ def _table(path):
 def _zone(tile, path, index):
     """(domain, zone) of an image, such as ("D004_2021", "Z8_NF"), from its folders or from the index."""
     if tile in index:
+        if not isinstance(index[tile], dict) or "domain" not in index[tile]:
+            raise DataError(tile=tile, path="index.json", expected="an entry with a domain", found=repr(index[tile]))
         return index[tile]["domain"], index[tile].get("zone", "")
     match = re.search(r"(D\d{3}_\d{4})[/_-](Z\d+_[A-Z]+)", path.as_posix())
     if not match:

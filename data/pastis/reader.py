@@ -40,7 +40,7 @@ def open_raw(root) -> raw.RawDataset:
     """Indexes a folder in PASTIS layout.
 
     Raises:
-      DataError: metadata missing, unreadable or without tiles; no modality; a first label of the wrong form.
+      DataError: metadata missing, unreadable or without tiles; no modality; no readable label, or no readable SPOT image.
     """
     root = pathlib.Path(root)
     features, places, simulated = _metadata(root)
@@ -51,13 +51,13 @@ def open_raw(root) -> raw.RawDataset:
             tile="-", path=root, expected=f"one of the folders {', '.join(f[0] for f in (*SERIES.values(), SPOT))}",
             found="none with files of the metadata's tiles", advice="Check --config.data.raw_dir.",
         )  # fmt: skip
-    first = next(iter(features))
-    size = raw.load_array(_label_path(root, first), tile=first, rank=3, what="labels (3,H,W)").shape[-1]
+    size = raw.first_readable(
+        features, lambda tile: raw.load_array(_label_path(root, tile), tile=tile, rank=3, what="labels (3,H,W)").shape[-1]
+    )
     modalities = {}
     for name in held:
         if name == "spot":
-            tile, path = next(iter(held[name].items()))
-            side = _read_spot(tile, path).shape[0]
+            side = raw.first_readable(held[name], lambda tile: _read_spot(tile, held["spot"][tile]).shape[0])
             modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"))
         else:
             dtype, bands = ("int16", S2_BANDS) if name == "s2" else ("float32", RADAR_BANDS)

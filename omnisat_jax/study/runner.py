@@ -8,6 +8,7 @@
 
 import concurrent.futures
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -167,16 +168,15 @@ def _launch(study, folder, run, slot, place, name, pretrain_from, *more):
     command = [*PROGRAM, f"--config={study.config}:{run.preset}", f"--workdir={place}", *more]
     command += [f"--compilation_cache={folder / 'programs'}", *(f"--config.{key}={value}" for key, value in changes.items())]
     log = folder / "logs" / f"{name}.log"
-    lock = filelock.FileLock(place.with_name(f"{place.name}.running"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return Outcome("elsewhere", "another process is at it")
-    try:
+    with open(place.with_name(f"{place.name}.running"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return Outcome("elsewhere", "another process is at it")
+        # The run holds the lock as well: if the study is killed, nobody else enters the folder before the run has ended.
+        about = {"stderr": subprocess.STDOUT, "env": _environment(slot), "pass_fds": [lock.fileno()]}
         with log.open("w") as out:
-            code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=_environment(slot)).returncode
-    finally:
-        lock.release()
+            code = subprocess.run(command, stdout=out, **about).returncode
     if code:
         tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
         return Outcome("failed", f"exit code {code}, {log}: " + " | ".join(tail))

@@ -123,6 +123,7 @@ FAULTS = {
     "no dates": (lambda r: next(r.rglob("*D004*products.txt")).unlink(), "product names with the dates"),
     "fewer dates": (lambda r: next(r.rglob("*D004*products.txt")).write_text("S2A_MSIL2A_20210105T105351_X"), "1 images"),
     "no centre": (lambda r: (r / reader.CENTRES).write_text("{}"), "where images lie"),
+    "index without a domain": (lambda r: (r / "index.json").write_text('{"000001": {}}'), "000001.*an entry with a domain"),
     "no image": (lambda r: [p.unlink() for p in r.rglob("IMG_*.tif")], "IMG_<number>.tif"),
 }
 

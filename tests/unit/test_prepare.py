@@ -123,6 +123,18 @@ def test_skip_leaves_the_tile_out_and_counts_it(root, tmp_path, capsys):
     assert "left out" in capsys.readouterr().out
 
 
+def test_a_broken_first_tile_does_not_make_the_folder_unusable(root, tmp_path):
+    for path in (root / "ANNOTATIONS" / "TARGET_10000.npy", next(root.rglob("SPOT6_*_10000.tif"))):
+        path.write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 0
+    assert "10000" not in Records(tmp_path / "out").tile_ids and len(Records(tmp_path / "out").tile_ids) == 9
+
+
+def test_a_dataset_that_does_not_exist_is_named(simulated):
+    with pytest.raises(ValueError, match="data.dataset: expected one of pastis, treesat, flair, tiles, found 'pasits'"):
+        open_dataset("pasits", simulated)
+
+
 def test_mask_keeps_what_is_whole(root, tmp_path):
     faults.truncate(root / faults.S2)
     (root / faults.LABEL).unlink()

@@ -1,7 +1,10 @@
 """Studies: the grid, who shares pre-training, shards, resumption, failures, and what the numbers mean. Runs are played by a small program."""
 
 import dataclasses
+import fcntl
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -176,6 +179,42 @@ def test_failures_are_kept_and_do_not_stop_the_rest(player, tmp_path, console):
     about = summary.summarise(study, tmp_path / "study", outcomes)
     assert set(about["failed"]) == {"broken-seed0-fold1", "broken-seed1-fold1"}
     assert "data.crop is wrong" in (tmp_path / "study" / "table.md").read_text()
+
+
+def test_a_run_that_outlives_its_study_is_left_alone(player, tmp_path, console, monkeypatch):
+    """A study that is killed cannot stop its run, so the next one must not start it a second time."""
+    study, folder, gate = dataclasses.replace(make(), seeds=(0,), label_shares=(1.0,)), tmp_path / "study", tmp_path / "gate"
+    os.mkfifo(gate)
+    slow = tmp_path / "slow.py"  # ends when somebody opens the gate
+    slow.write_text(
+        f"import runpy, sys\nopen({str(gate)!r}).read()\nrunpy.run_path({str(tmp_path / 'player.py')!r}, run_name='__main__')"
+    )
+    run = next(run for run in grid.runs(study) if run.rows == ("plain",))
+    place = folder / "runs" / run.name
+    place.parent.mkdir(parents=True)
+    with open(place.with_name(f"{place.name}.running"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [sys.executable, slow, f"--workdir={place}", *(f"--config.{k}={v}" for k, v in run.changes.items())]
+        orphan = subprocess.Popen(command, pass_fds=[lock.fileno()])
+    states = {name: outcome.state for name, outcome in runner.run_study(study, folder, console=console).items()}
+    assert states.pop(run.name) == "elsewhere" and set(states.values()) == {"done"}
+    gate.write_text("")
+    assert orphan.wait(60) == 0
+    assert {outcome.state for outcome in runner.run_study(study, folder, console=console).values()} == {"done"}
+    assert calls(folder)[run.name] == 1
+
+
+def test_a_run_holds_the_lock_of_its_folder(player, tmp_path, console, monkeypatch):
+    probe = tmp_path / "probe.py"  # fails if its own folder is free
+    probe.write_text("""
+import fcntl, os, pathlib, sys
+place = pathlib.Path(next(a for a in sys.argv if a.startswith("--workdir=")).split("=", 1)[1])
+held = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+sys.exit(0 if str(place) + ".running" in held else 3)
+""")
+    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, str(probe)))
+    study = dataclasses.replace(make(), seeds=(0,), label_shares=(1.0,), rows={"plain": make().rows["plain"]})
+    assert {outcome.state for outcome in runner.run_study(study, tmp_path / "study", console=console).values()} == {"done"}
 
 
 def test_shards_cover_the_grid_once_and_a_later_call_merges(player, tmp_path, console):
