@@ -72,6 +72,7 @@ def bars(values: dict, unit: str, colours=None, intervals=None) -> str:
     names = list(values)
     figure, axes = _axes(6, 0.6 + 0.26 * len(names))
     shown = [values[name] if values[name] is not None else 0 for name in names]
+    reach = max([*shown, *(high for _, high in (intervals or {}).values())])
     axes.barh(range(len(names)), shown, color=BLUE if colours is None else colours, edgecolor="#444444", linewidth=0.4)
     for place, name in enumerate(names):
         text = "absent" if values[name] is None else f"{values[name]:.1f}"
@@ -80,7 +81,7 @@ def bars(values: dict, unit: str, colours=None, intervals=None) -> str:
             low, high = intervals[name]
             axes.plot([low, high], [place, place], color="black", linewidth=1.4)
             edge = max(edge, high)
-        axes.text(edge + 0.6, place, text, va="center", fontsize=8)
+        axes.text(edge + 0.02 * reach, place, text, va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(unit, fontsize=8)

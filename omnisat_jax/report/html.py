@@ -6,7 +6,6 @@ python -m omnisat_jax.report RUN_OR_STUDY_DIR
 import json
 import math
 import pathlib
-import shlex
 
 import jinja2
 import numpy as np
@@ -207,5 +206,5 @@ def _study(folder):
         "panels": None,
         "settings": settings,
         "environment": {},
-        "command": "python launch.py --study=configs/studies/" + shlex.quote(about["study"]["name"] + ".py"),
+        "command": "python " + about["command"],
     }

@@ -6,6 +6,8 @@ import io
 import json
 import math
 import pathlib
+import shlex
+import sys
 
 import numpy as np
 
@@ -26,7 +28,7 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
       outcomes: {run name: Outcome} of the call that ran it, for what failed.
 
     Returns:
-      What study.json says: {"study", "simulated", "protocols", "entries": [...], "failed", "waiting"}.
+      What study.json says: {"command", "study", "simulated", "protocols", "entries": [...], "failed", "waiting"}.
     """
     folder = pathlib.Path(folder)
     finished, missing = {}, []
@@ -46,6 +48,7 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
         entry.pop("draws")
     failed = {name: o.reason for name, o in (outcomes or {}).items() if o.state == "failed"}
     about = {
+        "command": shlex.join(sys.argv),
         "study": dataclasses.asdict(study),
         "simulated": any(results["protocol"]["simulated"] for _, results in finished.values()),
         "protocols": sorted({_protocol(results) for _, results in finished.values()}),
@@ -190,9 +193,7 @@ def _words(about) -> list[str]:
         best = max(entries, key=lambda entry: entry["mean"])
         labels = f"With {100 * share:g} % of the labels, " if len(study["label_shares"]) > 1 else ""
         text = f"{labels}{best['row']} is highest with {best['mean']:.1f} % {best['metric']} [{best['interval'][0]:.1f}, {best['interval'][1]:.1f}]; "
-        text += (
-            f"{len(surely)} of {len(compared)} rows are above {study['baseline']} by more than the interval of their difference."
-        )
+        text += f"the interval of the difference to {study['baseline']} lies above zero for {len(surely)} of {len(compared)} rows."
         lines.append(text[:1].upper() + text[1:])
     return lines
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 
@@ -73,7 +74,7 @@ def describe(workdir, *, flat: dict, data: dict, mesh, precision: str, accept_ne
     write_json(
         path,
         {
-            "command": " ".join(sys.argv),
+            "command": shlex.join(sys.argv),
             "config": flat,
             "data": data,
             "git": _git(),

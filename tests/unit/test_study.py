@@ -4,14 +4,17 @@ import dataclasses
 import fcntl
 import json
 import os
+import shlex
 import subprocess
 import sys
+from html import unescape
 
 import numpy as np
 import pytest
 
 from configs.studies import base
 from omnisat_jax.checks import ConfigError
+from omnisat_jax.report import html
 from omnisat_jax.study import grid, runner, statistics, summary
 from omnisat_jax.train.workdir import WorkdirError
 from tests.conftest import ROOT
@@ -247,6 +250,8 @@ def test_the_table_says_what_its_numbers_are(player, tmp_path, console):
     assert (folder / "table.csv").read_text().count("\n") == 7
     assert "\\bottomrule" in (folder / "table.tex").read_text() and "only\\_s2" in (folder / "table.tex").read_text()
     assert json.loads((folder / "study.json").read_text())["entries"][0]["row"] == "plain"
+    page = unescape(html.write(folder).read_text())
+    assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero for" in page
 
 
 def tiles(counts, names=None):
