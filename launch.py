@@ -174,22 +174,24 @@ def _parse(argv):
         (_STUDY if _CONFIG.value is None else _CONFIG).value.items()  # what could not be read says so only when it is used
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
-        sys.exit(_fail(_sentence(error)))
+        flag = "study" if any(argument.startswith("--study=") for argument in argv) else "config"
+        sys.exit(_fail(_sentence(error, flag)))
 
 
-def _sentence(error):
-    """The message inside what ml_collections raises: a hint inside quotes, or the text of a whole traceback."""
+def _sentence(error, flag):
+    """Of a mistake in what --config or --study names, the message inside what ml_collections raises: a hint inside quotes, or the text of a whole traceback."""
+    keys = "configs/studies/base.py" if flag == "study" else "configs/base.py"
     text = str(error.args[0] if isinstance(error, KeyError | AttributeError) else error)
     hint = re.search(r'Did you mean "(?P<right>\w+)" instead of "(?P<wrong>\w+)"', text)
     if hint:
-        return f"the configuration has no key {hint['wrong']!r}; did you mean {hint['right']!r}? configs/base.py lists all"
+        return f"the configuration has no key {hint['wrong']!r}; did you mean {hint['right']!r}? {keys} lists all"
     if isinstance(error, KeyError | AttributeError):
         key = text.strip("\"'")
-        return f"the configuration has no key {key!r}; configs/base.py lists all"
+        return f"the configuration has no key {key!r}; {keys} lists all"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     missing = [line for line in lines if line.startswith("[Errno")]
     if missing and "config file" in text:
-        return f"--config: {missing[0].split('] ', 1)[1]}"
+        return f"--{flag}: {missing[0].split('] ', 1)[1]}"
     # A configuration file that fails arrives as the text of a traceback: its last error line is the message.
     errors = [line.split(": ", 1)[1] for line in lines if line.split(": ", 1)[0].endswith("Error") and ": " in line]
     return errors[-1] if errors else " ".join(lines)
