@@ -93,8 +93,9 @@ class BadTiles:
         self._entries += entries
         tiles = {entry["tile"] for entry in self._entries}
         if entries and len(tiles) > self._limit * self._total:
-            first = "\n  ".join(entry["message"] for entry in self._entries[:3])
-            raise TooManyBadTiles(
-                f"{len(tiles)} of {self._total} tiles are broken, more than data.max_bad = {self._limit:g} allows. The first:\n  {first}\n"
-                "`python -m data.verify` lists all of them."
-            )
+            self.refuse(f"{len(tiles)} of {self._total} tiles are broken, more than data.max_bad = {self._limit:g} allows")
+
+    def refuse(self, why: str):
+        """Raises TooManyBadTiles, with the first of them."""
+        first = "".join(f"\n  {entry['message']}" for entry in self._entries[:3])
+        raise TooManyBadTiles(f"{why}. The first broken ones:{first}\n`python -m data.verify` lists all of them.")

@@ -24,6 +24,11 @@ class Summary:
         self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
         self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
 
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """Ids of the tiles that were added."""
+        return tuple(self._tiles)
+
     def note_bad(self, entries):
         """Keeps what `read_tile` says of a broken tile."""
         self._bad += entries

@@ -142,6 +142,8 @@ def _write_part(dataset, part, folder, form, bad, jobs, advance):
                 summary.add(example)
                 yield writers.take(example)
             advance()
+        if not summary.tiles:
+            bad.refuse(f"part {part} has no whole tile, so nothing could be trained or tested on it")
 
     # TFDS speaks of downloads that never happen here; our own progress bar and report say what does.
     tfds.disable_progress_bar()

@@ -130,6 +130,14 @@ def test_a_broken_first_tile_does_not_make_the_folder_unusable(root, tmp_path):
     assert "10000" not in Records(tmp_path / "out").tile_ids and len(Records(tmp_path / "out").tile_ids) == 9
 
 
+def test_a_part_of_which_nothing_is_left_is_named(root, tmp_path, capsys):
+    for tile in ("10000", "10005"):  # all of fold 1
+        (root / "ANNOTATIONS" / f"TARGET_{tile}.npy").write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.5") == 1
+    error = capsys.readouterr().err
+    assert "part fold_1 has no whole tile" in error and "TARGET_10000.npy" in error
+
+
 def test_a_dataset_that_does_not_exist_is_named(simulated):
     with pytest.raises(ValueError, match="data.dataset: expected one of pastis, treesat, flair, tiles, found 'pasits'"):
         open_dataset("pasits", simulated)
