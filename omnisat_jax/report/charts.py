@@ -85,7 +85,7 @@ def bars(values: dict, unit: str, colours=None, intervals=None) -> str:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(unit, fontsize=8)
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.15 * max(reach, 1.0))
     return as_svg(figure)
 
 

@@ -123,7 +123,10 @@ def _words(results, main):
     costs = {gone: scores[whole] - known[rest] for gone in names if (rest := "+".join(n for n in names if n != gone)) in known}
     if len(names) > 1 and costs:
         worst = max(costs, key=costs.get)
-        lines.append(f"Taking one modality away costs most for {worst}: {costs[worst]:.1f} points.")
+        if costs[worst] > 0:
+            lines.append(f"Taking one modality away costs most for {worst}: {costs[worst]:.1f} points.")
+        else:
+            lines.append("Taking any one modality away costs nothing.")
     if "ece" in results["subsets"][0]["scores"]:
         error = results["subsets"][0]["scores"]["ece"]
         lines.append(f"Its probabilities are off by {error:.1f} points on average (expected calibration error).")
