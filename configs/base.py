@@ -53,6 +53,9 @@ def base() -> ConfigDict:
     c.eval.probe = "none"  # none (fine-tune) | linear | knn: read the frozen pre-trained tokens instead of fine-tuning
     c.eval.probe_tokens = 20_000  # training tokens a probe is fitted to, at most
     c.eval.probe_neighbours = 20  # of the k-NN probe
+    c.eval.monitor_tiles = (
+        64  # training tiles that a k-NN of the pre-trained tokens knows at every validation; 0 = no k-NN, no pictures
+    )
     return c
 
 

@@ -20,7 +20,7 @@ from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.probing import probe
+from omnisat_jax.probing import Monitor, probe
 from omnisat_jax.report import html, tables
 from omnisat_jax.report import results as reporting
 from omnisat_jax.report.announcement import announce
@@ -168,12 +168,14 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
     if s.split.validation:
         subsets = s.masks([s.names])
         compiled = []
+        monitored = stage == "pretrain" and s.config.eval.monitor_tiles
 
-        def validate(params):
+        def validate(params, step):
             if not compiled:
                 compiled.append(s.compile_evaluation(task, abstract_params, 1))
+                compiled.append(Monitor(s, abstract_params) if monitored else lambda params, step: {})
             batches = s.evaluation_batches(s.split.validation)
-            scores = evaluate(compiled[0], params, batches, subsets, task.scores(), sharding)[0]
+            scores = evaluate(compiled[0], params, batches, subsets, task.scores(), sharding)[0] | compiled[1](params, step)
             if scores.get("effective_rank", COLLAPSED) < COLLAPSED:
                 s.console.print(
                     f"[yellow]{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "

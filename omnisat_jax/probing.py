@@ -1,9 +1,11 @@
-"""The frozen evaluation of a run: the tokens of pre-training, and those of random weights as the floor, read by a probe."""
+"""Tokens read without fine-tuning: the frozen evaluation of a run, and what is watched while pre-training goes on."""
 
 import jax
 
 from omnisat_jax.modalities import subsets as all_subsets
+from omnisat_jax.parallel import hosts
 from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.report import representation
 from omnisat_jax.report import results as reporting
 from omnisat_jax.setting import Setting
 from omnisat_jax.tasks.probe import Collector, ProbeScores, TokenReader, fit
@@ -32,20 +34,11 @@ def probe(s: Setting) -> dict:
     with s.console.status("compiling", spinner="dots"):
         read_all = s.compile_evaluation(reader, abstract, 1)
         read_each = s.compile_evaluation(reader, abstract, len(subsets))
-    sharding = meshes.batch_sharding(s.mesh)
-    settings = s.config.eval
 
     def score(params):
-        tiles = len(s.records.tiles(s.split.train))
-        collector = Collector(len(s.agreement.classes), settings.probe_tokens, tiles, s.config.seed)
-        # Frozen tokens are read as in evaluation: all dates, no augmentation.
-        batches = s.evaluation_batches(s.split.train, s.void_parcels)
-        tokens, targets = evaluate(read_all, params, batches, s.masks([s.names]), collector, sharding)
-        dense = s.config.task == "segment"
-        predict = fit(settings.probe, tokens, targets, dense=dense, neighbours=settings.probe_neighbours)
-        about = {"ignore": s.records.ignore, "threshold": settings.threshold, "unscored": s.records.unscored}
-        scores = ProbeScores(predict, s.agreement.classes, **about)
-        values = evaluate(read_each, params, s.evaluation_batches(s.split.test), s.masks(subsets), scores, sharding)
+        scores = _fitted(s, read_all, params, s.config.eval.probe, 1.0)
+        batches, masks = s.evaluation_batches(s.split.test), s.masks(subsets)
+        values = evaluate(read_each, params, batches, masks, scores, meshes.batch_sharding(s.mesh))
         return reporting.entries(subsets, values, scores)
 
     floor = score(random)
@@ -54,3 +47,52 @@ def probe(s: Setting) -> dict:
     params, report = warm_start(random, s.trained("pretrain")[1])
     s.console.print(f"from pre-training: {report}", highlight=False)
     return {"subsets": score(params), "floor": floor}
+
+
+def _fitted(s: Setting, read, params, kind, share) -> ProbeScores:
+    """Fresh scores of a probe that was fitted to a share of the training tiles; `read` is compiled for all modalities.
+
+    Frozen tokens are read as in evaluation: all dates, no augmentation.
+    """
+    settings, tiles = s.config.eval, max(1, round(share * len(s.records.tiles(s.split.train))))
+    collector = Collector(len(s.agreement.classes), settings.probe_tokens, tiles, s.config.seed)
+    batches = s.evaluation_batches(s.split.train, s.void_parcels, share)
+    tokens, targets = evaluate(read, params, batches, s.masks([s.names]), collector, meshes.batch_sharding(s.mesh))
+    predict = fit(kind, tokens, targets, dense=s.config.task == "segment", neighbours=settings.probe_neighbours)
+    return ProbeScores(
+        predict, s.agreement.classes, ignore=s.records.ignore, threshold=settings.threshold, unscored=s.records.unscored
+    )
+
+
+class Monitor:
+    """What the tokens of pre-training tell of the labels, which pre-training itself never sees.
+
+    A k-NN that knows at most eval.monitor_tiles training tiles is scored on the validation tiles, and pictures of their tokens are drawn.
+    """
+
+    def __init__(self, s: Setting, abstract_params):
+        self._s = s
+        reader = TokenReader(s.model, s.statistics)
+        self._read = s.compile_evaluation(reader, abstract_params, 1)
+
+    def __call__(self, params, step) -> dict:
+        """{"knn_...": score} of `params` on the validation tiles; pictures go to <folder>/pretrain."""
+        s = self._s
+        share = min(1.0, s.config.eval.monitor_tiles / len(s.records.tiles(s.split.train)))
+        scores = _fitted(s, self._read, params, "knn", share)
+        shown = representation.Collector(s.records.tile_ids)
+        batches = s.evaluation_batches(s.split.validation)
+        watch = shown if hosts.is_leader() else None
+        values = evaluate(
+            self._read,
+            params,
+            batches,
+            s.masks([s.names]),
+            scores,
+            meshes.batch_sharding(s.mesh),
+            watch=lambda _, r: watch and watch(r),
+        )[0]
+        if hosts.is_leader():
+            title = f"{s.config.name}, {'simulated' if s.records.about['simulated'] else 'real'} data, step {step} of pre-training"
+            shown.save(s.folder / "pretrain", s.agreement.classes, s.records.colours, title)
+        return {f"knn_{key}": value for key, value in values.items() if isinstance(value, float)}

@@ -219,6 +219,7 @@ class Eval:
     probe: str
     probe_tokens: int
     probe_neighbours: int
+    monitor_tiles: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,10 +79,10 @@ class Setting:
             void_parcels=void_parcels,
         )
 
-    def evaluation_batches(self, parts, void_parcels=None):
-        """Host batches of every tile of `parts` once, this process's share; pixels of `void_parcels` do not count."""
+    def evaluation_batches(self, parts, void_parcels=None, share=1.0):
+        """Host batches of every tile of a share of `parts` once, this process's rows; pixels of `void_parcels` do not count."""
         return pipeline.evaluation(
-            self.records.source(parts),
+            self.records.source(parts, share, self.config.seed),
             self.assemble(training=False, void_parcels=void_parcels),
             batch_size=self.config.eval.batch_size,
             rows=meshes.local_rows(self.mesh, self.config.eval.batch_size),

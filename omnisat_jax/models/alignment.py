@@ -81,6 +81,11 @@ class AlignedAssembly(Assembly):
         """Fused tokens (B,P,D) of the modalities in present (B,M)."""
         return self.fuse(encoded, present, train=train)
 
+    def attention(self, encoded):
+        """{series: (B,T,h,w) float32} what each date received at each place."""
+        series = [spec.name for spec in self.specs if spec.kind == "series"]
+        return {name: encoded[name].attention for name in series}
+
     def predict(self, encoded, present, *, train: bool):
         """Logits, (B,H,W,K) or (B,K) float32."""
         fused = self.fuse(encoded, present, train=train)
@@ -115,7 +120,7 @@ class AlignedAssembly(Assembly):
                 decoded[spec.name] = Reconstruction(decoder(fused))
                 continue
             entry = inputs[spec.name]
-            chosen, valid = most_attended(encoded[spec.name].date_weights, entry["valid"], reconstruct)
+            chosen, valid = most_attended(encoded[spec.name].attention, entry["valid"], reconstruct)
             dates = jnp.take_along_axis(entry["dates"], chosen, axis=1)
             decoded[spec.name] = Reconstruction(decoder(fused, dates), chosen, valid)
         return views, self.temperature(), decoded

@@ -44,6 +44,10 @@ class Assembly(nn.Module):
         """(B,P,D) tokens of the patches from the modalities in present (B,M); what a frozen probe reads."""
         raise NotImplementedError
 
+    def attention(self, encoded):
+        """{series: (B,T,h,w) float32} what each date received at each place, of the encoders that tell."""
+        return {}
+
     def predict(self, encoded, present, *, train: bool):
         """Logits, (B,H,W,K) or (B,K) float32, from what `encode` returned and the modalities in present (B,M)."""
         raise NotImplementedError

@@ -11,11 +11,11 @@ from omnisat_jax.models.layers import gelu
 from omnisat_jax.ops.positions import date_sinusoid
 
 
-def most_attended(date_weights, valid, share: float):
+def most_attended(attention, valid, share: float):
     """The dates worth reconstructing.
 
     Args:
-      date_weights: (B,T) float32, attention each date received.
+      attention: (B,T,h,w) float32, what each date received at each place.
       valid: (B,T) bool.
       share: of T that is chosen, at least one date.
 
@@ -23,7 +23,7 @@ def most_attended(date_weights, valid, share: float):
       chosen (B,N) int32 positions, and (B,N) bool whether they are valid.
     """
     count = max(1, round(share * valid.shape[1]))
-    _, chosen = jax.lax.top_k(jnp.where(valid, jax.lax.stop_gradient(date_weights), -1.0), count)
+    _, chosen = jax.lax.top_k(jnp.where(valid, jax.lax.stop_gradient(attention.mean((2, 3))), -1.0), count)
     return chosen, jnp.take_along_axis(valid, chosen, axis=1)
 
 

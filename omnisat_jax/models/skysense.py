@@ -26,7 +26,7 @@ class DatedEncoding(NamedTuple):
 
     tokens: jax.Array
     features: jax.Array
-    date_weights: jax.Array
+    attention: jax.Array
     dated: jax.Array
     dates: jax.Array
     valid: jax.Array
@@ -137,7 +137,7 @@ class SkySense(AlignedAssembly):
             encoded[spec.name] = DatedEncoding(
                 masked_mean(tokens, valid[:, :, None, None], 1),
                 masked_mean(maps, valid[:, :, None, None, None], 1),
-                valid / jnp.maximum(valid.sum(1, keepdims=True), 1),
+                (valid / jnp.maximum(valid.sum(1, keepdims=True), 1))[:, :, None, None],
                 tokens,
                 dates,
                 valid,

@@ -31,6 +31,11 @@ def as_png(image) -> str:
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
+def as_file(path) -> str:
+    """A data URI of a PNG file."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
 def class_map(labels, classes: int, colours) -> str:
     """A data URI of labels (H,W); what is no class is white."""
     return as_png(class_colours(classes, colours)[np.minimum(labels, classes)])
@@ -54,7 +59,17 @@ def curves(rows, stage: str) -> str | None:
     axes.set_xlabel("step", fontsize=8)
     axes.set_ylabel("loss", fontsize=8, color=BLUE)
     key = next(
-        (k for k in ("validation_miou", "validation_f1_macro", "validation_contrast_accuracy") if any(k in row for row in rows)),
+        (
+            k
+            for k in (
+                "validation_miou",
+                "validation_f1_macro",
+                "validation_knn_miou",
+                "validation_knn_f1_macro",
+                "validation_contrast_accuracy",
+            )
+            if any(k in row for row in rows)
+        ),
         None,
     )
     if key:

@@ -10,7 +10,7 @@ import pathlib
 import jinja2
 import numpy as np
 
-from omnisat_jax.report import charts, pictures, tables
+from omnisat_jax.report import charts, pictures, representation, tables
 
 LIMIT = 10_000_000  # bytes of a report
 WIDEST = 640  # px of an input picture in it
@@ -59,6 +59,13 @@ def _run(folder):
         (f"{stage}: loss and validation", figure, "")
         for stage in ("pretrain", "finetune")
         if (figure := charts.curves(metrics, stage))
+    ]
+    learned = (
+        (representation.EMBEDDING, "What pre-training learned", "It never saw the labels: alike colours are alike tokens."),
+        (representation.ATTENTION, "Which dates it looks at", "Attention of the encoders of series after pre-training."),
+    )
+    figures += [
+        (name, charts.as_file(path), note) for file, name, note in learned if (path := folder / "pretrain" / file).is_file()
     ]
     subsets = {"+".join(entry["modalities"]): entry["scores"][main[0]] for entry in results["subsets"]}
     robustness = charts.bars(subsets, f"{main[1]} in %")

@@ -38,7 +38,12 @@ class TokenReader:
         return self.model.init(key, inputs, present, method=_tokens)["params"]
 
     def evaluate(self, params, batch, subsets):
-        """Tokens (S,B,P,D) of each subset (S,M) of the modalities that are present, with labels and weight."""
+        """What is known of each tile without fine-tuning.
+
+        Returns:
+          "tokens" (S,B,P,D) of each subset (S,M) of the modalities that are present; "labels", "weight" and "tile_index" as in the batch;
+          "attention" {series: {"weights" (B,T,h,w), see `Encoding`, "dates" and "valid" (B,T)}} of the encoders that attend to dates.
+        """
         names = self.model.names
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
         encoded = self.model.apply({"params": params}, inputs, train=False, method="encode")
@@ -46,7 +51,12 @@ class TokenReader:
         def one(subset):
             return self.model.apply({"params": params}, encoded, present & subset, train=False, method="tokens")
 
-        return {"tokens": jax.lax.map(one, subsets), "labels": batch["labels"], "weight": batch["weight"]}
+        attention = {
+            name: {"weights": weights, "dates": inputs[name]["dates"], "valid": inputs[name]["valid"]}
+            for name, weights in self.model.attention(encoded).items()
+        }
+        about = {key: batch[key] for key in ("labels", "weight", "tile_index")}
+        return {"tokens": jax.lax.map(one, subsets), "attention": attention} | about
 
 
 def _tokens(model, inputs, present):

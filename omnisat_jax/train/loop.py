@@ -26,7 +26,7 @@ class Collaborators:
     Attributes:
       step: compiled (state, batch) -> (state, metrics); gives up the old state.
       batches: (host batch, device batch) from the first step on.
-      validate: params -> {score: value}, or None.
+      validate: (params, step) -> {score: value}, or None.
       rank: scores -> value by which checkpoints are ranked, more is better.
       save: (step, state, value or None) -> None.
       write: (step, {name: value}) -> None.
@@ -87,7 +87,7 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
             pending = None
             if use.validate:
                 with use.ledger.during("evaluation"):
-                    scores = use.validate(state.params)
+                    scores = use.validate(state.params, step)
                 use.write(step, {f"validation_{key}": number for key, number in scores.items()})
                 value = use.rank(scores)
                 watch.pause()

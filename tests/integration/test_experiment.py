@@ -40,6 +40,11 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
     assert list((tmp_path / "whole" / "tensorboard" / "finetune").iterdir())
     assert len(whole["subsets"]) == 15 and whole["subsets"][0]["modalities"] == ["s1a", "s1d", "s2", "spot"]
     assert all(s["scores"]["pixels"] == whole["subsets"][0]["scores"]["pixels"] for s in whole["subsets"])
+    # What pre-training learned is watched, at both of its validations, and drawn.
+    watched = [row for row in lines(tmp_path / "whole") if row["stage"] == "pretrain" and "validation_loss" in row]
+    assert len(watched) == 2 and all(0 <= row["validation_knn_miou"] <= 100 for row in watched)
+    for name in ("embedding.png", "attention.png"):
+        assert (tmp_path / "whole" / "pretrain" / name).stat().st_size > 0, name
     about = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert about["data"]["fingerprint"] and about["versions"]["jax"] and about["config"]["seed"] == 0
 

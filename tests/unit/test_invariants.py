@@ -104,8 +104,8 @@ def test_padding_changes_nothing(encoder):
     padded = tuple(jnp.concatenate([a, jnp.zeros((B, 3, *a.shape[2:]), a.dtype)], 1) for a in arguments)
     padded = (padded[0].at[:, T:].set(55.0), padded[1], padded[2])
     plain, more = apply(variables, *arguments), apply(variables, *padded)
-    np.testing.assert_allclose(plain.date_weights, more.date_weights[:, :T], atol=1e-6)
-    assert not np.any(more.date_weights[:, T:])
+    np.testing.assert_allclose(plain.attention, more.attention[:, :T], atol=1e-6)
+    assert not np.any(more.attention[:, T:])
     for a, b in zip(plain[:2], more[:2]):
         if a is not None:
             np.testing.assert_allclose(a, b, atol=1e-5)
@@ -134,7 +134,7 @@ def test_utae_takes_sides_it_cannot_halve():
     module = make_encoder(dataclasses.replace(spec, encoder="utae", patch=5), settings.model, jnp.float32)
     arguments = (jnp.ones((1, 2, 10, 10, 10)), jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2), bool))
     out = shapes(module, *arguments)
-    assert out.tokens.shape == (1, 4, 16) and out.features.shape == (1, 10, 10, 8) and out.date_weights.shape == (1, 2)
+    assert out.tokens.shape == (1, 4, 16) and out.features.shape == (1, 10, 10, 8) and out.attention.shape == (1, 2, 3, 3)
 
 
 def test_default_utae_has_the_published_size():

@@ -48,7 +48,7 @@ def test_only_hidden_tokens_count():
 def test_the_most_attended_valid_dates_are_chosen():
     weights = jnp.asarray([[0.1, 0.5, 0.3, 0.9, 0.0, 0.0, 0.0, 0.0]])
     valid = jnp.asarray([[True, True, True, False, True, True, True, True]])
-    chosen, known = most_attended(weights, valid, 0.25)
+    chosen, known = most_attended(weights[:, :, None, None], valid, 0.25)
     assert chosen.tolist() == [[1, 2]] and known.all()
-    _, known = most_attended(weights, jnp.zeros((1, 8), bool), 0.25)
+    _, known = most_attended(weights[:, :, None, None], jnp.zeros((1, 8), bool), 0.25)
     assert not known.any()

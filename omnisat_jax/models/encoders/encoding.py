@@ -1,4 +1,4 @@
-"""What an encoder makes of one modality. Letters: B batch, T dates, h w pixels, C channels, P patches, D width."""
+"""What an encoder makes of one modality. Letters: B batch, T dates, h w pixels or places, C channels, P patches, D width."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ class Encoding(NamedTuple):
     Attributes:
       tokens: (B,P,D), one a patch.
       features: dense map (B,h,w,C) at the encoder's own resolution, or None.
-      date_weights: (B,T) float32, the attention each date received, mean over places and heads; None for what has no dates.
+      attention: (B,T,h,w) float32, what each date received at each place of the encoder's grid, mean over heads; None for what has no dates.
     """
 
     tokens: jax.Array
     features: jax.Array | None = None
-    date_weights: jax.Array | None = None
+    attention: jax.Array | None = None

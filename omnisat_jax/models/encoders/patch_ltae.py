@@ -45,4 +45,4 @@ class PatchLTAE(nn.Module):
         widths = (*self.settings.output_widths, self.width)
         pool = LTAE(self.ltae, widths, self.dtype, self.normalise_input, norm=self.norm, name="ltae")
         tokens, attention = pool(x, dates, valid, train=train)
-        return Encoding(tokens, date_weights=attention.mean((1, 3)))
+        return Encoding(tokens, attention=attention.mean(1).reshape(b, t, h // self.patch, w // self.patch))

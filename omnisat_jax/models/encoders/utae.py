@@ -150,7 +150,7 @@ class UTAE(nn.Module):
         network = UTAENetwork(self.settings, self.ltae, self.dtype, self.remat, self.norm, name="network")
         features, attention = network(values, dates, valid, train=train)
         tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch))
-        return Encoding(tokens, features, attention.mean((1, 3, 4)))
+        return Encoding(tokens, features, attention.mean(1))
 
 
 def collapse(skip, attention):
