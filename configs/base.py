@@ -30,6 +30,7 @@ def base() -> ConfigDict:
     c.contrast.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (every logit at once)
     c.contrast.temperature = 0.1
     c.contrast.learned_temperature = False
+    c.contrast.roll = True  # move each modality by its own number of patches, so that a place in the tile names no patch
     c.contrast.fused = True  # the fused tokens of a random subset are one more view to align
     c.reconstruction = ConfigDict()
     c.reconstruction.weight = 0.0  # of masked reconstruction beside the contrast; 0 = none

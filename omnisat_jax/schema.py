@@ -179,6 +179,7 @@ class Contrast:
     temperature: float
     learned_temperature: bool
     fused: bool
+    roll: bool
 
     @property
     def granularities(self) -> tuple[str, ...]:

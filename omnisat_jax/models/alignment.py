@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.heads import ClassificationHead, Projection, SegmentationHead, Temperature
 from omnisat_jax.models.reconstruction import Decoder, most_attended
-from omnisat_jax.ops.patches import resize
+from omnisat_jax.ops.patches import resize, roll_map, roll_tokens
 
 FUSED = "fused"
 
@@ -22,11 +22,13 @@ class Draws(NamedTuple):
 
     Attributes:
       masked: (B,M,P) bool, tokens that fusion sees as a learned vector; or None.
+      shifts: (M,2) int32, patches down and to the right by which each modality is rolled before it is encoded, and back afterwards; or None.
       pixels: (N,) float32 in [0, 1), which pixels of the dense map are contrasted, as shares of their row-major order; or None.
     """
 
     masked: jax.Array | None = None
     pixels: jax.Array | None = None
+    shifts: jax.Array | None = None
 
 
 @flax.struct.dataclass
@@ -105,7 +107,7 @@ class AlignedAssembly(Assembly):
         Returns:
           {granularity: Views}, the temperature, {name: Reconstruction}.
         """
-        encoded = self.encode(inputs, train=train)
+        encoded = self._encode_rolled(inputs, draws.shifts, train)
         sensors = jnp.asarray([spec.kind != "location" for spec in self.specs])
         fused = None
         if self.contrast.fused or reconstruct:
@@ -124,6 +126,31 @@ class AlignedAssembly(Assembly):
             dates = jnp.take_along_axis(entry["dates"], chosen, axis=1)
             decoded[spec.name] = Reconstruction(decoder(fused, dates), chosen, valid)
         return views, self.temperature(), decoded
+
+    def _encode_rolled(self, inputs, shifts, train):
+        """Encodes each modality from a place of its own in the tile, and moves what comes out back.
+
+        Encoders that see more than a patch could otherwise tell patches apart by where they lie, which satisfies the contrast and means
+        nothing: borders of convolutions and learned positions give that away.
+        """
+        if shifts is None:
+            return self.encode(inputs, train=train)
+        shifts, moved = dict(zip(self.names, shifts)), dict(inputs)
+        for spec in self.specs:
+            if spec.kind != "location":
+                values = inputs[spec.name]["values"]
+                moved[spec.name] = inputs[spec.name] | {
+                    "values": roll_map(values, shifts[spec.name], values.shape[-2] // spec.patch)
+                }
+        encoded = self.encode(moved, train=train)
+        sensors = [spec.name for spec in self.specs if spec.kind != "location"]
+        return encoded | {name: self.roll_back(encoded[name], shifts[name]) for name in sensors}
+
+    def roll_back(self, out, shift):
+        """What `encode` gave of a modality that was rolled by shift (2,), moved back."""
+        grid = round(out.tokens.shape[1] ** 0.5)
+        features = None if out.features is None else roll_map(out.features, -shift, grid)
+        return out._replace(tokens=roll_tokens(out.tokens, -shift), features=features)
 
     def _views(self, granularity, encoded, fused, pixels):
         if granularity == "pixel":

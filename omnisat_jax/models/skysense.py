@@ -17,7 +17,7 @@ from omnisat_jax import schema
 from omnisat_jax.models.alignment import AlignedAssembly
 from omnisat_jax.models.layers import ConvNormAct
 from omnisat_jax.models.transformer import Block
-from omnisat_jax.ops.patches import masked_mean, resize, to_patches
+from omnisat_jax.ops.patches import masked_mean, resize, roll_tokens, to_patches
 from omnisat_jax.ops.positions import date_sinusoid, grid_sinusoid
 
 
@@ -143,6 +143,10 @@ class SkySense(AlignedAssembly):
                 valid,
             )
         return encoded
+
+    def roll_back(self, out, shift):
+        """What `encode` gave of a modality that was rolled by shift (2,), moved back."""
+        return super().roll_back(out, shift)._replace(dated=roll_tokens(out.dated, -shift))
 
     def fuse(self, encoded, present, masked=None, *, train: bool):
         """Fused tokens (B,P,D) of the modalities in present (B,M), some places masked (B,M,P)."""

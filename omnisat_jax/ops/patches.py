@@ -35,6 +35,19 @@ def pool_to_grid(x, side):
     return x.reshape(b, side, h // side, side, w // side, c).mean((2, 4)).reshape(b, side * side, c)
 
 
+def roll_tokens(x, shift):
+    """(B,...,P,C) with the tokens of a square grid moved by shift (2,) int32 rows and columns, those that leave coming in at the other side."""
+    side = round(x.shape[-2] ** 0.5)
+    grid = x.reshape(*x.shape[:-2], side, side, x.shape[-1])
+    return jnp.roll(grid, shift, (-3, -2)).reshape(x.shape)
+
+
+def roll_map(x, shift, grid: int):
+    """(B,...,H,W,C) moved by shift (2,) int32 cells of a grid of `grid` x `grid` cells, what leaves coming in at the other side."""
+    pixels = jnp.sign(shift) * (jnp.abs(shift) * x.shape[-2] // grid)  # so that a roll by -shift undoes one by shift
+    return jnp.roll(x, pixels, (-3, -2))
+
+
 def masked_mean(x, mask, axis):
     """Mean of x over `axis` where mask (broadcastable) is true; 0 where it is nowhere true."""
     mask = mask.astype(x.dtype)

@@ -37,7 +37,7 @@ class Pretrain:
 
     def init(self, key, batch):
         inputs, present = self._inputs(batch)
-        draws = self._draws(jax.random.key(0), inputs, present)
+        draws = self._draws(jax.random.key(0), inputs, present, train=False)
         arguments = dict(reconstruct=self._dates, train=False, method="embed")
         return self.model.init(key, inputs, present, draws, **arguments)["params"]
 
@@ -50,20 +50,22 @@ class Pretrain:
         present = presence(batch, names) & (batch["weight"] > 0)[:, None]
         return normalise(batch, self.statistics, names), present
 
-    def _draws(self, key, inputs, present):
-        masked = pixels = None
+    def _draws(self, key, inputs, present, train):
+        masked = pixels = shifts = None
+        sensor = next(spec for spec in self.model.specs if spec.kind != "location")
+        grid = inputs[sensor.name]["values"].shape[-2] // sensor.patch
         if self.reconstruction.weight:
-            sensor = next(spec for spec in self.model.specs if spec.kind != "location")
-            patches = (inputs[sensor.name]["values"].shape[-2] // sensor.patch) ** 2
-            masked = mask_tokens(jax.random.fold_in(key, 0), (*present.shape, patches), self.reconstruction.mask_ratio)
+            masked = mask_tokens(jax.random.fold_in(key, 0), (*present.shape, grid**2), self.reconstruction.mask_ratio)
         if "pixel" in self.model.contrast.granularities:
             pixels = stratified(jax.random.fold_in(key, 1), self.model.contrast.pixels)
-        return Draws(masked, pixels)
+        if train and self.model.contrast.roll:
+            shifts = jax.random.randint(jax.random.fold_in(key, 2), (present.shape[1], 2), 0, grid)
+        return Draws(masked, pixels, shifts)
 
     def _objective(self, params, batch, visible, key, group, train, rngs):
         inputs, present = self._inputs(batch)
         visible = visible & present
-        draws = self._draws(key, inputs, present)
+        draws = self._draws(key, inputs, present, train)
         arguments = dict(reconstruct=self._dates, train=train, rngs=rngs, method="embed")
         views, temperature, decoded = self.model.apply({"params": params}, inputs, visible, draws, **arguments)
         metrics = {"temperature": temperature}

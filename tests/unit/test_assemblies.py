@@ -91,7 +91,7 @@ def test_nothing_present_is_defined_and_constant(row):
     np.testing.assert_allclose(out[0], out[1], atol=1e-5)
 
 
-def embedded(row, **changes):
+def embedded(row, shifts=None, **changes):
     """(embed as a function of inputs and visible, inputs, visible) of a model made for pre-training."""
     settings = schema.parse(tiny(row, **changes))
     model = make_model(settings.modalities, settings, 5, 4 if settings.task == "segment" else 0, jnp.float32)
@@ -99,7 +99,7 @@ def embedded(row, **changes):
     inputs = {name: batch[name] for name in model.names}
     visible = jnp.ones((B, len(model.names)), bool)
     masked = jnp.zeros((B, len(model.names), 4), bool).at[:, 0].set(True)
-    draws = Draws(masked, jnp.asarray([0.1, 0.6]))
+    draws = Draws(masked, jnp.asarray([0.1, 0.6]), shifts)
     arguments = dict(reconstruct=0.5, train=False, method="embed")
     params = jax.jit(lambda key: model.init(key, inputs, visible, draws, **arguments))(jax.random.key(0))
     params = moved(params)
@@ -114,6 +114,23 @@ def test_the_location_names_the_place_and_is_hidden_from_fusion():
     other = embed(moved, visible)[0]["tile"]
     np.testing.assert_array_equal(views.z[1], other.z[1])
     assert np.abs(views.z[0] - other.z[0]).max() > 1e-3
+
+
+def test_rolling_moves_nothing_that_is_seen_patch_by_patch():
+    """Encoders of single patches give the same embedding wherever each modality was moved; a U-TAE sees another border."""
+    shifts = jnp.asarray([[1, 0], [0, 1], [1, 1], [0, 0]])
+
+    def difference(row, **changes):
+        outputs = []
+        for given in (None, shifts):
+            _, embed, inputs, visible = embedded(row, given, **changes)
+            views, _, decoded = embed(inputs, visible)
+            outputs.append((views["patch"].z, decoded["s2"].values))
+        return max(np.abs(a - b).max() for a, b in zip(*outputs))
+
+    assert difference("published") < 1e-5
+    encoders = {f"modalities.{name}.encoder": "utae" for name in ("s2", "s1a", "s1d")}
+    assert 1e-3 < difference("omnisat_resnet", **encoders) < 10
 
 
 def test_three_granularities():

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import sph_harm_y
 
 from omnisat_jax.ops.dates import interpolation_weights
+from omnisat_jax.ops.patches import roll_map, roll_tokens, to_patches
 from omnisat_jax.ops.random import mask_tokens, stratified
 from omnisat_jax.ops.sphere import spherical_harmonics
 
@@ -60,3 +61,15 @@ def test_every_sample_has_the_same_number_of_masked_tokens():
 def test_stratified_draws_are_ascending_and_apart():
     draws = np.asarray(stratified(jax.random.key(0), 50))
     assert ((draws >= 0) & (draws < 1)).all() and len(np.unique((draws * 50).astype(int))) == 50
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(-4, 4), st.integers(-4, 4))
+def test_rolling_maps_and_their_tokens_is_one_thing_and_can_be_undone(grid, patch, down, right):
+    shift = jnp.asarray([down, right])
+    x = np.random.default_rng(0).normal(size=(2, grid * patch, grid * patch, 3)).astype(np.float32)
+    moved = roll_map(x, shift, grid)
+    np.testing.assert_array_equal(to_patches(moved, patch), roll_tokens(to_patches(x, patch), shift))
+    np.testing.assert_array_equal(roll_map(moved, -shift, grid), x)
+    uneven = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    np.testing.assert_array_equal(roll_map(roll_map(uneven, shift, grid), -shift, grid), uneven)
