@@ -48,6 +48,7 @@ def tiny(preset="demo", **changes):
     config.data.simulated.tile_size = 16
     config.eval.batch_size = 2
     config.eval.panels = 2
+    config.eval.monitor_tiles = 0
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.batch_size = min(stage.steps, 4), 2
         stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
