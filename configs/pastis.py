@@ -177,7 +177,7 @@ def _mini(config):
     config.model.head.width = 24
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].dates_train, config.modalities[name].dates_eval = 10, 20
-    config.pretrain.steps = 150
+    config.pretrain.steps = 400
     config.finetune.steps = 400
     config.finetune.batch_size = 4
     for stage in (config.pretrain, config.finetune):

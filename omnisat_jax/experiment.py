@@ -29,7 +29,7 @@ from omnisat_jax.train import display, workdir
 from omnisat_jax.train.checkpoint import abstract_like
 from omnisat_jax.train.evaluate import evaluate
 from omnisat_jax.train.loop import Collaborators, run_loop
-from omnisat_jax.train.step import create_state, make_step
+from omnisat_jax.train.step import create_state, make_step, run_once
 from omnisat_jax.train.timing import Ledger, Profile
 from omnisat_jax.train.warmstart import warm_start
 from omnisat_jax.train.writers import MetricsWriter
@@ -112,7 +112,7 @@ def _train(s: Setting, stage: str, task):
             s.console.print(f"{stage}: goes on after step {first}")
         else:
             with ledger.during("start"):
-                state = jax.jit(create, out_shardings=places)(root)
+                state = run_once(create, places, root)
             if stage == "finetune" and s.config.pretrain.steps:
                 with ledger.during("restore"):
                     params, report = warm_start(state.params, s.trained("pretrain")[1])

@@ -11,6 +11,7 @@ from omnisat_jax.setting import Setting
 from omnisat_jax.tasks.probe import Collector, ProbeScores, TokenReader, fit
 from omnisat_jax.train.checkpoint import abstract_like
 from omnisat_jax.train.evaluate import evaluate
+from omnisat_jax.train.step import run_once
 from omnisat_jax.train.warmstart import warm_start
 
 
@@ -28,7 +29,7 @@ def probe(s: Setting) -> dict:
     def create(key):
         return reader.init(key, jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), sample))
 
-    random = jax.jit(create, out_shardings=s.place(shapes))(root)
+    random = run_once(create, s.place(shapes), root)
     abstract = abstract_like(shapes, s.place(shapes))
     subsets = all_subsets(s.names)
     with s.console.status("compiling", spinner="dots"):

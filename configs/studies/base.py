@@ -17,6 +17,7 @@ def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> Con
     s.changes = ()  # "key=value" for every run, e.g. finetune.steps=100
     s.baseline = baseline  # row that the others are compared with, tile by tile
     s.resamples = 1000  # of the bootstrap
+    s.only = ()  # rows to run, the baseline among them; () = all
     s.rows = ConfigDict()  # see `add`
     return s
 

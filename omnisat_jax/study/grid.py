@@ -40,6 +40,7 @@ class Study:
     changes: tuple[str, ...]
     baseline: str
     resamples: int
+    only: tuple[str, ...]
     rows: dict[str, Row]
 
 
@@ -92,6 +93,12 @@ def parse(config) -> Study:
         values[key] = tuple(given)
         if not given or len(set(given)) < len(given):
             raise ConfigError(f"study.{key}: expected at least one value, each once, found {given}")
+    only = values["only"] if isinstance(values["only"], tuple | list) else (values["only"],)
+    values["only"] = tuple(only)
+    for name in only:
+        if name not in values["rows"]:
+            raise ConfigError(f"study.only names {name!r}, which is no row.{nearest(name, list(values['rows']))}")
+    values["rows"] = {name: row for name, row in values["rows"].items() if not only or name in only}
     study = Study(**values)
     if study.baseline not in study.rows:
         raise ConfigError(f"study.baseline must be one of the rows {', '.join(study.rows)}, found {study.baseline!r}")

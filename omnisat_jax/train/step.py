@@ -32,6 +32,13 @@ def create_state(task, optimizer, key, batch) -> TrainState:
     return TrainState(step=zero, skipped=zero, params=params, opt_state=optimizer.init(params))
 
 
+def run_once(function, shardings, *arguments):
+    """`function(*arguments)`, compiled, its result placed as `shardings`: for what runs once, such as drawing initial parameters."""
+    # On CPUs optimising such a program takes several times as long as compiling and running it unoptimised.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, out_shardings=shardings).lower(*arguments).compile(compiler_options=options)(*arguments)
+
+
 def make_step(task, optimizer, root):
     """Builds `contrastive_step(state, batch)` or `finetune_step(state, batch)`.
 

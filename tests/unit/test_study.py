@@ -86,6 +86,11 @@ def test_the_grid_has_every_run_once():
     assert all(run.pretraining == "" for run in runs if run.rows == ("plain",))
 
 
+def test_some_rows_alone_can_be_run():
+    assert {run.rows for run in grid.runs(make(only=("plain",)))} == {("plain",)}
+    assert len(grid.runs(make(only=()))) == len(grid.runs(make(only=("pretrained", "plain")))) == 8
+
+
 def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
     def keys(*changes):
         study = make(seeds=(0,), label_shares=(1.0,))
@@ -103,6 +108,8 @@ def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
     [
         ({"rows": {}}, "baseline must be one of"),
         ({"seeds": ()}, "study.seeds"),
+        ({"only": ("plain", "pretraned")}, "Did you mean 'pretrained'"),
+        ({"only": ("pretrained",)}, "baseline must be one of"),
         ({"changes": ("model.wdth=3",)}, "Did you mean 'model.width'"),
         ({"changes": ("model.width=many",)}, "expected a int"),
         ({"changes": ("model.width",)}, "expected key=value"),
