@@ -94,7 +94,8 @@ def parse(config) -> Study:
         if not given or len(set(given)) < len(given):
             raise ConfigError(f"study.{key}: expected at least one value, each once, found {given}")
     only = values["only"] if isinstance(values["only"], tuple | list) else (values["only"],)
-    values["only"] = tuple(only)
+    # On a command line several names come as one text.
+    values["only"] = only = tuple(name for text in only for name in text.split(",") if name)
     for name in only:
         if name not in values["rows"]:
             raise ConfigError(f"study.only names {name!r}, which is no row.{nearest(name, list(values['rows']))}")
