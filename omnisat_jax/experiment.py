@@ -15,7 +15,7 @@ from omnisat_jax.ahead.flops import program_flops
 from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
-from omnisat_jax.metrics.representation import COLLAPSED
+from omnisat_jax.metrics.representation import COLLAPSED, SHORTCUT
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import hosts, rules
@@ -176,11 +176,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
                 compiled.append(Monitor(s, abstract_params) if monitored else lambda params, step: {})
             batches = s.evaluation_batches(s.split.validation)
             scores = evaluate(compiled[0], params, batches, subsets, task.scores(), sharding)[0] | compiled[1](params, step)
-            if scores.get("effective_rank", COLLAPSED) < COLLAPSED:
-                s.console.print(
-                    f"[yellow]{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "
-                    "raise contrast.temperature or the batch size"
-                )
+            _warn(s, stage, scores)
             return {key: value for key, value in scores.items() if isinstance(value, float)}
 
     writer = MetricsWriter(s.folder, stage, after_step=first)
@@ -206,6 +202,20 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
         finally:
             profile.close()
             writer.close()
+
+
+def _warn(s: Setting, stage, scores):
+    """Says what the monitors of pre-training show to be going wrong."""
+    if scores.get("effective_rank", COLLAPSED) < COLLAPSED:
+        s.console.print(
+            f"[yellow]{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "
+            "raise contrast.temperature or the batch size"
+        )
+    if scores.get("place", 0.0) > SHORTCUT:
+        s.console.print(
+            f"[yellow]{stage}: the embedding tells where in its tile a patch lies (R² {scores['place']:.2f}), which says nothing of the "
+            "ground; set contrast.roll=True"
+        )
 
 
 def _evaluate(s: Setting) -> dict:

@@ -1,7 +1,9 @@
 """What an embedding is like, from the views of a batch that the contrast aligns. Letters: V views, B tiles, P patches, E width."""
 
+import jax
 import jax.numpy as jnp
 
+SHORTCUT = 0.3  # place score above which the contrast is largely satisfied by where a patch lies
 COLLAPSED = 2.0  # effective rank below which an embedding says almost the same of every place
 
 
@@ -43,3 +45,39 @@ def representation_scores(z, present):
     right = similar.argmax(-1) == jnp.arange(b)
     retrieval = (right & both).sum() / jnp.maximum(both.sum(), 1)
     return {"alignment": alignment, "uniformity": uniformity, "effective_rank": rank, "retrieval": retrieval}
+
+
+def place_score(z, present):
+    """How well the place of a patch in its tile can be read from its embedding: 0 = not at all, 1 = exactly.
+
+    Encoders that see more than a patch can satisfy a contrast of patches by telling where they are, which says nothing of the ground.
+
+    Args:
+      z: (V,B,P,E) float32, of square grids of patches.
+      present: (V,B) bool.
+
+    Returns:
+      Scalar: adjusted R^2 of a linear regression from embedding to row and column, mean over the views that are present; 0 of a single
+      patch or of fewer patches than dimensions.
+    """
+    v, b, p, e = z.shape
+    side = round(p**0.5)
+    place = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="ij"), -1).reshape(p, 2)
+    target = jnp.tile(place - (side - 1) / 2, (b, 1)).astype(jnp.float32)
+
+    def one(z, seen):
+        weight = jnp.repeat(seen, p)[:, None].astype(jnp.float32)
+        count = weight.sum()
+        x = jnp.where(weight > 0, z.reshape(b * p, e), 0.0)
+        x = weight * (x - x.sum(0) / jnp.maximum(count, 1))
+        y = weight * target
+        precise = {"precision": "highest"}
+        ridge = 1e-6 * jnp.eye(e)
+        solution = jnp.linalg.solve(jnp.matmul(x.T, x, **precise) + ridge, jnp.matmul(x.T, y, **precise))
+        left = ((y - jnp.matmul(x, solution, **precise)) ** 2).sum()
+        unexplained = left / jnp.maximum((y**2).sum(), 1e-12)
+        score = 1 - unexplained * (count - 1) / jnp.maximum(count - e - 1, 1)
+        return jnp.where((side > 1) & (count > e + 1), score, 0.0)
+
+    some = present.any(1)
+    return (jax.vmap(one)(z, present) * some).sum() / jnp.maximum(some.sum(), 1)

@@ -13,7 +13,7 @@ from omnisat_jax.batch import normalise, presence
 from omnisat_jax.losses.contrastive import contrastive_loss
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
 from omnisat_jax.losses.ring import ring_contrastive_loss
-from omnisat_jax.metrics.representation import representation_scores
+from omnisat_jax.metrics.representation import place_score, representation_scores
 from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
 from omnisat_jax.ops.random import drop_modalities, mask_tokens, stratified
 
@@ -80,6 +80,9 @@ class Pretrain:
             # Of the finest granularity that is contrasted.
             granularity, first = next(iter(views.items()))
             metrics |= representation_scores(first.z, seen[granularity])
+            if granularity != "pixel":
+                encoders = [index for index, name in enumerate(first.names) if name != FUSED]  # fusion is told the place
+                metrics["place"] = place_score(first.z[jnp.array(encoders)], seen[granularity][jnp.array(encoders)])
         return loss, metrics
 
     def _present(self, views, present, visible):
