@@ -62,12 +62,6 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
         "notes": notes(about),
         "words": _words(about),
     }
-    about |= {
-        "columns": COLUMNS,
-        "cells": [_cells(about, entry) for entry in entries],
-        "notes": notes(about),
-        "words": _words(about),
-    }
     write_json(folder / "study.json", about)
     (folder / "table.md").write_text(markdown(about))
     (folder / "table.csv").write_text(as_csv(about))
