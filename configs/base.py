@@ -55,7 +55,7 @@ def base() -> ConfigDict:
     c.eval.probe_tokens = 20_000  # training tokens a probe is fitted to, at most
     c.eval.probe_neighbours = 20  # of the k-NN probe
     c.eval.monitor_tiles = (
-        64  # training tiles that a k-NN of the pre-trained tokens knows at every validation; 0 = no k-NN, no pictures
+        64  # training tiles that a k-NN of the pre-trained tokens knows, and validation tiles it is scored on; 0 = no k-NN
     )
     return c
 

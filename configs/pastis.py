@@ -155,11 +155,11 @@ def _demo(config):
     config.modalities.spot.encoder = "resnet"
     config.data.simulated.tiles = 100
     config.data.simulated.tile_size = 32
-    config.pretrain.steps = 150
+    config.pretrain.steps = 240
     config.pretrain.batch_size = 4
     config.pretrain.learning_rate = 2e-3
-    config.pretrain.eval_every = 75
-    config.pretrain.save_every = 75
+    config.pretrain.eval_every = 120
+    config.pretrain.save_every = 80
     config.finetune.steps = 900
     config.finetune.batch_size = 2  # on two cores many small steps learn more in the same minutes than few large ones
     config.finetune.learning_rate = 2e-3

@@ -68,7 +68,8 @@ def _fitted(s: Setting, read, params, kind, share) -> ProbeScores:
 class Monitor:
     """What the tokens of pre-training tell of the labels, which pre-training itself never sees.
 
-    A k-NN that knows at most eval.monitor_tiles training tiles is scored on the validation tiles, and pictures of their tokens are drawn.
+    A k-NN that knows at most eval.monitor_tiles training tiles is scored on as many validation tiles, the same ones every time, and pictures of
+    their tokens are drawn.
     """
 
     def __init__(self, s: Setting, abstract_params):
@@ -76,23 +77,18 @@ class Monitor:
         reader = TokenReader(s.model, s.statistics)
         self._read = s.compile_evaluation(reader, abstract_params, 1)
 
+    def _share(self, parts):
+        return min(1.0, self._s.config.eval.monitor_tiles / len(self._s.records.tiles(parts)))
+
     def __call__(self, params, step) -> dict:
         """{"knn_...": score} of `params` on the validation tiles; pictures go to <folder>/pretrain."""
         s = self._s
-        share = min(1.0, s.config.eval.monitor_tiles / len(s.records.tiles(s.split.train)))
-        scores = _fitted(s, self._read, params, "knn", share)
+        scores = _fitted(s, self._read, params, "knn", self._share(s.split.train))
         shown = representation.Collector(s.records.tile_ids)
-        batches = s.evaluation_batches(s.split.validation)
-        watch = shown if hosts.is_leader() else None
-        values = evaluate(
-            self._read,
-            params,
-            batches,
-            s.masks([s.names]),
-            scores,
-            meshes.batch_sharding(s.mesh),
-            watch=lambda _, r: watch and watch(r),
-        )[0]
+        batches = s.evaluation_batches(s.split.validation, share=self._share(s.split.validation))
+        watch = (lambda host, result: shown(result)) if hosts.is_leader() else None
+        sharding = meshes.batch_sharding(s.mesh)
+        values = evaluate(self._read, params, batches, s.masks([s.names]), scores, sharding, watch=watch)[0]
         if hosts.is_leader():
             title = f"{s.config.name}, {'simulated' if s.records.about['simulated'] else 'real'} data, step {step} of pre-training"
             shown.save(s.folder / "pretrain", s.agreement.classes, s.records.colours, title)

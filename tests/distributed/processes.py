@@ -78,6 +78,10 @@ class Launcher:
             )
         return children
 
+    def programs_of(self, name):
+        """The compiled programs of that name in the cache."""
+        return {path.name for path in pathlib.Path(self.programs).iterdir() if name in path.name and path.name.endswith("-cache")}
+
     def run(self, workdir, code=0, **how):
         """Starts and waits; returns the output of every process.
 

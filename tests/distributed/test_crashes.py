@@ -57,8 +57,11 @@ def test_told_to_end(launcher, whole, tmp_path, processes):
     one_of_them = {processes - 1: (signal.SIGTERM, 2)}
     outputs = launcher.run(tmp_path / "run", code=PREEMPTED, processes=processes, signals=one_of_them)
     assert all("is saved; the same command goes on from there" in output for output in outputs)
+    compiled = launcher.programs_of("finetune_step")
     output = launcher.run(tmp_path / "run", processes=processes)[0]
     assert "finetune: goes on after step" in output
+    # With the cache of programs, going on compiles no step again.
+    assert compiled and launcher.programs_of("finetune_step") == compiled
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), rtol=2e-3)
     if processes == 1:
         assert_same(state(tmp_path / "run"), state(whole))
