@@ -181,7 +181,7 @@ def runs(study: Study) -> list[Run]:
             found[same] = dataclasses.replace(found[same], rows=(*found[same].rows, name))
             continue
         settings = schema.parse(apply(load_config(study.config, preset), changes))
-        label = f"{name}-seed{seed}-fold{fold}" + (f"-labels{share:g}" if len(study.label_shares) > 1 else "")
+        label = f"{name}-seed{seed}-fold{fold}" + (f"-labels{share:g}" if share != 1 else "")
         key = _pretraining(settings) if settings.pretrain.steps else ""
         found[same] = Run(
             re.sub(r"[^\w.+-]", "_", label), (name,), seed, fold, float(share), preset, changes, key, schema.flatten(settings)

@@ -6,6 +6,7 @@
 <folder>/logs/<run>.log
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import fcntl
@@ -89,7 +90,9 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     claim(folder, study)
     groups = sorted({run.pretraining or run.name for run in grid})
     mine = [run for run in grid if groups.index(run.pretraining or run.name) % count == index]
-    shared = {run.pretraining for run in mine if run.pretraining and sum(r.pretraining == run.pretraining for r in mine) > 1}
+    # Pre-training that several runs want, or that an earlier call, maybe with other label shares, made for several.
+    wanted = collections.Counter(run.pretraining for run in mine if run.pretraining)
+    shared = {key for key, count in wanted.items() if count > 1 or (folder / "pretrain" / key / "pretrain" / "done.json").is_file()}
     outcomes = {run.name: Outcome("done" if is_done(folder, run) else "waiting") for run in grid}
     todo = [run for run in mine if outcomes[run.name].state != "done"]
     console.print(

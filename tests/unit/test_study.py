@@ -155,13 +155,16 @@ def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
     made = calls(folder)
     assert len(made) == 8 + 2 and set(made.values()) == {1}  # eight runs, two pre-trainings
     # As after a kill: one run has no results.
-    (folder / "runs" / "plain-seed1-fold1-labels1" / "results.json").unlink()
+    (folder / "runs" / "plain-seed1-fold1" / "results.json").unlink()
     runner.run_study(study, folder, console=console)
     again = calls(folder)
-    assert again.pop("plain-seed1-fold1-labels1") == 2 and set(again.values()) == {1}
+    assert again.pop("plain-seed1-fold1") == 2 and set(again.values()) == {1}
     # More seeds are more of the same study, another size is not.
     runner.run_study(dataclasses.replace(study, seeds=(0, 1, 2)), folder, console=console)
     assert len(calls(folder)) == 8 + 2 + 4 + 1
+    # So are other label shares: runs keep their folders, and pre-training that is there is taken even by a single run.
+    runner.run_study(dataclasses.replace(study, seeds=(0,), label_shares=(1.0, 0.25)), folder, console=console)
+    assert len(calls(folder)) == 8 + 2 + 4 + 1 + 2 and set(calls(folder).values()) == {1, 2}
     with pytest.raises(WorkdirError, match="size: 'mini' before, 'demo' now"):
         runner.run_study(dataclasses.replace(study, size="demo"), folder, console=console)
 
@@ -169,8 +172,8 @@ def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
 def test_a_run_of_other_settings_is_never_taken_for_this_one(player, tmp_path, console):
     study, folder = make(), tmp_path / "study"
     runner.run_study(study, folder, console=console)
-    settings = next(run.settings for run in grid.runs(study) if run.name == "plain-seed0-fold1-labels1")
-    path = folder / "runs" / "plain-seed0-fold1-labels1" / "config.json"
+    settings = next(run.settings for run in grid.runs(study) if run.name == "plain-seed0-fold1")
+    path = folder / "runs" / "plain-seed0-fold1" / "config.json"
     path.write_text(json.dumps(settings | {"pretrain_from": "x"}))
     runner.run_study(study, folder, console=console)
     path.write_text(json.dumps(settings | {"model.width": 7}))
@@ -249,7 +252,7 @@ def test_the_table_says_what_its_numbers_are(player, tmp_path, console):
     about = summary.summarise(study, folder)
     entries = {(e["row"], e["label_share"]): e for e in about["entries"]}
     plain, better, single = (entries[name, 1.0] for name in ("plain", "pretrained", "only_s2"))
-    results = [json.loads((folder / "runs" / f"plain-seed{seed}-fold1-labels1" / "results.json").read_text()) for seed in (0, 1)]
+    results = [json.loads((folder / "runs" / f"plain-seed{seed}-fold1" / "results.json").read_text()) for seed in (0, 1)]
     scores = [r["subsets"][0]["scores"]["miou"] for r in results]
     assert plain["mean"] == pytest.approx(np.mean(scores)) and plain["spread"] == pytest.approx(np.std(scores, ddof=1))
     assert plain["interval"][0] <= plain["mean"] <= plain["interval"][1]
