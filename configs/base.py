@@ -54,9 +54,8 @@ def base() -> ConfigDict:
     c.eval.probe = "none"  # none (fine-tune) | linear | knn: read the frozen pre-trained tokens instead of fine-tuning
     c.eval.probe_tokens = 20_000  # training tokens a probe is fitted to, at most
     c.eval.probe_neighbours = 20  # of the k-NN probe
-    c.eval.monitor_tiles = (
-        64  # training tiles that a k-NN of the pre-trained tokens knows, and validation tiles it is scored on; 0 = no k-NN
-    )
+    # Training tiles that a k-NN of the pre-trained tokens knows, and validation tiles that it is scored on and that are drawn; 0 = neither.
+    c.eval.monitor_tiles = 64
     return c
 
 

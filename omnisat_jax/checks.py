@@ -125,6 +125,7 @@ def check(e):
             f"{name}.log_every, save_every and keep must be positive",
         )
     _check_pretraining(e, need)
+    need(e.eval.monitor_tiles >= 0, "eval.monitor_tiles must be a number of tiles, or 0 for none")
     need(e.eval.probe_tokens > 0 and e.eval.probe_neighbours > 0, "eval.probe_tokens and eval.probe_neighbours must be positive")
     need(
         e.data.protocol != "tile_f1" or e.task == "classify",

@@ -148,6 +148,10 @@ class SkySense(AlignedAssembly):
         """What `encode` gave of a modality that was rolled by shift (2,), moved back."""
         return super().roll_back(out, shift)._replace(dated=roll_tokens(out.dated, -shift))
 
+    def attention(self, encoded):
+        """Nothing: dates are weighed inside fusion, `encode` gives them all the same weight."""
+        return {}
+
     def fuse(self, encoded, present, masked=None, *, train: bool):
         """Fused tokens (B,P,D) of the modalities in present (B,M), some places masked (B,M,P)."""
         return self.fusion(encoded, present, masked, train=train)

@@ -70,6 +70,7 @@ def test_tile_labels_from_dense_ones(simulated, tmp_path, console):
         ("demo", {"data.protocol": "tile_f1"}, "set task to 'classify'"),
         ("demo", {"contrast.granularity": "patch+field"}, "must join some of pixel, patch, tile"),
         ("demo", {"contrast.weight": 0.0}, "nothing to learn"),
+        ("demo", {"eval.monitor_tiles": -3}, "eval.monitor_tiles must be"),
         ("demo", {"contrast.views": ("s3",)}, "must name configured modalities, found s3"),
         ("demo", {"reconstruction.mask_ratio": 0.0}, "reconstruction.mask_ratio must be in"),
     ],

@@ -133,6 +133,19 @@ def test_rolling_moves_nothing_that_is_seen_patch_by_patch():
     assert 1e-3 < difference("omnisat_resnet", **encoders) < 10
 
 
+def test_only_encoders_that_attend_to_dates_tell_their_attention():
+    for row, series in (("published", ["s1a", "s1d", "s2"]), ("skysense", [])):
+        model, batch, _ = world(row)
+        encode = functools.partial(model.apply, method=lambda m, inputs: m.attention(m.encode(inputs, train=False)))
+        inputs = {name: batch[name] for name in model.names}
+        params = jax.eval_shape(
+            lambda m=model, i=inputs: m.init(jax.random.key(0), i, jnp.ones((B, len(m.names)), bool), train=False)
+        )
+        found = jax.eval_shape(encode, params, inputs)
+        assert sorted(found) == series
+        assert all(weights.shape == (B, T, 2, 2) for weights in found.values())
+
+
 def test_three_granularities():
     _, embed, inputs, visible = embedded("skysense")
     views, _, decoded = embed(inputs, visible)
