@@ -3,10 +3,11 @@
 import os
 import pathlib
 
+from omnisat_jax.compiler import as_flags, unoptimised
+
+QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
-)  # the suite compiles more than it runs
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

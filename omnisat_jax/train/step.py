@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from omnisat_jax.compiler import unoptimised
 from omnisat_jax.ops.random import Streams
 
 
@@ -34,8 +35,7 @@ def create_state(task, optimizer, key, batch) -> TrainState:
 
 def run_once(function, shardings, *arguments):
     """`function(*arguments)`, compiled, its result placed as `shardings`: for what runs once, such as drawing initial parameters."""
-    # On CPUs optimising such a program takes several times as long as compiling and running it unoptimised.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    options = unoptimised() if jax.default_backend() == "cpu" else None
     return jax.jit(function, out_shardings=shardings).lower(*arguments).compile(compiler_options=options)(*arguments)
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from tests.conftest import ROOT
+from tests.conftest import QUICK, ROOT
 
 LIMIT = 240  # seconds after which a process counts as hanging
 # Sent from within, a signal comes at the same place of the run on any machine.
@@ -60,7 +60,7 @@ class Launcher:
                 flags += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}", f"--process_id={index}"]
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices // processes}",
+                "XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={devices // processes}",
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             }
             own = SIGNAL.format(*map(int, signals[index])) if signals and index in signals else ""
