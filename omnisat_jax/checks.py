@@ -118,6 +118,10 @@ def check(e):
         stage = getattr(e, name)
         need(stage.steps >= 0, f"{name}.steps must be 0 or more, found {stage.steps}")
         need(stage.batch_size > 0, f"{name}.batch_size must be positive, found {stage.batch_size}")
+        need(
+            stage.parts > 0 and stage.batch_size % stage.parts == 0,
+            f"{name}.parts must be positive and divide {name}.batch_size {stage.batch_size}, found {stage.parts}",
+        )
         need(0 <= stage.modality_dropout < 1, f"{name}.modality_dropout must be in [0, 1), found {stage.modality_dropout}")
         need(0 <= stage.warmup < 1, f"{name}.warmup must be in [0, 1), found {stage.warmup}")
         need(

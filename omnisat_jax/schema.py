@@ -157,6 +157,7 @@ class Model:
 class Stage:
     steps: int
     batch_size: int
+    parts: int
     learning_rate: float
     warmup: float
     weight_decay: float

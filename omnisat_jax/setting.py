@@ -169,12 +169,10 @@ def set_up(
     if not records.tiles(split.test):
         raise ValueError(f"the test parts {', '.join(split.test)} hold no tile")
     mesh = meshes.make_mesh(config.mesh)
-    for name, size in (
-        ("pretrain.batch_size", config.pretrain.batch_size),
-        ("finetune.batch_size", config.finetune.batch_size),
-        ("eval.batch_size", config.eval.batch_size),
-    ):
-        meshes.check_batch_size(name, size, mesh)
+    for stage in ("pretrain", "finetune"):
+        settings = getattr(config, stage)
+        meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh, settings.parts)
+    meshes.check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
     agreement = agree(config, records)
     precision = config.model.precision
     if precision == "auto":

@@ -33,7 +33,7 @@ def compile_stage(config: schema.Experiment, stage: str, mesh):
     facts: FLOPs of one step over all devices; bytes of all parameters; bytes of all tokens of a batch.
     """
     settings = getattr(config, stage)
-    meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh)
+    meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh, settings.parts)
     records = nominal(config.data.dataset)
     agreement = agree(config, records)
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")

@@ -24,6 +24,16 @@ class Streams:
         return jax.random.fold_in(jax.random.fold_in(self.root, zlib.crc32(name.encode())), self.step)
 
 
+def of_part(keys, part):
+    """{name: key} of one part of a batch; those of part 0 are what a batch in one part draws from too.
+
+    Args:
+      keys: {name: key} of the step.
+      part: int32 scalar, may be traced.
+    """
+    return {name: jax.lax.select(part == 0, key, jax.random.fold_in(key, part)) for name, key in keys.items()}
+
+
 def drop_modalities(key, present, rate):
     """Hides each present modality of each sample with probability `rate`, never all of them.
 

@@ -55,11 +55,12 @@ def local_rows(mesh, batch_size: int) -> tuple[int, ...]:
     return tuple(sorted({row for (rows,) in indices for row in range(*rows.indices(batch_size))}))
 
 
-def check_batch_size(name: str, size: int, mesh):
-    """Refuses a batch that the devices cannot share equally.
+def check_batch_size(name: str, size: int, mesh, parts: int = 1):
+    """Refuses a batch that the devices cannot share equally, part by part.
 
     Raises:
       ValueError: naming the setting and the number of devices.
     """
-    if size % mesh.size:
-        raise ValueError(f"{name} {size} must be a multiple of the number of devices, {mesh.size}")
+    if size % (mesh.size * parts):
+        devices = f"the number of devices, {mesh.size}" + (f", times {parts} parts" if parts > 1 else "")
+        raise ValueError(f"{name} {size} must be a multiple of {devices}")

@@ -19,8 +19,10 @@ def make_task(stage: str, config, model, statistics, *, classes, ignore: int, un
     """
     if stage == "pretrain":
         ring = mesh if config.contrast.implementation == "ring" else None
-        return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring)
+        return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring, config.pretrain.parts)
     common = (model, statistics, classes, config.finetune.modality_dropout)
+    parts = config.finetune.parts
     if config.task == "segment":
-        return Segment(*common, ignore=ignore, unscored=unscored, dice_weight=config.segmentation.dice_weight)
-    return Classify(*common, threshold=config.eval.threshold)
+        weight = config.segmentation.dice_weight
+        return Segment(*common, ignore=ignore, unscored=unscored, dice_weight=weight, parts=parts)
+    return Classify(*common, threshold=config.eval.threshold, parts=parts)

@@ -13,7 +13,8 @@ from omnisat_jax.metrics.calibration import calibration_counts
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.models.assembly import Assembly
-from omnisat_jax.ops.random import drop_modalities
+from omnisat_jax.ops.parts import in_parts
+from omnisat_jax.ops.random import drop_modalities, of_part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class _Finetune:
     statistics: dict
     classes: tuple[str, ...]
     modality_dropout: float
+    parts: int = dataclasses.field(default=1, kw_only=True)
     step_name: str = dataclasses.field(default="finetune_step", kw_only=True)
     higher: bool = dataclasses.field(default=True, kw_only=True)
 
@@ -35,9 +37,15 @@ class _Finetune:
     def loss(self, params, batch, streams):
         names = self.model.names
         present = drop_modalities(streams("modality_dropout"), presence(batch, names), self.modality_dropout)
-        inputs = normalise(batch, self.statistics, names)
-        logits = self.model.apply({"params": params}, inputs, present, train=True, rngs={"dropout": streams("dropout")})
-        return self._loss(logits, batch)
+        rngs = {"dropout": streams("dropout")}
+
+        def predict(tiles, part):
+            measured, present = tiles
+            inputs = normalise(measured, self.statistics, names)
+            return self.model.apply({"params": params}, inputs, present, train=True, rngs=of_part(rngs, part))
+
+        tiles = {name: batch[name] for name in names}, present
+        return self._loss(in_parts(predict, self.parts, tiles), batch)
 
     def logits(self, params, batch, subsets):
         """(S,B,...) logits of each subset (S,M) of the modalities that are present; encoders run once."""

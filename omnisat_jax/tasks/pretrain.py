@@ -15,12 +15,13 @@ from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_e
 from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.metrics.representation import place_score, representation_scores
 from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
-from omnisat_jax.ops.random import drop_modalities, mask_tokens, stratified
+from omnisat_jax.ops.parts import in_parts
+from omnisat_jax.ops.random import drop_modalities, mask_tokens, of_part, stratified
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain:
-    """See `tasks.base.Task`. With a mesh the contrast runs as a ring over its devices, else dense.
+    """See `tasks.base.Task`. With a mesh the contrast runs as a ring over its devices, else dense; it compares the tiles of all parts.
 
     The fused view sees a random proper subset of the modalities (modality dropout) and must still agree with each of them; with
     reconstruction it also sees only part of their tokens and must tell what the others measured.
@@ -31,6 +32,7 @@ class Pretrain:
     modality_dropout: float
     reconstruction: schema.Reconstruction
     mesh: jax.sharding.Mesh | None = None
+    parts: int = 1
     step_name: str = "contrastive_step"
     best: str = "loss"
     higher: bool = False
@@ -66,8 +68,15 @@ class Pretrain:
         inputs, present = self._inputs(batch)
         visible = visible & present
         draws = self._draws(key, inputs, present, train)
-        arguments = dict(reconstruct=self._dates, train=train, rngs=rngs, method="embed")
-        views, temperature, decoded = self.model.apply({"params": params}, inputs, visible, draws, **arguments)
+
+        def embed(tiles, part):
+            measured, visible, masked = tiles
+            inputs = normalise(measured, self.statistics, self.model.names)
+            arguments = dict(reconstruct=self._dates, train=train, rngs=rngs and of_part(rngs, part), method="embed")
+            return self.model.apply({"params": params}, inputs, visible, draws._replace(masked=masked), **arguments)
+
+        tiles = {name: batch[name] for name in self.model.names}, visible, draws.masked
+        views, temperature, decoded = in_parts(embed, self.parts if train else 1, tiles, batch_axes=(1, -1, 0))
         metrics = {"temperature": temperature}
         seen = {granularity: self._present(v, present, visible) for granularity, v in views.items()}
         losses, accuracies = zip(*(self._align(v, seen[granularity], temperature, group) for granularity, v in views.items()))
