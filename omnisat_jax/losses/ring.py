@@ -46,13 +46,28 @@ def ring_contrastive_loss(z, present, temperature, *, mesh, group: int = 0):
 
 def _local_loss(z, present, temperature, *, axes, devices, group):
     v, b, p, e = z.shape
-    hops = 1 if b % group == 0 else devices
+    if b % group:
+        first = lax.axis_index(axes) * b
+        sums = _sums(z, present, temperature, first, (axes, devices, devices, group))
+    else:
+        # Groups that lie within this device, one after another: no product of rows that are not compared is ever made.
+        each = z.reshape(v, b // group, group, p, e).swapaxes(0, 1), present.reshape(v, b // group, group).swapaxes(0, 1)
+        one = functools.partial(_sums, temperature=temperature, first=0, ring=(axes, devices, 1, group))
+        sums = jax.tree.map(jnp.sum, lax.map(lambda pair: one(*pair), each))
+    loss, correct, count = lax.psum(sums, axes)
+    count = jnp.maximum(count, 1)
+    return loss / count, correct / count
+
+
+def _sums(z, present, temperature, first, ring):
+    """Sum of losses, of rows whose nearest one is a positive, and of rows that have a positive, over z (V,b,P,E), tiles `first` and on."""
+    v, b, p, e = z.shape
+    axes = ring[0]
     keys = z.astype(jnp.float32)
     queries = keys / temperature
-    tile = lax.axis_index(axes) * b + jnp.arange(b)
+    tile = first + lax.pcast(jnp.arange(b), axes, to="varying")
     view = lax.pcast(jnp.arange(v), axes, to="varying")
     rows = (jnp.repeat(view, b * p), jnp.tile(jnp.repeat(tile, p), v), jnp.repeat(present.reshape(-1), p))
-    ring = (axes, devices, hops, group)
     denominator, best = _ring_logsumexp(queries.reshape(-1, e), keys.reshape(-1, e), rows, ring)
 
     # Positives, the same patch of the same tile in the other views, are all on this device.
@@ -63,10 +78,7 @@ def _local_loss(z, present, temperature, *, axes, devices, group):
     counted = jnp.repeat(allowed.any(1).reshape(-1), p)
     # Both maxima are of the same products, summed in another order.
     correct = counted & (pairs.max(1).reshape(-1) >= best - 1e-5 * jnp.abs(best))
-    sums = (jnp.where(counted, denominator - numerator, 0).sum(), correct.sum(), counted.sum())
-    loss, correct, count = lax.psum(sums, axes)
-    count = jnp.maximum(count, 1)
-    return loss / count, correct / count
+    return jnp.where(counted, denominator - numerator, 0).sum(), correct.sum(), counted.sum()
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

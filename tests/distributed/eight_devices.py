@@ -1,8 +1,9 @@
-"""Run with eight emulated devices: prints the losses of two steps on several meshes as JSON, one line.
+"""Run with eight emulated devices: prints the losses of two steps in several layouts as JSON, one line.
 
 python -m tests.distributed.eight_devices RECORDS
 """
 
+import dataclasses
 import json
 import sys
 
@@ -11,14 +12,16 @@ import jax
 from omnisat_jax.input.records import Records
 from tests import steps
 
-MESHES = ((1, 1, 1), (8, 1, 1), (8, 2, 2))
+# (devices, replica, fsdp, parts of the batch)
+LAYOUTS = ((1, 1, 1, 1), (8, 1, 1, 1), (4, 2, 2, 2))
 
 
-def losses(settings, task, batch, devices, replica, fsdp):
+def losses(settings, task, batch, devices, replica, fsdp, parts):
     """Losses of two steps, the number of compilations, and how many parameters are cut over fsdp.
 
     On one device the contrast is dense, on several it is the ring.
     """
+    task = dataclasses.replace(task, parts=parts)
     state, step, placed = steps.start(settings, task, batch, devices, replica, fsdp, min_size=64)
     cut = sum("fsdp" in str(x.sharding.spec) for x in jax.tree.leaves(state.params))
     found = []
@@ -29,13 +32,10 @@ def losses(settings, task, batch, devices, replica, fsdp):
 
 
 def main():
-    """Every task on every mesh."""
+    """Every task in every layout."""
     settings, tasks, batch = steps.bench(Records(sys.argv[1]), batch_size=8, preset="demo,no_s1")  # a series and an image
     report = {
-        name: {
-            f"{devices}x{replica}x{fsdp}": losses(settings, task, batch, devices, replica, fsdp)
-            for devices, replica, fsdp in MESHES
-        }
+        name: {"x".join(map(str, layout)): losses(settings, task, batch, *layout) for layout in LAYOUTS}
         for name, task in tasks.items()
     }
     print(json.dumps({"devices": jax.device_count(), "tasks": report}))
