@@ -61,6 +61,7 @@ def test_missing_key_is_named():
         ("contrast.scope", "group:1", "contrast.scope"),
         ("contrast.scope", "local", "contrast.scope"),
         ("pretrain.batch_size", 0, "pretrain.batch_size must be positive"),
+        ("finetune.parts", 3, "finetune.parts must be positive and divide finetune.batch_size 2"),
         ("finetune.modality_dropout", 1.0, "finetune.modality_dropout"),
         ("modalities.s2.patch", 5, "same ground distance"),
         ("modalities.s2.encoder", "vit", "modalities.s2.encoder of a series"),
