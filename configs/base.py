@@ -156,9 +156,7 @@ def stage(*, steps: int, learning_rate: float) -> ConfigDict:
     s = ConfigDict()
     s.steps = steps  # optimizer steps; 0 = leave the stage out
     s.batch_size = 8  # tiles a step, over all devices
-    s.parts = (
-        1  # the tiles of a step go through the model in this many parts, one after another: memory of one part, same gradients
-    )
+    s.parts = 1  # in how many parts, one after another, the tiles of a step go through the model: memory of one part
     s.learning_rate = learning_rate  # peak
     s.warmup = 0.05  # share of the steps with rising learning rate; cosine decay afterwards
     s.weight_decay = 0.05  # AdamW, matrices only (no biases, norms, positions)

@@ -13,7 +13,7 @@ from omnisat_jax.input.records import Records
 from tests import steps
 
 # (devices, replica, fsdp, parts of the batch)
-LAYOUTS = ((1, 1, 1, 1), (8, 1, 1, 1), (4, 2, 2, 2))
+LAYOUTS = ((1, 1, 1, 1), (8, 1, 1, 1), (8, 2, 2, 1), (4, 2, 2, 2))
 
 
 def losses(settings, task, batch, devices, replica, fsdp, parts):
