@@ -40,7 +40,11 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; all mean that the file cannot be read safely
-        raise WeightsError(f"{path}: not readable without executing it ({error})") from error
+        raise WeightsError(
+            f"{path}: PyTorch does not read it without executing code that the file names. If you trust whoever wrote it, convert it where "
+            "it was made: safetensors.torch.save_file(torch.load(path, weights_only=False)['state_dict'], 'weights.safetensors'). "
+            f"PyTorch says: {error}"
+        ) from error
     while isinstance(content, dict):
         inner = next(
             (content[key] for key in ("state_dict", "model_state_dict", "model") if isinstance(content.get(key), dict)), None
@@ -48,7 +52,17 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
         if inner is None:
             break
         content = inner
-    return {name: value.detach().numpy() for name, value in content.items() if hasattr(value, "detach")}
+    if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: expected a state dict, or one under 'state_dict' or 'model', found {_kind(content)}")
+    return {
+        name: (value.detach().float() if value.is_floating_point() else value.detach()).numpy()  # NumPy has no bfloat16
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _kind(content):
+    return f"a dict of {sorted(map(str, content))[:8]}" if isinstance(content, dict) else f"a {type(content).__name__}"
 
 
 class StateDict:

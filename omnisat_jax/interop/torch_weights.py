@@ -63,7 +63,7 @@ def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
     """The published encoders of each modality with trained weights.
 
     Args:
-      path: .safetensors with the original names, or the authors' .ckpt (extra "torch").
+      path: .safetensors with the original names, or the authors' .ckpt (extra "torch"); of a whole training, what lies under "encoder.".
       n_head, d_k: of temporal attention; all other widths are read from the file.
       patch: {modality as the file names it: pixels a token side}, e.g. {"s2": 4, "s1-asc": 4, "aerial": 40}; "-" may be "_".
       period: base of the date sinusoid in days.
@@ -75,7 +75,7 @@ def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
     Raises:
       WeightsError: listing every entry that is missing, unknown or of another shape; a modality that the file has not.
     """
-    state = StateDict(_plain(read_state_dict(path)), path)
+    state = StateDict(_encoder(_plain(read_state_dict(path))), path)
     encoders = _encoders(state, n_head, d_k, patch, period)
     state.finish(ignore=lambda name: not name.startswith("projector_"))
     return encoders
@@ -94,7 +94,7 @@ def load_omnisat(path, *, n_head=16, d_k=8, patch, period=734, published=True):
     Raises:
       WeightsError: listing every entry that is missing, unknown or of another shape.
     """
-    state = StateDict(_plain(read_state_dict(path)), path)
+    state = StateDict(_encoder(_plain(read_state_dict(path))), path)
     encoders = _encoders(state, n_head, d_k, patch, period)
     # The published code concatenates images first, then Sentinel-2 (the one with an input norm), then Sentinel-1.
     order = sorted(encoders, key=lambda name: _published_place(encoders[name][0], name))
@@ -195,6 +195,12 @@ def _plain(entries):
         if entries and all(name.startswith(prefix) for name in entries):
             entries = {name.removeprefix(prefix): value for name, value in entries.items()}
     return entries
+
+
+def _encoder(entries):
+    """The encoder's entries of a whole pre-training or fine-tuning model, whose decoder or head is not read; others as they are."""
+    inside = {name.removeprefix("encoder."): value for name, value in entries.items() if name.startswith("encoder.")}
+    return inside or entries
 
 
 def _block(state, name, index, side, inputs, outputs, batch=False):
