@@ -48,7 +48,9 @@ def test_command_converts(tmp_path, capsys):
     assert convert.main(["utae", str(tmp_path / "model.pth.tar"), str(tmp_path / "out"), *options]) == 0
     assert "parameters written" in capsys.readouterr().out
     jax.tree.map(
-        np.testing.assert_array_equal, convert.load(tmp_path / "out")[1], load_utae(HERE / "utae_tiny.weights.safetensors", **UTAE)[1]
+        np.testing.assert_array_equal,
+        convert.load(tmp_path / "out")[1],
+        load_utae(HERE / "utae_tiny.weights.safetensors", **UTAE)[1],
     )
 
 
