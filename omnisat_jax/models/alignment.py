@@ -65,7 +65,13 @@ class AlignedAssembly(Assembly):
         }
         if self.task == "segment":
             self.head = SegmentationHead(
-                self.settings.head, self.num_classes, self.label_patch, self.names, self.dtype, self.settings.norm
+                self.settings.head,
+                self.num_classes,
+                self.label_patch,
+                self.names,
+                self.settings.utae.border,
+                self.dtype,
+                self.settings.norm,
             )
         else:
             self.head = ClassificationHead(self.settings.head, self.num_classes, self.dtype)

@@ -9,38 +9,9 @@ import jax.numpy as jnp
 from omnisat_jax import schema
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.encoders.utae import UTAEDecoder, UTAENetwork, UTAEStream
-from omnisat_jax.models.heads import ClassificationHead
-from omnisat_jax.models.layers import Conv, ConvNormAct
+from omnisat_jax.models.heads import ClassificationHead, ConvHead
 from omnisat_jax.ops.dates import interpolation_weights
 from omnisat_jax.ops.patches import pool_to_grid
-
-
-class ConvHead(nn.Module):
-    """U-TAE's own segmentation head: features (B,H,W,C) -> logits (B,H,W,K) float32.
-
-    Attributes:
-      width: channels of the hidden convolution.
-      num_classes: K.
-      border, norm: see `ConvNormAct`; "affine" (original weights) normalises the logits as well.
-      dtype: of the computation.
-    """
-
-    width: int
-    num_classes: int
-    border: str
-    norm: str = "image"
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, features):
-        x = ConvNormAct(self.width, border=self.border, norm=self.norm, dtype=self.dtype, name="hidden")(features)
-        if self.norm == "affine":
-            last = ConvNormAct(
-                self.num_classes, border=self.border, norm="affine", activation="none", dtype=jnp.float32, name="logits"
-            )
-        else:
-            last = Conv(self.num_classes, border=self.border, dtype=jnp.float32, name="logits")
-        return last(x).astype(jnp.float32)
 
 
 class UTAESegmenter(nn.Module):

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
-from omnisat_jax.models.layers import ConvNormAct, gelu
+from omnisat_jax.models.layers import Conv, ConvNormAct, gelu
 from omnisat_jax.ops.patches import resize
 
 
@@ -38,16 +38,46 @@ class Temperature(nn.Module):
         return jnp.clip(jnp.exp(value), 0.01, 1.0)
 
 
+class ConvHead(nn.Module):
+    """U-TAE's own segmentation head: features (B,H,W,C) -> logits (B,H,W,K) float32.
+
+    Attributes:
+      width: channels of the hidden convolution.
+      num_classes: K.
+      border, norm: see `ConvNormAct`; "affine" (original weights) normalises the logits as well.
+      dtype: of the computation.
+    """
+
+    width: int
+    num_classes: int
+    border: str
+    norm: str = "image"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features):
+        x = ConvNormAct(self.width, border=self.border, norm=self.norm, dtype=self.dtype, name="hidden")(features)
+        if self.norm == "affine":
+            last = ConvNormAct(
+                self.num_classes, border=self.border, norm="affine", activation="none", dtype=jnp.float32, name="logits"
+            )
+        else:
+            last = Conv(self.num_classes, border=self.border, dtype=jnp.float32, name="logits")
+        return last(x).astype(jnp.float32)
+
+
 class SegmentationHead(nn.Module):
     """Fused tokens and the dense maps of the present modalities -> logits at label resolution.
 
-    Every dense map is projected to the same width and the present ones are averaged, so absence changes no shape.
+    Every dense map is projected to the same width and the present ones are averaged, so absence changes no shape. What follows is U-TAE's
+    own head: a norm right before the logits, as a second normalised convolution brings, cost seven points (docs/results.md).
     """
 
     settings: schema.Head
     num_classes: int
     label_patch: int
     modalities: tuple[str, ...]
+    border: str
     dtype: jnp.dtype
     norm: str = "image"
 
@@ -70,10 +100,8 @@ class SegmentationHead(nn.Module):
         if not isinstance(total, int):
             maps.append(total / jnp.maximum(count, 1))
         x = jnp.concatenate(maps, -1)
-        x = ConvNormAct(width, groups=8, norm=self.norm, activation="gelu", dtype=self.dtype)(x)
         x = nn.Dropout(self.settings.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
-        x = ConvNormAct(width, groups=8, norm=self.norm, activation="gelu", dtype=self.dtype)(x)
-        return nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x).astype(jnp.float32)
+        return ConvHead(width, self.num_classes, self.border, self.norm, self.dtype, name="head")(x)
 
 
 class ClassificationHead(nn.Module):
