@@ -83,11 +83,12 @@ def test_what_does_not_fit_is_said():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")
-def test_the_tpu_compiler_takes_both_steps(tmp_path):
-    """Small model, full tiles: it fits four chips, and data-parallel means that nothing whole is gathered."""
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_tpu_compiler_takes_both_steps(parts, tmp_path):
+    """Small model, full tiles, at once or in parts: it fits four chips, and data-parallel means that nothing whole is gathered."""
     config = tiny("omnisat_resnet,s2_only", **{"mesh.data": -1, "model.precision": "auto"})
     for stage in (config.pretrain, config.finetune):
-        stage.batch_size = 4
+        stage.batch_size, stage.parts = 4 * parts, parts
     report = compile_for(schema.parse(config), "v5e:2x2", folder=tmp_path, console=Console(quiet=True))
     assert fits(report) and set(report["stages"]) == {"pretrain", "finetune"}
     assert json.loads((tmp_path / "compiled_v5e_2x2.json").read_text()) == report
