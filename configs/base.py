@@ -161,7 +161,9 @@ def stage(*, steps: int, learning_rate: float) -> ConfigDict:
     s.warmup = 0.05  # share of the steps with rising learning rate; cosine decay afterwards
     s.weight_decay = 0.05  # AdamW, matrices only (no biases, norms, positions)
     s.clip = 1.0  # global gradient norm
-    s.modality_dropout = 0.3  # probability that a present modality is hidden from a tile; never all of them
+    # Probability that a present modality is hidden from a tile, never all of them, where one view of it is made of a subset: in
+    # pre-training what the fused tokens see, in fine-tuning a second prediction beside that from everything.
+    s.modality_dropout = 0.3
     s.log_every = 10  # steps
     s.eval_every = 1_000  # steps; 0 = only at the end
     s.save_every = 1_000  # steps

@@ -35,17 +35,25 @@ class _Finetune:
         return self.model.init(key, inputs, presence(batch, names), train=False)["params"]
 
     def loss(self, params, batch, streams):
+        """Mean over the views of each tile: all its modalities, and with modality dropout a random subset of them.
+
+        A step that sees the subset alone learns the whole too seldom. Encoders run once for both.
+        """
         names = self.model.names
-        present = drop_modalities(streams("modality_dropout"), presence(batch, names), self.modality_dropout)
-        rngs = {"dropout": streams("dropout")}
+        views = [presence(batch, names)]
+        if self.modality_dropout:
+            views.append(drop_modalities(streams("modality_dropout"), views[0], self.modality_dropout))
+        rngs, variables = {"dropout": streams("dropout")}, {"params": params}
 
         def predict(tiles, part):
-            measured, present = tiles
-            inputs = normalise(measured, self.statistics, names)
-            return self.model.apply({"params": params}, inputs, present, train=True, rngs=of_part(rngs, part))
+            measured, views = tiles
+            inputs, drawn = normalise(measured, self.statistics, names), of_part(rngs, part)
+            encoded = self.model.apply(variables, inputs, train=True, rngs=drawn, method="encode")
+            return [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
 
-        tiles = {name: batch[name] for name in names}, present
-        return self._loss(in_parts(predict, self.parts, tiles), batch)
+        tiles = {name: batch[name] for name in names}, views
+        losses = [self._loss(logits, batch) for logits in in_parts(predict, self.parts, tiles)]
+        return jax.tree.map(lambda *of_views: sum(of_views) / len(of_views), *losses)
 
     def logits(self, params, batch, subsets):
         """(S,B,...) logits of each subset (S,M) of the modalities that are present; encoders run once."""

@@ -35,6 +35,20 @@ def test_overfits_one_batch_in_one_compilation(started):
     assert step._cache_size() == 1
 
 
+def test_modality_dropout_adds_a_view_to_the_whole(bench):
+    """The loss is the mean of that of everything and that of the drawn subset, which the labels are asked of as well."""
+    _, tasks, batch = bench
+    task = dataclasses.replace(tasks["finetune"], modality_dropout=0.5)
+    alone, names = dataclasses.replace(task, modality_dropout=0.0), task.model.names
+    streams, params = Streams(jax.random.key(0), jnp.int32(1)), task.init(jax.random.key(1), batch)
+    kept = drop_modalities(streams("modality_dropout"), presence(batch, names), 0.5)
+    assert not kept.all()
+    hidden = batch | {name: batch[name] | {"present": np.asarray(kept[:, index])} for index, name in enumerate(names)}
+    loss, whole, subset = (jax.jit(t.loss)(params, b, streams)[0] for t, b in ((task, batch), (alone, batch), (alone, hidden)))
+    assert abs(whole - subset) > 1e-3
+    np.testing.assert_allclose(loss, (whole + subset) / 2, rtol=1e-5)
+
+
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(started):
     state, step, batch = started
     before = jax.device_get((state.params, state.opt_state))
