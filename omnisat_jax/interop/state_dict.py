@@ -41,8 +41,8 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; all mean that the file cannot be read safely
         raise WeightsError(
-            f"{path}: PyTorch does not read it without executing code that the file names. If you trust whoever wrote it, convert it where "
-            "it was made: safetensors.torch.save_file(torch.load(path, weights_only=False)['state_dict'], 'weights.safetensors'). "
+            f"{path}: PyTorch does not read it without executing code that the file names. If you trust whoever wrote it, load it where it was "
+            "made, with weights_only=False, and write its state dict with safetensors.torch.save_file. "
             f"PyTorch says: {error}"
         ) from error
     while isinstance(content, dict):
