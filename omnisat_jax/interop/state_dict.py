@@ -40,6 +40,8 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; all mean that the file cannot be read safely
+        if "weights_only" not in str(error):
+            raise WeightsError(f"{path}: expected a PyTorch file, found an unreadable or truncated one ({error})") from error
         raise WeightsError(
             f"{path}: PyTorch does not read it without executing code that the file names. If you trust whoever wrote it, load it where it was "
             "made, with weights_only=False, and write its state dict with safetensors.torch.save_file. "

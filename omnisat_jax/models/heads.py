@@ -70,7 +70,7 @@ class SegmentationHead(nn.Module):
     """Fused tokens and the dense maps of the present modalities -> logits at label resolution.
 
     Every dense map is projected to the same width and the present ones are averaged, so absence changes no shape. What follows is U-TAE's
-    own head: a norm right before the logits, as a second normalised convolution brings, cost seven points (docs/results.md).
+    own head: a second normalised convolution and a 1x1 one to the logits in its place cost seven points (docs/results.md).
     """
 
     settings: schema.Head

@@ -1,4 +1,4 @@
-"""The authors' own files, PyTorch checkpoints, read as safe tensors; needs the extra "torch"."""
+"""Files that PyTorch wrote, of the form that trainings leave, read as safe tensors; needs the extra "torch"."""
 
 import argparse
 import pathlib
@@ -87,5 +87,5 @@ def test_other_content(content, found, tmp_path):
 def test_truncated(tmp_path):
     torch.save(weights("utae"), tmp_path / "model.pth")
     (tmp_path / "model.pth").write_bytes((tmp_path / "model.pth").read_bytes()[:2000])
-    with pytest.raises(WeightsError, match="model.pth"):
+    with pytest.raises(WeightsError, match="model.pth: expected a PyTorch file, found an unreadable or truncated one"):
         read_state_dict(tmp_path / "model.pth")
