@@ -4,8 +4,6 @@ import json
 import math
 import pathlib
 
-import tensorboardX
-
 from omnisat_jax.parallel.hosts import is_leader
 
 
@@ -22,6 +20,8 @@ class MetricsWriter:
             rows = [line for line in path.read_text().splitlines() if _complete(line)]
             kept = [line for line in rows if (row := json.loads(line))["stage"] != stage or row["step"] <= after_step]
             path.write_text("".join(line + "\n" for line in kept))
+        import tensorboardX  # here: it imports PyTorch wherever that is installed, which only a run that writes should pay for
+
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(str(pathlib.Path(workdir) / "tensorboard" / stage), purge_step=after_step)
 
