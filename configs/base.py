@@ -31,6 +31,8 @@ def base() -> ConfigDict:
     c.contrast.temperature = 0.1
     c.contrast.learned_temperature = False
     c.contrast.roll = True  # move each modality by its own number of patches, so that a place in the tile names no patch
+    c.contrast.jitter = 0.0  # spread of a random gain and offset of each band of a tile, in standard deviations; 0 = none
+    c.contrast.jitter_days = 0.0  # spread in days by which a series of a tile is moved as a whole; 0 = none
     c.contrast.fused = True  # the fused tokens of a random subset are one more view to align
     c.reconstruction = ConfigDict()
     c.reconstruction.weight = 0.0  # of masked reconstruction beside the contrast; 0 = none

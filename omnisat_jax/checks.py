@@ -71,6 +71,8 @@ def _check_pretraining(e, need):
     )
     strangers = [name for name in e.contrast.views if name not in {spec.name for spec in e.modalities}]
     need(not strangers, f"contrast.views must name configured modalities, found {', '.join(strangers)}")
+    spreads = e.contrast.jitter, e.contrast.jitter_days
+    need(min(spreads) >= 0, f"contrast.jitter and contrast.jitter_days must be 0 or more, found {spreads[0]} and {spreads[1]}")
     need(e.contrast.weight >= 0 and e.reconstruction.weight >= 0, "contrast.weight and reconstruction.weight must be 0 or more")
     need(
         e.contrast.weight + e.reconstruction.weight > 0 or not e.pretrain.steps,

@@ -181,6 +181,8 @@ class Contrast:
     learned_temperature: bool
     fused: bool
     roll: bool
+    jitter: float
+    jitter_days: float
 
     @property
     def granularities(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ def get_config():
     s = base.study("objectives", baseline="patch")
     base.add(s, "patch", "")
     base.add(s, "no_roll", "", "contrast.roll=False")
+    base.add(s, "jitter", "", "contrast.jitter=0.2", "contrast.jitter_days=10.0")
     base.add(s, "tile", "", "contrast.granularity=tile")
     base.add(s, "patch_and_tile", "", "contrast.granularity=patch+tile")
     base.add(s, "group", "", "contrast.scope=group:2")

@@ -15,6 +15,7 @@ from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_e
 from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.metrics.representation import place_score, representation_scores
 from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
+from omnisat_jax.ops.jitter import draw_jitter, jittered
 from omnisat_jax.ops.parts import in_parts
 from omnisat_jax.ops.random import drop_modalities, mask_tokens, of_part, stratified
 
@@ -64,18 +65,23 @@ class Pretrain:
             shifts = jax.random.randint(jax.random.fold_in(key, 2), (present.shape[1], 2), 0, grid)
         return Draws(masked, pixels, shifts)
 
+    def _jitter(self, key, inputs):
+        bands, days = self.model.contrast.jitter, self.model.contrast.jitter_days
+        return draw_jitter(jax.random.fold_in(key, 3), inputs, bands=bands, days=days) if bands or days else {}
+
     def _objective(self, params, batch, visible, key, group, train, rngs):
         inputs, present = self._inputs(batch)
         visible = visible & present
         draws = self._draws(key, inputs, present, train)
+        jitter = self._jitter(key, inputs) if train else {}
 
         def embed(tiles, part):
-            measured, visible, masked = tiles
-            inputs = normalise(measured, self.statistics, self.model.names)
+            measured, visible, masked, jitter = tiles
+            inputs = jittered(normalise(measured, self.statistics, self.model.names), jitter)
             arguments = dict(reconstruct=self._dates, train=train, rngs=rngs and of_part(rngs, part), method="embed")
             return self.model.apply({"params": params}, inputs, visible, draws._replace(masked=masked), **arguments)
 
-        tiles = {name: batch[name] for name in self.model.names}, visible, draws.masked
+        tiles = {name: batch[name] for name in self.model.names}, visible, draws.masked, jitter
         views, temperature, decoded = in_parts(embed, self.parts if train else 1, tiles, batch_axes=(1, -1, 0))
         metrics = {"temperature": temperature}
         seen = {granularity: self._present(v, present, visible) for granularity, v in views.items()}

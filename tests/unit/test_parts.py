@@ -40,7 +40,15 @@ def test_values_gradients_and_order_are_those_of_the_whole_batch(count, axis, se
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 def test_a_step_in_parts_is_the_same_step_in_less_memory(records, stage):
     _, tasks, batch = steps.bench(
-        records, 4, "demo,s2_only", **{"finetune.modality_dropout": 0.0, "pretrain.modality_dropout": 0.0}
+        records,
+        4,
+        "demo,s2_only",
+        **{
+            "finetune.modality_dropout": 0.0,
+            "pretrain.modality_dropout": 0.0,
+            "contrast.jitter": 0.2,
+            "contrast.jitter_days": 10.0,
+        },
     )
     streams = Streams(jax.random.key(0), jnp.int32(3))
     params = tasks[stage].init(jax.random.key(1), batch)
