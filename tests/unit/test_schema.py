@@ -60,6 +60,7 @@ def test_missing_key_is_named():
         ("task", "segmnt", "task must be one of segment, classify"),
         ("contrast.scope", "group:1", "contrast.scope"),
         ("contrast.scope", "local", "contrast.scope"),
+        ("contrast.jitter", -0.1, "contrast.jitter and contrast.jitter_days must be 0 or more"),
         ("pretrain.batch_size", 0, "pretrain.batch_size must be positive"),
         ("finetune.parts", 3, "finetune.parts must be positive and divide finetune.batch_size 2"),
         ("finetune.modality_dropout", 1.0, "finetune.modality_dropout"),
