@@ -11,7 +11,7 @@ def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> Con
     s.size = "mini"  # first part of every preset; hd for the real dataset
     s.raw_dir = ""  # raw dataset; "" = simulate
     s.prepared_dir = ""  # or records made by `python -m data.prepare`
-    s.seeds = (0,)  # one, so that a study ends within an hour on two cores; a table to quote wants three or more
+    s.seeds = (0,)  # one, to keep a study short; a table to quote wants three or more
     s.folds = (1,)
     s.label_shares = (1.0,)  # of the training tiles in fine-tuning
     s.changes = ()  # "key=value" for every run, e.g. finetune.steps=100

@@ -1,6 +1,7 @@
 """Measurements as other light, another calibration or an earlier spring might have given them.
 
-Places can be told apart by brightness and by the exact day of green-up, both of which every sensor shares and few labels need.
+Tiles can be told apart by how bright they are and by the exact day of green-up, which sensors share and few labels need. All patches of a
+tile are treated alike, so differences inside a tile stay.
 Letters: B batch, T dates, C channels.
 """
 
