@@ -94,7 +94,7 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     wanted = collections.Counter(run.pretraining for run in mine if run.pretraining)
     shared = {key for key, count in wanted.items() if count > 1 or (folder / "pretrain" / key / "pretrain" / "done.json").is_file()}
     outcomes = {run.name: Outcome("done" if is_done(folder, run) else "waiting") for run in grid}
-    todo = [run for run in mine if outcomes[run.name].state != "done"]
+    todo = _in_order([run for run in mine if outcomes[run.name].state != "done"], shared)
     console.print(
         f"study {study.name}: {len(grid)} runs, {sum(o.state == 'done' for o in outcomes.values())} done before, {len(todo)} to do"
         + (f" in shard {shard}" if count > 1 else ""),
@@ -126,6 +126,12 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
             if outcome.reason:
                 console.print(f"  {outcome.reason}", markup=False, highlight=False)
     return outcomes
+
+
+def _in_order(todo, shared):
+    """First one run of each shared pre-training, last the others that would wait for it: no process waits while there is other work."""
+    first = {run.pretraining: run.name for run in reversed(todo) if run.pretraining in shared}
+    return sorted(todo, key=lambda run: 1 if run.pretraining not in shared else 0 if run.name == first[run.pretraining] else 2)
 
 
 def is_done(folder, run: Run) -> bool:

@@ -169,6 +169,21 @@ def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
         runner.run_study(dataclasses.replace(study, size="demo"), folder, console=console)
 
 
+def test_no_run_waits_for_shared_pretraining_while_there_is_other_work(player, tmp_path, console, monkeypatch):
+    started = []
+    launch = runner._launch
+
+    def watched(study, folder, run, slot, place, name, *more):
+        started.append(name)
+        return launch(study, folder, run, slot, place, name, *more)
+
+    monkeypatch.setattr(runner, "_launch", watched)
+    runner.run_study(make(), tmp_path / "study", console=console)
+    kinds = ["pretrain" if name.startswith("pretrain-") else name.split("-")[0] for name in started]
+    # Two seeds: each one's pre-training with a run that takes it, then those that need none, then the rest.
+    assert kinds == ["pretrain", "pretrained"] * 2 + ["plain"] * 4 + ["pretrained"] * 2
+
+
 def test_a_run_of_other_settings_is_never_taken_for_this_one(player, tmp_path, console):
     study, folder = make(), tmp_path / "study"
     runner.run_study(study, folder, console=console)
