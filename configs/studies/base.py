@@ -14,7 +14,7 @@ def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> Con
     s.seeds = (0,)  # one, to keep a study short; a table to quote wants three or more
     s.folds = (1,)
     s.label_shares = (1.0,)  # of the training tiles in fine-tuning
-    s.changes = ()  # "key=value" for every run, e.g. finetune.steps=100
+    s.changes = ()  # "key=value" for every run; on a command line --study.changes="'finetune.steps=100','pretrain.steps=200'"
     s.baseline = baseline  # row that the others are compared with, tile by tile
     s.resamples = 1000  # of the bootstrap
     s.only = ()  # rows to run, the baseline among them; () = all

@@ -16,9 +16,11 @@ import pathlib
 import queue
 import subprocess
 import sys
+import time
 
 import filelock
 
+from omnisat_jax.study.board import Board
 from omnisat_jax.study.grid import Run, Study, runs
 from omnisat_jax.train.workdir import WorkdirError, write_json
 
@@ -28,10 +30,11 @@ LAST_LINES = 3  # of the log of a run that failed
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: state "done", "failed", "elsewhere" (another process has it) or "waiting" (of another shard), and why."""
+    """How a run ended: state "done", "failed", "elsewhere" (another process has it) or "waiting" (of another shard), why, and after how many seconds."""
 
     state: str
     reason: str = ""
+    seconds: float = 0.0
 
 
 def claim(folder: pathlib.Path, study: Study) -> None:
@@ -104,25 +107,27 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     for slot in range(processes):
         slots.put(slot)
 
+    board = Board(console, len(todo))
+
     def work(run):
-        slot = slots.get()
+        slot, since = slots.get(), time.monotonic()
         try:
-            taken = ""
+            taken, failed = "", None
             if run.pretraining in shared:
                 taken = str(folder / "pretrain" / run.pretraining)
-                if outcome := _pretrain(study, folder, run, slot):
-                    return run, outcome
-            return run, _launch(study, folder, run, slot, folder / "runs" / run.name, run.name, taken)
+                failed = _pretrain(study, folder, run, slot, board)
+            outcome = failed or _launch(study, folder, run, slot, board, folder / "runs" / run.name, run.name, taken)
+            return run, dataclasses.replace(outcome, seconds=time.monotonic() - since)
         finally:
             slots.put(slot)
 
-    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+    with board.shown(), concurrent.futures.ThreadPoolExecutor(processes) as pool:
         for ended in concurrent.futures.as_completed([pool.submit(work, run) for run in todo]):
             run, outcome = ended.result()
             outcomes[run.name] = outcome
-            left = sum(outcomes[r.name].state == "waiting" for r in mine)
             colour = {"done": "green", "failed": "red"}.get(outcome.state, "yellow")
-            console.print(f"[{colour}]{outcome.state}[/] {run.name} ({left} left)", highlight=False)
+            about = f"{outcome.seconds / 60:.1f} min, {board.ended()} left"
+            console.print(f"[{colour}]{outcome.state}[/] {run.name} ({about})", highlight=False)
             if outcome.reason:
                 console.print(f"  {outcome.reason}", markup=False, highlight=False)
     return outcomes
@@ -158,7 +163,7 @@ def is_done(folder, run: Run) -> bool:
     return (place / "results.json").is_file()
 
 
-def _pretrain(study, folder, run, slot):
+def _pretrain(study, folder, run, slot, board):
     """Pre-trains for all runs that share it; None when that is done."""
     place = folder / "pretrain" / run.pretraining
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -166,11 +171,11 @@ def _pretrain(study, folder, run, slot):
     with filelock.FileLock(place.with_name(f"{place.name}.lock")):
         if (place / "pretrain" / "done.json").is_file():
             return None
-        outcome = _launch(study, folder, run, slot, place, f"pretrain-{run.pretraining}", "", "--stage=pretrain")
+        outcome = _launch(study, folder, run, slot, board, place, f"pretrain-{run.pretraining}", "", "--stage=pretrain")
         return None if outcome.state == "done" else outcome
 
 
-def _launch(study, folder, run, slot, place, name, pretrain_from, *more):
+def _launch(study, folder, run, slot, board, place, name, pretrain_from, *more):
     (folder / "logs").mkdir(exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     changes = run.changes | ({"pretrain_from": pretrain_from} if pretrain_from else {})
@@ -184,7 +189,7 @@ def _launch(study, folder, run, slot, place, name, pretrain_from, *more):
             return Outcome("elsewhere", "another process is at it")
         # The run holds the lock as well: if the study is killed, nobody else enters the folder before the run has ended.
         about = {"stderr": subprocess.STDOUT, "env": _environment(slot), "pass_fds": [lock.fileno()]}
-        with log.open("w") as out:
+        with log.open("w") as out, board.at_work(name, place, run.settings):
             code = subprocess.run(command, stdout=out, **about).returncode
     if code:
         tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]

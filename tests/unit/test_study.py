@@ -2,8 +2,10 @@
 
 import dataclasses
 import fcntl
+import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -11,11 +13,12 @@ from html import unescape
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from configs.studies import base
 from omnisat_jax.checks import ConfigError
 from omnisat_jax.report import html
-from omnisat_jax.study import grid, runner, statistics, summary
+from omnisat_jax.study import board, grid, runner, statistics, summary
 from omnisat_jax.train.workdir import WorkdirError
 from tests.conftest import ROOT
 
@@ -173,15 +176,46 @@ def test_no_run_waits_for_shared_pretraining_while_there_is_other_work(player, t
     started = []
     launch = runner._launch
 
-    def watched(study, folder, run, slot, place, name, *more):
+    def watched(study, folder, run, slot, board, place, name, *more):
         started.append(name)
-        return launch(study, folder, run, slot, place, name, *more)
+        return launch(study, folder, run, slot, board, place, name, *more)
 
     monkeypatch.setattr(runner, "_launch", watched)
     runner.run_study(make(), tmp_path / "study", console=console)
     kinds = ["pretrain" if name.startswith("pretrain-") else name.split("-")[0] for name in started]
     # Two seeds: each one's pre-training with a run that takes it, then those that need none, then the rest.
     assert kinds == ["pretrain", "pretrained"] * 2 + ["plain"] * 4 + ["pretrained"] * 2
+
+
+def test_the_board_says_how_far_each_run_is(tmp_path):
+    console = Console(file=io.StringIO(), width=120)
+    shown = board.Board(console, total=3)
+    settings = {"pretrain.steps": 400, "finetune.steps": 900}
+    (tmp_path / "b").mkdir()
+    with shown.at_work("a-run", tmp_path / "a", settings), shown.at_work("b-run", tmp_path / "b", settings):
+        entries = [{"stage": "pretrain", "step": 400}, {"stage": "finetune", "step": 10}]
+        # The last line is still being written, the file is longer than what is read of it.
+        text = "x" * 2 * board.TAIL + "\n" + "".join(json.dumps(entry) + "\n" for entry in entries) + '{"stage": "fine'
+        (tmp_path / "b" / "metrics.jsonl").write_text(text)
+        assert shown.ended() == 2
+        console.print(shown)
+    console.print(shown)
+    during, after = console.file.getvalue().split("1 of 3 runs ended, 2 left")[1:]
+    rows = [line.split() for line in during.splitlines() if "-run" in line]
+    assert rows == [["a-run", "starting", "0.0"], ["b-run", "finetune", "10", "/", "900", "0.0"]]
+    assert "-run" not in after
+
+
+def test_a_study_draws_its_board_on_a_terminal_only(player, tmp_path):
+    drawn = {}
+    for terminal in (False, True):
+        console = Console(file=io.StringIO(), width=120, force_terminal=terminal)
+        runner.run_study(make(seeds=(0,)), tmp_path / str(terminal), console=console)
+        drawn[terminal] = console.file.getvalue()
+        assert "0 left)" in drawn[terminal] and "plain-seed0-fold1 (0.0 min" in re.sub(
+            r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn[terminal]
+        )
+    assert "runs ended" in drawn[True] and "runs ended" not in drawn[False]
 
 
 def test_a_run_of_other_settings_is_never_taken_for_this_one(player, tmp_path, console):
