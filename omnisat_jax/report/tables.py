@@ -23,6 +23,9 @@ def protocol_lines(results) -> list[str]:
         weights = f"pre-trained for {p['pretrain_steps']} steps" if p["pretrain_steps"] else "random"
         trained = f"Seed: {p['seed']}. Frozen tokens ({weights}), {p['probe']} probe fitted with all modalities{dense}."
     dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
+    scores = results["subsets"][0]["scores"]
+    if "f1_every_label" in scores:
+        metric += f"; every label given to every tile: macro F1 {scores['f1_every_label']:.1f}, mAP {scores['map_every_label']:.1f}"
     lines = [
         f"Dataset: {p['dataset']}{' - SIMULATED, not comparable with published numbers' if p['simulated'] else ''}.",
         f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "

@@ -82,7 +82,7 @@ def _entry(study, folder, name, row, share, finished):
         return None
     key, metric = METRIC[mine[0][1]["task"]]
     wanted = row.subset.split("+") if row.subset else mine[0][1]["subsets"][0]["modalities"]
-    scores, errors, tiles, by_fold = [], [], [], {}
+    scores, errors, floors, tiles, by_fold = [], [], [], [], {}
     for run, results in mine:
         position = next((i for i, s in enumerate(results["subsets"]) if sorted(s["modalities"]) == sorted(wanted)), None)
         if position is None:
@@ -90,6 +90,7 @@ def _entry(study, folder, name, row, share, finished):
         found = results["subsets"][position]["scores"]
         scores.append(found[key])
         errors.append(found.get("ece", math.nan))
+        floors.append(found.get("f1_every_label", math.nan))
         by_fold.setdefault(run.fold, []).append(_tiles(folder / "runs" / run.name, results, position))
     tiles = [part for parts in by_fold.values() for part in parts]
     # Folds test on different tiles: they are resampled each for itself, and their scores averaged as those of seeds are.
@@ -107,6 +108,7 @@ def _entry(study, folder, name, row, share, finished):
         "spread": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "interval": [low, high],
         "ece": float(np.mean(errors)) if np.isfinite(errors).all() else None,
+        "every_label": float(np.mean(floors)) if np.isfinite(floors).all() else None,
         "tiles": len(tiles[0].names),
         "published": row.published or None,
         "source": row.source,
@@ -202,6 +204,8 @@ def notes(about) -> list[str]:
         f"over {study['resamples']} resamples of the test tiles (which says nothing of other seeds).",
         f"Differences are to {study['baseline']} on the same resampled tiles.",
     ]
+    floors = sorted({round(entry["every_label"], 1) for entry in entries if entry["every_label"] is not None})
+    lines += [f"Every label given to every tile: {floor:.1f} % macro F1." for floor in floors]
     if about["simulated"]:
         lines.append(
             "SIMULATED data: no number describes real fields. Published numbers are of real data and cannot be compared with them."

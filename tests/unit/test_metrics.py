@@ -75,6 +75,9 @@ def test_multilabel_equals_scikit_learn():
     assert found["f1_weighted"] == pytest.approx(100 * metrics.f1_score(labels, probabilities > 0.5, average="weighted"))
     assert found["map"] == pytest.approx(100 * metrics.average_precision_score(labels, probabilities, average="macro"))
     assert found["tiles"] == 20
+    every = np.ones(labels.shape)
+    assert found["f1_every_label"] == pytest.approx(100 * metrics.f1_score(labels, every, average="macro"))
+    assert found["map_every_label"] == pytest.approx(100 * metrics.average_precision_score(labels, every, average="macro"))
 
 
 def test_multilabel_class_that_never_occurs():
@@ -82,6 +85,7 @@ def test_multilabel_class_that_never_occurs():
     scores.add(np.array([[0.9, 0.1, 0.1, 0.1]]), np.array([[1, 0, 0, 0]]), np.ones(1))
     found = scores.compute()
     assert found["f1_macro"] == 100 and found["f1"]["b"] is None and found["classes"] == 1
+    assert found["f1_every_label"] == found["map_every_label"] == 100
 
 
 def test_calibration_error_is_that_of_the_definition():

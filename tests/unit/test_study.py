@@ -317,6 +317,23 @@ def test_the_table_says_what_its_numbers_are(player, tmp_path, console):
     assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero for" in page
 
 
+def test_a_study_of_tile_labels_says_what_every_label_would_score(player, tmp_path, console):
+    study, folder = make(label_shares=(1.0,)), tmp_path / "study"
+    runner.run_study(study, folder, console=console)
+    summary.summarise(study, folder)
+    assert "Every label" not in (folder / "table.md").read_text()
+    for place in (folder / "runs").glob("*/results.json"):
+        results = json.loads(place.read_text()) | {"task": "classify"}
+        for entry in results["subsets"]:
+            entry["scores"] = {"f1_macro": 50.0, "f1_every_label": 66.66}
+        place.write_text(json.dumps(results))
+        names, labels = np.array([f"t{i}" for i in range(6)]), np.tile([[1, 0]], (6, 1))
+        np.savez(place.with_name("tiles.npz"), tile=names, predicted=np.full((6, 2, 2), 0.7), labels=labels)
+    summary.summarise(study, folder)
+    text = (folder / "table.md").read_text()
+    assert "Every label given to every tile: 66.7 % macro F1." in text and "mIoU in %" not in text
+
+
 def tiles(counts, names=None):
     names = names or tuple(f"t{i}" for i in range(len(counts)))
     return statistics.Tiles(names, np.asarray(counts, float), None, None, ("a", "b"), (), 0.5)
