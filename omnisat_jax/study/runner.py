@@ -30,7 +30,7 @@ LAST_LINES = 3  # of the log of a run that failed
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: state "done", "failed", "elsewhere" (another process has it) or "waiting" (of another shard), why, and after how many seconds."""
+    """How a run ended: state "done", "failed", "elsewhere" (another process has it) or "waiting" (of another shard), why, and seconds, waiting for shared pre-training among them."""
 
     state: str
     reason: str = ""
@@ -134,7 +134,7 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
 
 
 def _in_order(todo, shared):
-    """First one run of each shared pre-training, last the others that would wait for it: no process waits while there is other work."""
+    """First one run of each shared pre-training, then those that need none, last the others, which may have to wait for theirs."""
     first = {run.pretraining: run.name for run in reversed(todo) if run.pretraining in shared}
     return sorted(todo, key=lambda run: 1 if run.pretraining not in shared else 0 if run.name == first[run.pretraining] else 2)
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 from html import unescape
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
         runner.run_study(dataclasses.replace(study, size="demo"), folder, console=console)
 
 
-def test_no_run_waits_for_shared_pretraining_while_there_is_other_work(player, tmp_path, console, monkeypatch):
+def test_runs_that_may_wait_for_shared_pretraining_come_last(player, tmp_path, console, monkeypatch):
     started = []
     launch = runner._launch
 
@@ -187,7 +188,9 @@ def test_no_run_waits_for_shared_pretraining_while_there_is_other_work(player, t
     assert kinds == ["pretrain", "pretrained"] * 2 + ["plain"] * 4 + ["pretrained"] * 2
 
 
-def test_the_board_says_how_far_each_run_is(tmp_path):
+def test_the_board_says_how_far_each_run_is(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(board, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     console = Console(file=io.StringIO(), width=120)
     shown = board.Board(console, total=3)
     settings = {"pretrain.steps": 400, "finetune.steps": 900}
@@ -198,11 +201,12 @@ def test_the_board_says_how_far_each_run_is(tmp_path):
         text = "x" * 2 * board.TAIL + "\n" + "".join(json.dumps(entry) + "\n" for entry in entries) + '{"stage": "fine'
         (tmp_path / "b" / "metrics.jsonl").write_text(text)
         assert shown.ended() == 2
+        now[0] = 90.0
         console.print(shown)
     console.print(shown)
     during, after = console.file.getvalue().split("1 of 3 runs ended, 2 left")[1:]
     rows = [line.split() for line in during.splitlines() if "-run" in line]
-    assert rows == [["a-run", "starting", "0.0"], ["b-run", "finetune", "10", "/", "900", "0.0"]]
+    assert rows == [["a-run", "starting", "1.5"], ["b-run", "finetune", "10", "/", "900", "1.5"]]
     assert "-run" not in after
 
 
@@ -212,9 +216,8 @@ def test_a_study_draws_its_board_on_a_terminal_only(player, tmp_path):
         console = Console(file=io.StringIO(), width=120, force_terminal=terminal)
         runner.run_study(make(seeds=(0,)), tmp_path / str(terminal), console=console)
         drawn[terminal] = console.file.getvalue()
-        assert "0 left)" in drawn[terminal] and "plain-seed0-fold1 (0.0 min" in re.sub(
-            r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn[terminal]
-        )
+        plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn[terminal])
+        assert "0 left)" in plain and re.search(r"done plain-seed0-fold1 \(\d+\.\d min, ", plain)
     assert "runs ended" in drawn[True] and "runs ended" not in drawn[False]
 
 
