@@ -186,6 +186,7 @@ def _environment(about):
     revision = f"{git['revision'][:12]}{' with changes' if git['dirty'] else ''}" if git else "unknown"
     return about["versions"] | {
         "device": f"{device['count']} x {device['kind']} ({device['platform']})",
+        "CPU cores": about.get("cores", "unknown"),
         "processes": about["processes"],
         "mesh": " x ".join(f"{axis} {size}" for axis, size in about["mesh"].items()),
         "precision": about["precision"],

@@ -22,7 +22,7 @@ import filelock
 
 from omnisat_jax.study.board import Board
 from omnisat_jax.study.grid import Run, Study, runs
-from omnisat_jax.train.workdir import WorkdirError, write_json
+from omnisat_jax.train.workdir import WorkdirError, cores, write_json
 
 PROGRAM = (sys.executable, "launch.py")
 LAST_LINES = 3  # of the log of a run that failed
@@ -35,6 +35,14 @@ class Outcome:
     state: str
     reason: str = ""
     seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """What one run at a time may use."""
+
+    cores: list[int]
+    environment: dict[str, str]
 
 
 def claim(folder: pathlib.Path, study: Study) -> None:
@@ -104,7 +112,7 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
         highlight=False,
     )
     slots = queue.SimpleQueue()
-    for slot in range(processes):
+    for slot in _slots(processes):
         slots.put(slot)
 
     board = Board(console, len(todo))
@@ -188,16 +196,28 @@ def _launch(study, folder, run, slot, board, place, name, pretrain_from, *more):
         except OSError:
             return Outcome("elsewhere", "another process is at it")
         # The run holds the lock as well: if the study is killed, nobody else enters the folder before the run has ended.
-        about = {"stderr": subprocess.STDOUT, "env": _environment(slot), "pass_fds": [lock.fileno()]}
-        with log.open("w") as out, board.at_work(name, place, run.settings):
-            code = subprocess.run(command, stdout=out, **about).returncode
+        about = {"stderr": subprocess.STDOUT, "env": slot.environment, "pass_fds": [lock.fileno()]}
+        with (
+            log.open("w") as out,
+            board.at_work(name, place, run.settings),
+            subprocess.Popen(command, stdout=out, **about) as child,
+        ):
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
+            code = child.wait()
     if code:
         tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
         return Outcome("failed", f"exit code {code}, {log}: " + " | ".join(tail))
     return Outcome("done")
 
 
-def _environment(slot):
-    """Of several GPUs that are set aside for the study, each slot gets one."""
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return os.environ | ({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if len(devices) > 1 else {})
+def _slots(count: int) -> list[Slot]:
+    """Cores and, if several GPUs are set aside for the study, GPUs are dealt out: runs do not share threads, whose number changes the rounding."""
+    devices, mine = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), cores()
+    each = max(1, len(mine) // count)
+    slots = []
+    for index in range(count):
+        first = index * each % len(mine)
+        gpu = {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if len(devices) > 1 else {}
+        slots.append(Slot(cores=mine[first : first + each], environment=os.environ | gpu))
+    return slots

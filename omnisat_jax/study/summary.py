@@ -52,6 +52,7 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
         "study": dataclasses.asdict(study),
         "simulated": any(results["protocol"]["simulated"] for _, results in finished.values()),
         "protocols": sorted({_protocol(results) for _, results in finished.values()}),
+        "cores": sorted({count for name in finished if (count := _cores(folder / "runs" / name))}),
         "entries": entries,
         "failed": failed,
         "waiting": [name for name in missing if name not in failed],
@@ -73,6 +74,13 @@ def _protocol(results):
     p = results["protocol"]
     simulated = ", SIMULATED" if p["simulated"] else ""
     return f"{p['dataset']}{simulated}, {p['protocol']}, test {' '.join(p['test'])} ({p['test_tiles']} tiles), train {p['train_tiles']} tiles"
+
+
+def _cores(folder):
+    """CPU cores of a run that computed on them, else None."""
+    path = folder / "run.json"
+    about = json.loads(path.read_text()) if path.is_file() else {}
+    return about.get("cores") if about.get("device", {}).get("platform") == "cpu" else None
 
 
 def _entry(study, folder, name, row, share, finished):
@@ -204,6 +212,10 @@ def notes(about) -> list[str]:
         f"over {study['resamples']} resamples of the test tiles (which says nothing of other seeds).",
         f"Differences are to {study['baseline']} on the same resampled tiles.",
     ]
+    if about["cores"]:
+        several = "runs of different numbers round differently and cannot be compared to the digit"
+        meaning = several if len(about["cores"]) > 1 else "another number changes the rounding"
+        lines.append(f"CPU cores of a run: {' and '.join(map(str, about['cores']))}; {meaning}.")
     floors = sorted({round(entry["every_label"], 1) for entry in entries if entry["every_label"] is not None})
     lines += [f"Every label given to every tile: {floor:.1f} % macro F1." for floor in floors]
     if about["simulated"]:

@@ -80,12 +80,18 @@ def describe(workdir, *, flat: dict, data: dict, mesh, precision: str, accept_ne
             "git": _git(),
             "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
             "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+            "cores": len(cores()),  # the number of threads changes the rounding on CPUs
             "processes": jax.process_count(),
             "mesh": dict(mesh.shape),
             "precision": precision,
             "seconds": earlier,
         },
     )
+
+
+def cores() -> list[int]:
+    """CPU cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def note_time(workdir, stage: str, seconds: dict):

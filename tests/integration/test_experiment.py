@@ -14,7 +14,7 @@ import pytest
 from omnisat_jax import experiment, schema
 from omnisat_jax.cross_validation import run_folds
 from omnisat_jax.interop.model_files import load_model
-from omnisat_jax.train.workdir import WorkdirError
+from omnisat_jax.train.workdir import WorkdirError, cores
 from tests.conftest import go, tiny
 
 
@@ -50,6 +50,7 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
         assert (tmp_path / "whole" / "pretrain" / name).stat().st_size > 0, name
     about = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert about["data"]["fingerprint"] and about["versions"]["jax"] and about["config"]["seed"] == 0
+    assert about["cores"] == len(cores())
 
     # The model goes out as plain files and comes back identical, numbers and settings.
     model = load_model(tmp_path / "whole" / "model")

@@ -42,7 +42,7 @@ def run(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     about = {
         "command": "launch.py --config=configs/pastis.py", "config": {"seed": 0}, "data": {"source": "x", "fingerprint": "abc"}, "git": None,
-        "versions": {"jax": "0"}, "device": {"kind": "cpu", "platform": "cpu", "count": 1}, "processes": 1, "mesh": {"data": 1},
+        "versions": {"jax": "0"}, "device": {"kind": "cpu", "platform": "cpu", "count": 1}, "cores": 3, "processes": 1, "mesh": {"data": 1},
         "precision": "float32", "seconds": {"finetune": [{"start": 3.0, "steps": 9.0, "total": 12.0}]},
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(about))

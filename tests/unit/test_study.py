@@ -20,12 +20,12 @@ from configs.studies import base
 from omnisat_jax.checks import ConfigError
 from omnisat_jax.report import html
 from omnisat_jax.study import board, grid, runner, statistics, summary
-from omnisat_jax.train.workdir import WorkdirError
+from omnisat_jax.train.workdir import WorkdirError, cores
 from tests.conftest import ROOT
 
 PLAYER = '''
 """Plays launch.py: writes what a run leaves, from its command line."""
-import json, pathlib, sys
+import json, os, pathlib, sys
 import numpy as np
 
 options = dict(part.lstrip("-").split("=", 1) for part in sys.argv[1:])
@@ -53,6 +53,7 @@ for index, names in enumerate((["s2", "spot"], ["s2"])):
     iou = [100 * total[k, k] / (total[k].sum() + total[:, k].sum() - total[k, k]) for k in range(2)]
     subsets.append({"modalities": names, "scores": {"miou": float(np.mean(iou)), "ece": 4.0}})
 (place / "results.json").write_text(json.dumps({"task": "segment", "protocol": about, "subsets": subsets}))
+(place / "run.json").write_text(json.dumps({"device": {"platform": "cpu"}, "cores": len(os.sched_getaffinity(0))}))
 '''
 
 
@@ -284,6 +285,33 @@ sys.exit(0 if str(place) + ".running" in held else 3)
     monkeypatch.setattr(runner, "PROGRAM", (sys.executable, str(probe)))
     study = dataclasses.replace(make(), seeds=(0,), label_shares=(1.0,), rows={"plain": make().rows["plain"]})
     assert {outcome.state for outcome in runner.run_study(study, tmp_path / "study", console=console).values()} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("count", "dealt"), [(1, [[3, 5, 6, 8]]), (2, [[3, 5], [6, 8]]), (3, [[3], [5], [6]]), (5, [[3], [5], [6], [8], [3]])]
+)
+def test_cores_are_dealt_to_the_runs_at_a_time(count, dealt, monkeypatch):
+    monkeypatch.setattr(runner, "cores", lambda: [3, 5, 6, 8])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    slots = runner._slots(count)
+    assert [slot.cores for slot in slots] == dealt and all(slot.environment == dict(os.environ) for slot in slots)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,7")
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in runner._slots(3)] == ["2", "7", "2"]
+
+
+def test_a_run_has_the_cores_of_its_slot_and_the_table_says_how_many(player, tmp_path, console):
+    study, folder = make(label_shares=(1.0,)), tmp_path / "study"
+    runner.run_study(study, folder, processes=len(cores()), console=console)
+    assert summary.summarise(study, folder)["cores"] == [1]
+    assert "CPU cores of a run: 1; another number changes the rounding." in (folder / "table.md").read_text()
+    about = next((folder / "runs").glob("*/run.json"))
+    about.write_text(json.dumps({"device": {"platform": "cpu"}, "cores": 4}))
+    summary.summarise(study, folder)
+    assert "CPU cores of a run: 1 and 4; runs of different numbers" in (folder / "table.md").read_text()
+    for about in (folder / "runs").glob("*/run.json"):
+        about.write_text(json.dumps({"device": {"platform": "gpu"}, "cores": 4}))
+    summary.summarise(study, folder)
+    assert "CPU cores" not in (folder / "table.md").read_text()
 
 
 def test_shards_cover_the_grid_once_and_a_later_call_merges(player, tmp_path, console):
