@@ -1,13 +1,16 @@
 """The images of a tile, read when they are asked for and straight to where they belong: a NumPy file (N,H,W,C) a modality and part.
 
 Dates that are not drawn cost nothing. ArrayRecord files of the same frames take several times as long to read, one record a tile
-still longer (benchmarks/loader.py says how much).
+still longer (benchmarks/loader.py says how much). Beside each file lie the checksums of its frames: a flipped bit is a number like any
+other, which nothing else would notice.
 """
 
+import array
 import os
 import pathlib
 
 import numpy as np
+import xxhash
 
 
 def frames_path(root, part: str, modality: str) -> pathlib.Path:
@@ -15,12 +18,18 @@ def frames_path(root, part: str, modality: str) -> pathlib.Path:
     return pathlib.Path(root) / "frames" / part / f"{modality}.npy"
 
 
+def checksums_path(path) -> pathlib.Path:
+    """Where the XXH3 hash of each frame of a file is: uint64 (N,)."""
+    return pathlib.Path(path).with_suffix(".xxh3.npy")
+
+
 class FrameWriter:
-    """Writes a .npy file frame by frame; complete once closed."""
+    """Writes a .npy file frame by frame, and the checksums; complete once closed."""
 
     def __init__(self, path, shape: tuple[int, ...], dtype: str):
         """shape: (H,W,C) of a frame."""
         self._shape, self._dtype, self.written = tuple(shape), np.dtype(dtype), 0
+        self._checksums = array.array("Q")
         self._file = open(path, "wb")  # noqa: SIM115 - closed by `close`
         self._header()
         self._start = self._file.tell()
@@ -32,7 +41,9 @@ class FrameWriter:
 
     def write(self, frame) -> None:
         """Appends a frame (H,W,C)."""
-        self._file.write(np.ascontiguousarray(frame, self._dtype).reshape(self._shape).data)
+        frame = np.ascontiguousarray(frame, self._dtype).reshape(self._shape)
+        self._file.write(frame.data)
+        self._checksums.append(xxhash.xxh3_64_intdigest(frame))
         self.written += 1
 
     def close(self) -> None:
@@ -42,6 +53,7 @@ class FrameWriter:
         if self._file.tell() != self._start:
             raise RuntimeError(f"{self._file.name}: the header grew over the first frame")
         self._file.close()
+        np.save(checksums_path(self._file.name), np.asarray(self._checksums, np.uint64))
 
 
 class FrameStore:
@@ -66,20 +78,36 @@ class FrameStore:
         size, expected = os.fstat(self._file.fileno()).st_size, self._start + found[0] * self._size
         if size != expected:
             raise self._damaged(f"{size} of {expected} bytes")
+        self._checksums = self._read_checksums(found[0])
 
     def _damaged(self, found):
-        return ValueError(
-            f"{self.path}: expected frames of {self.dtype} {self.shape}, found {found}. Delete the folder of records and prepare them again."
-        )
+        expected = f"frames of {self.dtype} {self.shape} as they were written"
+        return ValueError(f"{self.path}: expected {expected}, found {found}. Delete the folder of records and prepare them again.")
+
+    def _read_checksums(self, count):
+        path = checksums_path(self.path)
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise self._damaged(f"no checksums of them in {path.name} ({error})") from error
+        if found.shape != (count,) or found.dtype != np.uint64:
+            raise self._damaged(f"checksums {found.dtype} {found.shape} of {count} frames in {path.name}")
+        return found
 
     def read_into(self, position: int, out: np.ndarray) -> None:
-        """Fills out (H,W,C), contiguous and of the stored dtype, with the frame at `position`."""
+        """Fills out (H,W,C), contiguous and of the stored dtype, with the frame at `position`.
+
+        Raises:
+          ValueError: the frame is not what was written.
+        """
         view, at = memoryview(out).cast("B"), self._start + position * self._size
         while len(view):
             count = os.preadv(self._file.fileno(), [view], at)
             if not count:
                 raise self._damaged(f"its end at frame {position}")
             view, at = view[count:], at + count
+        if xxhash.xxh3_64_intdigest(out) != self._checksums[position]:
+            raise self._damaged(f"other bytes in frame {position} (its checksum differs)")
 
 
 class Frames:

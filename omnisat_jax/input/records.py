@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from omnisat_jax.input.frames import Frames, FrameStore, frames_path
 
-VERSION = "2.0.0"  # of the record layout
+VERSION = "2.1.0"  # of the record layout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,16 @@
 import json
 import shutil
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from data.prepare import prepare
 from data.raw import DataError
 from data.summary import band_moments, merge
 from omnisat_jax import schema
-from omnisat_jax.input.frames import Frames, FrameStore, FrameWriter
+from omnisat_jax.input.frames import Frames, FrameStore, FrameWriter, checksums_path
 from omnisat_jax.input.records import Records, choose_split
 from tests.conftest import tiny
 
@@ -120,13 +122,17 @@ def test_description_is_plain(records):
     assert about["modalities"]["s2"]["shape"] == [16, 16, 10] and about["simulated"] is True
 
 
-def test_frames_are_an_array_of_which_only_what_is_asked_for_is_read(tmp_path):
-    values = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
-    path = tmp_path / "x.npy"
-    writer = FrameWriter(path, (4, 4, 3), "float32")
+def written(path, values):
+    writer = FrameWriter(path, values.shape[1:], str(values.dtype))
     for frame in values:
         writer.write(frame)
     writer.close()
+
+
+def test_frames_are_an_array_of_which_only_what_is_asked_for_is_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(7, 4, 4, 3)).astype(np.float32)
+    path = tmp_path / "x.npy"
+    written(path, values)
     np.testing.assert_array_equal(np.load(path), values)  # a file like any other
     frames = Frames(FrameStore(path, (4, 4, 3), "float32"), 2, 4)
     assert frames.shape == (4, 4, 4, 3) and len(frames) == 4
@@ -137,15 +143,50 @@ def test_frames_are_an_array_of_which_only_what_is_asked_for_is_read(tmp_path):
 
 def test_damaged_frames_are_named(tmp_path):
     path = tmp_path / "x.npy"
-    np.save(path, np.zeros((5, 4, 4, 3), np.float32))
+    written(path, np.zeros((5, 4, 4, 3), np.float32))
     content = path.read_bytes()
     for damage, message in ((content[:-1], "of 1088 bytes"), (b"", "no NumPy header"), (b"x" * 500, "no NumPy header")):
         path.write_bytes(damage)
         with pytest.raises(ValueError, match=f"x.npy.*{message}.*prepare them again"):
             FrameStore(path, (4, 4, 3), "float32")
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"expected frames of int16 \(4, 4, 3\), found float32"):
+    with pytest.raises(ValueError, match=r"expected frames of int16 \(4, 4, 3\) as they were written, found float32"):
         FrameStore(path, (4, 4, 3), "int16")
+
+
+@hypothesis.given(byte=st.integers(0, 5 * 96 - 1), bit=st.integers(0, 7))
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_flipped_bit_of_a_frame_is_noticed_when_it_is_read(tmp_path, byte, bit):
+    path = tmp_path / "x.npy"
+    values = np.arange(5 * 48, dtype=np.int16).reshape(5, 4, 4, 3)
+    written(path, values)
+    content = bytearray(path.read_bytes())
+    content[byte - 5 * 96] ^= 1 << bit
+    path.write_bytes(content)
+    frames = Frames(FrameStore(path, (4, 4, 3), "int16"), 0, 5)
+    for position in range(5):
+        if position == byte // 96:
+            with pytest.raises(ValueError, match=rf"x.npy.*other bytes in frame {position} .*prepare them again"):
+                frames[position]
+        else:
+            np.testing.assert_array_equal(frames[position], values[position])
+
+
+def test_frames_without_their_checksums_are_not_read(tmp_path):
+    path = tmp_path / "x.npy"
+    written(path, np.zeros((5, 4, 4, 3), np.float32))
+    other = checksums_path(path)
+    whole = other.read_bytes()
+    np.save(other, np.zeros(4, np.uint64))
+    with pytest.raises(ValueError, match=r"checksums uint64 \(4,\) of 5 frames in x.xxh3.npy"):
+        FrameStore(path, (4, 4, 3), "float32")
+    for damage in (whole[:-1], b""):
+        other.write_bytes(damage)
+        with pytest.raises(ValueError, match="no checksums of them in x.xxh3.npy"):
+            FrameStore(path, (4, 4, 3), "float32")
+    other.unlink()
+    with pytest.raises(ValueError, match="no checksums of them in x.xxh3.npy"):
+        FrameStore(path, (4, 4, 3), "float32")
 
 
 def test_a_share_of_the_tiles_is_part_of_a_larger_one(records):
