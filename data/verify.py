@@ -1,8 +1,10 @@
-"""Opens every file of a raw dataset and says what is wrong with it.
+"""Opens every file of a raw dataset, or of records prepared from it, and says what is wrong with it.
 
 python -m data.verify pastis --raw DIR [--jobs N] [--allow missing,not-finite] [--manifest FILE]
+python -m data.verify pastis --prepared DIR
 
 The first run writes a manifest with the checksum of every file; later runs compare with it, which finds flipped bits that no reader can see.
+Prepared records hold the checksums of their images themselves.
 The exit code is 1 if anything was found that --allow does not name.
 """
 
@@ -24,6 +26,8 @@ from data.datasets import DATASETS, open_dataset, reader_of
 from data.raw import DataError
 from data.workers import in_order
 from data.writing import progress_bar, write_json
+from omnisat_jax.input.frames import FrameError, Frames
+from omnisat_jax.input.records import Records
 
 KINDS = {
     "unreadable": "a file that cannot be used: missing labels, truncated, empty, wrong form, dates or values",
@@ -32,7 +36,7 @@ KINDS = {
     "duplicate-date": "two images of one day in a series",
     "order": "dates that do not ascend",
     "georeference": "an image that lies elsewhere than its tile",
-    "changed": "a file that differs from the manifest",
+    "changed": "a file that differs from the manifest, or prepared images from their checksums",
     "unlisted": "a file that the manifest does not have",
     "gone": "a file of the manifest that is no longer there",
 }
@@ -170,6 +174,49 @@ def verify(name: str, root, *, nomenclature: str = "", manifest=None, update: bo
     return findings
 
 
+def verify_records(name: str, folder, *, console: Console) -> list[Finding]:
+    """Reads every tile of prepared records and compares each image with the checksum it was written with.
+
+    Raises:
+      FileNotFoundError, ValueError: not a finished preparation, or of another dataset than `name`.
+    """
+    records, findings = Records(folder), []
+    if records.about["dataset"] != name:
+        raise ValueError(f"{folder}: expected records of {name}, found those of {records.about['dataset']}")
+    with progress_bar(console) as bar:
+        task = bar.add_task("reading records", total=len(records.tile_ids))
+        for part in records.parts:
+            tiles = records.tiles([part])
+            try:
+                source = records.source([part])
+            except FrameError as error:
+                findings.append(Finding("unreadable", f"all of {part}", str(error.path), error.expected, error.found))
+                continue
+            for position, tile in enumerate(tiles):
+                findings += _check_record(source, position, tile, f"{folder}/tiles/{part}")
+                bar.advance(task)
+    console.print(
+        f"{folder}: {records.about['dataset']}, read {len(records.tile_ids)} tiles in {len(records.parts)} parts", soft_wrap=True
+    )
+    return findings
+
+
+def _check_record(source, position, tile, path):
+    try:
+        example = source[position]
+    except Exception as error:  # of whatever reads ArrayRecord and decodes it
+        return [Finding("unreadable", tile, path, "a record of a tile", f"{type(error).__name__}: {error}")]
+    findings = []
+    for entry in example.values():
+        frames = entry["values"] if isinstance(entry, dict) else None
+        if isinstance(frames, Frames):
+            try:
+                frames[:]
+            except FrameError as error:
+                findings.append(Finding("changed", tile, str(error.path), error.expected, error.found))
+    return findings
+
+
 def _read_manifest(path, name):
     try:
         about = json.loads(path.read_text())
@@ -214,7 +261,11 @@ def main(arguments=None) -> int:
         prog="python -m data.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", choices=DATASETS)
-    parser.add_argument("--raw", required=True, type=pathlib.Path, help="the dataset's folder")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--raw", type=pathlib.Path, help="the dataset's folder")
+    place.add_argument(
+        "--prepared", type=pathlib.Path, help="records made by `python -m data.prepare`, or by a run in data.cache_dir"
+    )
     parser.add_argument("--nomenclature", default="", help="which set of classes, where the dataset has several")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default one a core")
     parser.add_argument("--manifest", type=pathlib.Path, help="checksums; default DIR/manifest.json")
@@ -227,15 +278,18 @@ def main(arguments=None) -> int:
     try:
         if allowed - set(KINDS):
             raise ValueError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
-        findings = verify(
-            options.dataset, options.raw, nomenclature=options.nomenclature, manifest=options.manifest, update=options.update,
-            jobs=options.jobs, console=console,
-        )  # fmt: skip
+        if options.prepared:
+            findings = verify_records(options.dataset, options.prepared, console=console)
+        else:
+            findings = verify(
+                options.dataset, options.raw, nomenclature=options.nomenclature, manifest=options.manifest, update=options.update,
+                jobs=options.jobs, console=console,
+            )  # fmt: skip
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if findings:
-        _show_findings(console, options.raw, findings, allowed)
+        _show_findings(console, options.prepared or options.raw, findings, allowed)
     failures = [finding for finding in findings if finding.kind not in allowed]
     console.print(f"failures: {len(failures)}" if failures else "nothing wrong", style="bold red" if failures else "bold green")
     return 1 if failures else 0

@@ -23,6 +23,16 @@ def checksums_path(path) -> pathlib.Path:
     return pathlib.Path(path).with_suffix(".xxh3.npy")
 
 
+class FrameError(ValueError):
+    """A file of frames is not what was written. Attributes: path, expected, found."""
+
+    def __init__(self, path, expected: str, found: str):
+        self.path, self.expected, self.found = path, expected, found
+        super().__init__(
+            f"{path}: expected {expected}, found {found}. Delete the folder of records and prepare them again: the run then goes on."
+        )
+
+
 class FrameWriter:
     """Writes a .npy file frame by frame, and the checksums; complete once closed."""
 
@@ -63,7 +73,7 @@ class FrameStore:
         """Opens a file of frames (H,W,C).
 
         Raises:
-          ValueError: a file that is damaged or of another form; says what was expected.
+          FrameError: a file that is damaged or of another form.
         """
         self.path, self.shape, self.dtype = pathlib.Path(path), tuple(shape), np.dtype(dtype)
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as the dataset
@@ -81,8 +91,7 @@ class FrameStore:
         self._checksums = self._read_checksums(found[0])
 
     def _damaged(self, found):
-        expected = f"frames of {self.dtype} {self.shape} as they were written"
-        return ValueError(f"{self.path}: expected {expected}, found {found}. Delete the folder of records and prepare them again.")
+        return FrameError(self.path, f"frames of {self.dtype} {self.shape} as they were written", found)
 
     def _read_checksums(self, count):
         path = checksums_path(self.path)
@@ -98,7 +107,7 @@ class FrameStore:
         """Fills out (H,W,C), contiguous and of the stored dtype, with the frame at `position`.
 
         Raises:
-          ValueError: the frame is not what was written.
+          FrameError: the frame is not what was written.
         """
         view, at = memoryview(out).cast("B"), self._start + position * self._size
         while len(view):

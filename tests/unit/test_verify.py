@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from rich.console import Console
 
 from data import verify
 from tests import faults
@@ -83,3 +84,31 @@ def test_order_and_georeference(root, console):
     kinds = {f.kind: f for f in run(root, console)}
     assert "position 1 before position 0" in kinds["order"].found
     assert "m away" in kinds["georeference"].found and kinds["georeference"].tile == TILE
+
+
+def test_records_that_changed_since_they_were_prepared_are_named(records, tmp_path, capsys):
+    folder = tmp_path / "records"
+    shutil.copytree(records.root, folder)
+    arguments = ["pastis", "--prepared", str(folder)]
+    assert verify.main(arguments) == 0
+    assert f"read {len(records.tile_ids)} tiles in 5 parts" in capsys.readouterr().out
+    path = folder / "frames" / "fold_2" / "s1a.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # in the last date of the last tile
+    path.write_bytes(content)
+    (folder / "frames" / "fold_4" / "spot.npy").write_bytes(b"")
+    (finding, other) = verify.verify_records("pastis", folder, console=Console(quiet=True))
+    assert (finding.kind, finding.tile, finding.path) == ("changed", records.tiles(["fold_2"])[-1], str(path))
+    assert "other bytes in frame" in finding.found
+    assert (other.kind, other.tile) == ("unreadable", "all of fold_4") and other.path.endswith("fold_4/spot.npy")
+    table = next((folder / "tiles" / "fold_1").rglob("*.array_record*"))
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2 :] = b"\0" * len(content[len(content) // 2 :])
+    table.write_bytes(content)
+    assert verify.main(arguments) == 1
+    assert verify.main(["pastis", "--prepared", str(tmp_path)]) == 2
+    assert verify.main(["treesat", "--prepared", str(folder)]) == 2
+    message = capsys.readouterr().err
+    assert "expected prepared records, found none" in message and "records of treesat, found those of pastis" in message
+    with pytest.raises(SystemExit):
+        verify.main(["pastis"])
