@@ -1,9 +1,11 @@
-"""Where on Earth the features of a GeoJSON collection lie."""
+"""Where on Earth tiles lie: the features of a GeoJSON collection, or georeferenced images."""
 
 import numpy as np
 import rasterio
 from rasterio.errors import CRSError
 from rasterio.warp import transform
+
+from data.raw import DataError, absent, location_modality
 
 LONGITUDE_LATITUDE = "EPSG:4326"
 EARTH_RADIUS = 6_371_000.0  # m
@@ -51,6 +53,22 @@ def geotiff_centre(path) -> np.ndarray | None:
             return None
         longitude, latitude = source.lnglat()
     return np.array([longitude, latitude])
+
+
+def of_geotiff(path, tile: str) -> dict:
+    """The location of a tile that has a GeoTIFF.
+
+    Returns:
+      {"values": (0|1, 2) float32}, longitude and latitude of its centre in degrees; none without a file or a reference system.
+
+    Raises:
+      DataError: an unreadable file.
+    """
+    try:
+        centre = geotiff_centre(path) if path.is_file() else None
+    except rasterio.errors.RasterioError as error:
+        raise DataError(tile=tile, path=path, expected="a GeoTIFF", found=f"an unreadable file ({error})") from error
+    return absent(location_modality()) if centre is None else {"values": centre[None].astype(np.float32)}
 
 
 def metres_between(a, b) -> float:

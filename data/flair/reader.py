@@ -5,10 +5,8 @@ import pathlib
 import re
 
 import numpy as np
-import rasterio
 
-from data import raw
-from data.location import geotiff_centre
+from data import location, raw
 from data.raw import DataError
 from data.sentinel import CLOUDY, S2_BANDS, product_day
 
@@ -76,7 +74,7 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
                 tile="-", path=root / CENTRES, expected="where images lie in their super-patches", found="no such table"
             )
         modalities["s2"] = _series(side // CELL)
-    if geotiff_centre(images[first]) is not None:
+    if location.geotiff_centre(images[first]) is not None:
         modalities["location"] = raw.location_modality()
     reader = _Reader(images, _numbered(root, "MSK"), zones, series, centres, side, nomenclature)
     classes, unscored = classes_of(nomenclature)
@@ -217,13 +215,7 @@ class _Reader:
         return {"values": image[None]}
 
     def location(self, tile):
-        try:
-            centre = geotiff_centre(self.images[tile])
-        except rasterio.errors.RasterioError as error:
-            raise DataError(
-                tile=tile, path=self.images[tile], expected="a GeoTIFF", found=f"an unreadable file ({error})"
-            ) from error
-        return {"values": np.zeros((0, 2), np.float32) if centre is None else centre[None].astype(np.float32)}
+        return location.of_geotiff(self.images[tile], tile)
 
     def labels(self, tile):
         path = self.masks.get(tile)

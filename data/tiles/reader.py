@@ -7,8 +7,7 @@ import pathlib
 import numpy as np
 import rasterio
 
-from data import raw
-from data.location import geotiff_centre
+from data import location, raw
 from data.pastis.reader import parse_dates
 from data.raw import DataError
 from data.tiles.layout import DATES_TAG, DESCRIPTION, DTYPES, KINDS, LABELS
@@ -144,14 +143,7 @@ class _Reader:
         return {"values": frames, "dates": dates, "valid": valid}
 
     def location(self, tile):
-        path = self.path_of(tile, "location")
-        if not path.is_file():
-            return raw.absent(self.modalities["location"])
-        try:
-            centre = geotiff_centre(path)
-        except rasterio.errors.RasterioError as error:
-            raise DataError(tile=tile, path=path, expected="a GeoTIFF", found=f"an unreadable file ({error})") from error
-        return raw.absent(self.modalities["location"]) if centre is None else {"values": centre[None].astype(np.float32)}
+        return location.of_geotiff(self.path_of(tile, "location"), tile)
 
     def labels(self, tile):
         path, classes, side = self.root / LABELS / f"{tile}.tif", len(self.about["classes"]), self.label_side

@@ -7,7 +7,7 @@ import pathlib
 import h5py
 import numpy as np
 
-from data import raw
+from data import location, raw
 from data.raw import DataError
 from data.sentinel import CLOUDY, S2_BANDS, product_day
 
@@ -58,6 +58,12 @@ def open_raw(root) -> raw.RawDataset:
             raise DataError(tile=unknown[0], path=root / LABELS, expected=f"labels of every tile of {name}", found=found)
         parts[part] = tuple(tiles)
     reader = _Reader(root, labels)
+    readers = {name: functools.partial(reader.series, name=name) for name in SERIES} | {"aerial": reader.aerial}
+    modalities = MODALITIES
+    # Whether images are georeferenced is told by the first that is there.
+    image = next((path for tiles in parts.values() for tile in tiles if (path := reader.path_of(tile, "aerial")).is_file()), None)
+    if image and len(location.of_geotiff(image, image.stem)["values"]):
+        modalities, readers = modalities | {"location": raw.location_modality()}, readers | {"location": reader.location}
     return raw.RawDataset(
         name="treesat",
         root=root,
@@ -68,9 +74,9 @@ def open_raw(root) -> raw.RawDataset:
         ignore=-1,
         background=-1,
         label_side=0,
-        modalities=MODALITIES,
+        modalities=modalities,
         parts=parts,
-        readers={name: functools.partial(reader.series, name=name) for name in SERIES} | {"aerial": reader.aerial},
+        readers=readers,
         labels=reader.labels,
         path_of=reader.path_of,
     )
@@ -110,7 +116,7 @@ class _Reader:
         self.root, self.table = root, table
 
     def path_of(self, tile, name):
-        return self.root / ("aerial" if name == "aerial" else "sentinel") / (f"{tile}.tif" if name == "aerial" else f"{tile}.h5")
+        return self.root / "sentinel" / f"{tile}.h5" if name in SERIES else self.root / "aerial" / f"{tile}.tif"
 
     def labels(self, tile):
         present = {genus for genus, share in self.table[tile].items() if share > SHARE}
@@ -144,6 +150,9 @@ class _Reader:
             raise DataError(tile=tile, path=path, expected=f"at least {AERIAL}x{AERIAL} px", found=found)
         top, left = (image.shape[0] - AERIAL) // 2, (image.shape[1] - AERIAL) // 2
         return {"values": np.ascontiguousarray(image[top : top + AERIAL, left : left + AERIAL])[None]}
+
+    def location(self, tile):
+        return location.of_geotiff(self.path_of(tile, "location"), tile)
 
     def _series(self, tile, path, source, name, prefix, bands):
         if f"{prefix}-data" not in source or not len(source[f"{prefix}-data"]):
