@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import flair, treesat
+from configs import base, flair, treesat
 from tests.conftest import go, tiny
 
 
@@ -42,8 +42,10 @@ def test_flair(preset, subsets, tmp_path, console):
 
 
 def test_treesat(tmp_path, console):
-    config = shrunk(treesat.get_config(), tmp_path)
+    config = treesat.get_config()
+    config.modalities.location = base.modality(kind="location", channels=2, resolution=60.0, patch=1, encoder="location")
+    config = shrunk(config, tmp_path)
     config.data.simulated.tiles = 10
     results = go(config, tmp_path / "run", console)
     assert results["protocol"]["simulated"] and results["subsets"][0]["scores"]["tiles"] == 2
-    assert len(results["subsets"]) == 15
+    assert len(results["subsets"]) == 31  # of four sensors and the location
