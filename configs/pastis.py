@@ -2,7 +2,7 @@
 
 configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
 configs/pastis.py:demo      the same
-configs/pastis.py:mini      smaller and shorter than the demo, on the same simulated tiles: what studies take by default
+configs/pastis.py:mini      the demo's model and tiles, trained in fewer and larger steps: what most studies take by default
 configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
 configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
 
@@ -147,29 +147,29 @@ ABLATIONS = {
 }
 
 
-def _demo(config):
+def _small(config):
+    """What two cores train in minutes, on any small folder."""
     base.shrink(config.model)
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].dates_train = 16
     # The cheapest image encoder, and one with a dense map.
     config.modalities.spot.encoder = "resnet"
-    config.data.simulated.tiles = 100
-    config.data.simulated.tile_size = 32
     config.pretrain.steps = 240
     config.pretrain.batch_size = 4
     config.pretrain.learning_rate = 2e-3
     config.pretrain.eval_every = 120
     config.pretrain.save_every = 80
     config.finetune.steps = 900
-    config.finetune.batch_size = 2  # on two cores many small steps learn more in the same minutes than few large ones
+    config.finetune.batch_size = 2
     config.finetune.learning_rate = 2e-3
     config.finetune.modality_dropout = 0.2
     config.finetune.eval_every = 300
     config.finetune.save_every = 100
 
 
-def _mini(config):
-    _demo(config)
+def _narrow(config):
+    """A hundred thousand parameters and few dates, on simulated tiles."""
+    _small(config)
     config.model.width = 32
     config.model.utae.encoder_widths = config.model.utae.decoder_widths = (8, 16)
     config.model.ltae.heads, config.model.ltae.width = 4, 16
@@ -177,18 +177,32 @@ def _mini(config):
     config.model.head.width = 24
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].dates_train, config.modalities[name].dates_eval = 10, 20
-    config.pretrain.steps = 400
-    config.finetune.steps = 400
+    config.data.simulated.tiles = 100
+    config.data.simulated.tile_size = 32
+
+
+def _demo(config):
+    _narrow(config)
+    # In the same minutes many steps of few tiles learn far more than few steps of many.
+    config.pretrain.steps, config.pretrain.batch_size = 800, 2
+    config.finetune.steps, config.finetune.batch_size = 2_000, 1
+    config.finetune.learning_rate = 4e-3
+    config.pretrain.eval_every = config.pretrain.save_every = 400
+    config.finetune.eval_every = config.finetune.save_every = 500
+
+
+def _mini(config):
+    _narrow(config)
+    config.pretrain.steps = config.finetune.steps = 400
     config.finetune.batch_size = 4
     for stage in (config.pretrain, config.finetune):
         stage.eval_every = stage.save_every = 200
 
 
 def _flanders(config):
-    _demo(config)
+    _small(config)
     # A dense map of radar told nothing more on these tiles (README), and six training tiles fill no larger model.
     config.modalities.s1a.encoder = config.modalities.s1d.encoder = "patch_ltae"
-    config.data.simulated.tiles = 0
     config.data.origin = "season"
     config.data.protocol = "leave_one_fold_out"
     config.data.void_test_parcels = True
