@@ -195,7 +195,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
                 ledger=ledger,
                 profile=profile,
                 flops=flops,
-                peak=jax.device_count() * PEAKS.get(jax.devices()[0].device_kind, 0.0),
+                peak=s.mesh.size * PEAKS.get(jax.devices()[0].device_kind, 0.0),
                 tiles_of=s.tiles_of,
             )
             return run_loop(state, first, settings, s.config.nonfinite_budget, use)

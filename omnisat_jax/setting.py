@@ -157,6 +157,26 @@ class Setting:
             checkpoints.close()
 
 
+def _mesh_for(config, console):
+    """A mesh that all batches can be cut over."""
+    sizes = {
+        f"{stage}.batch_size": (getattr(config, stage).batch_size, getattr(config, stage).parts)
+        for stage in ("pretrain", "finetune")
+    }
+    sizes["eval.batch_size"] = (config.eval.batch_size, 1)
+    devices = meshes.usable_devices(config.mesh, {name: size // parts for name, (size, parts) in sizes.items()})
+    mesh = meshes.make_mesh(config.mesh, devices)
+    for name, (size, parts) in sizes.items():
+        meshes.check_batch_size(name, size, mesh, parts)
+    if mesh.size < jax.device_count():
+        found = ", ".join(f"{name} {size}" for name, (size, _) in sizes.items())
+        console.print(
+            f"[yellow]{mesh.size} of {jax.device_count()} devices are used: batches must be multiples of their number, found {found}",
+            highlight=False,
+        )
+    return mesh
+
+
 def set_up(
     config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool, profile
 ) -> Setting:
@@ -168,11 +188,7 @@ def set_up(
     split = choose_split(config.data.protocol, records.parts, config.data.fold)
     if not records.tiles(split.test):
         raise ValueError(f"the test parts {', '.join(split.test)} hold no tile")
-    mesh = meshes.make_mesh(config.mesh)
-    for stage in ("pretrain", "finetune"):
-        settings = getattr(config, stage)
-        meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh, settings.parts)
-    meshes.check_batch_size("eval.batch_size", config.eval.batch_size, mesh)
+    mesh = _mesh_for(config, console)
     agreement = agree(config, records)
     precision = config.model.precision
     if precision == "auto":

@@ -14,6 +14,23 @@ AXES = ("replica", "data", "fsdp")
 BATCH_AXES = AXES  # the batch is cut over every device
 
 
+def usable_devices(settings: schema.Mesh, sizes: dict[str, int], devices=None) -> list:
+    """All devices; or, in a single process whose mesh.data is left open, the most of them that every batch can be cut over.
+
+    Args:
+      settings: of the mesh.
+      sizes: {setting: tiles that are cut over the devices at a time}.
+      devices: to choose from, by default all.
+    """
+    devices = list(devices if devices is not None else jax.devices())
+    slices = {getattr(device, "slice_index", 0) for device in devices}
+    if settings.data > 0 or jax.process_count() > 1 or len(slices) > 1:
+        return devices
+    copies = max(settings.replica, 1) * settings.fsdp
+    counts = [n for n in range(1, len(devices) + 1) if n % copies == 0 and not any(size % n for size in sizes.values())]
+    return devices[: max(counts, default=len(devices))]
+
+
 def make_mesh(settings: schema.Mesh, devices=None) -> jax.sharding.Mesh:
     """A ("replica", "data", "fsdp") mesh over all devices, neighbours in the mesh close to each other in the network.
 
@@ -63,4 +80,5 @@ def check_batch_size(name: str, size: int, mesh, parts: int = 1):
     """
     if size % (mesh.size * parts):
         devices = f"the number of devices, {mesh.size}" + (f", times {parts} parts" if parts > 1 else "")
-        raise ValueError(f"{name} {size} must be a multiple of {devices}")
+        unit = mesh.size * parts
+        raise ValueError(f"{name} {size} must be a multiple of {devices}: set --config.{name}={-(-size // unit) * unit}")

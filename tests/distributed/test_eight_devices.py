@@ -57,5 +57,27 @@ def test_batch_must_fit_the_devices():
     class Eight:
         size = 8
 
-    with pytest.raises(ValueError, match="eval.batch_size 6 must be a multiple"):
+    with pytest.raises(
+        ValueError, match="eval.batch_size 6 must be a multiple of the number of devices, 8: set --config.eval.batch_size=8"
+    ):
         meshes.check_batch_size("eval.batch_size", 6, Eight())
+    with pytest.raises(ValueError, match="times 2 parts: set --config.pretrain.batch_size=32"):
+        meshes.check_batch_size("pretrain.batch_size", 24, Eight(), parts=2)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "sizes", "used"),
+    [
+        ((-1, -1, 1), (16, 8), 8),
+        ((-1, -1, 1), (2, 8), 2),
+        ((-1, -1, 1), (1, 8), 1),
+        ((-1, -1, 1), (12, 8), 4),
+        ((-1, -1, 2), (12, 8), 4),
+        ((2, -1, 2), (2, 8), 8),  # nothing fits: refused afterwards
+        ((-1, 8, 1), (2, 8), 8),  # said in so many words: refused, too
+    ],
+)
+def test_a_process_uses_as_many_devices_as_its_batches_can_be_cut_over(mesh, sizes, used):
+    devices = list("abcdefgh")
+    found = meshes.usable_devices(schema.Mesh(*mesh, 0), dict(zip("xy", sizes)), devices)
+    assert found == devices[:used]
