@@ -78,8 +78,13 @@ def render(entry, index: int, bands):
 
 
 def stretch(image):
-    """An image (H,W,C) between its 2nd and 98th percentiles, in [0, 1]."""
-    low, high = np.percentile(image, (2, 98), axis=(0, 1))
+    """An image (H,W,C) between its 2nd and 98th percentiles, in [0, 1].
+
+    At most as far as Tukey's fences: a lake in a radar image would take all contrast from the fields.
+    """
+    low, lower, upper, high = np.percentile(image, (2, 25, 75, 98), axis=(0, 1))
+    reach = np.where(upper > lower, 1.5 * (upper - lower), np.inf)
+    low, high = np.maximum(low, lower - reach), np.minimum(high, upper + reach)
     return np.clip((image - low) / np.maximum(high - low, 1e-9), 0, 1)
 
 

@@ -3,6 +3,7 @@
 import shutil
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from data import show
@@ -40,6 +41,15 @@ def test_a_tile_that_lacks_its_series(simulated, tmp_path):
     for path in root.rglob(f"S*_{TILE}.npy"):
         path.unlink()
     assert titles(show.show(open_dataset("pastis", root), TILE)) == ["spot: true colour", "labels"]
+
+
+def test_a_lake_leaves_the_fields_their_contrast():
+    fields = np.random.default_rng(0).uniform(-14, -10, (32, 32, 1))
+    image = np.where(np.arange(32)[:, None, None] < 2, -40, fields)  # 6 % water
+    shown = show.stretch(image)
+    assert shown.min() == 0 and shown.max() == 1 and np.ptp(shown[2:]) > 0.5
+    half = np.repeat([0.0, 1.0], 512).reshape(32, 32, 1) * (np.arange(32)[:, None] > 28)  # three quarters of it one value
+    np.testing.assert_array_equal(show.stretch(half), half)
 
 
 def test_command_line(simulated, tmp_path, capsys):
