@@ -1,8 +1,8 @@
-"""Time and memory of one pre-training step of the demo (4 tiles of 32 px, four modalities), and of its fine-tuning step.
+"""Time and memory of one pre-training step of the demo (tiles of 32 px, four modalities), and of its fine-tuning step.
 
     python -m benchmarks.pretrain_step
 
-Ones stand for the images: the work does not depend on their values.
+Ones stand for the images: the work does not depend on their values. `configs/pastis.py` says how many tiles a step has.
 """
 
 import jax
