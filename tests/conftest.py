@@ -51,7 +51,7 @@ def tiny(preset="demo", **changes):
     config.eval.panels = 2
     config.eval.monitor_tiles = 0
     for stage in (config.pretrain, config.finetune):
-        stage.steps, stage.batch_size = min(stage.steps, 4), 2
+        stage.steps, stage.batch_size, stage.learning_rate = min(stage.steps, 4), 2, 2e-3
         stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
     for modality in config.modalities.values():
         if modality.channels == 3 and modality.encoder == "utae" and config.model.assembly == "omnisat":

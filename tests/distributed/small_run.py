@@ -21,6 +21,6 @@ def get_config(arguments):
     config.eval.batch_size, config.eval.panels = 4, 0
     config.contrast.scope = "group:4"
     for stage in (config.pretrain, config.finetune):
-        stage.steps, stage.batch_size = min(stage.steps, 8), 4
+        stage.steps, stage.batch_size, stage.learning_rate = min(stage.steps, 8), 4, 2e-3
         stage.log_every, stage.eval_every, stage.save_every, stage.keep = 1, 0, 2, 3
     return config

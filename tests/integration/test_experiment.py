@@ -93,7 +93,7 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
 
     # Another configuration in the same folder is refused, key by key.
     config.finetune.learning_rate = 0.5
-    with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.004 before, 0\.5 now"):
+    with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.002 before, 0\.5 now"):
         go(config, tmp_path / "cut", console)
 
 
