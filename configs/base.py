@@ -45,9 +45,7 @@ def base() -> ConfigDict:
 
     c.mesh = ConfigDict()
     c.mesh.replica = -1  # copies joined by the slower network; -1 = one a TPU slice
-    c.mesh.data = (
-        -1
-    )  # devices along the batch; -1 = all that the others leave, in a single process at most what the batches can be cut over
+    c.mesh.data = -1  # devices along the batch; -1 = all that the others leave and, in one process, batches can be cut over
     c.mesh.fsdp = 1  # devices over which large parameters are cut
     c.mesh.fsdp_min_size = 2**20  # parameters with fewer elements are replicated
 

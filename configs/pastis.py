@@ -201,7 +201,7 @@ def _mini(config):
 
 def _flanders(config):
     _small(config)
-    # A dense map of radar told nothing more on these tiles (README), and six training tiles fill no larger model.
+    # A dense map of radar told nothing more on these tiles (docs/results.md), and six training tiles fill no larger model.
     config.modalities.s1a.encoder = config.modalities.s1d.encoder = "patch_ltae"
     config.data.origin = "season"
     config.data.protocol = "leave_one_fold_out"
