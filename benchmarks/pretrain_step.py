@@ -40,7 +40,7 @@ def main():
         batch = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), layout.abstract(stage.batch_size))
         optimizer, root = make_optimizer(stage), jax.random.key(0)
         state = jax.jit(lambda batch: create_state(task, optimizer, root, batch))(batch)  # noqa: B023
-        seconds, memory, compiling = measure(make_step(task, optimizer, root), state, batch)
+        seconds, memory, compiling = measure(make_step(task, optimizer), state, batch, root)
         print(
             f"{name:8s} {stage.batch_size} tiles: {seconds:5.2f} s a step ({stage.batch_size / seconds:4.1f} tiles/s)  "
             f"{memory:6.0f} MiB temporary  {compiling:5.1f} s to compile"

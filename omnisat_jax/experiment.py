@@ -91,7 +91,7 @@ def _train(s: Setting, stage: str, task):
         s.console.print(f"{stage}: finished before, not repeated")
         return
     ledger = Ledger()
-    root = jax.random.fold_in(jax.random.key(s.config.seed), STAGES.index(stage))
+    root = run_once(lambda: jax.random.fold_in(jax.random.key(s.config.seed), STAGES.index(stage)), meshes.replicated(s.mesh))
     optimizer = make_optimizer(settings)
     sharding = meshes.batch_sharding(s.mesh)
     abstract_batch = s.agreement.train.abstract(settings.batch_size, sharding)
@@ -123,10 +123,14 @@ def _train(s: Setting, stage: str, task):
             count = sum(x.size for x in jax.tree.leaves(state.params))
             s.console.print(f"{stage}: {count:,} parameters, {settings.steps} steps of {settings.batch_size} tiles")
         with s.console.status("compiling", spinner="dots"), ledger.during("compile"):
-            traced = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None)).trace(
-                abstract, abstract_batch
+            traced = jax.jit(make_step(task, optimizer), donate_argnums=0, out_shardings=(places, None)).trace(
+                abstract, abstract_batch, root
             )
-            step, flops = traced.lower().compile(), program_flops(traced.jaxpr)
+            compiled, flops = traced.lower().compile(), program_flops(traced.jaxpr)
+
+        def step(state, batch):
+            return compiled(state, batch, root)
+
         _loop(s, stage, task, state, first, step, flops, checkpoints, abstract.params, ledger)
         with ledger.during("save"):
             checkpoints.wait()

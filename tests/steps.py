@@ -39,7 +39,7 @@ def bench(records, batch_size, preset="demo", **changes):
 
 
 def start(settings, task, batch, devices=1, replica=1, fsdp=1, min_size=2**20):
-    """(fresh state, jitted step, batch on its devices) with the optimizer of settings.finetune."""
+    """(fresh state, jitted step, batch on its devices, root key) with the optimizer of settings.finetune."""
     mesh = meshes.make_mesh(schema.Mesh(replica, -1, fsdp, min_size), jax.devices()[:devices])
     if isinstance(task, Pretrain) and devices > 1:
         task = dataclasses.replace(task, mesh=mesh)
@@ -48,5 +48,5 @@ def start(settings, task, batch, devices=1, replica=1, fsdp=1, min_size=2**20):
     shapes = jax.eval_shape(lambda: create_state(task, optimizer, root, batch))
     places = rules.shardings(shapes, mesh, min_size)
     state = jax.jit(lambda: create_state(task, optimizer, root, batch), out_shardings=places)()
-    step = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None))
-    return state, step, put(batch, meshes.batch_sharding(mesh))
+    step = jax.jit(make_step(task, optimizer), donate_argnums=0, out_shardings=(places, None))
+    return state, step, put(batch, meshes.batch_sharding(mesh)), root

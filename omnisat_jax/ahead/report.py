@@ -40,12 +40,13 @@ def compile_stage(config: schema.Experiment, stage: str, mesh):
     model = make_model(agreement.specs, config, len(agreement.classes), agreement.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
     task = make_task(stage, config, model, statistics, classes=agreement.classes, ignore=records.ignore, mesh=mesh)
-    optimizer, root = make_optimizer(settings), jax.random.key(0)
+    optimizer, key = make_optimizer(settings), jax.random.key(0)
     batch = agreement.train.abstract(settings.batch_size, meshes.batch_sharding(mesh))
-    shapes = jax.eval_shape(lambda b: create_state(task, optimizer, root, b), agreement.train.abstract(1))
+    shapes = jax.eval_shape(lambda b: create_state(task, optimizer, key, b), agreement.train.abstract(1))
     places = rules.shardings(shapes, mesh, config.mesh.fsdp_min_size)
     state = abstract_like(shapes, places)
-    traced = jax.jit(make_step(task, optimizer, root), donate_argnums=0, out_shardings=(places, None)).trace(state, batch)
+    root = abstract_like(key, meshes.replicated(mesh))
+    traced = jax.jit(make_step(task, optimizer), donate_argnums=0, out_shardings=(places, None)).trace(state, batch, root)
     tokens = settings.batch_size * agreement.crop**2 * len(agreement.specs) * config.model.width * dtype.itemsize
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
     facts = {"flops": program_flops(traced.jaxpr), "parameter_bytes": parameters, "token_bytes": tokens}

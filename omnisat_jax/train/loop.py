@@ -24,7 +24,7 @@ class Collaborators:
     """What the loop calls.
 
     Attributes:
-      step: compiled (state, batch) -> (state, metrics); gives up the old state.
+      step: compiled (state, batch) -> (state, metrics), its root key given; gives up the old state.
       batches: (host batch, device batch) from the first step on.
       validate: (params, step) -> {score: value}, or None.
       rank: scores -> value by which checkpoints are ranked, more is better.

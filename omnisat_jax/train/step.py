@@ -1,4 +1,4 @@
-"""The training step: a pure function of (state, batch), the same for every task."""
+"""The training step: a pure function of (state, batch, root key), the same for every task."""
 
 import flax.struct
 import jax
@@ -39,20 +39,20 @@ def run_once(function, shardings, *arguments):
     return jax.jit(function, out_shardings=shardings).lower(*arguments).compile(compiler_options=options)(*arguments)
 
 
-def make_step(task, optimizer, root):
-    """Builds `contrastive_step(state, batch)` or `finetune_step(state, batch)`.
+def make_step(task, optimizer):
+    """Builds `contrastive_step(state, batch, root)` or `finetune_step(state, batch, root)`.
 
     Args:
       task: see `tasks.base.Task`.
       optimizer: optax transformation.
-      root: typed random key; the step's draws depend on it and on state.step only.
 
     Returns:
-      A pure function (state, batch) -> (state, metrics). A step whose loss or gradient norm is not finite changes nothing but the two
-      counters. metrics: float32 scalars with "loss", "grad_norm" and "finite".
+      A pure function (state, batch, root) -> (state, metrics). root: typed random key, () and the same at every step; the draws depend on it
+      and on state.step only. It is an argument, not a constant, so that one compiled program serves every seed. A step whose loss or
+      gradient norm is not finite changes nothing but the two counters. metrics: float32 scalars with "loss", "grad_norm" and "finite".
     """
 
-    def step(state, batch):
+    def step(state, batch, root):
         streams = Streams(root, state.step)
         (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, streams)
         norm = optax.global_norm(grads)

@@ -22,11 +22,11 @@ def losses(settings, task, batch, devices, replica, fsdp, parts):
     On one device the contrast is dense, on several it is the ring.
     """
     task = dataclasses.replace(task, parts=parts)
-    state, step, placed = steps.start(settings, task, batch, devices, replica, fsdp, min_size=64)
+    state, step, placed, root = steps.start(settings, task, batch, devices, replica, fsdp, min_size=64)
     cut = sum("fsdp" in str(x.sharding.spec) for x in jax.tree.leaves(state.params))
     found = []
     for _ in range(2):
-        state, metrics = step(state, placed)
+        state, metrics = step(state, placed, root)
         found.append(float(metrics["loss"]))
     return {"losses": found, "compilations": step._cache_size(), "cut": cut}
 

@@ -5,12 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from omnisat_jax.batch import presence
 from omnisat_jax.ops.random import Streams, drop_modalities
 from omnisat_jax.optim.optimizer import decayed, schedule
 from omnisat_jax.train.loop import Collaborators, NonFiniteError, run_loop
+from omnisat_jax.train.step import create_state, make_step
 from omnisat_jax.train.timing import Ledger, Profile
 from tests import steps
 
@@ -27,13 +29,36 @@ def started(bench):
 
 
 def test_overfits_one_batch_in_one_compilation(started):
-    state, step, batch = started
+    state, step, batch, root = started
     state = jax.tree.map(jnp.copy, state)
     losses = []
     for _ in range(50):
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, root)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.6 * losses[0]
+    assert step._cache_size() == 1
+
+
+def test_one_program_serves_every_seed_and_step():
+    class Noise:
+        step_name = "noise_step"
+
+        def init(self, key, batch):
+            return {"weight": jnp.ones(3)}
+
+        def loss(self, params, batch, streams):
+            return (params["weight"] * jax.random.normal(streams("noise"), (3,))).sum(), {}
+
+    optimizer = optax.sgd(0.0)
+    state, step = create_state(Noise(), optimizer, jax.random.key(0), {}), jax.jit(make_step(Noise(), optimizer))
+
+    def losses(seed, state=state):
+        for _ in range(2):
+            state, metrics = step(state, {}, jax.random.key(seed))
+            yield float(metrics["loss"])
+
+    first, again, other = (tuple(losses(seed)) for seed in (0, 0, 1))
+    assert first == again and len({*first, *other}) == 4
     assert step._cache_size() == 1
 
 
@@ -55,10 +80,10 @@ def test_modality_dropout_adds_a_view_to_the_whole(bench):
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(started):
-    state, step, batch = started
+    state, step, batch, root = started
     before = jax.device_get((state.params, state.opt_state))
     state = jax.tree.map(jnp.copy, state)
-    state, metrics = step(state, batch | {"weight": batch["weight"] * jnp.nan})
+    state, metrics = step(state, batch | {"weight": batch["weight"] * jnp.nan}, root)
     assert metrics["finite"] == 0 and state.skipped == 1 and state.step == 1
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get((state.params, state.opt_state)))
 

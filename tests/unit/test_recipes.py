@@ -48,9 +48,9 @@ def test_both_steps_trace(name):
         task = make_task(stage, settings, model, statistics, classes=a.classes, ignore=records.ignore)
         stage_settings = getattr(settings, stage)
         batch = a.train.abstract(stage_settings.batch_size)
-        optimizer, root = make_optimizer(stage_settings), jax.random.key(0)
+        optimizer = make_optimizer(stage_settings)
         state = jax.eval_shape(lambda batch, task=task, o=optimizer: create_state(task, o, jax.random.key(0), batch), batch)
-        after, metrics = jax.eval_shape(make_step(task, optimizer, root), state, batch)
+        after, metrics = jax.eval_shape(make_step(task, optimizer), state, batch, jax.random.key(0))
         assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
         assert metrics["loss"].shape == () and metrics["loss"].dtype == np.float32
     out = jax.eval_shape(task.logits, state.params, a.evaluation.abstract(2), np.ones((3, len(a.specs)), bool))
