@@ -2,7 +2,6 @@
 
 configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
 configs/pastis.py:demo      the same
-configs/pastis.py:mini      the demo's model and tiles, trained in fewer and larger steps: what most studies take by default
 configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
 configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
 
@@ -21,7 +20,7 @@ tile_f1 (labels of tiles, macro F1).
 
 from configs import base
 
-SIZES = ("demo", "mini", "hd", "flanders")
+SIZES = ("demo", "hd", "flanders")
 
 
 def get_config(preset: str = "demo"):
@@ -43,7 +42,7 @@ def get_config(preset: str = "demo"):
     for orbit in ("s1a", "s1d"):
         config.modalities[orbit] = base.modality(kind="series", channels=3, resolution=10.0, patch=4, encoder="utae")
     config.modalities.spot = base.modality(kind="image", channels=3, resolution=1.0, patch=40, encoder="vit")
-    {"demo": _demo, "mini": _mini, "hd": _hd, "flanders": _flanders}[size](config)
+    {"demo": _demo, "hd": _hd, "flanders": _flanders}[size](config)
     for change in changes:
         (ROWS | ABLATIONS)[change](config)
     return config
@@ -167,7 +166,7 @@ def _small(config):
     config.finetune.save_every = 100
 
 
-def _narrow(config):
+def _demo(config):
     """A hundred thousand parameters and few dates, on simulated tiles."""
     _small(config)
     config.model.width = 32
@@ -179,24 +178,12 @@ def _narrow(config):
         config.modalities[name].dates_train, config.modalities[name].dates_eval = 10, 20
     config.data.simulated.tiles = 100
     config.data.simulated.tile_size = 32
-
-
-def _demo(config):
-    _narrow(config)
     # In the same minutes many steps of few tiles learn far more than few steps of many.
     config.pretrain.steps, config.pretrain.batch_size = 800, 2
     config.finetune.steps, config.finetune.batch_size = 2_000, 1
     config.finetune.learning_rate = 4e-3
     config.pretrain.eval_every = config.pretrain.save_every = 400
     config.finetune.eval_every = config.finetune.save_every = 500
-
-
-def _mini(config):
-    _narrow(config)
-    config.pretrain.steps = config.finetune.steps = 400
-    config.finetune.batch_size = 4
-    for stage in (config.pretrain, config.finetune):
-        stage.eval_every = stage.save_every = 200
 
 
 def _flanders(config):

@@ -8,7 +8,7 @@ def study(name: str, *, config: str = "configs/pastis.py", baseline: str) -> Con
     s = ConfigDict()
     s.name = name
     s.config = config  # file that the rows are presets of
-    s.size = "mini"  # first part of every preset; hd for the real dataset
+    s.size = "demo"  # first part of every preset; hd for the real dataset
     s.raw_dir = ""  # raw dataset; "" = simulate
     s.prepared_dir = ""  # or records made by `python -m data.prepare`
     s.seeds = (0,)  # one, to keep a study short; a table to quote wants three or more

@@ -1,4 +1,8 @@
-"""What pre-training optimises: granularity, scope and temperature of the contrast, reconstruction beside it or instead."""
+"""What pre-training optimises: granularity, scope and temperature of the contrast, reconstruction beside it or instead.
+
+Tiles are contrasted with the others of their step, and the demo has two in a step; to tell scopes and tiles apart there, add
+--study.changes="'pretrain.steps=400','pretrain.batch_size=4'".
+"""
 
 from configs.studies import base
 

@@ -8,7 +8,6 @@ CLAIM = "as claimed for OmniSat's dense variant, mIoU; the authors' code has no 
 
 def get_config():
     s = base.study("pastis_table", baseline="utae")
-    s.size = "demo"
     base.add(s, "utae", "utae", base.NO_PRETRAIN, published=63.1, source=f"Garnot & Landrieu 2021, {FIVE}")
     base.add(s, "early", "early", base.NO_PRETRAIN, published=65.9, source=f"Garnot et al. 2022, {FIVE}")
     base.add(s, "late", "late", base.NO_PRETRAIN, published=66.3, source=f"Garnot et al. 2022, {FIVE}")

@@ -36,7 +36,7 @@ def test_help_explains_the_flags():
         (["--config=configs/pastis.py", "--config.data.dataset=pasits"], "data.dataset: expected one of pastis"),
         (["--config=configs/treesat.py", "--folds=1,2"], "joins counts of pixels"),
         (["--config=configs/pastis.py:hd"], "zenodo.org"),
-        (["--config=configs/pastis.py:huge"], "demo, mini, hd"),
+        (["--config=configs/pastis.py:huge"], "demo, hd, flanders"),
         (["--config=configs/pastis.py", "--config.task=sgment"], "segment"),
     ],
 )

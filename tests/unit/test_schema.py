@@ -35,7 +35,7 @@ def test_treesat_presets_instantiate(preset):
 
 
 def test_unknown_preset_names_the_others():
-    with pytest.raises(ValueError, match="demo, mini, hd"):
+    with pytest.raises(ValueError, match="demo, hd, flanders"):
         pastis.get_config("demmo")
 
 

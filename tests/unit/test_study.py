@@ -170,8 +170,8 @@ def test_a_study_runs_shares_and_resumes(player, tmp_path, console):
     # So are other label shares: runs keep their folders, and pre-training that is there is taken even by a single run.
     runner.run_study(dataclasses.replace(study, seeds=(0,), label_shares=(1.0, 0.25)), folder, console=console)
     assert len(calls(folder)) == 8 + 2 + 4 + 1 + 2 and set(calls(folder).values()) == {1, 2}
-    with pytest.raises(WorkdirError, match="size: 'mini' before, 'demo' now"):
-        runner.run_study(dataclasses.replace(study, size="demo"), folder, console=console)
+    with pytest.raises(WorkdirError, match="size: 'demo' before, 'hd' now"):
+        runner.run_study(dataclasses.replace(study, size="hd"), folder, console=console)
 
 
 def test_runs_that_may_wait_for_shared_pretraining_come_last(player, tmp_path, console, monkeypatch):
