@@ -1,9 +1,31 @@
-"""Scores of several labels a tile, by scikit-learn, from the predictions of the whole evaluation."""
+"""Scores of several labels a tile, from the predictions of the whole evaluation."""
 
 import warnings
 
 import numpy as np
 from sklearn import metrics
+
+
+def label_f1(labels, predicted, weights):
+    """F1 of each label, each tile counted so many times.
+
+    Args:
+      labels, predicted: (N,K) bool.
+      weights: (...,N).
+
+    Returns:
+      (...,K) in %, nan for labels that neither occur nor are predicted.
+    """
+    hits, there, said = (np.asarray(weights, np.float64) @ x for x in (labels & predicted, labels, predicted))
+    with np.errstate(invalid="ignore"):
+        return 100 * 2 * hits / (there + said)
+
+
+def mean_known(values):
+    """Mean over the last axis of what is not nan; nan where nothing is known."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(-1) / known.sum(-1)
 
 
 class MultiLabelScores:
@@ -24,21 +46,19 @@ class MultiLabelScores:
         """Macro and weighted F1, mAP over the classes that occur, per-class F1; all in %. With them the macro F1 and mAP of giving every label to every tile."""
         probabilities, labels = np.concatenate(self._probabilities), np.concatenate(self._labels) > 0.5
         predicted = probabilities > self.threshold
-        each = metrics.f1_score(labels, predicted, average=None, zero_division=0)
+        each = label_f1(labels, predicted, np.ones(len(labels)))
         occurs = labels.any(0)
         share = labels[:, occurs].mean(0)
-        seen = occurs | predicted.any(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            weighted = metrics.f1_score(labels, predicted, average="weighted", zero_division=0)
             precision = [metrics.average_precision_score(labels[:, i], probabilities[:, i]) for i in np.flatnonzero(occurs)]
         return {
-            "f1_macro": float(100 * each[seen].mean()) if seen.any() else float("nan"),
-            "f1_weighted": float(100 * weighted),
+            "f1_macro": float(mean_known(each)),
+            "f1_weighted": float(each[occurs] @ labels[:, occurs].sum(0) / labels.sum()) if occurs.any() else 0.0,
             "map": float(100 * np.mean(precision)) if precision else float("nan"),
             "f1_every_label": float(100 * (2 * share / (1 + share)).mean()) if occurs.any() else float("nan"),
             "map_every_label": float(100 * share.mean()) if occurs.any() else float("nan"),
             "classes": int(occurs.sum()),
             "tiles": len(labels),
-            "f1": {name: float(100 * value) if known else None for name, value, known in zip(self.classes, each, seen)},
+            "f1": {name: float(value) if np.isfinite(value) else None for name, value in zip(self.classes, each)},
         }

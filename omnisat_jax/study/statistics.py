@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from omnisat_jax.metrics.classification import MultiLabelScores
+from omnisat_jax.metrics.classification import label_f1, mean_known
 from omnisat_jax.metrics.segmentation import SegmentationScores
 
 LEVEL = 95  # % of the interval
@@ -29,16 +29,16 @@ class Tiles:
     unscored: tuple[str, ...]
     threshold: float
 
-    def score(self, weights) -> float:
-        """mIoU or macro F1 in %, each tile counted weights (N,) times."""
-        if self.counts is not None:
-            scores = SegmentationScores(self.classes, self.unscored)
-            scores.add(np.tensordot(weights, self.counts, 1))
-            return scores.compute()["miou"]
-        chosen = np.repeat(np.arange(len(weights)), weights)
-        scores = MultiLabelScores(self.classes, self.threshold)
-        scores.add(self.predicted[chosen], self.labels[chosen], np.ones(len(chosen)))
-        return scores.compute()["f1_macro"]
+    def scores(self, draws) -> np.ndarray:
+        """(T,) mIoU or macro F1 in %, each tile counted draws (T,N) times."""
+        if self.counts is None:
+            return mean_known(label_f1(self.labels > 0.5, self.predicted > self.threshold, draws))
+        return np.array([self._miou(np.tensordot(weights, self.counts, 1)) for weights in draws])
+
+    def _miou(self, confusion):
+        scores = SegmentationScores(self.classes, self.unscored)
+        scores.add(confusion)
+        return scores.compute()["miou"]
 
 
 def resamples(count: int, times: int, seed: int = 0) -> np.ndarray:
@@ -58,7 +58,7 @@ def bootstrap(runs: list[Tiles], times: int) -> np.ndarray:
         if run.names != names:
             raise ValueError("runs that were tested on different tiles cannot be resampled together")
     draws = resamples(len(names), times)
-    return np.array([np.mean([run.score(weights) for run in runs]) for weights in draws])
+    return np.mean([run.scores(draws) for run in runs], 0)
 
 
 def interval(values) -> tuple[float, float]:

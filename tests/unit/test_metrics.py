@@ -88,6 +88,16 @@ def test_multilabel_class_that_never_occurs():
     assert found["f1_every_label"] == found["map_every_label"] == 100
 
 
+def test_multilabel_with_nothing_there():
+    """Predicted labels that never occur count as wrong; neither there nor predicted is no score."""
+    for probability, score in ((0.9, 0.0), (0.1, np.nan)):
+        scores = MultiLabelScores(NAMES, 0.5)
+        scores.add(np.full((2, 4), probability), np.zeros((2, 4)), np.ones(2))
+        found = scores.compute()
+        np.testing.assert_equal(found["f1_macro"], score)
+        assert found["f1_weighted"] == 0 and np.isnan(found["map"]) and found["classes"] == 0
+
+
 def test_calibration_error_is_that_of_the_definition():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2, 5, 6, 4)) * 3, rng.integers(0, 6, (2, 5, 6))  # 4 is void, 5 no class

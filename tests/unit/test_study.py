@@ -19,7 +19,7 @@ from rich.console import Console
 from configs.studies import base
 from omnisat_jax.checks import ConfigError
 from omnisat_jax.report import html
-from omnisat_jax.study import board, grid, runner, statistics, summary
+from omnisat_jax.study import board, grid, runner, summary
 from omnisat_jax.train.workdir import WorkdirError, cores
 from tests.conftest import ROOT
 
@@ -363,36 +363,3 @@ def test_a_study_of_tile_labels_says_what_every_label_would_score(player, tmp_pa
     summary.summarise(study, folder)
     text = (folder / "table.md").read_text()
     assert "Every label given to every tile: 66.7 % macro F1." in text and "mIoU in %" not in text
-
-
-def tiles(counts, names=None):
-    names = names or tuple(f"t{i}" for i in range(len(counts)))
-    return statistics.Tiles(names, np.asarray(counts, float), None, None, ("a", "b"), (), 0.5)
-
-
-def test_bootstrap_covers_the_sampling_spread():
-    """The interval of a mean of independent tiles is that of statistics: here each tile is all right or all wrong."""
-    rng = np.random.default_rng(0)
-    right = rng.random(200) < 0.6
-    counts = np.zeros((200, 2, 3))
-    counts[:, 0, 0], counts[right, 1, 1], counts[~right, 1, 2] = 1, 1, 1
-    draws = statistics.bootstrap([tiles(counts)], 2000)
-    share = right.mean()
-    # IoU of b is its recall here; the other class is always right: mIoU = 50 + 50 * recall.
-    expected = 50 * np.sqrt(share * (1 - share) / 200)
-    low, high = statistics.interval(draws)
-    assert low < 50 + 50 * share < high
-    assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.1)
-
-
-def test_runs_on_other_tiles_are_not_resampled_together():
-    counts = np.ones((3, 2, 3))
-    with pytest.raises(ValueError, match="different tiles"):
-        statistics.bootstrap([tiles(counts), tiles(counts, ("x", "y", "z"))], 5)
-
-
-def test_tile_labels_are_resampled_by_their_predictions():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (30, 3))
-    run = statistics.Tiles(tuple(map(str, range(30))), None, labels * 0.8 + 0.1, labels, ("a", "b", "c"), (), 0.5)
-    assert statistics.bootstrap([run], 20) == pytest.approx(100)
