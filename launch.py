@@ -12,6 +12,8 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from omnisat_jax.errors import UserError
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, with an optional preset: configs/pastis.py:hd.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the configuration>.")
 _STAGE = flags.DEFINE_enum(
@@ -139,7 +141,7 @@ def _leave(code, several):
 def _fold_numbers(texts):
     wrong = [text for text in texts if not text.isdigit()]
     if wrong:
-        raise ValueError(f"--folds: expected numbers separated by commas, found {wrong[0]!r}")
+        raise UserError(f"--folds: expected numbers separated by commas, found {wrong[0]!r}")
     return [int(text) for text in texts]
 
 

@@ -68,7 +68,7 @@ class FrameWriters:
 
     def take(self, example):
         """Writes the frames of an example (see `RawDataset.read`); returns it with the place of its frames instead of them."""
-        table = dict(example)
+        table = {key: value for key, value in example.items() if key != "remarks"}
         for name, writer in self._writers.items():
             entry = dict(example[name])
             frames, first = entry.pop("values"), writer.written

@@ -5,6 +5,7 @@ import importlib
 import pathlib
 
 from data.raw import RawDataset
+from omnisat_jax.errors import UserError
 
 _READERS = {
     "pastis": "data.pastis.reader",
@@ -21,10 +22,10 @@ def reader_of(name: str):
     """The reader's module: WHERE, raw_files(root), open_raw(root).
 
     Raises:
-      ValueError: no such dataset.
+      UserError: no such dataset.
     """
     if name not in DATASETS:
-        raise ValueError(f"data.dataset: expected one of {', '.join(DATASETS)}, found {name!r}")
+        raise UserError(f"data.dataset: expected one of {', '.join(DATASETS)}, found {name!r}")
     return DATASETS[name]()
 
 
@@ -32,10 +33,10 @@ def simulator(name: str):
     """The module that simulates a dataset: VERSION, and simulate(root, tiles, tile_size, seed, progress).
 
     Raises:
-      ValueError: a dataset that is not simulated.
+      UserError: a dataset that is not simulated.
     """
     if name not in SIMULATED:
-        raise ValueError(f"data.simulated.tiles: expected a dataset that can be simulated ({', '.join(SIMULATED)}), found {name}")
+        raise UserError(f"data.simulated.tiles: expected a dataset that can be simulated ({', '.join(SIMULATED)}), found {name}")
     return importlib.import_module(f"data.{name}.simulated")
 
 
@@ -49,12 +50,12 @@ def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
 
     Raises:
       DataError: the folder is not of that dataset.
-      ValueError: a nomenclature that the dataset does not have.
+      UserError: a nomenclature that the dataset does not have.
     """
     reader = reader_of(name)
     known = getattr(reader, "NOMENCLATURES", ())
     if nomenclature and nomenclature not in known:
-        raise ValueError(
+        raise UserError(
             f"data.nomenclature of {name}: expected {'one of ' + ', '.join(known) if known else 'none, as it has one set of classes'}, "
             f"found {nomenclature!r}"
         )

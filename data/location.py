@@ -6,6 +6,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform
 
 from data.raw import DataError, absent, location_modality
+from omnisat_jax.errors import UserError
 
 LONGITUDE_LATITUDE = "EPSG:4326"
 EARTH_RADIUS = 6_371_000.0  # m
@@ -23,7 +24,7 @@ def centres(collection, path) -> dict[str, np.ndarray]:
       left out.
 
     Raises:
-      ValueError: a coordinate reference system that is not known.
+      UserError: a coordinate reference system that is not known.
     """
     # GeoJSON without a reference system is in longitude and latitude (RFC 7946).
     name = ((collection.get("crs") or {}).get("properties") or {}).get("name", LONGITUDE_LATITUDE)
@@ -38,7 +39,7 @@ def centres(collection, path) -> dict[str, np.ndarray]:
     try:
         longitude, latitude = transform(name.replace("urn:ogc:def:crs:EPSG::", "EPSG:"), LONGITUDE_LATITUDE, x, y)
     except CRSError as error:
-        raise ValueError(f"{path}: expected a known coordinate reference system, found {name!r} ({error})") from error
+        raise UserError(f"{path}: expected a known coordinate reference system, found {name!r} ({error})") from error
     places = {}
     for tile, *place in zip(found, longitude, latitude):
         if abs(place[0]) <= 180 and abs(place[1]) <= 90:

@@ -18,6 +18,7 @@ from data import raw, writing
 from data.datasets import DATASETS, open_dataset, reader_of, simulator
 from data.raw import DataError
 from data.reading import POLICIES, Form, TooManyBadTiles
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.records import VERSION
 
 
@@ -30,14 +31,14 @@ def prepare(settings, console) -> pathlib.Path:
 
     Raises:
       DataError, TooManyBadTiles: raw files that cannot be used.
-      FileNotFoundError: no raw folder, and nothing to simulate; says where the data are published.
+      UserError: no raw folder, and nothing to simulate; says where the data are published.
     """
     if settings.prepared_dir:
         return pathlib.Path(settings.prepared_dir)
     reader = reader_of(settings.dataset)
     root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, reader, console)
     if not root.is_dir():
-        raise FileNotFoundError(f"data.raw_dir: expected a folder, found nothing at {root}. {reader.WHERE}.")
+        raise UserError(f"data.raw_dir: expected a folder, found nothing at {root}. {reader.WHERE}.")
     form = Form(on_bad=settings.on_bad, float16=settings.float16)
     key = _key(settings.dataset, root, settings.nomenclature, form)
     target = pathlib.Path(settings.cache_dir) / f"{settings.dataset}-{key}"
@@ -56,7 +57,7 @@ def _key(dataset, root, nomenclature, form):
 def _simulate(settings, reader, console):
     wanted = settings.simulated
     if not wanted.tiles:
-        raise FileNotFoundError(
+        raise UserError(
             f"data.raw_dir is empty: this configuration needs the real dataset. {reader.WHERE}. "
             "Then set --config.data.raw_dir=FOLDER."
         )
@@ -117,7 +118,7 @@ def main(arguments=None) -> int:
     form = Form(on_bad=options.on_bad, float16=options.float16)
     try:
         if options.jobs < 1:
-            raise ValueError(f"--jobs: expected 1 or more, found {options.jobs}")
+            raise UserError(f"--jobs: expected 1 or more, found {options.jobs}")
         dataset = open_dataset(options.dataset, options.raw, options.nomenclature)
         key = _key(options.dataset, options.raw, options.nomenclature, form)
         about = writing.write_records(dataset, options.out, key, form, max_bad=options.max_bad, jobs=options.jobs, console=console)

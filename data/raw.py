@@ -8,26 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import rasterio
 
+from omnisat_jax.errors import DataError
+
 # Stored in place of a measurement that is missing; readers set it, normalisation turns it into "nothing known".
 NO_DATA_INT16 = np.iinfo(np.int16).min
 
 SIMULATED = "SIMULATED.txt"  # the file by which a simulated folder says so, where its layout has no place for it
-
-
-class DataError(ValueError):
-    """A raw file that cannot be used. The message says tile, file, expected, found and what to do."""
-
-    def __init__(self, *, tile, path, expected, found, advice=""):
-        super().__init__(f"tile {tile}: {path}: expected {expected}, found {found}." + (f" {advice}" if advice else ""))
-        self.tile, self.path, self.expected, self.found, self.advice = tile, path, expected, found, advice
-
-    def __reduce__(self):
-        # Errors cross from the processes that read to the one that reports.
-        return _restore_error, (self.tile, self.path, self.expected, self.found, self.advice)
-
-
-def _restore_error(tile, path, expected, found, advice):
-    return DataError(tile=tile, path=path, expected=expected, found=found, advice=advice)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +95,8 @@ class RawDataset:
         Returns:
           {"tile_id": str, series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01 ascending,
           "valid" (T,) bool}, image: {"values" (0|1,H,W,C)}, location: {"values" (0|1,2) degrees}, and "labels" (H,W) uint8 with "parcels" (H,W) int64,
-          or "labels" (K,) float32}. T = 0, or no image, means the tile lacks the modality.
+          or "labels" (K,) float32, "remarks": {modality: why it counts as absent although there is a file}}. T = 0, or no image, means the tile lacks
+          the modality.
 
         Raises:
           DataError: a file that is broken.
@@ -124,7 +111,8 @@ class RawDataset:
                 return on_error(name, error)
 
         example = {name: attempt(name, reader) for name, reader in self.readers.items()}
-        return {"tile_id": tile} | example | attempt("labels", self.labels)
+        remarks = {name: remark for name, entry in example.items() if (remark := entry.pop("remark", ""))}
+        return {"tile_id": tile} | example | attempt("labels", self.labels) | {"remarks": remarks}
 
 
 def load_array(path: pathlib.Path, *, tile, rank: int, what: str) -> np.ndarray:
@@ -181,12 +169,16 @@ def first_readable(tiles, read: Callable[[str], object]):
     raise first
 
 
-def absent(modality: RawModality) -> dict:
-    """What a tile holds of a modality that it lacks."""
-    values = np.zeros((0, *modality.shape), modality.dtype)
-    if modality.kind != "series":
-        return {"values": values}
-    return {"values": values, "dates": np.zeros(0, np.int32), "valid": np.zeros(0, bool)}
+def absent(modality: RawModality, remark: str = "") -> dict:
+    """What a tile holds of a modality that it lacks.
+
+    Args:
+      remark: why, where there is a file all the same, such as one without a known pixel. It is counted in records and a finding of `data.verify`.
+    """
+    entry = {"values": np.zeros((0, *modality.shape), modality.dtype)}
+    if modality.kind == "series":
+        entry |= {"dates": np.zeros(0, np.int32), "valid": np.zeros(0, bool)}
+    return entry | ({"remark": remark} if remark else {})
 
 
 def sort_by_date(tile, path, values, dates):

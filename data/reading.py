@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 
 from data.raw import DataError, RawDataset, absent
+from omnisat_jax.errors import UserError
 
 POLICIES = ("raise", "skip", "mask")
 
 
-class TooManyBadTiles(ValueError):
+class TooManyBadTiles(UserError):
     """More broken tiles than the limit allows; the message names the first ones."""
 
 

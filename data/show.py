@@ -19,6 +19,7 @@ from matplotlib.patches import Patch  # noqa: E402
 from data.datasets import DATASETS, open_dataset  # noqa: E402
 from data.raw import NO_DATA_INT16, DataError, RawDataset  # noqa: E402
 from data.summary import clear_dates  # noqa: E402
+from omnisat_jax.errors import UserError
 from omnisat_jax.report.pictures import class_colours, stretch, true_colour  # noqa: E402
 
 EPOCH = datetime.date(1970, 1, 1)
@@ -33,11 +34,11 @@ def show(dataset: RawDataset, tile: str):
 
     Raises:
       DataError: a broken file.
-      ValueError: a tile that the dataset does not have; names some that it has.
+      UserError: a tile that the dataset does not have; names some that it has.
     """
     tiles = [name for part in dataset.parts.values() for name in part]
     if tile not in tiles:
-        raise ValueError(f"--tile: expected one of the {len(tiles)} tiles ({', '.join(tiles[:5])}, ...), found {tile!r}")
+        raise UserError(f"--tile: expected one of the {len(tiles)} tiles ({', '.join(tiles[:5])}, ...), found {tile!r}")
     example = dataset.read(tile)
     part = next(part for part, names in dataset.parts.items() if tile in names)
     held = {name: m for name, m in dataset.modalities.items() if len(example[name]["values"])}

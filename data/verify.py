@@ -26,6 +26,7 @@ from data.datasets import DATASETS, open_dataset, reader_of
 from data.raw import DataError
 from data.workers import in_order
 from data.writing import progress_bar, write_json
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.frames import FrameError, Frames
 from omnisat_jax.input.records import Records
 
@@ -138,7 +139,7 @@ def verify(name: str, root, *, nomenclature: str = "", manifest=None, update: bo
       Findings, in the order of tiles.
 
     Raises:
-      ValueError: the manifest is unreadable or of another dataset.
+      UserError: the manifest is unreadable or of another dataset.
     """
     root = pathlib.Path(root)
     manifest = pathlib.Path(manifest) if manifest else root / "manifest.json"
@@ -178,11 +179,11 @@ def verify_records(name: str, folder, *, console: Console) -> list[Finding]:
     """Reads every tile of prepared records and compares each image with the checksum it was written with.
 
     Raises:
-      FileNotFoundError, ValueError: not a finished preparation, or of another dataset than `name`.
+      UserError: not a finished preparation, or of another dataset than `name`.
     """
     records, findings = Records(folder), []
     if records.about["dataset"] != name:
-        raise ValueError(f"{folder}: expected records of {name}, found those of {records.about['dataset']}")
+        raise UserError(f"{folder}: expected records of {name}, found those of {records.about['dataset']}")
     with progress_bar(console) as bar:
         task = bar.add_task("reading records", total=len(records.tile_ids))
         for part in records.parts:
@@ -224,7 +225,7 @@ def _read_manifest(path, name):
             raise ValueError(f"of {about['dataset']}, format {about['format']}")
         return about["files"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected a manifest of {name}, found {error}; use --update to write it anew") from error
+        raise UserError(f"{path}: expected a manifest of {name}, found {error}; use --update to write it anew") from error
 
 
 def _contents(entries):
@@ -277,7 +278,7 @@ def main(arguments=None) -> int:
     allowed = set(filter(None, options.allow.split(",")))
     try:
         if allowed - set(KINDS):
-            raise ValueError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
+            raise UserError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
         if options.prepared:
             findings = verify_records(options.dataset, options.prepared, console=console)
         else:

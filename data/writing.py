@@ -26,10 +26,11 @@ from data.raw import RawDataset
 from data.reading import BadTiles, Form, read_tile, stored_dtype
 from data.summary import Summary
 from data.workers import in_order
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.records import VERSION
 
 
-class ForeignFolder(ValueError):
+class ForeignFolder(UserError):
     """The folder to write to holds something else."""
 
 
@@ -120,7 +121,7 @@ def _need_space(dataset, folder, tiles):
                 need += modality.shape[0] * modality.shape[1] * modality.shape[2]
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise OSError(
+        raise UserError(
             f"{folder}: expected about {need / 1e9:.1f} GB of free disk for {len(tiles)} tiles, found {free / 1e9:.1f} GB"
         )
 

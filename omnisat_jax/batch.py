@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from omnisat_jax.errors import UserError
+
 NO_DATA_INT16 = np.iinfo(np.int16).min
 
 
@@ -66,7 +68,7 @@ def check_batch(batch, layout: BatchLayout, size: int):
     """Refuses a batch of another form, which would recompile or mislead.
 
     Raises:
-      ValueError: naming the entry, the expected and the found shape or dtype.
+      UserError: naming the entry, the expected and the found shape or dtype.
     """
     expected = jax.tree_util.tree_flatten_with_path(layout.abstract(size))[0]
     found = dict(jax.tree_util.tree_flatten_with_path(batch)[0])
@@ -74,11 +76,11 @@ def check_batch(batch, layout: BatchLayout, size: int):
         have = found.pop(path, None)
         name = jax.tree_util.keystr(path)
         if have is None:
-            raise ValueError(f"batch{name}: expected {want.dtype} {want.shape}, found nothing")
+            raise UserError(f"batch{name}: expected {want.dtype} {want.shape}, found nothing")
         if have.shape != want.shape or have.dtype != want.dtype:
-            raise ValueError(f"batch{name}: expected {want.dtype} {want.shape}, found {have.dtype} {have.shape}")
+            raise UserError(f"batch{name}: expected {want.dtype} {want.shape}, found {have.dtype} {have.shape}")
     if found:
-        raise ValueError(f"batch{jax.tree_util.keystr(next(iter(found)))}: not part of the batch layout")
+        raise UserError(f"batch{jax.tree_util.keystr(next(iter(found)))}: not part of the batch layout")
 
 
 def normalise(batch, statistics, names):

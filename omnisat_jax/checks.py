@@ -2,8 +2,10 @@
 
 import difflib
 
+from omnisat_jax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """A configuration that cannot be run; the message names the key, what was expected and what was found."""
 
 

@@ -55,7 +55,7 @@ def run(
       The results of the evaluation, if it is among the stages.
 
     Raises:
-      WorkdirError, DataError, ConfigError, ValueError, FileNotFoundError: with a message for the user.
+      UserError: with a message for the user.
     """
     folder = pathlib.Path(folder)
     flat = schema.flatten(config)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from omnisat_jax.errors import UserError
+
 SERIES_ENCODERS = ("utae", "patch_ltae")
 IMAGE_ENCODERS = ("vit", "resnet", "patch_cnn")
 ENCODERS = {"series": SERIES_ENCODERS, "image": IMAGE_ENCODERS, "location": ("location",)}
@@ -34,16 +36,16 @@ class ModalitySpec:
     def __post_init__(self):
         where = f"modalities.{self.name}"
         if self.kind not in ENCODERS:
-            raise ValueError(f"{where}.kind must be one of {', '.join(ENCODERS)}, found {self.kind!r}")
+            raise UserError(f"{where}.kind must be one of {', '.join(ENCODERS)}, found {self.kind!r}")
         encoders = ENCODERS[self.kind]
         if self.encoder not in encoders:
-            raise ValueError(f"{where}.encoder of a {self.kind} must be one of {', '.join(encoders)}, found {self.encoder!r}")
+            raise UserError(f"{where}.encoder of a {self.kind} must be one of {', '.join(encoders)}, found {self.encoder!r}")
         for key in ("channels", "resolution", "patch"):
             if getattr(self, key) <= 0:
-                raise ValueError(f"{where}.{key} must be positive, found {getattr(self, key)}")
+                raise UserError(f"{where}.{key} must be positive, found {getattr(self, key)}")
         for key in ("dates_train", "dates_eval"):
             if getattr(self, key) < 0:
-                raise ValueError(f"{where}.{key} must be 0 (all) or positive, found {getattr(self, key)}")
+                raise UserError(f"{where}.{key} must be 0 (all) or positive, found {getattr(self, key)}")
 
     @property
     def ground(self) -> float:

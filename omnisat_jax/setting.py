@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.layouts import Agreement, agree
 from omnisat_jax.input.records import Records, Split, choose_split
@@ -138,12 +139,12 @@ class Setting:
         """(step, parameters) of a finished stage: the last ones of pre-training, the best ones of fine-tuning.
 
         Raises:
-          ValueError: the stage is not finished.
+          UserError: the stage is not finished.
         """
         settings, task = getattr(self.config, stage), self.task(stage)
         folder = self.folder_of(stage)
         if not workdir.is_done(folder, stage):
-            raise ValueError(f"{folder}: {stage} has not finished; run --stage={stage} there first")
+            raise UserError(f"{folder}: {stage} has not finished; run --stage={stage} there first")
         sample = self.agreement.train.abstract(1)
         optimizer = make_optimizer(settings)
         shapes = jax.eval_shape(lambda key, batch: create_state(task, optimizer, key, batch), jax.random.key(0), sample)
@@ -187,7 +188,7 @@ def set_up(
     """
     split = choose_split(config.data.protocol, records.parts, config.data.fold)
     if not records.tiles(split.test):
-        raise ValueError(f"the test parts {', '.join(split.test)} hold no tile")
+        raise UserError(f"the test parts {', '.join(split.test)} hold no tile")
     mesh = _mesh_for(config, console)
     agreement = agree(config, records)
     precision = config.model.precision

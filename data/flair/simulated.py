@@ -17,6 +17,7 @@ from scipy import ndimage
 from data.flair.reader import CENTRES
 from data.simulation.folder import mark, need, new_folder
 from data.simulation.landscape import smooth_field
+from omnisat_jax.errors import UserError
 
 VERSION = 1
 ZONE = 40  # px of 10 m a side of a super-patch
@@ -52,14 +53,14 @@ def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> p
       progress: called with the number of finished images.
 
     Raises:
-      ValueError: sizes that cannot be.
+      UserError: sizes that cannot be.
     """
     root = pathlib.Path(root)
     if root.exists():
         return root
     need(tiles, tile_size, 64)
     if tile_size % 32 or tile_size > 1024:
-        raise ValueError(f"data.simulated.tile_size of flair: expected a multiple of 32 up to 1024, found {tile_size}")
+        raise UserError(f"data.simulated.tile_size of flair: expected a multiple of 32 up to 1024, found {tile_size}")
     centres = {}
     with new_folder(root) as work:
         for zone in range(-(-tiles // IMAGES)):

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 
 from data.raw import SIMULATED
+from omnisat_jax.errors import UserError
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def mark(work: pathlib.Path):
 def need(tiles: int, tile_size: int, smallest: int):
     """Raises ValueError for a dataset without tiles, or of tiles smaller than `smallest` pixels."""
     if tiles < 1 or tile_size < smallest:
-        raise ValueError(
+        raise UserError(
             f"a simulation needs at least 1 tile of at least {smallest} px, found {tiles} tiles of {tile_size} px "
             "(data.simulated.tiles, data.simulated.tile_size)"
         )

@@ -22,11 +22,12 @@ from data.raw import NO_DATA_INT16
 from data.simulation.folder import new_folder
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS
 from data.writing import progress_bar
+from omnisat_jax.errors import UserError
 
 ALIGNED = 1e-3  # px that a tile may miss the pixels of a raster by, which is rounding
 
 
-class CutError(ValueError):
+class CutError(UserError):
     """Rasters that do not fit together; the message says which, expected, found and what to do."""
 
 
@@ -148,7 +149,7 @@ def stored(values, nodata):
     """Pixels as tiles keep them: uint8 without missing values, int16 or float32, missing values as int16's minimum or NaN.
 
     Raises:
-      ValueError: integers beyond int16.
+      UserError: integers beyond int16.
     """
     missing = np.zeros(values.shape, bool) if nodata is None else values == nodata if nodata == nodata else np.isnan(values)
     if values.dtype == np.uint8 and nodata is None:

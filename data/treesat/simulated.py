@@ -18,6 +18,7 @@ from scipy import ndimage
 from data.simulation.folder import mark, need, new_folder
 from data.simulation.landscape import smooth_field
 from data.treesat.reader import CLASSES, LABELS, PARTS, PIXELS
+from omnisat_jax.errors import UserError
 
 VERSION = 1
 AERIAL = 304  # px of 0.2 m
@@ -41,14 +42,14 @@ def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> p
       progress: called with the number of finished tiles.
 
     Raises:
-      ValueError: another size, or no tile.
+      UserError: another size, or no tile.
     """
     root = pathlib.Path(root)
     if root.exists():
         return root
     need(tiles, tile_size, AERIAL)
     if tile_size != AERIAL:
-        raise ValueError(f"data.simulated.tile_size of treesat: expected {AERIAL}, the only size there is, found {tile_size}")
+        raise UserError(f"data.simulated.tile_size of treesat: expected {AERIAL}, the only size there is, found {tile_size}")
     traits = [_traits(np.random.default_rng([seed, 1, index]), name) for index, name in enumerate(CLASSES)]
     table, lists = {}, {part: [] for part in PARTS}
     with new_folder(root) as work:

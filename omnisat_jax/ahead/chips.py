@@ -4,6 +4,8 @@ import dataclasses
 import math
 import re
 
+from omnisat_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
@@ -53,9 +55,9 @@ def parse_topology(name: str) -> tuple[Chip, int]:
     """(chip, number of chips) of a topology such as v5e:4x4 or v4:2x2x1.
 
     Raises:
-      ValueError: another form, or an unknown chip.
+      UserError: another form, or an unknown chip.
     """
     match = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
     if not match or match[1] not in CHIPS:
-        raise ValueError(f"--compile_for: expected CHIP:AxB or CHIP:AxBxC with a chip of {', '.join(CHIPS)}, found {name!r}")
+        raise UserError(f"--compile_for: expected CHIP:AxB or CHIP:AxBxC with a chip of {', '.join(CHIPS)}, found {name!r}")
     return CHIPS[match[1]], math.prod(int(side) for side in match[2].split("x"))

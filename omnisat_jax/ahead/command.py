@@ -13,6 +13,7 @@ from rich.table import Table
 
 from omnisat_jax import schema
 from omnisat_jax.ahead.chips import parse_topology
+from omnisat_jax.errors import UserError
 
 GIB = 2**30
 
@@ -21,11 +22,11 @@ def compile_for(config: schema.Experiment, topology: str, *, folder, console: Co
     """Compiles, prints a table, writes <folder>/compiled_<topology>.json and returns it.
 
     Raises:
-      ValueError: an unknown topology, no libtpu, or a configuration that does not fit the devices in number.
+      UserError: an unknown topology, no libtpu, or a configuration that does not fit the devices in number.
     """
     chip, chips = parse_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
-        raise ValueError("--compile_for needs the TPU compiler: pip install 'omnisat-jax[tpu-compiler]', or pip install libtpu")
+        raise UserError("--compile_for needs the TPU compiler: pip install 'omnisat-jax[tpu-compiler]', or pip install libtpu")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / f"compiled_{topology.replace(':', '_')}.json"
@@ -46,7 +47,7 @@ def compile_for(config: schema.Experiment, topology: str, *, folder, console: Co
             done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=pathlib.Path(__file__).parents[2])
     if done.returncode not in (0, 1) or not out.is_file():
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        raise ValueError(f"--compile_for={topology}: {lines[-1].removeprefix('error: ')}")
+        raise UserError(f"--compile_for={topology}: {lines[-1].removeprefix('error: ')}")
     report = json.loads(out.read_text())
     show(console, report)
     console.print(f"written: {out}", highlight=False)

@@ -12,6 +12,8 @@ import pathlib
 import numpy as np
 import xxhash
 
+from omnisat_jax.errors import UserError
+
 
 def frames_path(root, part: str, modality: str) -> pathlib.Path:
     """Where the frames of a modality of a part are."""
@@ -23,7 +25,7 @@ def checksums_path(path) -> pathlib.Path:
     return pathlib.Path(path).with_suffix(".xxh3.npy")
 
 
-class FrameError(ValueError):
+class FrameError(UserError):
     """A file of frames is not what was written. Attributes: path, expected, found."""
 
     def __init__(self, path, expected: str, found: str):

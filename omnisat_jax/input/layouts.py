@@ -4,6 +4,7 @@ import dataclasses
 
 from omnisat_jax import schema
 from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.records import Records
 from omnisat_jax.modalities import ModalitySpec
 
@@ -37,16 +38,16 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     """Matches configured modalities with stored ones.
 
     Raises:
-      ValueError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
+      UserError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
     """
     if settings.task == "segment" != records.task:
         # Dense labels say which classes a tile has, but labels of tiles say nothing of pixels.
-        raise ValueError(
+        raise UserError(
             f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}"
         )
     specs = tuple(spec for spec in settings.modalities if spec.name in records.modalities)
     if not specs:
-        raise ValueError(
+        raise UserError(
             f"none of the configured modalities ({', '.join(s.name for s in settings.modalities)}) is in the data "
             f"({', '.join(records.modalities)})"
         )
@@ -55,22 +56,22 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
         stored = records.modalities[spec.name]
         where = f"modalities.{spec.name}"
         if (spec.kind, spec.channels) != (stored.kind, stored.shape[-1]):
-            raise ValueError(
+            raise UserError(
                 f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[-1]}"
             )
         if spec.kind == "location":
             continue
         if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
-            raise ValueError(
+            raise UserError(
                 f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be cut into patches of {spec.patch} px; change {where}.patch"
             )
         grids[spec.name] = stored.shape[0] // spec.patch
     if not grids:
-        raise ValueError(
+        raise UserError(
             f"of the configured modalities the data hold only {', '.join(s.name for s in specs)}: a sensor is needed too"
         )
     if len(set(grids.values())) > 1:
-        raise ValueError(f"modalities must cover the same patches, found patches a side: {grids}; check resolution and patch")
+        raise UserError(f"modalities must cover the same patches, found patches a side: {grids}; check resolution and patch")
     grid = next(iter(grids.values()))
     classes = records.classes
     if settings.task != records.task:
@@ -79,17 +80,17 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     if settings.task == "segment":
         side = records.label_side
         if side % grid:
-            raise ValueError(f"labels of {side} px cannot be cut into {grid} patches a side")
+            raise UserError(f"labels of {side} px cannot be cut into {grid} patches a side")
         label_patch = side // grid
         if settings.data.crop:
             if settings.data.crop % label_patch or not 0 < settings.data.crop <= side:
-                raise ValueError(
+                raise UserError(
                     f"data.crop must be a multiple of {label_patch} up to {side} label pixels, found {settings.data.crop}"
                 )
             crop = settings.data.crop // label_patch
         labels, cropped = (side, side), (crop * label_patch, crop * label_patch)
     elif settings.data.crop:
-        raise ValueError("data.crop is for dense labels only: tile labels speak of the whole tile; set it to 0")
+        raise UserError("data.crop is for dense labels only: tile labels speak of the whole tile; set it to 0")
     dtype = "uint8" if settings.task == "segment" else "float32"
 
     def layout(patches, shape, dates):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.records import Stored
 
 
@@ -29,7 +30,7 @@ def nominal(dataset: str) -> NominalRecords:
     """The full PASTIS-HD, TreeSatAI-TS or FLAIR #2, its longest series as the configurations limit them.
 
     Raises:
-      ValueError: a dataset whose form is not known here.
+      UserError: a dataset whose form is not known here.
     """
     if dataset == "pastis":
         modalities = {
@@ -55,4 +56,4 @@ def nominal(dataset: str) -> NominalRecords:
             "location": Stored("location", (2,), "float32", 1),
         }
         return NominalRecords(modalities, "segment", tuple(f"class {i}" for i in range(12)), 255, -1, 512, {"source": "FLAIR #2"})
-    raise ValueError(f"the form of dataset {dataset!r} is not known without its records")
+    raise UserError(f"the form of dataset {dataset!r} is not known without its records")

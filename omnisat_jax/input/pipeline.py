@@ -7,6 +7,7 @@ augmentation at every row of every global step on any number of processes; threa
 import grain
 import numpy as np
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.records import TileSource
 from omnisat_jax.input.transforms import Assemble
 
@@ -40,10 +41,10 @@ def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=N
       threads, buffer: reading threads and batches read ahead.
 
     Raises:
-      ValueError: no tile.
+      UserError: no tile.
     """
     if not len(source):
-        raise ValueError("the training parts hold no tile")
+        raise UserError("the training parts hold no tile")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(assemble)
     rows = tuple(range(batch_size)) if rows is None else tuple(rows)
     dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True, batch_fn=assemble.batch)

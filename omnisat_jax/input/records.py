@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.frames import Frames, FrameStore, frames_path
 
 VERSION = "2.1.0"  # of the record layout
@@ -43,17 +44,17 @@ class Records:
         """Opens a folder; reads descriptions only.
 
         Raises:
-          FileNotFoundError: the folder is not a finished preparation.
+          UserError: the folder is not a finished preparation.
         """
         self.root = pathlib.Path(root)
         path = self.root / "dataset.json"
         if not path.is_file():
-            raise FileNotFoundError(
+            raise UserError(
                 f"{path}: expected prepared records, found none; run --stage=prepare or `python -m data.prepare` first"
             )
         about = json.loads(path.read_text())
         if about["version"] != VERSION:
-            raise ValueError(f"{self.root}: expected records of version {VERSION}, found {about['version']}; prepare them anew")
+            raise UserError(f"{self.root}: expected records of version {VERSION}, found {about['version']}; prepare them anew")
         self.about = about
         self.modalities: Mapping[str, Stored] = {
             name: Stored(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"], tuple(m["bands"]))
@@ -117,7 +118,7 @@ class Records:
           clear: of reflectance series, only over the dates that do not look cloudy (data/summary.py).
 
         Raises:
-          ValueError: a modality has no value in `parts`, so it cannot be normalised.
+          UserError: a modality has no value in `parts`, so it cannot be normalised.
         """
         result = {}
         for name in self.modalities:
@@ -125,7 +126,7 @@ class Records:
             moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
             count = moments[:, 0].sum(0)
             if not (count > 0).all():
-                raise ValueError(
+                raise UserError(
                     f"modality {name}: the training parts {', '.join(parts)} hold no value of it, so it cannot be normalised; "
                     f"remove it with --config.modalities or choose other folds"
                 )
@@ -179,7 +180,7 @@ def choose_split(protocol: str, parts, fold: int) -> Split:
     test. "auto": fixed if the parts are so named, official_5fold if there are five folds, else leave_one_fold_out.
 
     Raises:
-      ValueError: the parts do not fit the protocol, or `fold` is out of range.
+      UserError: the parts do not fit the protocol, or `fold` is out of range.
     """
     parts = tuple(parts)
     folds = tuple(f"fold_{i}" for i in range(1, 6))
@@ -190,7 +191,7 @@ def choose_split(protocol: str, parts, fold: int) -> Split:
     def need(wanted):
         missing = [part for part in wanted if part not in parts]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"data.protocol {protocol!r} needs {', '.join(missing)}, but the data have {', '.join(parts)}; "
                 "choose another protocol (auto picks one that fits)"
             )
@@ -202,9 +203,9 @@ def choose_split(protocol: str, parts, fold: int) -> Split:
         need(folds)
         number = fold if protocol == "official_5fold" else 1
         if number not in OFFICIAL:
-            raise ValueError(f"data.fold of {protocol} must be 1 to 5, found {fold}")
+            raise UserError(f"data.fold of {protocol} must be 1 to 5, found {fold}")
         train, validation, test = OFFICIAL[number]
         return Split(tuple(f"fold_{i}" for i in train), (f"fold_{validation}",), (f"fold_{test}",), protocol)
     if len(parts) < 2 or not 1 <= fold <= len(parts):
-        raise ValueError(f"data.fold of {protocol} must be 1 to {len(parts)} and at least 2 parts must exist, found {fold}")
+        raise UserError(f"data.fold of {protocol} must be 1 to {len(parts)} and at least 2 parts must exist, found {fold}")
     return Split(tuple(p for p in parts if p != parts[fold - 1]), (), (parts[fold - 1],), protocol)

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.build import make_model
 
@@ -55,25 +56,25 @@ def load_model(folder) -> TrainedModel:
     """Reads what `save_model` wrote.
 
     Raises:
-      FileNotFoundError: a file of the three is missing.
-      ValueError: a file that cannot be read, or of another form.
+      UserError: a file of the three is missing.
+      UserError: a file that cannot be read, or of another form.
     """
     folder = pathlib.Path(folder)
     for name in ("config.json", "weights.safetensors", "statistics.json"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: expected a file of a trained model, found none")
+            raise UserError(f"{folder / name}: expected a file of a trained model, found none")
     try:
         about = json.loads((folder / "config.json").read_text())
         statistics = json.loads((folder / "statistics.json").read_text())
         flat = load_file(folder / "weights.safetensors")
     except (json.JSONDecodeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: expected the files of a trained model, found one that cannot be read ({error})") from error
+        raise UserError(f"{folder}: expected the files of a trained model, found one that cannot be read ({error})") from error
     try:
         config = schema.unflatten(about["config"])
         specs = {spec.name: spec for spec in config.modalities}
         present = tuple(specs[name] for name in about["modalities"])
         module = make_model(present, config, len(about["classes"]), about["label_patch"], jnp.float32)
     except KeyError as error:
-        raise ValueError(f"{folder / 'config.json'}: expected an entry {error}, found none") from error
+        raise UserError(f"{folder / 'config.json'}: expected an entry {error}, found none") from error
     params = flax.traverse_util.unflatten_dict(flat, sep="/")
     return TrainedModel(module, params, statistics, tuple(about["classes"]), config)

@@ -6,10 +6,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from omnisat_jax.errors import UserError
+
 EPSILON = 1e-5  # of BatchNorm in the original code
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights that do not fit; the message lists every entry that is wrong."""
 
 

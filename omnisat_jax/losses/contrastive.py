@@ -6,6 +6,8 @@ Letters: V views (modalities, and the fused one), B tiles, P patches, E width.
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.errors import UserError
+
 _NEVER = -1e30
 
 
@@ -26,12 +28,12 @@ def contrastive_loss(z, present, temperature, *, group: int = 0):
       accuracy: share of rows whose most similar row is a positive.
 
     Raises:
-      ValueError: B is not a multiple of group.
+      UserError: B is not a multiple of group.
     """
     v, b, p, e = z.shape
     size = group or b
     if b % size:
-        raise ValueError(f"a batch of {b} tiles cannot be cut into groups of {size}: change contrast.scope or the batch size")
+        raise UserError(f"a batch of {b} tiles cannot be cut into groups of {size}: change contrast.scope or the batch size")
     z = z.astype(jnp.float32).reshape(v, b // size, size, p, e).transpose(1, 0, 2, 3, 4)
     seen = present.reshape(v, b // size, size).transpose(1, 0, 2)
     sums = jax.vmap(lambda z, seen: _group_sums(z, seen, temperature))(z, seen)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from omnisat_jax.errors import UserError
+
 _NEVER = -1e30
 _CHUNK_ELEMENTS = 2**22  # logits held at once, on one device
 
@@ -32,11 +34,11 @@ def ring_contrastive_loss(z, present, temperature, *, mesh, group: int = 0):
       loss, accuracy: float32 scalars, equal to the dense ones.
 
     Raises:
-      ValueError: B is not a multiple of group.
+      UserError: B is not a multiple of group.
     """
     tiles = z.shape[1]
     if tiles % (group or tiles):
-        raise ValueError(f"a batch of {tiles} tiles cannot be cut into groups of {group}: change contrast.scope or the batch size")
+        raise UserError(f"a batch of {tiles} tiles cannot be cut into groups of {group}: change contrast.scope or the batch size")
     axes = tuple(mesh.axis_names)
     local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group or tiles)
     cut = PartitionSpec(None, axes)

@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.heads import ClassificationHead, Projection, SegmentationHead, Temperature
 from omnisat_jax.models.reconstruction import Decoder, most_attended
@@ -162,7 +163,7 @@ class AlignedAssembly(Assembly):
         if granularity == "pixel":
             maps = {name: encoded[name].features for name in self.contrasted if encoded[name].features is not None}
             if not maps:
-                raise ValueError("contrast.granularity 'pixel' needs an encoder with a dense map: utae or resnet")
+                raise UserError("contrast.granularity 'pixel' needs an encoder with a dense map: utae or resnet")
             side = max(m.shape[1] for m in maps.values())
             views = {name: resize(m, side).reshape(m.shape[0], side * side, -1) for name, m in maps.items()}
             chosen = (pixels * side * side).astype(jnp.int32)  # the same places in every tile and view

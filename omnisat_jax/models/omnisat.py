@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.alignment import AlignedAssembly
 from omnisat_jax.models.encoders.image import PatchCNN, ResNet, ViT
@@ -34,14 +35,14 @@ def encode_each(specs, encoders, inputs, *, train: bool):
     """{name: Encoding} of normalised inputs, a location spread over the patches of the others.
 
     Raises:
-      ValueError: modalities that do not lie on one patch grid.
+      UserError: modalities that do not lie on one patch grid.
     """
     encoded = {
         spec.name: encoders[spec.name](*(inputs[spec.name][key] for key in INPUTS[spec.kind]), train=train) for spec in specs
     }
     counts = {spec.name: encoded[spec.name].tokens.shape[1] for spec in specs if spec.kind != "location"}
     if len(set(counts.values())) > 1:
-        raise ValueError(f"modalities must cover the same patches, found tokens a tile: {counts}")
+        raise UserError(f"modalities must cover the same patches, found tokens a tile: {counts}")
     for spec in specs:
         if spec.kind == "location":
             tokens = encoded[spec.name].tokens

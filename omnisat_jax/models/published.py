@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.models.encoders.image import PatchCNN
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
 from omnisat_jax.models.layers import gelu
@@ -158,7 +159,7 @@ class PublishedFusion(nn.Module):
         """
         b, m, p, d = tokens.shape
         if self.patches and p != self.patches:
-            raise ValueError(f"this combiner was trained for {self.patches} patches a tile, found {p}")
+            raise UserError(f"this combiner was trained for {self.patches} patches a tile, found {p}")
         small = nn.initializers.normal(0.02)
         position = self.param("position", small, (p + 1, d), jnp.float32)
         tile = self.param("tile", small, (1, d), jnp.float32) + position[:1]
@@ -206,15 +207,15 @@ class PublishedOmniSat(nn.Module):
         """{name: (values, dates), (values, dates, valid), or values of an image} -> (B,P+1,D), the tile first.
 
         Raises:
-          ValueError: other modalities than the weights know, or tokens on different grids.
+          UserError: other modalities than the weights know, or tokens on different grids.
         """
         names = [name for name, _ in self.encoders]
         if set(inputs) != set(names):
-            raise ValueError(f"expected the modalities {', '.join(names)}, found {', '.join(inputs)}")
+            raise UserError(f"expected the modalities {', '.join(names)}, found {', '.join(inputs)}")
         tokens = []
         for name, encoder in self.encoders:
             given = inputs[name] if isinstance(inputs[name], tuple | list) else (inputs[name],)
             tokens.append(encoder.copy(name=f"encoder_{name}")(*given, train=train))
         if len({x.shape for x in tokens}) > 1:
-            raise ValueError(f"modalities must cover the same patches, found {dict(zip(names, (x.shape for x in tokens)))}")
+            raise UserError(f"modalities must cover the same patches, found {dict(zip(names, (x.shape for x in tokens)))}")
         return PublishedFusion(**self.fusion, name="fusion")(jnp.stack(tokens, 1))

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from omnisat_jax.errors import UserError
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Rows of one matrix product on CPU: enough to keep the cores busy, few enough to stay in the cache.
 _CPU_ROWS = 1024
@@ -28,17 +30,17 @@ def pad_borders(x, amount, mode):
       mode: "reflect" (the border pixel is not repeated) or "zeros".
 
     Raises:
-      ValueError: unknown mode, or an image too small to reflect.
+      UserError: unknown mode, or an image too small to reflect.
     """
     if amount == 0:
         return x
     if mode == "zeros":
         return jnp.pad(x, ((0, 0), (amount, amount), (amount, amount), (0, 0)))
     if mode != "reflect":
-        raise ValueError(f"padding mode must be 'reflect' or 'zeros', found {mode!r}")
+        raise UserError(f"padding mode must be 'reflect' or 'zeros', found {mode!r}")
     for axis in (1, 2):
         if x.shape[axis] <= amount:
-            raise ValueError(
+            raise UserError(
                 f"reflect padding by {amount} px needs an image of at least {amount + 1} px a side, found "
                 f"{x.shape[1]}x{x.shape[2]}: use a larger crop or fewer encoder levels"
             )

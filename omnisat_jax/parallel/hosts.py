@@ -21,10 +21,12 @@ import jax
 from jax._src import distributed  # the client of the coordination service has no public name
 from jax.experimental import multihost_utils
 
+from omnisat_jax.errors import UserError
+
 _uses = collections.defaultdict(itertools.count)
 
 
-class HostError(RuntimeError):
+class HostError(UserError):
     """A host that differs from the first one, fails or does not answer; the message names it."""
 
 
@@ -39,13 +41,13 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
       timeout: seconds without a sign of life after which a host counts as dead.
 
     Raises:
-      ValueError: flags that do not belong together.
+      UserError: flags that do not belong together.
       HostError: the others cannot be reached.
     """
     if (num_processes > 1 or process_id >= 0) and not coordinator:
-        raise ValueError("--num_processes and --process_id need --coordinator=HOST:PORT of process 0")
+        raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT of process 0")
     if coordinator and not 0 <= process_id < num_processes:
-        raise ValueError(f"--process_id must be 0 to {num_processes - 1} (--num_processes {num_processes}), found {process_id}")
+        raise UserError(f"--process_id must be 0 to {num_processes - 1} (--num_processes {num_processes}), found {process_id}")
     if not coordinator and not _cluster():
         return
     known = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id} if coordinator else {}

@@ -8,6 +8,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 
 # Whole copies on slices that are joined by the data-centre network | copies within a slice | parameters cut.
 AXES = ("replica", "data", "fsdp")
@@ -35,7 +36,7 @@ def make_mesh(settings: schema.Mesh, devices=None) -> jax.sharding.Mesh:
     """A ("replica", "data", "fsdp") mesh over all devices, neighbours in the mesh close to each other in the network.
 
     Raises:
-      ValueError: axis sizes that do not multiply to the number of devices, or that do not fit the slices.
+      UserError: axis sizes that do not multiply to the number of devices, or that do not fit the slices.
     """
     devices = list(devices if devices is not None else jax.devices())
     slices = len({getattr(device, "slice_index", 0) for device in devices})
@@ -43,12 +44,12 @@ def make_mesh(settings: schema.Mesh, devices=None) -> jax.sharding.Mesh:
     data = settings.data if settings.data > 0 else len(devices) // max(replica * settings.fsdp, 1)
     shape = (replica, data, settings.fsdp)
     if settings.fsdp < 1 or replica * data * settings.fsdp != len(devices):
-        raise ValueError(
+        raise UserError(
             f"mesh.replica x mesh.data x mesh.fsdp must be the number of devices, {len(devices)}; "
             f"found {settings.replica} x {settings.data} x {settings.fsdp}"
         )
     if replica % slices:
-        raise ValueError(f"mesh.replica must be a multiple of the number of slices, {slices}; found {replica}")
+        raise UserError(f"mesh.replica must be a multiple of the number of slices, {slices}; found {replica}")
     if slices > 1:
         grid = mesh_utils.create_hybrid_device_mesh((replica // slices, data, settings.fsdp), (slices, 1, 1), devices)
     else:
@@ -76,9 +77,9 @@ def check_batch_size(name: str, size: int, mesh, parts: int = 1):
     """Refuses a batch that the devices cannot share equally, part by part.
 
     Raises:
-      ValueError: naming the setting and the number of devices.
+      UserError: naming the setting and the number of devices.
     """
     if size % (mesh.size * parts):
         devices = f"the number of devices, {mesh.size}" + (f", times {parts} parts" if parts > 1 else "")
         unit = mesh.size * parts
-        raise ValueError(f"{name} {size} must be a multiple of {devices}: set --config.{name}={-(-size // unit) * unit}")
+        raise UserError(f"{name} {size} must be a multiple of {devices}: set --config.{name}={-(-size // unit) * unit}")

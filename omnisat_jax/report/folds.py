@@ -11,6 +11,7 @@ import sys
 import numpy as np
 from rich.console import Console
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables
 
@@ -38,22 +39,22 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
       min_pixels: classes with fewer labelled pixels over all folds are left out of mIoU.
 
     Raises:
-      ValueError: runs that do not belong together, or that test on the same part twice.
+      UserError: runs that do not belong together, or that test on the same part twice.
     """
     (first_name, first), *others = runs.items()
     for name, results in runs.items():
         if results["task"] != "segment":
-            raise ValueError(f"{name}: only segmentation results have counts to add, found task {results['task']!r}")
+            raise UserError(f"{name}: only segmentation results have counts to add, found task {results['task']!r}")
     for name, results in others:
         for key in SAME:
             ours, theirs = first["protocol"][key], results["protocol"][key]
             if ours != theirs:
-                raise ValueError(f"{name}: {key} is {theirs!r}, but {ours!r} in {first_name}; folds of one study must agree")
+                raise UserError(f"{name}: {key} is {theirs!r}, but {ours!r} in {first_name}; folds of one study must agree")
         if [s["modalities"] for s in results["subsets"]] != [s["modalities"] for s in first["subsets"]]:
-            raise ValueError(f"{name}: scored other subsets of modalities than {first_name}")
+            raise UserError(f"{name}: scored other subsets of modalities than {first_name}")
     tested = [part for results in runs.values() for part in results["protocol"]["test"]]
     if len(set(tested)) < len(tested):
-        raise ValueError(f"the runs test on {', '.join(tested)}: a part would count twice")
+        raise UserError(f"the runs test on {', '.join(tested)}: a part would count twice")
     kinds = [kind for kind in ("subsets", "floor") if kind in first]
     about = first["protocol"]
     joined = {
@@ -93,13 +94,13 @@ def read(folders) -> dict:
     """{folder: its results.json}.
 
     Raises:
-      FileNotFoundError: a folder without results.
+      UserError: a folder without results.
     """
     runs = {}
     for folder in folders:
         path = pathlib.Path(folder) / "results.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected the results of a finished run, found none")
+            raise UserError(f"{path}: expected the results of a finished run, found none")
         runs[str(folder)] = json.loads(path.read_text())
     return runs
 
@@ -112,7 +113,7 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     try:
         results = join(read(options.runs), options.min_pixels)
-    except (ValueError, FileNotFoundError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     tables.show(Console(), results)

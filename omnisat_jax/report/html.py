@@ -10,13 +10,14 @@ import pathlib
 import jinja2
 import numpy as np
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.report import charts, pictures, representation, tables
 
 LIMIT = 10_000_000  # bytes of a report
 WIDEST = 640  # px of an input picture in it
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """A folder that no report can be made of; the message says what it must hold."""
 
 

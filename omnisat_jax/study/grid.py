@@ -11,6 +11,7 @@ import re
 
 from omnisat_jax import schema
 from omnisat_jax.checks import ConfigError, nearest
+from omnisat_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +112,7 @@ def load_config(path: str, preset: str):
 
     Raises:
       ConfigError: no such file.
-      ValueError: no such preset.
+      UserError: no such preset.
     """
     file = pathlib.Path(path)
     if not file.is_file():
@@ -155,7 +156,7 @@ def _convert(text, like):
     if isinstance(like, float) and type(value) is int:
         value = float(value)
     if type(value) is not type(like):
-        raise ValueError(text)
+        raise UserError(text)
     return value
 
 

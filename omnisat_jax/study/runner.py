@@ -20,6 +20,7 @@ import time
 
 import filelock
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.study.board import Board
 from omnisat_jax.study.grid import Run, Study, runs
 from omnisat_jax.train.workdir import WorkdirError, cores, write_json
@@ -70,11 +71,11 @@ def shard_of(text: str) -> tuple[int, int]:
     """(index, count) of "i/n", i from 0.
 
     Raises:
-      ValueError: another form.
+      UserError: another form.
     """
     index, slash, count = text.partition("/")
     if not slash or not index.isdigit() or not count.isdigit() or not int(index) < int(count):
-        raise ValueError(f"--study_shard: expected INDEX/COUNT with INDEX from 0, such as 0/4, found {text!r}")
+        raise UserError(f"--study_shard: expected INDEX/COUNT with INDEX from 0, such as 0/4, found {text!r}")
     return int(index), int(count)
 
 

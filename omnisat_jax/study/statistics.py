@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.classification import label_f1, mean_known
 from omnisat_jax.metrics.segmentation import SegmentationScores
 
@@ -51,12 +52,12 @@ def bootstrap(runs: list[Tiles], times: int) -> np.ndarray:
     """(times,) mean score over the runs (seeds) of tests on resampled tiles; the same draws for the same tiles, so that they can be paired.
 
     Raises:
-      ValueError: runs on different tiles.
+      UserError: runs on different tiles.
     """
     names = runs[0].names
     for run in runs:
         if run.names != names:
-            raise ValueError("runs that were tested on different tiles cannot be resampled together")
+            raise UserError("runs that were tested on different tiles cannot be resampled together")
     draws = resamples(len(names), times)
     return np.mean([run.scores(draws) for run in runs], 0)
 

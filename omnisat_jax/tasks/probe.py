@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from omnisat_jax.batch import normalise, presence
+from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.models.assembly import Assembly
@@ -105,7 +106,7 @@ def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
     the targets of the nearest tokens, weighted by cosine distance. Both by scikit-learn.
 
     Raises:
-      ValueError: training tokens of one class only.
+      UserError: training tokens of one class only.
     """
     if kind == "knn":
         count = min(neighbours, len(tokens))
@@ -126,7 +127,7 @@ def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
         return labels
     index, classes = np.nonzero(targets)
     if len(np.unique(classes)) < 2:
-        raise ValueError("a linear probe needs training patches of at least two classes, found one")
+        raise UserError("a linear probe needs training patches of at least two classes, found one")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(tokens[index], classes, logisticregression__sample_weight=targets[index, classes])
 

@@ -10,16 +10,17 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
 
 log = logging.getLogger(__name__)
 
 
-class OtherRunError(ValueError):
+class OtherRunError(UserError):
     """A checkpoint that was made from other data, or holds another model, than this run's: whole, but not to be continued here."""
 
 
-class SaveError(RuntimeError):
+class SaveError(UserError):
     """A checkpoint could not be written; the older ones are untouched."""
 
 
@@ -113,7 +114,7 @@ class Checkpoints:
           step 0 and None where there is no checkpoint at all.
 
         Raises:
-          ValueError: see `restore`; or checkpoints exist, but none can be read.
+          UserError: see `restore`; or checkpoints exist, but none can be read.
         """
         found = False
         while (step := self.latest()) is not None:
@@ -132,7 +133,7 @@ class Checkpoints:
             self._manager.reload()
             found = True
         if found:
-            raise ValueError(
+            raise UserError(
                 f"{self.directory}: none of the checkpoints can be read; they are in {self._aside}. Start again in another --workdir"
             )
         return 0, None

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import jax
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.train.timing import Ledger, Profile
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UserError):
     """Too many steps had a loss or gradient that was not finite."""
 
 

@@ -7,6 +7,8 @@ import time
 
 import jax
 
+from omnisat_jax.errors import UserError
+
 
 class Ledger:
     """Seconds by cause. Causes do not overlap; what no cause claims is the steps' own."""
@@ -82,11 +84,11 @@ def parse_profile(text: str) -> tuple[int, int] | None:
     """(start, stop) of "start:stop"; None of "".
 
     Raises:
-      ValueError: another form.
+      UserError: another form.
     """
     if not text:
         return None
     start, colon, stop = text.partition(":")
     if not (colon and start.isdigit() and stop.isdigit() and 1 <= int(start) < int(stop)):
-        raise ValueError(f"--profile: expected START:STOP with steps 1 <= START < STOP, found {text!r}")
+        raise UserError(f"--profile: expected START:STOP with steps 1 <= START < STOP, found {text!r}")
     return int(start), int(stop)

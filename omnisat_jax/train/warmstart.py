@@ -5,6 +5,8 @@ import dataclasses
 import flax.traverse_util
 import jax
 
+from omnisat_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -31,16 +33,16 @@ def warm_start(params, trained):
       (params, Report)
 
     Raises:
-      ValueError: a parameter of the same name has another shape.
+      UserError: a parameter of the same name has another shape.
     """
     target = flax.traverse_util.flatten_dict(params, sep="/")
     source = flax.traverse_util.flatten_dict(trained, sep="/")
     both = [name for name in target if name in source]
     wrong = [f"{name} {source[name].shape} for {target[name].shape}" for name in both if source[name].shape != target[name].shape]
     if wrong:
-        raise ValueError(f"the pre-trained parameters have other shapes: {'; '.join(wrong)}")
+        raise UserError(f"the pre-trained parameters have other shapes: {'; '.join(wrong)}")
     if not both:
-        raise ValueError("the pre-trained parameters share no name with this model")
+        raise UserError("the pre-trained parameters share no name with this model")
     new = target | {name: jax.device_put(source[name], target[name].sharding) for name in both}
     report = Report(tuple(both), tuple(n for n in target if n not in source), tuple(n for n in source if n not in target))
     return flax.traverse_util.unflatten_dict(new, sep="/"), report

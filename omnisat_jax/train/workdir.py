@@ -11,12 +11,13 @@ import sys
 
 import jax
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.parallel.hosts import is_leader
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
-class WorkdirError(RuntimeError):
+class WorkdirError(UserError):
     """The folder belongs to another run."""
 
 

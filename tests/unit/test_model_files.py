@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.interop.model_files import load_model, save_model
 from tests.conftest import tiny
 
@@ -33,5 +34,5 @@ def test_missing_and_broken_files_are_named(saved, name):
     with pytest.raises(ValueError, match="one that cannot be read"):
         load_model(folder)
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=name):
+    with pytest.raises(UserError, match=name):
         load_model(folder)

@@ -10,6 +10,7 @@ from data.prepare import prepare
 from data.raw import DataError
 from data.summary import band_moments, merge
 from omnisat_jax import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.input.frames import Frames, FrameStore, FrameWriter, checksums_path
 from omnisat_jax.input.records import Records, choose_split
 from tests.conftest import tiny
@@ -86,12 +87,12 @@ def test_a_bad_file_leaves_no_finished_records(simulated, tmp_path, console):
 
 def test_without_raw_data_the_error_says_where_they_are(tmp_path, console):
     settings = schema.parse(tiny(**{"data.simulated.tiles": 0, "data.cache_dir": str(tmp_path)})).data
-    with pytest.raises(FileNotFoundError, match="zenodo.org.*--config.data.raw_dir"):
+    with pytest.raises(UserError, match="zenodo.org.*--config.data.raw_dir"):
         prepare(settings, console)
 
 
 def test_unfinished_records_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="--stage=prepare"):
+    with pytest.raises(UserError, match="--stage=prepare"):
         Records(tmp_path)
 
 

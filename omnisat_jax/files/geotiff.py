@@ -1,0 +1,244 @@
+"""GeoTIFF from outside: north up whatever its rows, and with everything it says about its values.
+
+Only GDAL's GeoTIFF driver is used and only regular files are opened: other formats (a VRT among them) may lead to any file or address.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from omnisat_jax.errors import DataError, reason
+from omnisat_jax.files.paths import need_file
+
+LARGEST = 2**31  # bytes of one read, and of one block of a file
+IMPLAUSIBLE = 1e30  # magnitude above which a float is a fill value, whatever the file says
+SQUARE = 1e-6  # relative difference of width and height of a pixel that is rounding
+SUFFIXES = (".tif", ".tiff")
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """Where an image lies: its reference system, the bounds (left, bottom, right, top) in its units, and the side of a pixel."""
+
+    crs: rasterio.crs.CRS
+    bounds: tuple[float, float, float, float]
+    pixel: float
+
+    def __str__(self):
+        left, bottom, right, top = (f"{number:.10g}" for number in self.bounds)
+        return f"x {left} to {right}, y {bottom} to {top} in {self.crs.to_string()}"
+
+    def differs(self, other: "Footprint", tolerance: float) -> str:
+        """In what `other` lies elsewhere, in words; "" where no edge is further away than `tolerance` units of this system."""
+        if other.crs != self.crs:
+            return f"{other}, another reference system"
+        away = max(abs(a - b) for a, b in zip(self.bounds, other.bounds, strict=True))
+        return f"{other}, up to {away:.10g} away" if away > tolerance else ""
+
+    def longitude_latitude(self) -> np.ndarray:
+        """(2,) float64 of the centre, degrees."""
+        left, bottom, right, top = self.bounds
+        (x,), (y,) = rasterio.warp.transform(self.crs, "EPSG:4326", [(left + right) / 2], [(bottom + top) / 2])
+        return np.array([x, y])
+
+
+class GeoTIFF:
+    """An open file; see `open_geotiff`.
+
+    Attributes:
+      path, tile: for messages.
+      bands: positions (from 1) of the bands that hold values, without an alpha channel.
+      height, width: in pixels.
+      dtypes: of the bands.
+      names: descriptions of the bands, "" where there is none.
+      scales, offsets: of the bands: a value is stored * scale + offset.
+      transform: north up, also where the rows of the file run to the north.
+      crs: or None.
+    """
+
+    def __init__(self, source, path, tile):
+        self._source, self.path, self.tile = source, path, tile
+        alpha = {i + 1 for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha}
+        self._alpha = tuple(sorted(alpha))
+        self.bands = tuple(i for i in range(1, source.count + 1) if i not in alpha)
+        self.height, self.width, self.crs, self.tags = source.height, source.width, source.crs, source.tags()
+        self.dtypes = tuple(source.dtypes[i - 1] for i in self.bands)
+        self.names = tuple(source.descriptions[i - 1] or "" for i in self.bands)
+        self.scales = tuple(float(source.scales[i - 1]) for i in self.bands)
+        self.offsets = tuple(float(source.offsets[i - 1]) for i in self.bands)
+        self._nodata = tuple(source.nodatavals[i - 1] for i in self.bands)
+        found = source.transform
+        self._placed = not found.is_identity
+        self._south_up = self._placed and found.e > 0
+        self.transform = (
+            rasterio.Affine(found.a, found.b, found.c, found.d, -found.e, found.f + found.e * source.height) if self._south_up else found
+        )
+
+    def error(self, expected, found, advice="", kind="unreadable") -> DataError:
+        """What to raise where the file is not what is expected."""
+        return DataError(tile=self.tile, path=self.path, expected=expected, found=found, advice=advice, kind=kind)
+
+    def form(self) -> str:
+        """Bands, dtype and size in words."""
+        return f"{len(self.bands)} bands of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
+
+    def need(self, *, bands: int | None = None, side: int | None = None, dtype: str | None = None, what: str = "") -> None:
+        """Compares what the header says with what is expected, before anything is read.
+
+        Raises:
+          DataError: another number of bands, another size than side x side pixels (None: any square), or another dtype.
+        """
+        fits = (bands is None or len(self.bands) == bands) and self.height == self.width and (side is None or self.width == side)
+        if fits and (dtype is None or set(self.dtypes) == {dtype}):
+            return
+        size = f"{side}x{side} px" if side else "a square image"
+        parts = [f"{bands} bands" if bands is not None else "", dtype or "", size]
+        raise self.error(" ".join([what, *filter(None, parts)]).strip(), self.form())
+
+    def need_plain(self) -> None:
+        """Refuses a file whose bands have a scale or an offset, where nothing applies them.
+
+        Raises:
+          DataError: one of them does.
+        """
+        for name, scale, offset in zip(self.names, self.scales, self.offsets, strict=True):
+            if (scale, offset) != (1.0, 0.0):
+                raise self.error(
+                    "values as they are, without scale and offset", f"scale {scale:g} and offset {offset:g} of band {name or '1'}",
+                    "Apply them first (gdal_translate -unscale -ot Float32).",
+                )  # fmt: skip
+
+    def need_grid(self, what: str = "") -> None:
+        """Refuses pixels that are not square, or lie turned or mirrored on the ground.
+
+        Raises:
+          DataError: they are, or there is no reference system.
+        """
+        t = self.transform
+        if self.crs is None or not self._placed:
+            raise self.error(f"{what} with a coordinate reference system and a place in it", "none", kind="georeference")
+        if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
+            found = f"pixels of {t.a:.10g} x {t.e:.10g}, turned by {t.b:.10g}, {t.d:.10g}"
+            raise self.error(
+                f"{what} with square pixels, north up".strip(), found, "Warp it first (gdalwarp -tr SIDE SIDE).", kind="georeference"
+            )
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """Where it lies; None for a file without a reference system or a place in it.
+
+        Raises:
+          DataError: see `need_grid`.
+        """
+        if self.crs is None or not self._placed:
+            return None
+        self.need_grid()
+        t = self.transform
+        return Footprint(self.crs, (t.c, t.f + t.e * self.height, t.c + t.a * self.width, t.f), t.a)
+
+    def read(self, window: tuple[int, int, int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values of all bands, and which of them are measurements.
+
+        Args:
+          window: (first row, first column, rows, columns) from the north-west corner; None = everything.
+
+        Returns:
+          values (C,H,W) of one dtype, without scale and offset; known (C,H,W) bool: False for nodata, masked and wholly transparent pixels,
+          numbers that are not finite, and fill values beyond IMPLAUSIBLE.
+
+        Raises:
+          DataError: more than LARGEST bytes, complex numbers, or pixels that cannot be read.
+        """
+        row, column, rows, columns = window or (0, 0, self.height, self.width)
+        if any(np.dtype(kind).kind == "c" for kind in self.dtypes if not kind.startswith("complex_int")) or any(
+            kind.startswith("complex") for kind in self.dtypes
+        ):
+            raise self.error("real numbers", "complex ones", "Compute an intensity first.")
+        size = len(self.bands) * rows * columns * max(np.dtype(kind).itemsize for kind in self.dtypes)
+        if size > LARGEST:
+            raise self.error(f"at most {LARGEST:,} bytes at a time", f"{size:,} ({self.form()})")
+        if self._south_up:
+            row = self.height - row - rows
+        place = Window(column, row, columns, rows)
+        try:
+            values, masks = self._source.read(self.bands, window=place), self._source.read_masks(self.bands, window=place) > 0
+            for band in self._alpha:
+                masks &= self._source.read(band, window=place)[None] > 0
+            if any(MaskFlags.per_dataset in flags for flags in self._source.mask_flag_enums):
+                masks &= self._source.dataset_mask(window=place)[None] > 0
+        except (rasterio.errors.RasterioError, OSError, ValueError, MemoryError) as error:
+            raise self.error("pixels that can be read", reason(error), "It is truncated or damaged: restore it.") from error
+        for band, nodata in enumerate(self._nodata):
+            if nodata is not None and nodata == nodata:
+                masks[band] &= values[band] != nodata
+        if values.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                masks &= np.isfinite(values) & (np.abs(values) < IMPLAUSIBLE)
+        if self._south_up:
+            values, masks = values[:, ::-1], masks[:, ::-1]
+        return np.ascontiguousarray(values), np.ascontiguousarray(masks)
+
+
+def is_geotiff(path) -> bool:
+    """Whether a file's name says that it is a GeoTIFF, in small letters or capitals."""
+    return pathlib.Path(path).suffix.lower() in SUFFIXES
+
+
+@contextlib.contextmanager
+def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None):
+    """Yields a `GeoTIFF`.
+
+    Args:
+      path: regular file.
+      tile, what: for messages.
+      root: see `need_file`.
+
+    Raises:
+      DataError: missing, no GeoTIFF, or one whose blocks do not fit into memory.
+    """
+    path = need_file(path, what=what, tile=tile, root=root)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1))
+            source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
+            opened = GeoTIFF(source, path, tile)
+            blocks = max(rows * columns for rows, columns in source.block_shapes)
+            block = blocks * max(np.dtype(kind).itemsize for kind in source.dtypes if not kind.startswith("complex_int")) if source.count else 0
+        except DataError:
+            raise
+        except (rasterio.errors.RasterioError, OSError, ValueError, TypeError, UnicodeError, MemoryError) as error:
+            raise DataError(
+                tile=tile, path=path, expected=what if "GeoTIFF" in what else f"{what}: a GeoTIFF",
+                found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice="Restore it from the archive.",
+            ) from error  # fmt: skip
+        if not opened.bands:
+            raise opened.error("at least one band of values", "none")
+        if block > LARGEST:
+            raise opened.error(f"blocks of at most {LARGEST:,} bytes", f"{block:,}")
+        yield opened
+
+
+def read_image(path, *, tile: str, bands: int, side: int | None, what: str, root=None) -> tuple[np.ndarray, Footprint | None]:
+    """A square uint8 image (H,W,bands), north up, and where it lies.
+
+    Pixels that the file declares unknown become 0, as PASTIS-HD, TreeSatAI and FLAIR store them.
+
+    Raises:
+      DataError: an unreadable file, or other bands, numbers or size than expected.
+    """
+    with open_geotiff(path, tile=tile, what=what, root=root) as source:
+        source.need(bands=bands, side=side, dtype="uint8", what=what)
+        source.need_plain()
+        values, known = source.read()
+        return np.ascontiguousarray(np.where(known, values, 0).transpose(1, 2, 0)), source.footprint
+
+
+def bounds_in(footprint: Footprint, crs) -> tuple[float, float, float, float]:
+    """The bounds of a footprint in another reference system."""
+    return transform_bounds(footprint.crs, crs, *footprint.bounds)

@@ -1,0 +1,111 @@
+"""NumPy files from outside: the header is compared with what is expected before any number is read."""
+
+import math
+import os
+import warnings
+
+import numpy as np
+
+from omnisat_jax.errors import DataError, reason
+from omnisat_jax.files.paths import need_file
+
+LONGEST = 10_000  # entries of a dimension whose length is not given
+LARGEST = 2**33  # bytes of one array
+HEADER = 10_000  # bytes of a header
+
+
+def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds: str, root=None) -> np.ndarray:
+    """A whole array, without pickles.
+
+    Args:
+      path: .npy file of any version, byte order and memory order.
+      tile, what: for messages.
+      shape: expected; None where any length up to LONGEST will do.
+      kinds: accepted NumPy kinds of dtype, such as "iu" or "f".
+      root: see `need_file`.
+
+    Returns:
+      Array in native byte order, as stored otherwise.
+
+    Raises:
+      DataError: missing, unreadable, another shape or dtype, or another number of bytes than declared.
+    """
+    path = need_file(path, what=what, tile=tile, root=root)
+    wanted = ", ".join("N" if size is None else str(size) for size in shape)
+    wanted = f"{what} of shape ({wanted}{',' if len(shape) == 1 else ''})"
+    try:
+        with open(path, "rb") as source:
+            found, fortran, dtype = _header(source)
+            start, size = source.tell(), os.fstat(source.fileno()).st_size
+            fits = len(found) == len(shape) and all(
+                f == s or (s is None and 0 <= f <= LONGEST) for f, s in zip(found, shape, strict=False)
+            )
+            if not fits:
+                raise DataError(tile=tile, path=path, expected=wanted, found=f"shape {found}")
+            if dtype.kind not in kinds or dtype.hasobject or dtype.subdtype is not None:
+                raise DataError(tile=tile, path=path, expected=f"{wanted}, {kinds_in_words(kinds)}", found=f"{dtype}")
+            count = math.prod(found)
+            if count * dtype.itemsize > LARGEST:
+                raise DataError(tile=tile, path=path, expected=f"{wanted}, at most {LARGEST:,} bytes", found=f"shape {found} of {dtype}")
+            if size - start != count * dtype.itemsize:
+                raise DataError(
+                    tile=tile, path=path, expected=f"{wanted}: {start + count * dtype.itemsize:,} bytes", found=f"{size:,} bytes",
+                    advice="It is truncated or damaged: restore it from the archive.",
+                )  # fmt: skip
+            flat = np.fromfile(source, dtype, count)
+    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            tile=tile, path=path, expected=f"{wanted} (a complete .npy array)",
+            found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",
+            advice="It is truncated, empty or holds Python objects: restore it from the archive.",
+        ) from error  # fmt: skip
+    except OSError as error:
+        raise DataError(tile=tile, path=path, expected=wanted, found=error.strerror or reason(error)) from error
+    if len(flat) != count:
+        raise DataError(tile=tile, path=path, expected=f"{wanted}: {count:,} numbers", found=f"{len(flat):,}")
+    return flat.astype(dtype.newbyteorder("="), copy=False).reshape(found, order="F" if fortran else "C")
+
+
+def npy_shape(path, *, tile: str, what: str, rank: int, root=None) -> tuple[int, ...]:
+    """The declared shape of an array, of which nothing else is read.
+
+    Raises:
+      DataError: missing, no .npy file, another rank.
+    """
+    path = need_file(path, what=what, tile=tile, root=root)
+    try:
+        with open(path, "rb") as source:
+            found, _, _ = _header(source)
+    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError, OSError) as error:
+        raise DataError(
+            tile=tile, path=path, expected=f"{what} (a complete .npy array)",
+            found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",
+            advice="It is truncated, empty or holds Python objects: restore it from the archive.",
+        ) from error  # fmt: skip
+    if len(found) != rank:
+        raise DataError(tile=tile, path=path, expected=f"{what} ({rank} dimensions)", found=f"shape {found}")
+    return found
+
+
+def kinds_in_words(kinds: str) -> str:
+    """NumPy's kinds of dtype for people."""
+    words = {"i": "integers", "u": "unsigned integers", "f": "floating point numbers", "b": "booleans"}
+    return " or ".join(words[kind] for kind in kinds)
+
+
+def _header(source):
+    """(shape, Fortran order, dtype) of an open .npy file, as `numpy.load` reads it."""
+    version = np.lib.format.read_magic(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if version == (1, 0):
+            found = np.lib.format.read_array_header_1_0(source, max_header_size=HEADER)
+        elif version == (2, 0):
+            found = np.lib.format.read_array_header_2_0(source, max_header_size=HEADER)
+        else:
+            found = np.lib.format._read_array_header(source, version=version, max_header_size=HEADER)
+    if any(size < 0 for size in found[0]):
+        raise ValueError(f"a negative length in shape {found[0]}")
+    return found
