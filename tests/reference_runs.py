@@ -1,0 +1,84 @@
+"""Small fixed runs of every family of methods, whose losses and scores a change that computes nothing else must not move by a digit.
+
+python -m tests.reference_runs --out before.json       at the revision before the change
+python -m tests.reference_runs --compare before.json   at the revision after it, on the same machine and cores
+
+Minutes on one core. The number of CPU threads changes the rounding: pin both to the same cores (taskset -c 0).
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+from rich.console import Console
+
+from configs import flair, treesat
+from tests.conftest import go, tiny
+from tests.integration.test_datasets import shrunk
+
+PASTIS = ("demo", "published", "skysense", "satclip", "late", "masked", "utae", "omnisat")
+TIMING = ("examples_per_second", "teraflops", "mfu")
+
+
+def configurations(work: pathlib.Path):
+    """(name, configuration) of every run."""
+    for preset in PASTIS:
+        config = tiny(preset)
+        config.data.cache_dir = str(work / "cache")
+        if preset == "masked":
+            config.pretrain.parts = 2
+        yield preset, config
+    probe = tiny("demo", **{"eval.probe": "linear"})
+    probe.data.cache_dir = str(work / "cache")
+    yield "probe", probe
+    for name, config in (("treesat", treesat.get_config()), ("flair", flair.get_config())):
+        config = shrunk(config, work)
+        config.data.simulated.tiles = 12
+        if name == "flair":
+            config.data.simulated.tile_size, config.data.crop = 128, 0
+        yield name, config
+
+
+def outcome(folder: pathlib.Path) -> dict:
+    """Losses of every logged step and scores of every subset of one run."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] if (folder / "metrics.jsonl").exists() else []
+    losses = [{key: value for key, value in row.items() if key not in TIMING} for row in rows]
+    results = json.loads((folder / "results.json").read_text())
+    scores = {"+".join(entry["modalities"]): entry["scores"] for entry in results["subsets"]}
+    return {"losses": losses, "scores": scores}
+
+
+def differences(before, after, at="") -> list[str]:
+    """Where `after` differs from `before`; what only `after` has is no difference."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [line for key in before for line in differences(before[key], after.get(key), f"{at}.{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [line for i, (a, b) in enumerate(zip(before, after, strict=True)) for line in differences(a, b, f"{at}[{i}]")]
+    return [] if before == after else [f"{at}: {str(before)[:80]} before, {str(after)[:80]} now"]
+
+
+def main(arguments=None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reference_runs", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, help="file to write losses and scores to")
+    parser.add_argument("--compare", type=pathlib.Path, help="file of an earlier revision to compare with")
+    options = parser.parse_args(arguments)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        work = pathlib.Path(folder)
+        with open("/dev/null", "w") as nowhere:
+            for name, config in configurations(work):
+                go(config, work / name, Console(file=nowhere))
+                found[name] = json.loads(json.dumps(outcome(work / name)))
+                print(name, flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1))
+    lines = differences(json.loads(options.compare.read_text()), found) if options.compare else []
+    print("\n".join(lines) if lines else "no difference" if options.compare else "written")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
