@@ -36,13 +36,15 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
     try:
         with open(path, "rb") as source:
             found, fortran, dtype = _header(source)
+            if dtype.hasobject:
+                raise ValueError(f"{dtype} values")
             start, size = source.tell(), os.fstat(source.fileno()).st_size
             fits = len(found) == len(shape) and all(
                 f == s or (s is None and 0 <= f <= LONGEST) for f, s in zip(found, shape, strict=False)
             )
             if not fits:
                 raise DataError(tile=tile, path=path, expected=wanted, found=f"shape {found}")
-            if dtype.kind not in kinds or dtype.hasobject or dtype.subdtype is not None:
+            if dtype.kind not in kinds or dtype.subdtype is not None:
                 raise DataError(tile=tile, path=path, expected=f"{wanted}, {kinds_in_words(kinds)}", found=f"{dtype}")
             count = math.prod(found)
             if count * dtype.itemsize > LARGEST:
