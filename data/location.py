@@ -212,7 +212,7 @@ def need_pixel(footprint: Footprint | None, pixel: float, *, tile: str, path) ->
     left, _, right, _ = footprint.bounds
     found = of_footprint(footprint, tile, path).side * footprint.pixel / (right - left)
     if abs(found - pixel) > OTHER_SIZE * pixel:
-        raise DataError(tile=tile, path=path, expected=f"pixels of {pixel:g} m", found=f"{found:.4g} m: {footprint}", kind="georeference")
+        raise DataError(tile=tile, path=path, expected=f"pixels of {pixel:g} m", found=f"{found:.2g} m: {footprint}", kind="georeference")
 
 
 def metres_between(a, b) -> float:
