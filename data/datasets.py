@@ -77,9 +77,9 @@ def check(dataset: RawDataset) -> RawDataset:
       DataError: no tile, a tile twice, names that cannot be used, or classes, colours and label values that contradict each other.
     """
 
-    def need(condition, expected, found, tile="-"):
+    def need(condition, expected, found, **more):
         if not condition:
-            raise DataError(tile=tile, path=dataset.root, expected=expected, found=found)
+            raise DataError(**({"tile": "-", "path": dataset.root, "expected": expected, "found": found} | more))
 
     owners = collections.defaultdict(list)
     for part, tiles in dataset.parts.items():
@@ -88,8 +88,9 @@ def check(dataset: RawDataset) -> RawDataset:
             owners[check_name(tile, what="a name of a tile", path=dataset.root)].append(part)
     need(owners, "at least one tile", "none")
     twice = {tile: parts for tile, parts in owners.items() if len(parts) > 1}
-    for tile, parts in twice.items():
-        need(False, "each tile once, in one part", f"it is in {' and in '.join(parts)}; {len(twice):,} tiles are more than once", tile)
+    for tile, (first, second, *_) in twice.items():
+        found = f"part {first} twice" if first == second else f"parts {first} and {second}"
+        need(False, "each tile once, in one part", f"{found}, and {len(twice) - 1:,} more such tiles", tile=tile, kind="leak")
     for name, modality in dataset.modalities.items():
         check_name(name, what="a name of a modality", path=dataset.root)
         need(name not in RESERVED, f"no modality called {' or '.join(RESERVED)}", name)

@@ -208,7 +208,8 @@ def known_values(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.int16:
         return values != NO_DATA_INT16
     if values.dtype.kind == "f":
-        return np.abs(values) <= FILL  # False for NaN
+        # False for NaN. Two bytes hold no such fill values.
+        return np.abs(values) <= FILL if values.dtype.itemsize > 2 else np.isfinite(values)
     return np.ones(values.shape, bool)
 
 

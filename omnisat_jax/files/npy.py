@@ -2,6 +2,7 @@
 
 import math
 import os
+import tokenize
 import warnings
 
 import numpy as np
@@ -55,7 +56,7 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
                     advice="It is truncated or damaged: restore it from the archive.",
                 )  # fmt: skip
             flat = np.fromfile(source, dtype, count)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -80,7 +81,7 @@ def npy_shape(path, *, tile: str, what: str, rank: int, root=None) -> tuple[int,
     try:
         with open(path, "rb") as source:
             found, _, _ = _header(source)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError, OSError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, OSError) as error:
         raise DataError(
             tile=tile, path=path, expected=f"{what} (a complete .npy array)",
             found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",
