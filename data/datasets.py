@@ -1,11 +1,14 @@
-"""Which datasets there are, and how a raw folder of one is opened."""
+"""Which datasets there are, how a raw folder of one is opened, and what must be true of every one of them."""
 
+import collections
 import functools
 import importlib
 import pathlib
+import re
 
-from data.raw import RawDataset
+from data.raw import DataError, RawDataset
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.paths import check_name, check_text
 
 _READERS = {
     "pastis": "data.pastis.reader",
@@ -16,6 +19,8 @@ _READERS = {
 # name -> function that imports the reader: each needs libraries that the others do not
 DATASETS = {name: functools.partial(importlib.import_module, module) for name, module in _READERS.items()}
 SIMULATED = ("pastis", "treesat", "flair")
+RESERVED = ("labels", "parcels", "tile_id", "remarks")  # what else an example holds beside its modalities
+COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def reader_of(name: str):
@@ -49,7 +54,7 @@ def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
       nomenclature: which set of classes, of datasets that have several; "" = the default.
 
     Raises:
-      DataError: the folder is not of that dataset.
+      DataError: the folder is not of that dataset, or what it holds contradicts itself, see `check`.
       UserError: a nomenclature that the dataset does not have.
     """
     reader = reader_of(name)
@@ -59,4 +64,45 @@ def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
             f"data.nomenclature of {name}: expected {'one of ' + ', '.join(known) if known else 'none, as it has one set of classes'}, "
             f"found {nomenclature!r}"
         )
-    return reader.open_raw(pathlib.Path(root), **({"nomenclature": nomenclature} if nomenclature else {}))
+    return check(reader.open_raw(pathlib.Path(root), **({"nomenclature": nomenclature} if nomenclature else {})))
+
+
+def check(dataset: RawDataset) -> RawDataset:
+    """Shows that a dataset is in order, whatever its reader: in particular that no tile is in two parts.
+
+    Returns:
+      The dataset.
+
+    Raises:
+      DataError: no tile, a tile twice, names that cannot be used, or classes, colours and label values that contradict each other.
+    """
+
+    def need(condition, expected, found, **more):
+        if not condition:
+            raise DataError(**({"tile": "-", "path": dataset.root, "expected": expected, "found": found} | more))
+
+    owners = collections.defaultdict(list)
+    for part, tiles in dataset.parts.items():
+        check_name(part, what="a name of a part", path=dataset.root)
+        for tile in tiles:
+            owners[check_name(tile, what="a name of a tile", path=dataset.root)].append(part)
+    need(owners, "at least one tile", "none")
+    twice = {tile: parts for tile, parts in owners.items() if len(parts) > 1}
+    for tile, (first, second, *_) in twice.items():
+        found = f"part {first} twice" if first == second else f"parts {first} and {second}"
+        need(False, "each tile once, in one part", f"{found}, and {len(twice) - 1:,} more such tiles", tile=tile, kind="leak")
+    for name, modality in dataset.modalities.items():
+        check_name(name, what="a name of a modality", path=dataset.root)
+        need(name not in RESERVED, f"no modality called {' or '.join(RESERVED)}", name)
+        need((name == "location") == (modality.kind == "location"), "a modality called location that is one, and no other", f"{name}: {modality.kind}")
+    need(dataset.modalities, "at least one modality", "none")
+    classes = [check_text(name, what="a name of a class", path=dataset.root, longest=100) for name in dataset.classes]
+    need(2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
+    need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
+    need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {len(classes)} classes", f"{len(dataset.colours)}")
+    for colour in dataset.colours:
+        need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colours #rrggbb", repr(colour))
+    need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is no class", f"{dataset.ignore}")
+    need(dataset.background == -1 or dataset.background in range(len(classes)), "a background that is a class, or -1", f"{dataset.background}")
+    need(set(dataset.unscored) <= set(classes), "classes among those that are not scored", ", ".join(dataset.unscored))
+    return dataset

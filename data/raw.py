@@ -1,17 +1,24 @@
 """What every raw dataset offers to preparation: an index, one tile at a time, and errors that name the file."""
 
+import collections
 import dataclasses
+import datetime
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-import rasterio
 
-from omnisat_jax.errors import DataError
+from omnisat_jax.errors import DataError, Finding
+from omnisat_jax.files import paths
 
 # Stored in place of a measurement that is missing; readers set it, normalisation turns it into "nothing known".
 NO_DATA_INT16 = np.iinfo(np.int16).min
+FILL = 1e30  # magnitude above which a float is a fill value, whether it is declared or not
+EPOCH = datetime.date(1970, 1, 1)
+YEARS = (1970, 2100)  # of images that anybody has
+LOOKED_AT = 64  # tiles by which the usual size is told
 
 SIMULATED = "SIMULATED.txt"  # the file by which a simulated folder says so, where its layout has no place for it
 
@@ -62,7 +69,7 @@ class RawDataset:
       readers: modality name -> function from a tile id to that modality, see `read`.
       labels: function from a tile id to {"labels"} or {"labels", "parcels"}, see `read`.
       path_of: (tile id, modality name) -> where the modality is, or would be.
-      inspect: tile id -> (kind, path, expected, found) of what is odd though it can be read, for `data.verify`.
+      inspect: tile id -> `Finding`s of what is odd though it can be read, for `data.verify`.
       unscored: classes that are predicted but do not enter mean scores.
       colours: of the classes in pictures, "#rrggbb" each; () = a default palette.
     """
@@ -81,7 +88,7 @@ class RawDataset:
     readers: Mapping[str, Callable[[str], dict]]
     labels: Callable[[str], dict]
     path_of: Callable[[str, str], pathlib.Path]
-    inspect: Callable[[str], Iterable[tuple]] = no_remarks
+    inspect: Callable[[str], Iterable[Finding]] = no_remarks
     unscored: tuple[str, ...] = ()
     colours: tuple[str, ...] = ()
 
@@ -115,58 +122,50 @@ class RawDataset:
         return {"tile_id": tile} | example | attempt("labels", self.labels) | {"remarks": remarks}
 
 
-def load_array(path: pathlib.Path, *, tile, rank: int, what: str) -> np.ndarray:
-    """np.load without pickles and with errors a person can act on."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(tile=tile, path=path, expected=what, found="no such file", advice="Restore it from the archive.") from None
-    except (ValueError, EOFError, OSError) as error:
-        size = path.stat().st_size if path.exists() else 0
-        raise DataError(
-            tile=tile, path=path, expected=f"{what} (a complete .npy array)",
-            found=f"an unreadable file of {size} bytes ({error})",
-            advice="It is truncated, empty or holds Python objects: restore it from the archive.",
-        ) from error  # fmt: skip
-    if not isinstance(array, np.ndarray) or array.ndim != rank:
-        raise DataError(tile=tile, path=path, expected=f"{what} ({rank} dimensions)", found=f"shape {np.shape(array)}")
-    return array
+def spread(items: Iterable) -> list:
+    """At most LOOKED_AT of them, spread evenly."""
+    items = list(items)
+    return items[:: max(1, len(items) // LOOKED_AT)][:LOOKED_AT]
 
 
-def load_geotiff(path: pathlib.Path, *, tile, bands: int, resolution: str) -> np.ndarray:
-    """A uint8 GeoTIFF as (H,W,bands).
-
-    Raises:
-      DataError: an unreadable file, or other bands or numbers than expected.
-    """
-    try:
-        with rasterio.open(path) as source:
-            image = source.read()
-    except rasterio.errors.RasterioError as error:
-        raise DataError(
-            tile=tile, path=path, expected=f"a GeoTIFF of {bands} bands", found=f"an unreadable file ({error})",
-            advice="Restore it from the archive.",
-        ) from error  # fmt: skip
-    if image.shape[0] != bands or image.dtype != np.uint8:
-        raise DataError(
-            tile=tile, path=path, expected=f"{bands} uint8 bands at {resolution}", found=f"{image.dtype} {image.shape} (bands, rows, columns)"
-        )  # fmt: skip
-    return np.ascontiguousarray(image.transpose(1, 2, 0))
-
-
-def first_readable(tiles, read: Callable[[str], object]):
-    """What `read` gives of the first tile that it can read: one broken file does not make a folder unusable.
+def usual(tiles: Iterable[str], size_of: Callable[[str], int]) -> int:
+    """What `size_of` gives of most tiles, of LOOKED_AT that are spread evenly: neither an odd nor a broken file decides for the others.
 
     Raises:
       DataError: that of the first tile, where none can be read.
     """
-    first = None
-    for tile in tiles:
+    tiles = list(tiles)
+    first, counts, wanted = None, collections.Counter(), spread(tiles)
+    for tile in (*wanted, *tiles):
+        if counts.total() == len(wanted):
+            break
         try:
-            return read(tile)
+            counts[size_of(tile)] += 1
         except DataError as error:
             first = first or error
-    raise first
+    if not counts:
+        raise first
+    return counts.most_common(1)[0][0]
+
+
+def day_number(text: str) -> int:
+    """Days since 1970-01-01 of a date YYYYMMDD.
+
+    Raises:
+      ValueError: no such day, or one of a year outside YEARS.
+    """
+    match = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})", text)
+    if not match:
+        raise ValueError(f"{text[:20]!r} is no date YYYYMMDD")
+    day = datetime.date(*map(int, match.groups()))
+    if not YEARS[0] <= day.year <= YEARS[1]:
+        raise ValueError(f"the year {day.year} is not from {YEARS[0]} to {YEARS[1]}")
+    return (day - EPOCH).days
+
+
+def files_in(folder) -> dict[str, pathlib.Path]:
+    """{name with its suffix in small letters: path} of what a folder holds: NAME.TIF is the file of NAME.tif."""
+    return {f"{path.stem}{path.suffix.lower()}": path for path in paths.entries(folder)}
 
 
 def absent(modality: RawModality, remark: str = "") -> dict:
@@ -181,8 +180,8 @@ def absent(modality: RawModality, remark: str = "") -> dict:
     return entry | ({"remark": remark} if remark else {})
 
 
-def sort_by_date(tile, path, values, dates):
-    """Orders images and dates together, dates ascending (stable).
+def sort_by_date(tile, path, values, dates, *more):
+    """Orders images, dates and anything else by date, ascending (stable).
 
     Raises:
       DataError: different numbers of images and dates, or no date at all.
@@ -198,20 +197,87 @@ def sort_by_date(tile, path, values, dates):
             tile=tile, path=path, expected="at least one date", found="an empty series",
             advice="Remove the file to declare the modality missing.",
         )  # fmt: skip
-    order = np.argsort(dates, kind="stable")
-    return values[order], dates[order]
+    if (np.diff(dates) < 0).any():
+        order = np.argsort(dates, kind="stable")
+        values, dates, *more = (entry[order] for entry in (values, dates, *more))
+    return values, dates, *more
+
+
+def known_values(values: np.ndarray) -> np.ndarray:
+    """Which numbers are measurements, as bool of the same shape: no data and fill values are not."""
+    if values.dtype == np.int16:
+        return values != NO_DATA_INT16
+    if values.dtype.kind == "f":
+        # False for NaN. Two bytes hold no such fill values.
+        return np.abs(values) <= FILL if values.dtype.itemsize > 2 else np.isfinite(values)
+    return np.ones(values.shape, bool)
+
+
+def to_int16(values: np.ndarray, known: np.ndarray, tile: str, path) -> np.ndarray:
+    """Known numbers as int16, rounded and neither wrapped nor clipped. Those that are not known mean nothing, see `mask_integers`.
+
+    Args:
+      values: (T,H,W,C), integers or floats.
+      known: (T,H,W) or (T,H,W,C) bool.
+
+    Raises:
+      DataError: a known number that int16 cannot hold.
+    """
+    known = known if known.ndim == values.ndim else known[..., None]
+    if values.dtype.kind == "f":
+        values = np.rint(values)
+    if values.dtype == np.int16:
+        return values
+    limit = np.iinfo(np.int16).max
+    wrong = known & ~((values >= -limit) & (values <= limit))
+    if wrong.any():
+        first = tuple(np.argwhere(wrong)[0])
+        raise DataError(
+            tile=tile, path=path, expected=f"numbers from {-limit:,} to {limit:,}",
+            found=f"{values[first]:,} in image {first[0]} by date, one of {int(wrong.sum()):,} beyond them",
+            advice="Reflectance is stored x 10,000: scale the numbers, or store unknown ones as 0.",
+        )  # fmt: skip
+    return np.where(known, values, 0).astype(np.int16)
 
 
 def mask_integers(values, missing):
     """int16 (T,H,W,C) with `missing` (T,H,W) pixels set to no data, and which dates keep a pixel (T,)."""
     values = np.where(missing[..., None], np.int16(NO_DATA_INT16), values)
-    return values, ~missing.all(axis=(1, 2))
+    return values, known_values(values).any(axis=(1, 2, 3))
 
 
 def mask_floats(values):
-    """float32 (T,H,W,C) with every non-finite number set to NaN (no data), and which dates keep a number (T,)."""
-    values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-    return values, np.isfinite(values).any(axis=(1, 2, 3))
+    """float32 (T,H,W,C) with every number that is no measurement set to NaN (no data), and which dates keep a number (T,)."""
+    known = known_values(values)
+    return np.where(known, values, np.nan).astype(np.float32, copy=False), known.any(axis=(1, 2, 3))
+
+
+def series(modality: RawModality, values, dates, *, tile: str, path, known=None) -> dict:
+    """A series as `RawDataset.read` returns it: ascending dates, no data where nothing is known, absent where nothing is known at all.
+
+    Args:
+      modality: of dtype int16 or float32.
+      values: (T,H,W,C) numbers of any dtype.
+      dates: (T,) days since 1970-01-01.
+      known: (T,H,W) bool, pixels that were measured; needed for int16.
+
+    Raises:
+      DataError: numbers that int16 cannot hold, other numbers of images and dates, no date.
+    """
+    if modality.dtype == "int16":
+        values, dates, known = sort_by_date(tile, path, values, dates, known)
+        values, valid = mask_integers(to_int16(values, known, tile, path), ~known)
+    else:
+        values, dates = sort_by_date(tile, path, values, dates)
+        values, valid = mask_floats(values)
+    if not valid.any():
+        return absent(modality, f"none of its {len(dates)} images holds a known pixel")
+    return {"values": values, "dates": dates, "valid": valid}
+
+
+def image(modality: RawModality, values) -> dict:
+    """A uint8 image (H,W,C) as `RawDataset.read` returns it; absent where all of it is 0, which stands for unknown in such images."""
+    return {"values": values[None]} if values.any() else absent(modality, "all of its pixels are 0: nothing was recorded")
 
 
 def is_simulated(root: pathlib.Path) -> bool:

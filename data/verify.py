@@ -36,7 +36,8 @@ KINDS = {
     "not-finite": "NaN or infinite numbers",
     "duplicate-date": "two images of one day in a series",
     "order": "dates that do not ascend",
-    "georeference": "an image that lies elsewhere than its tile",
+    "georeference": "an image that lies elsewhere than its tile, or does not say where",
+    "baseline": "Sentinel-2 products of several scales",
     "changed": "a file that differs from the manifest, or prepared images from their checksums",
     "unlisted": "a file that the manifest does not have",
     "gone": "a file of the manifest that is no longer there",
@@ -65,7 +66,7 @@ def check_tile(dataset, tile: str):
     findings, seen = [], {}
 
     def broken(name, error):
-        findings.append(Finding("unreadable", tile, str(error.path), error.expected, error.found))
+        findings.append(Finding(error.finding.kind, tile, str(error.path), error.expected, error.found))
         seen[name] = None
         return {"values": ()} if name != "labels" else {"labels": ()}
 
@@ -94,7 +95,7 @@ def check_tile(dataset, tile: str):
                     Finding("duplicate-date", tile, path, f"each date of {name} once", f"{day} {counts[counts > 1][0]} times")
                 )
     with contextlib.suppress(DataError):  # what `inspect` cannot read was found above
-        findings += [Finding(kind, tile, str(path), expected, found) for kind, path, expected, found in dataset.inspect(tile)]
+        findings += [Finding(f.kind, f.tile, f.path, f.expected, f.found) for f in dataset.inspect(tile)]
     return findings, {name: entry for name, entry in seen.items() if entry}
 
 

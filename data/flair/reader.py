@@ -1,14 +1,19 @@
 """Reads folders in the layout of FLAIR #1 and #2 (see README.md here): aerial images, Sentinel-2 super-patches, land cover."""
 
-import json
-import pathlib
-import re
+import contextlib
+import os
 
 import numpy as np
 
 from data import location, raw
+from data.flair import layout
+from data.flair.layout import CENTRES, raw_files  # noqa: F401 - a reader has raw_files
 from data.raw import DataError
-from data.sentinel import CLOUDY, S2_BANDS, product_day
+from data.sentinel import S2_BANDS, cloudy, harmonise, inspect_baselines, measured, product_day
+from omnisat_jax.files import paths
+from omnisat_jax.files.geotiff import open_geotiff, read_image
+from omnisat_jax.files.npy import read_npy
+from omnisat_jax.files.text_file import read_lines
 
 NAMED = (
     "Building", "Pervious surface", "Impervious surface", "Bare soil", "Water", "Coniferous", "Deciduous", "Brushwood",
@@ -28,9 +33,6 @@ WHERE = "FLAIR is published at https://ignf.github.io/FLAIR (aerial images and l
 AERIAL_BANDS = ("R", "G", "B", "NIR", "height")
 AERIAL_RESOLUTION, S2_RESOLUTION = 0.2, 10.0  # m a pixel
 CELL = 32  # aerial pixels under one resampled Sentinel-2 pixel, 6.4 m
-# Domains of the training archive that validate (the authors' baselines).
-VALIDATION = ("D004", "D014", "D029", "D031", "D058", "D066", "D067", "D077")
-CENTRES = "flair-2_centroids_sp_to_patch.json"
 
 
 def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
@@ -41,42 +43,28 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
       nomenclature: "12" (the named classes; everything else is void), "13" ("Other" is learned but does not enter the mean) or "19".
 
     Raises:
-      DataError: no image, an image without a domain, unreadable tables, super-patches without the table of centres.
+      DataError: no image, or none that can be read; an image without a domain, unreadable tables, super-patches without the table of centres.
     """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise DataError(
-            tile="-", path=root, expected="a folder in FLAIR layout", found="no such folder", advice="Check --config.data.raw_dir."
-        )
-    images = _numbered(root, "IMG")
+    root = paths.need_folder(root, what="a folder in FLAIR layout", advice="Check --config.data.raw_dir.")
+    files = paths.walk(root)
+    images = layout.numbered(files, "IMG")
     if not images:
         raise DataError(tile="-", path=root, expected="images IMG_<number>.tif, at any depth", found="none")
-    index = _table(root / "index.json")
-    parts = {"train": [], "validation": [], "test": []}
-    zones = {}
+    index, centres = layout.table_of(root / layout.INDEX), layout.table_of(root / CENTRES)
+    parts, zones = {part: [] for part in layout.PARTS}, {}
     for tile, path in images.items():
-        zones[tile] = _zone(tile, path, index)
-        part = index[tile]["split"] if "split" in index.get(tile, {}) else _part(path.relative_to(root), zones[tile])
-        if part not in parts:
-            raise DataError(tile=tile, path=root / "index.json", expected=f"a split of {', '.join(parts)}", found=repr(part))
+        zones[tile], part = layout.zone_and_part(tile, path, root, index.get(tile))
         parts[part].append(tile)
-    first, side = raw.first_readable(
-        images, lambda tile: (tile, len(raw.load_geotiff(images[tile], tile=tile, bands=len(AERIAL_BANDS), resolution="0.2 m")))
-    )
-    if side % CELL:
-        raise DataError(tile=first, path=images[first], expected=f"a multiple of {CELL} px", found=f"{side} px")
-    modalities = {"aerial": raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS)}
-    series = {_zone_of_series(path): path for path in sorted(root.rglob("SEN2_sp_*_data.npy"))}
-    centres = _table(root / CENTRES)
+    series = layout.zones_with_series(files)
+    if series and not centres:
+        raise DataError(tile="-", path=root / CENTRES, expected="where images lie in their super-patches", found="no such table")
+    reader = _Reader(root, images, layout.numbered(files, "MSK"), zones, series, centres, nomenclature)
+    side = reader.side = raw.usual(images, reader.side_of)
+    modalities = {"aerial": _aerial(side)}
     if series:
-        if not centres:
-            raise DataError(
-                tile="-", path=root / CENTRES, expected="where images lie in their super-patches", found="no such table"
-            )
         modalities["s2"] = _series(side // CELL)
-    if location.geotiff_centre(images[first]) is not None:
+    if location.are_placed(images, root):
         modalities["location"] = raw.location_modality()
-    reader = _Reader(images, _numbered(root, "MSK"), zones, series, centres, side, nomenclature)
     classes, unscored = classes_of(nomenclature)
     return raw.RawDataset(
         name="flair",
@@ -93,10 +81,15 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
         readers={name: getattr(reader, name) for name in modalities},
         labels=reader.labels,
         path_of=reader.path_of,
+        inspect=reader.inspect,
         unscored=unscored,
         colours=COLOURS[: len(NAMED)]
         + ((COLOURS[-1],) if nomenclature == "13" else COLOURS[len(NAMED) :] if nomenclature == "19" else ()),
     )
+
+
+def _aerial(side):
+    return raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS)
 
 
 def _series(cells):
@@ -108,81 +101,16 @@ def classes_of(nomenclature: str):
     return {"12": (NAMED, ()), "13": ((*NAMED, "Other"), ("Other",)), "19": (NAMED + RARE, ())}[nomenclature]
 
 
-def raw_files(root):
-    """Every file that decides what the records hold."""
-    root = pathlib.Path(root)
-    patterns = ("IMG_*.tif", "MSK_*.tif", "SEN2_sp_*")
-    tables = [root / name for name in ("index.json", CENTRES) if (root / name).is_file()]
-    return tables + [path for pattern in patterns for path in root.rglob(pattern) if path.is_file()]
-
-
-def _numbered(root, kind):
-    """{six-digit number: path} of the files kind_<number>.tif."""
-    found = {}
-    for path in sorted(root.rglob(f"{kind}_*.tif")):
-        number = path.stem.split("_", 1)[1]
-        if number in found:
-            raise DataError(tile=number, path=path, expected=f"each {kind} number once", found=f"another at {found[number]}")
-        found[number] = path
-    return found
-
-
-def _table(path):
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(path.read_text())
-        # The table of centres is keyed by file name, an index by number.
-        return {re.sub(r"^IMG_|\.tif$", "", key): value for key, value in table.items()}
-    except (ValueError, AttributeError) as error:
-        raise DataError(tile="-", path=path, expected="a JSON table of images", found=f"unreadable ({error})") from error
-
-
-def _zone(tile, path, index):
-    """(domain, zone) of an image, such as ("D004_2021", "Z8_NF"), from its folders or from the index."""
-    if tile in index:
-        if not isinstance(index[tile], dict) or "domain" not in index[tile]:
-            raise DataError(tile=tile, path="index.json", expected="an entry with a domain", found=repr(index[tile]))
-        return index[tile]["domain"], index[tile].get("zone", "")
-    match = re.search(r"(D\d{3}_\d{4})[/_-](Z\d+_[A-Z]+)", path.as_posix())
-    if not match:
-        raise DataError(
-            tile=tile,
-            path=path,
-            expected="a folder D<department>_<year>/Z<zone> above the image, or an entry in index.json",
-            found="neither",
-        )
-    return match.groups()
-
-
-def _zone_of_series(path):
-    match = re.search(r"(D\d{3}_\d{4})[/_-](Z\d+_[A-Z]+)", path.name)
-    if not match:
-        raise DataError(tile="-", path=path, expected="a name SEN2_sp_D<department>_<year>-Z<zone>_data.npy", found=path.name)
-    return match.groups()
-
-
-def _part(path, zone):
-    if any("test" in folder for folder in path.parts[:-1]):
-        return "test"
-    return "validation" if zone[0][:4] in VALIDATION else "train"
-
-
 def resampling(centre: float, length: int, cells: int, size: float) -> np.ndarray:
     """(cells, length) float32 weights of linear interpolation along one axis.
 
     Args:
-      centre: of the window, in pixels from the outer edge of pixel 0.
-      length: pixels of the axis.
+      centre: of the window, which lies inside the axis, in pixels from the outer edge of pixel 0.
+      length: pixels of the axis, two or more.
       cells: of the window.
       size: of a cell, in pixels.
-
-    Raises:
-      ValueError: the window does not lie inside the axis.
     """
-    first, last = centre - cells * size / 2, centre + cells * size / 2
-    if first < 0 or last > length:
-        raise ValueError(f"pixels {first:.1f} to {last:.1f} of {length}")
+    first = centre - cells * size / 2
     at = np.clip(first + size * (np.arange(cells) + 0.5) - 0.5, 0, length - 1)  # pixel i has its centre at i + 0.5
     low = np.minimum(at.astype(int), length - 2)
     weights = np.zeros((cells, length), np.float32)
@@ -194,90 +122,103 @@ def resampling(centre: float, length: int, cells: int, size: float) -> np.ndarra
 class _Reader:
     """Reads one tile."""
 
-    def __init__(self, images, masks, zones, series, centres, side, nomenclature):
-        self.images, self.masks, self.zones, self.series, self.centres = images, masks, zones, series, centres
-        self.side, self.nomenclature = side, nomenclature
+    side = 0  # of the images, known once they were looked at
+
+    def __init__(self, root, images, masks, zones, series, centres, nomenclature):
+        self.root, self.images, self.masks, self.zones, self.series = root, images, masks, zones, series
+        self.centres, self.nomenclature = centres, nomenclature
 
     def path_of(self, tile, name):
-        return (
-            self.series.get(self.zones[tile], pathlib.Path(f"SEN2_sp_{'-'.join(self.zones[tile])}_data.npy"))
-            if name == "s2"
-            else self.images[tile]
-        )
+        if name != "s2":
+            return self.images[tile]
+        return self.series.get(self.zones[tile], self.root / f"SEN2_sp_{'-'.join(self.zones[tile])}_data.npy")
+
+    def side_of(self, tile):
+        with open_geotiff(self.images[tile], tile=tile, what="an aerial image", root=self.root, bands=len(AERIAL_BANDS)) as source:
+            source.need(bands=len(AERIAL_BANDS), dtype="uint8", what="an aerial image")
+            if source.height % CELL:
+                raise source.error(f"a multiple of {CELL} px", source.form())
+            return source.height
+
+    def inspect(self, tile):
+        """Images that lie nowhere, and numbers of other scales."""
+        yield from location.inspect_image(self.images[tile], tile, self.root)
+        yield from location.inspect_image(self.masks.get(tile), tile, self.root)
+        path = self.series.get(self.zones[tile])
+        with contextlib.suppress(DataError):  # of `s2`
+            if path is not None:
+                yield from inspect_baselines(*self._stored(tile, path), tile=tile, path=path)
+
+    def _image(self, path, tile, bands, what):
+        values, footprint = read_image(path, tile=tile, bands=bands, side=self.side, what=what, root=self.root)
+        location.need_pixel(footprint, AERIAL_RESOLUTION, tile=tile, path=path)
+        return values, footprint
 
     def aerial(self, tile):
-        image = raw.load_geotiff(self.images[tile], tile=tile, bands=len(AERIAL_BANDS), resolution="0.2 m")
-        if image.shape[:2] != (self.side, self.side):
-            found = f"{image.shape[0]}x{image.shape[1]} px"
-            raise DataError(
-                tile=tile, path=self.images[tile], expected=f"{self.side}x{self.side} px as in the other tiles", found=found
-            )
-        return {"values": image[None]}
+        values, _ = self._image(self.images[tile], tile, len(AERIAL_BANDS), "an aerial image as of the other tiles")
+        return raw.image(_aerial(self.side), values)
 
     def location(self, tile):
-        return location.of_geotiff(self.images[tile], tile)
+        return location.of_geotiff(self.images[tile], tile, self.root)
 
     def labels(self, tile):
         path = self.masks.get(tile)
         if path is None:
             raise DataError(tile=tile, path=self.images[tile], expected=f"a mask MSK_{tile}.tif", found="none")
-        mask = raw.load_geotiff(path, tile=tile, bands=1, resolution="0.2 m")[..., 0]
-        if mask.shape != (self.side, self.side):
-            found = f"{mask.shape[0]}x{mask.shape[1]} px"
-            raise DataError(tile=tile, path=path, expected=f"labels of {self.side}x{self.side} px, as the image", found=found)
+        mask, footprint = self._image(path, tile, 1, "labels as large as the images")
+        mask = mask[..., 0]
         if mask.min() < 1 or mask.max() > RAW_LABELS:
             raise DataError(tile=tile, path=path, expected=f"classes 1 to {RAW_LABELS}", found=f"{mask.min()} to {mask.max()}")
+        self._need_same_ground(tile, path, footprint)
         labels = mask - 1
         if self.nomenclature != "19":
             labels = np.where(labels < len(NAMED), labels, len(NAMED) if self.nomenclature == "13" else VOID)
         return {"labels": labels.astype(np.uint8), "parcels": np.zeros(mask.shape, np.int64)}
 
+    def _need_same_ground(self, tile, path, footprint):
+        """Shows that a mask lies where its image does, to half a pixel, where both can be known."""
+        image = None
+        with contextlib.suppress(DataError):  # of `aerial`
+            image = location.footprint_of(self.images[tile], tile, self.root)
+        if image is not None and footprint is not None and (elsewhere := image.differs(footprint, image.pixel / 2)):
+            raise DataError(tile=tile, path=path, expected=f"labels where the image lies, {image}", found=elsewhere, kind="georeference")
+
     def s2(self, tile):
         """The ground square of the image, cut from its zone's super-patch and resampled to cells of 6.4 m."""
-        path = self.series.get(self.zones[tile])
-        cells = self.side // CELL
+        path, cells = self.series.get(self.zones[tile]), self.side // CELL
         if path is None:
             return raw.absent(_series(cells))
-        values = raw.load_array(path, tile=tile, rank=4, what=f"a super-patch (T,{len(S2_BANDS)},H,W)")
-        if values.shape[1] != len(S2_BANDS) or values.dtype.kind not in "iu":
-            raise DataError(
-                tile=tile, path=path, expected=f"integers (T, {len(S2_BANDS)}, H, W)", found=f"{values.dtype} {values.shape}"
-            )
-        dates = self._dates(tile, path)
-        missing = (values == 0).all(1) | self._clouded(tile, path, values)
-        try:
-            centre = [float(c) for c in self.centres[tile]]
-        except (KeyError, TypeError, ValueError):
-            found = repr(self.centres.get(tile))
-            raise DataError(tile=tile, path=path.with_name(CENTRES), expected="row and column of its centre", found=found) from None
+        values, known, products = self._stored(tile, path)
+        dates = [product_day(tile, path, product) for product in products]
+        if not len(values):
+            return raw.absent(_series(cells), "a series without images")
+        if tile not in self.centres:
+            raise DataError(tile=tile, path=self.root / CENTRES, expected="row and column of its centre", found="no entry")
+        centre = [number.number() for number in self.centres[tile].list(2)]
         size = CELL * AERIAL_RESOLUTION / S2_RESOLUTION
-        try:
-            rows, columns = (resampling(c, length, cells, size) for c, length in zip(centre, values.shape[2:], strict=True))
-        except ValueError as error:
-            expected = f"the image's square inside the super-patch of {values.shape[2]}x{values.shape[3]} px"
-            raise DataError(tile=tile, path=path, expected=expected, found=str(error)) from None
+        half = cells * size / 2
+        if any(length < 2 or c - half < 0 or c + half > length for c, length in zip(centre, values.shape[1:3], strict=True)):
+            expected = f"the image's square inside the super-patch of {values.shape[1]}x{values.shape[2]} px"
+            raise DataError(tile=tile, path=path, expected=expected, found=f"{2 * half:.1f} px around row and column {centre}")
+        values = harmonise(values, known, products, tile=tile, path=path)
+        rows, columns = (resampling(c, length, cells, size) for c, length in zip(centre, values.shape[1:3], strict=True))
         # A cell that touches an unknown pixel is unknown; before that, unknown pixels must not reach the others.
-        unknown = np.einsum("ih,thw,jw->tij", rows, missing.astype(np.float32), columns) > 1e-6
-        known = np.where(missing[:, None], 0, values).astype(np.float32)
-        values = np.einsum("ih,tchw,jw->tijc", rows, known, columns, optimize=True)
-        packed = np.concatenate([np.clip(np.round(values), 0, 32_767).astype(np.int16), unknown[..., None].astype(np.int16)], -1)
-        packed, dates = raw.sort_by_date(tile, path, packed, dates)
-        values, valid = raw.mask_integers(np.ascontiguousarray(packed[..., :-1]), packed[..., -1] > 0)
-        return {"values": values, "dates": dates, "valid": valid}
+        unknown = np.einsum("ih,thw,jw->tij", rows, (~known).astype(np.float32), columns) > 1e-6
+        values = np.where(known[..., None], values, 0).astype(np.float32)
+        values = np.einsum("ih,thwc,jw->tijc", rows, values, columns, optimize=True)
+        return raw.series(_series(cells), values, dates, tile=tile, path=path, known=~unknown)
 
-    def _dates(self, tile, path):
-        table = path.with_name(path.name.replace("_data.npy", "_products.txt"))
-        if not table.is_file():
-            raise DataError(tile=tile, path=table, expected="product names with the dates", found="no such file")
-        return [product_day(tile, table, line) for line in table.read_text().split("\n") if line.strip()]
-
-    def _clouded(self, tile, path, values):
-        masks = path.with_name(path.name.replace("_data.npy", "_masks.npy"))
-        shape = (len(values), *values.shape[2:])
-        if not masks.is_file():
-            return np.zeros(shape, bool)
-        probability = raw.load_array(masks, tile=tile, rank=4, what="snow and cloud probabilities (T,2,H,W)")
-        if probability.shape != (shape[0], 2, *shape[1:]):
-            expected = f"shape {(shape[0], 2, *shape[1:])}, as the super-patch"
-            raise DataError(tile=tile, path=masks, expected=expected, found=f"shape {probability.shape}")
-        return (probability > CLOUDY).any(1)
+    def _stored(self, tile, path):
+        """A super-patch as it is stored: values (T,H,W,10), which pixels are measured and without cloud (T,H,W), T product names."""
+        stem = path.name.removesuffix("_data.npy")
+        shape = (None, len(S2_BANDS), None, None)
+        values = read_npy(path, tile=tile, what="a super-patch", shape=shape, kinds="iu", root=self.root)
+        products = read_lines(path.with_name(f"{stem}_products.txt"), what="product names with the dates", tile=tile, root=self.root)
+        if len(products) != len(values):
+            raise DataError(tile=tile, path=path, expected=f"{len(products)} images, one for each product name", found=f"{len(values)} images")
+        known, masks = measured(values, 1), path.with_name(f"{stem}_masks.npy")
+        if os.path.lexists(masks):
+            shape = (len(values), 2, *values.shape[2:])
+            probability = read_npy(masks, tile=tile, what="snow and cloud probabilities", shape=shape, kinds="iuf", root=self.root)
+            known &= ~cloudy(probability)
+        return values.transpose(0, 2, 3, 1), known, products

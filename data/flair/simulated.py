@@ -14,12 +14,12 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
-from data.flair.reader import CENTRES
+from data.flair.layout import CENTRES
 from data.simulation.folder import mark, need, new_folder
 from data.simulation.landscape import smooth_field
 from omnisat_jax.errors import UserError
 
-VERSION = 1
+VERSION = 2
 ZONE = 40  # px of 10 m a side of a super-patch
 IMAGES = 4  # a zone
 DATES = 20
@@ -153,7 +153,7 @@ def _write_series(rng, folder, place, covers):
     np.save(folder / f"{stem}_data.npy", np.clip(values * 10_000, 1, 20_000).astype(np.uint16))
     np.save(folder / f"{stem}_masks.npy", probability)
     start = datetime.date(YEAR, 1, 1)
-    names = [f"S2A_MSIL2A_{start + datetime.timedelta(int(day)):%Y%m%d}T105351_N0500_R051_T31TCJ" for day in days]
+    names = [f"S2A_MSIL2A_{start + datetime.timedelta(int(day)):%Y%m%d}T105351_N0301_R051_T31TCJ" for day in days]
     (folder / f"{stem}_products.txt").write_text("\n".join(names))
 
 

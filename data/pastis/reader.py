@@ -1,16 +1,21 @@
 """Reads folders in PASTIS, PASTIS-R or PASTIS-HD layout (see README.md here): whatever modalities they hold."""
 
-import datetime
+import contextlib
 import functools
 import json
+import os
 import pathlib
 
 import numpy as np
 
-from data import raw
-from data.location import centres, geotiff_centre, metres_between
+from data import location, raw
 from data.raw import DataError
-from data.sentinel import S2_BANDS
+from data.sentinel import S2_BANDS, measured
+from omnisat_jax.errors import Finding, reason
+from omnisat_jax.files import paths
+from omnisat_jax.files.geotiff import open_geotiff, read_image
+from omnisat_jax.files.json_file import Value, read_json
+from omnisat_jax.files.npy import npy_shape, read_npy
 
 CLASSES = (
     "Background", "Meadow", "Soft winter wheat", "Corn", "Winter barley", "Winter rapeseed", "Spring barley",
@@ -30,10 +35,9 @@ WHERE = (
 SERIES = {"s2": ("DATA_S2", "S2", 10), "s1a": ("DATA_S1A", "S1A", 3), "s1d": ("DATA_S1D", "S1D", 3)}
 RADAR_BANDS = ("VV", "VH", "VV/VH")
 SPOT = ("DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "SPOT6_RVB_1M00_2019", 3)
-# Level-2A reflectance x 10,000: values at or below this are fill, not ground.
-LOWEST_S2 = -9_999
-FARTHEST = 20.0  # m between the centres of a SPOT image and of its tile
-EPOCH = datetime.date(1970, 1, 1)
+ANNOTATIONS = "ANNOTATIONS"
+METADATA = "metadata.geojson"
+PARCELS = 10**9  # numbers that one place may use
 
 
 def open_raw(root) -> raw.RawDataset:
@@ -42,38 +46,40 @@ def open_raw(root) -> raw.RawDataset:
     Raises:
       DataError: metadata missing, unreadable or without tiles; no modality; no readable label, or no readable SPOT image.
     """
-    root = pathlib.Path(root)
-    features, places, simulated = _metadata(root)
-    paths = {name: _paths(root, name, features) for name in (*SERIES, "spot")}
-    held = {name: files for name, files in paths.items() if files}
+    root = paths.need_folder(root, what="a folder in PASTIS layout", advice="Check --config.data.raw_dir.")
+    collection = read_json(
+        root / METADATA, what="the tiles' metadata", root=root,
+        advice="Check --config.data.raw_dir: it must be the folder that holds metadata.geojson, whole.",
+    )  # fmt: skip
+    features = _features(collection)
+    held = {name: files for name in (*SERIES, "spot") if (files := _held(root, name, features))}
     if not held:
         raise DataError(
             tile="-", path=root, expected=f"one of the folders {', '.join(f[0] for f in (*SERIES.values(), SPOT))}",
             found="none with files of the metadata's tiles", advice="Check --config.data.raw_dir.",
         )  # fmt: skip
-    size = raw.first_readable(
-        features, lambda tile: raw.load_array(_label_path(root, tile), tile=tile, rank=3, what="labels (3,H,W)").shape[-1]
-    )
+    reader = _Reader(root, features, held, *location.places(collection, features))
+    size = raw.usual(features, reader.label_side)
     modalities = {}
     for name in held:
         if name == "spot":
-            side = raw.first_readable(held[name], lambda tile: _read_spot(tile, held["spot"][tile]).shape[0])
+            side = raw.usual(held[name], reader.spot_side)
             modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"))
         else:
             dtype, bands = ("int16", S2_BANDS) if name == "s2" else ("float32", RADAR_BANDS)
             modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype, bands)
-    if places:
+    if reader.places:
         modalities["location"] = raw.location_modality()
+    reader.modalities, reader.size = modalities, size
     parts = {}
-    for tile, properties in features.items():
-        parts.setdefault(f"fold_{properties['Fold']}", []).append(tile)
-    reader = _Reader(root, features, places, held, modalities, size)
+    for tile, feature in features.items():
+        parts.setdefault(f"fold_{feature.get('properties').get('Fold').integer(1, 5)}", []).append(tile)
     readers = {name: functools.partial(reader.series, name=name) for name in modalities if name in SERIES}
     readers |= {name: getattr(reader, name) for name in modalities if name not in SERIES}
     return raw.RawDataset(
         name="pastis",
         root=root,
-        simulated=simulated,
+        simulated=collection.find("simulated", False).boolean(),
         citation=CITATION,
         task="segment",
         classes=CLASSES,
@@ -92,177 +98,155 @@ def open_raw(root) -> raw.RawDataset:
 def raw_files(root):
     """Every file that decides what the records hold."""
     root = pathlib.Path(root)
-    folders = [folder for folder, *_ in SERIES.values()] + [SPOT[0], "ANNOTATIONS"]
-    metadata = root / "metadata.geojson"
-    return ([metadata] if metadata.is_file() else []) + [
-        path for folder in folders if (root / folder).is_dir() for path in (root / folder).iterdir() if path.is_file()
-    ]
+    folders = [*(folder for folder, *_ in SERIES.values()), SPOT[0], ANNOTATIONS]
+    files = [root / METADATA, *(path for folder in folders for path in paths.entries(root / folder))]
+    return [path for path in files if path.is_file()]
 
 
-def _metadata(root):
-    """Properties of every tile, centres of those whose geometry is known, and whether the folder calls itself simulated."""
-    path = root / "metadata.geojson"
-    if not root.is_dir():
-        raise DataError(
-            tile="-", path=root, expected="a folder in PASTIS layout", found="no such folder", advice="Check --config.data.raw_dir."
-        )
-    try:
-        collection = json.loads(path.read_text())
-        rows = [feature["properties"] for feature in collection["features"]]
-        features = {str(row["ID_PATCH"]): row for row in rows}
-        places = centres(collection, path)
-    except FileNotFoundError:
-        raise DataError(
-            tile="-", path=path, expected="the tiles' metadata", found="no such file",
-            advice="Check --config.data.raw_dir: it must be the folder that holds metadata.geojson.",
-        ) from None  # fmt: skip
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            tile="-", path=path, expected="GeoJSON features with ID_PATCH, Fold and dates",
-            found=f"unreadable metadata ({type(error).__name__}: {error})",
-            advice="The file is truncated or of another kind: restore it.",
-        ) from error  # fmt: skip
+def _features(collection):
+    """{tile: GeoJSON feature}, each of which knows its tile."""
+    features = {}
+    for feature in collection.get("features").list():
+        tile = feature.get("properties").get("ID_PATCH").name("a number or name of a tile")
+        if tile in features:
+            raise feature.error("each ID_PATCH once", f"{tile} again")
+        features[tile] = Value(feature.value, feature.path, feature.key, tile)
     if not features:
-        raise DataError(tile="-", path=path, expected="at least one tile", found="none")
-    if len(features) != len(rows):
-        raise DataError(tile="-", path=path, expected="each ID_PATCH once", found=f"{len(rows) - len(features)} repeated")
-    for tile, row in features.items():
-        fold = row.get("Fold")
-        if not isinstance(fold, int) or not 1 <= fold <= 5:
-            raise DataError(tile=tile, path=path, expected="an integer Fold from 1 to 5", found=repr(fold))
-    return features, places, bool(collection.get("simulated"))
+        raise collection.error("at least one tile", "none")
+    return features
+
+
+def _held(root, name, features):
+    """{tile: its file of a modality}, of those that have one."""
+    there = raw.files_in(_path(root, name, "").parent)
+    return {tile: there[path.name] for tile in features if (path := _path(root, name, tile)).name in there}
 
 
 def _path(root, name, tile):
     if name == "location":
-        return root / "metadata.geojson"
+        return root / METADATA
     folder, prefix, _ = SPOT if name == "spot" else SERIES[name]
     return root / folder / f"{prefix}_{tile}{'.tif' if name == 'spot' else '.npy'}"
 
 
-def _paths(root, name, features):
-    candidates = {tile: _path(root, name, tile) for tile in features}
-    return {tile: path for tile, path in candidates.items() if path.is_file()}
-
-
-def _label_path(root, tile):
-    return root / "ANNOTATIONS" / f"TARGET_{tile}.npy"
-
-
 def parse_dates(tile, path, field, name):
-    """Days since 1970-01-01 (T,) from a dates field: a mapping of position to YYYYMMDD, or that as a JSON string."""
+    """Days since 1970-01-01 (T,) from a dates field: a mapping of positions 0, 1, 2, ... to YYYYMMDD, or that as a JSON string.
+
+    Raises:
+      DataError: another form, or a date that does not exist.
+    """
     try:
         mapping = json.loads(field) if isinstance(field, str) else field
-        items = sorted((int(position), int(value)) for position, value in mapping.items())
-        if [position for position, _ in items] != list(range(len(items))):
-            raise ValueError(f"positions {[p for p, _ in items][:5]}... are not 0, 1, 2, ...")
-        return np.array([(datetime.date(v // 10_000, v // 100 % 100, v % 100) - EPOCH).days for _, v in items], np.int32)
-    except (ValueError, AttributeError, TypeError) as error:
+        if not isinstance(mapping, dict):
+            raise ValueError(f"{type(mapping).__name__} in place of a mapping")
+        dates = {str(position): value for position, value in mapping.items()}
+        if wrong := set(dates) ^ set(map(str, range(len(dates)))):
+            raise ValueError(f"positions {', '.join(sorted(wrong)[:5])} are not those of 0, 1, 2, ...")
+        return np.array([raw.day_number(_digits(dates[str(position)])) for position in range(len(dates))], np.int32)
+    except (ValueError, RecursionError) as error:
         raise DataError(
-            tile=tile, path=path, expected=f"dates-{name} as {{position: YYYYMMDD}}", found=f"{str(field)[:60]!r} ({error})",
+            tile=tile, path=path, expected=f"dates-{name} as {{position: YYYYMMDD}}", found=reason(error),
             advice="Correct the metadata of this tile.",
         ) from error  # fmt: skip
 
 
-def _read_spot(tile, path):
-    image = raw.load_geotiff(path, tile=tile, bands=SPOT[2], resolution="1 m")
-    if image.shape[0] != image.shape[1]:
-        raise DataError(tile=tile, path=path, expected="a square image", found=f"{image.shape[0]}x{image.shape[1]} px")
-    return image
+def _digits(value):
+    """YYYYMMDD as text, of a number or a text: tables turn whole numbers into 20180917.0."""
+    if type(value) not in (int, float, str):
+        raise ValueError(f"{type(value).__name__} in place of a date")
+    return str(int(value)) if type(value) is float and value.is_integer() and 0 < value < 1e9 else str(value)
 
 
 class _Reader:
     """Reads one tile; a class so that everything it needs is named."""
 
-    def __init__(self, root, features, places, held, modalities, size):
-        self.root, self.features, self.places = root, features, places
-        self.held, self.modalities, self.size = held, modalities, size
+    modalities, size = {}, 0  # known once the files were looked at
+
+    def __init__(self, root, features, held, places, displaced):
+        self.root, self.features, self.held, self.places, self.displaced = root, features, held, places, displaced
+        # Parcel numbers that are counted anew at each place are made unique by the place.
+        location_ids = {tile: feature.get("properties").find("location_id").value for tile, feature in features.items()}
+        order = sorted({str(place) for place in location_ids.values()})
+        self.numbering = {tile: 1 + order.index(str(place)) for tile, place in location_ids.items() if place is not None}
 
     def path_of(self, tile, name):
-        return _path(self.root, name, tile)
+        return self.held.get(name, {}).get(tile) or _path(self.root, name, tile)
+
+    def annotation(self, tile, name):
+        return self.root / ANNOTATIONS / f"{name}_{tile}.npy"
+
+    def label_side(self, tile):
+        path = self.annotation(tile, "TARGET")
+        side = npy_shape(path, tile=tile, what="labels", rank=3, root=self.root)[-1]
+        if not side:
+            raise DataError(tile=tile, path=path, expected="labels of at least one pixel", found="none")
+        return side
+
+    def spot_side(self, tile):
+        with open_geotiff(self.held["spot"][tile], tile=tile, what="a SPOT image", root=self.root, bands=SPOT[2]) as source:
+            source.need(bands=SPOT[2], dtype="uint8", what="a SPOT image")
+            return source.height
 
     def inspect(self, tile):
-        """Dates out of order, and SPOT images that lie elsewhere than their tile."""
-        metadata = self.root / "metadata.geojson"
+        """Dates out of order, tiles and SPOT images that lie nowhere."""
+        metadata, properties = self.root / METADATA, self.features[tile].get("properties")
         for name, (_, prefix, _) in SERIES.items():
-            if name in self.modalities and f"dates-{prefix}" in self.features[tile]:
-                dates = parse_dates(tile, metadata, self.features[tile][f"dates-{prefix}"], prefix)
-                late = np.flatnonzero(np.diff(dates) < 0)
-                if len(late):
-                    yield "order", metadata, f"ascending dates-{prefix}", f"position {late[0] + 1} before position {late[0]}"
-        path = self.path_of(tile, "spot")
-        if "spot" in self.modalities and tile in self.places and path.is_file():
-            found = geotiff_centre(path)
-            if found is None:
-                yield "georeference", path, "a coordinate reference system", "none"
-            elif (away := metres_between(found, self.places[tile])) > FARTHEST:
-                yield (
-                    "georeference",
-                    path,
-                    f"the centre within {FARTHEST:.0f} m of the tile's in the metadata",
-                    f"{away:,.0f} m away",
-                )
+            field = properties.find(f"dates-{prefix}").value
+            late = ()
+            with contextlib.suppress(DataError):  # of `series`
+                late = np.flatnonzero(np.diff(parse_dates(tile, metadata, field, prefix)) < 0) if name in self.modalities else ()
+            if len(late):
+                found = f"position {late[0] + 1} before position {late[0]}"
+                yield Finding("order", tile, str(metadata), f"ascending dates-{prefix}", found)
+        if tile in self.displaced:
+            yield Finding("georeference", tile, str(metadata), "a geometry on Earth", self.displaced[tile])
+        yield from location.inspect_image(self.held.get("spot", {}).get(tile), tile, self.root)
 
     def spot(self, tile):
-        path, side = self.held["spot"].get(tile), self.modalities["spot"].shape[0]
+        modality, path = self.modalities["spot"], self.held["spot"].get(tile)
         if path is None:
-            return raw.absent(self.modalities["spot"])
-        image = _read_spot(tile, path)
-        if len(image) != side:
-            raise DataError(
-                tile=tile, path=path, expected=f"{side}x{side} px as in the other tiles", found=f"{len(image)}x{len(image)} px"
-            )
-        return {"values": image[None]}
+            return raw.absent(modality)
+        values, footprint = read_image(
+            path, tile=tile, bands=SPOT[2], side=modality.shape[0], what="a SPOT image as of the other tiles", root=self.root
+        )
+        location.need_place(footprint, self.places.get(tile), tile=tile, path=path)  # where both are known
+        return raw.image(modality, values)
 
     def location(self, tile):
         if tile not in self.places:
             return raw.absent(self.modalities["location"])
-        return {"values": self.places[tile][None]}
+        return {"values": self.places[tile].centre[None].astype(np.float32)}
 
     def series(self, tile, name):
         _, prefix, bands = SERIES[name]
-        size, dtype = self.size, np.dtype(self.modalities[name].dtype)
-        path = self.held[name].get(tile)
+        modality, path = self.modalities[name], self.held[name].get(tile)
         if path is None:
-            return raw.absent(self.modalities[name])
-        values = raw.load_array(path, tile=tile, rank=4, what=f"a series (T,{bands},{size},{size})")
-        if values.shape[1:] != (bands, size, size):
-            raise DataError(tile=tile, path=path, expected=f"shape (T, {bands}, {size}, {size})", found=f"shape {values.shape}")
-        if values.dtype.kind not in ("iu" if name == "s2" else "f"):
-            raise DataError(tile=tile, path=path, expected=f"{dtype} values", found=f"{values.dtype}")
-        metadata = self.root / "metadata.geojson"
-        if f"dates-{prefix}" not in self.features[tile]:
-            raise DataError(tile=tile, path=metadata, expected=f"a field dates-{prefix}, as {path.name} exists", found="none")
-        dates = parse_dates(tile, metadata, self.features[tile][f"dates-{prefix}"], prefix)
-        values, dates = raw.sort_by_date(tile, path, values, dates)
+            return raw.absent(modality)
+        shape, kinds = (None, bands, self.size, self.size), "iu" if name == "s2" else "f"
+        values = read_npy(path, tile=tile, what="a series", shape=shape, kinds=kinds, root=self.root)
+        field = self.features[tile].get("properties").get(f"dates-{prefix}").value
+        dates = parse_dates(tile, self.root / METADATA, field, prefix)
         values = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
-        if name == "s2":
-            # All bands exactly 0, or one at the fill level: nothing was measured there.
-            missing = (values == 0).all(-1) | (values <= LOWEST_S2).any(-1)
-            values, valid = raw.mask_integers(values.astype(np.int16), missing)
-        else:
-            values, valid = raw.mask_floats(values)
-        return {"values": values, "dates": dates, "valid": valid}
+        known = measured(values) if name == "s2" else None
+        return raw.series(modality, values, dates, tile=tile, path=path, known=known)
 
     def labels(self, tile):
-        path, size = _label_path(self.root, tile), self.size
-        target = raw.load_array(path, tile=tile, rank=3, what=f"labels (3,{size},{size})")
-        if target.shape[1:] != (size, size):
-            found = f"{target.shape[1]}x{target.shape[2]} px"
-            raise DataError(tile=tile, path=path, expected=f"labels of {size}x{size} px, as the images", found=found)
-        labels = target[0]
-        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > VOID:
-            found = f"{labels.dtype} from {labels.min()} to {labels.max()}"
+        path, shape = self.annotation(tile, "TARGET"), (self.size, self.size)
+        planes = read_npy(path, tile=tile, what="labels", shape=(None, *shape), kinds="iu", root=self.root)
+        if not len(planes) or planes[0].min() < 0 or planes[0].max() > VOID:
+            found = f"{planes.dtype} from {planes[0].min()} to {planes[0].max()}" if len(planes) else "no plane"
             raise DataError(tile=tile, path=path, expected=f"integer classes 0 to {VOID}", found=found)
-        parcels = self.root / "ANNOTATIONS" / f"ParcelIDs_{tile}.npy"
-        numbers = np.zeros((size, size), np.int64)
-        if parcels.is_file():
-            numbers = raw.load_array(parcels, tile=tile, rank=2, what=f"parcel numbers ({size},{size})").astype(np.int64)
-            if numbers.shape != (size, size):
-                raise DataError(tile=tile, path=parcels, expected=f"{size}x{size} px", found=f"{numbers.shape}")
-        # Numbers that are counted anew at each place are made unique by the place.
-        place = self.features[tile].get("location_id")
-        if place is not None:
-            places = sorted({str(row.get("location_id")) for row in self.features.values()})
-            numbers = np.where(numbers > 0, numbers + (1 + places.index(str(place))) * 10**9, 0)
-        return {"labels": labels.astype(np.uint8), "parcels": numbers}
+        return {"labels": planes[0].astype(np.uint8), "parcels": self._parcels(tile, shape)}
+
+    def _parcels(self, tile, shape):
+        """(H,W) int64, unique over places; 0 where there is no parcel, or none is numbered."""
+        path = self.annotation(tile, "ParcelIDs")
+        if not os.path.lexists(path):
+            return np.zeros(shape, np.int64)
+        numbers = read_npy(path, tile=tile, what="parcel numbers", shape=shape, kinds="iuf", root=self.root)
+        limit = PARCELS if tile in self.numbering else 2**53
+        if not ((numbers > -limit) & (numbers < limit) & (numbers == np.rint(numbers))).all():
+            found = f"{numbers.dtype} from {numbers.min()} to {numbers.max()}"
+            raise DataError(tile=tile, path=path, expected=f"whole numbers of parcels below {limit:,}", found=found)
+        numbers = numbers.astype(np.int64)
+        return np.where(numbers > 0, numbers + self.numbering[tile] * PARCELS, 0) if tile in self.numbering else numbers

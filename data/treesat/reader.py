@@ -1,15 +1,20 @@
 """Reads folders in TreeSatAI-Time-Series layout (see README.md here)."""
 
+import contextlib
 import functools
-import json
 import pathlib
+import re
 
-import h5py
 import numpy as np
 
 from data import location, raw
 from data.raw import DataError
-from data.sentinel import CLOUDY, S2_BANDS, product_day
+from data.sentinel import S2_BANDS, cloudy, decibels, harmonise, inspect_baselines, measured, product_day
+from omnisat_jax.files import paths
+from omnisat_jax.files.geotiff import read_image
+from omnisat_jax.files.hdf5 import open_hdf5
+from omnisat_jax.files.json_file import Value, read_json
+from omnisat_jax.files.text_file import read_lines
 
 CLASSES = (
     "Abies", "Acer", "Alnus", "Betula", "Cleared", "Fagus", "Fraxinus", "Larix", "Picea", "Pinus", "Populus", "Prunus",
@@ -29,6 +34,8 @@ MODALITIES = {
     name: raw.RawModality("series", (PIXELS, PIXELS, bands), *(("int16", S2_BANDS) if name == "s2" else ("float32", ("VV", "VH"))))
     for name, (_, bands) in SERIES.items()
 } | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8", ("NIR", "R", "G", "B"))}
+ADVICE = "Check --config.data.raw_dir."
+PIXEL = 0.2  # m of the aerial image
 SHARE = 0.07  # area share above which a genus counts as present (the dataset's authors)
 
 
@@ -36,34 +43,18 @@ def open_raw(root) -> raw.RawDataset:
     """Indexes a folder in TreeSatAI-TS layout.
 
     Raises:
-      DataError: labels or split lists missing, unreadable or inconsistent.
+      DataError: labels or split lists missing, unreadable or inconsistent; no image.
     """
-    root = pathlib.Path(root)
-    labels = _labels(root)
-    parts = {}
-    for part, name in PARTS.items():
-        path = root / name
-        if not path.is_file():
-            raise DataError(
-                tile="-",
-                path=path,
-                expected=f"the list of {part} tiles",
-                found="no such file",
-                advice="Check --config.data.raw_dir.",
-            )
-        tiles = [pathlib.Path(line.strip()).stem for line in path.read_text().splitlines() if line.strip()]
-        unknown = [tile for tile in tiles if tile not in labels]
-        if unknown:
-            found = f"none for {len(unknown)} tiles"
-            raise DataError(tile=unknown[0], path=root / LABELS, expected=f"labels of every tile of {name}", found=found)
-        parts[part] = tuple(tiles)
-    reader = _Reader(root, labels)
-    readers = {name: functools.partial(reader.series, name=name) for name in SERIES} | {"aerial": reader.aerial}
-    modalities = MODALITIES
-    # Whether images are georeferenced is told by the first that is there.
-    image = next((path for tiles in parts.values() for tile in tiles if (path := reader.path_of(tile, "aerial")).is_file()), None)
-    if image and len(location.of_geotiff(image, image.stem)["values"]):
-        modalities, readers = modalities | {"location": raw.location_modality()}, readers | {"location": reader.location}
+    root = paths.need_folder(root, what="a folder in TreeSatAI-TS layout", advice=ADVICE)
+    table = _table(root)
+    parts = {part: _tiles(root, part, table) for part in PARTS}
+    held = {folder: {_tile(name): path for name, path in raw.files_in(root / folder).items()} for folder in ("aerial", "sentinel")}
+    if not any(held.values()):
+        raise DataError(tile="-", path=root, expected="files in aerial or sentinel", found="none", advice=ADVICE)
+    reader = _Reader(root, table, held)
+    modalities, readers = dict(MODALITIES), {name: functools.partial(reader.series, name=name) for name in SERIES} | {"aerial": reader.aerial}
+    if location.are_placed({tile: held["aerial"][tile] for tiles in parts.values() for tile in tiles if tile in held["aerial"]}, root):
+        modalities["location"], readers["location"] = raw.location_modality(), reader.location
     return raw.RawDataset(
         name="treesat",
         root=root,
@@ -79,6 +70,7 @@ def open_raw(root) -> raw.RawDataset:
         readers=readers,
         labels=reader.labels,
         path_of=reader.path_of,
+        inspect=reader.inspect,
     )
 
 
@@ -86,96 +78,106 @@ def raw_files(root):
     """Every file that decides what the records hold."""
     root = pathlib.Path(root)
     files = [root / LABELS, *(root / name for name in PARTS.values())]
-    files += [path for folder in ("aerial", "sentinel") if (root / folder).is_dir() for path in (root / folder).iterdir()]
+    files += [path for folder in ("aerial", "sentinel") for path in paths.entries(root / folder)]
     return [path for path in files if path.is_file()]
 
 
-def _labels(root):
-    path = root / LABELS
-    try:
-        table = json.loads(path.read_text())
-        return {pathlib.Path(name).stem: {genus: float(share) for genus, share in rows} for name, rows in table.items()}
-    except FileNotFoundError:
-        raise DataError(
-            tile="-", path=path, expected="the label table", found="no such file", advice="Check --config.data.raw_dir."
-        ) from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(tile="-", path=path, expected="{file: [[genus, share], ...]}", found=f"unreadable ({error})") from error
+def _tile(name):
+    """The id of a tile in a name of a file, without its suffix; ids may have dots."""
+    return re.sub(r"\.(tiff?|h5)$", "", name, flags=re.IGNORECASE)
 
 
-def decibels(linear):
-    """10 log10 of linear power, float32; zero, negative and non-finite power is no data (NaN)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.isfinite(linear) & (linear > 0), 10 * np.log10(linear), np.nan).astype(np.float32)
+def _table(root):
+    """{tile: its row of the label table}"""
+    rows = read_json(root / LABELS, what="the label table", root=root, advice=ADVICE)
+    table = {_tile(name): Value(row.value, row.path, row.key, _tile(name)) for name, row in rows.items().items()}
+    if len(table) != len(rows.items()):
+        raise rows.error("each tile once", "names that differ in their suffix only")
+    return table
+
+
+def _tiles(root, part, table):
+    """Ids of the tiles of a part."""
+    path = root / PARTS[part]
+    lines = read_lines(path, what=f"the list of {part} tiles", root=root, advice=ADVICE)
+    tiles = tuple(paths.check_name(_tile(line), what="a name of a tile", path=path) for line in lines)
+    unknown = [tile for tile in tiles if tile not in table]
+    if unknown:
+        expected = f"labels of every tile of {path.name}"
+        raise DataError(tile=unknown[0], path=root / LABELS, expected=expected, found=f"none for {len(unknown)} tiles")
+    return tiles
 
 
 class _Reader:
     """Reads one tile."""
 
-    def __init__(self, root, table):
-        self.root, self.table = root, table
+    def __init__(self, root, table, held):
+        self.root, self.table, self.held = root, table, held
 
     def path_of(self, tile, name):
-        return self.root / "sentinel" / f"{tile}.h5" if name in SERIES else self.root / "aerial" / f"{tile}.tif"
+        folder, suffix = ("sentinel", "h5") if name in SERIES else ("aerial", "tif")
+        return self.held[folder].get(tile) or self.root / folder / f"{tile}.{suffix}"
+
+    def inspect(self, tile):
+        """Images that lie nowhere, and numbers of other scales."""
+        yield from location.inspect_image(self.held["aerial"].get(tile), tile, self.root)
+        with contextlib.suppress(DataError):  # of `series`
+            if tile in self.held["sentinel"]:
+                yield from inspect_baselines(*self._stored(tile, "s2"), tile=tile, path=self.path_of(tile, "s2"))
 
     def labels(self, tile):
-        present = {genus for genus, share in self.table[tile].items() if share > SHARE}
-        unknown = present - set(CLASSES)
-        if unknown:
-            raise DataError(
-                tile=tile, path=self.root / LABELS, expected=f"genera among {', '.join(CLASSES)}", found=", ".join(sorted(unknown))
-            )
+        row = self.table[tile]
+        shares = [entry.list(2) for entry in row.list()]
+        genera = row.unique([genus.text("a genus") for genus, _ in shares])
+        present = {genus for genus, (_, share) in zip(genera, shares, strict=True) if share.number(0, 1.001) > SHARE}
+        if unknown := present - set(CLASSES):
+            raise row.error(f"genera among {', '.join(CLASSES)}", ", ".join(sorted(unknown)))
         return {"labels": np.array([genus in present for genus in CLASSES], np.float32)}
 
-    def series(self, tile, name):
-        path = self.path_of(tile, name)
-        if not path.is_file():
-            return raw.absent(MODALITIES[name])
-        try:
-            with h5py.File(path, "r") as source:
-                return self._series(tile, path, source, name, *SERIES[name])
-        except OSError as error:
-            raise DataError(
-                tile=tile, path=path, expected="a readable HDF5 file", found=f"{path.stat().st_size} bytes ({error})",
-                advice="It is truncated or damaged: restore it from the archive.",
-            ) from error  # fmt: skip
-
     def aerial(self, tile):
-        path = self.path_of(tile, "aerial")
-        if not path.is_file():
-            return raw.absent(MODALITIES["aerial"])
-        image = raw.load_geotiff(path, tile=tile, bands=MODALITIES["aerial"].shape[-1], resolution="0.2 m")
-        if min(image.shape[:2]) < AERIAL:
-            found = f"{image.shape[0]}x{image.shape[1]} px"
-            raise DataError(tile=tile, path=path, expected=f"at least {AERIAL}x{AERIAL} px", found=found)
-        top, left = (image.shape[0] - AERIAL) // 2, (image.shape[1] - AERIAL) // 2
-        return {"values": np.ascontiguousarray(image[top : top + AERIAL, left : left + AERIAL])[None]}
+        modality, path = MODALITIES["aerial"], self.held["aerial"].get(tile)
+        if path is None:
+            return raw.absent(modality)
+        values, footprint = read_image(
+            path, tile=tile, bands=modality.shape[-1], side=None, crop=AERIAL, what="an aerial image", root=self.root
+        )
+        location.need_pixel(footprint, PIXEL, tile=tile, path=path)
+        return raw.image(modality, values)
 
     def location(self, tile):
-        return location.of_geotiff(self.path_of(tile, "location"), tile)
+        return location.of_geotiff(self.path_of(tile, "location"), tile, self.root)
 
-    def _series(self, tile, path, source, name, prefix, bands):
-        if f"{prefix}-data" not in source or not len(source[f"{prefix}-data"]):
+    def series(self, tile, name):
+        if tile not in self.held["sentinel"]:
             return raw.absent(MODALITIES[name])
-        values = source[f"{prefix}-data"][:]
-        if values.ndim != 4 or values.shape[1:] != (bands, PIXELS, PIXELS):
-            expected = f"shape (T, {bands}, {PIXELS}, {PIXELS})"
-            raise DataError(tile=tile, path=f"{path}:{prefix}-data", expected=expected, found=f"shape {values.shape}")
-        if f"{prefix}-products" not in source:
-            raise DataError(tile=tile, path=f"{path}:{prefix}-products", expected="product names with the dates", found="none")
-        dates = [product_day(tile, path, product) for product in source[f"{prefix}-products"][:]]
-        clouded = np.zeros(values.shape[:1] + values.shape[2:], bool)
-        masks = source.get(f"{prefix}-masks")
-        # Two layers are snow and cloud probability; some files carry a copy of the bands' shape instead, which is no mask.
-        if masks is not None and masks.shape == (len(values), 2, PIXELS, PIXELS):
-            clouded = (np.nan_to_num(masks[:], nan=100.0) > CLOUDY).any(1)
-        stacked = np.concatenate([values, clouded[:, None].astype(values.dtype)], 1)
-        stacked, dates = raw.sort_by_date(tile, f"{path}:{prefix}-data", stacked, dates)
-        values, clouded = np.ascontiguousarray(stacked[:, :-1].transpose(0, 2, 3, 1)), stacked[:, -1] > 0
+        values, known, products = self._stored(tile, name)
+        if values is None:
+            return raw.absent(MODALITIES[name])
+        path = f"{self.path_of(tile, name)}:{SERIES[name][0]}-data"
+        if not len(values):
+            return raw.absent(MODALITIES[name], "a series without images")
         if name == "s2":
-            missing = clouded | ~np.isfinite(values).all(-1) | (values == 0).all(-1)
-            rounded = np.clip(np.round(np.nan_to_num(values)), 0, np.iinfo(np.int16).max).astype(np.int16)
-            values, valid = raw.mask_integers(rounded, missing)
+            values = harmonise(values, known, products, tile=tile, path=path)
         else:
-            values, valid = raw.mask_floats(decibels(values))
-        return {"values": values, "dates": dates, "valid": valid}
+            values = decibels(values, tile=tile, path=path)
+        dates = [product_day(tile, path, product) for product in products]
+        return raw.series(MODALITIES[name], values, dates, tile=tile, path=path, known=known)
+
+    def _stored(self, tile, name):
+        """A series as it is stored: values (T,6,6,C), which pixels are measured and without cloud (T,6,6), T product names; None without one."""
+        prefix, bands = SERIES[name]
+        with open_hdf5(self.path_of(tile, name), tile=tile, what="an HDF5 file of series", root=self.root) as source:
+            shape = (None, bands, PIXELS, PIXELS)
+            values = source.array(f"{prefix}-data", shape=shape, kinds="iuf" if name == "s2" else "f")
+            if values is None or not len(values):
+                return values, None, []
+            products = source.texts(f"{prefix}-products", len(values))
+            if products is None:
+                raise DataError(tile=tile, path=f"{source.path}:{prefix}-products", expected="product names with the dates", found="none")
+            known = measured(values, 1) if name == "s2" else None
+            # Two layers are snow and cloud probability; some files carry a copy of the bands' shape instead, which is no mask.
+            layers = (len(values), 2, PIXELS, PIXELS)
+            if name == "s2" and source.shape(f"{prefix}-masks") == layers:
+                masks = source.array(f"{prefix}-masks", shape=layers, kinds="iuf")
+                known &= ~cloudy(masks)
+        return np.ascontiguousarray(values.transpose(0, 2, 3, 1)), known, products

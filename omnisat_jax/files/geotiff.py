@@ -62,9 +62,12 @@ class GeoTIFF:
       crs: or None.
     """
 
-    def __init__(self, source, path, tile):
+    def __init__(self, source, path, tile, bands=None):
         self._source, self.path, self.tile = source, path, tile
         alpha = {i + 1 for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha}
+        # Where the expected bands are all there are, the one that is called alpha is one of them: GDAL calls the last of four bytes so.
+        self._alpha_is_measured = bool(alpha) and source.count == bands
+        alpha = set() if self._alpha_is_measured else alpha
         self._alpha = tuple(sorted(alpha))
         self.bands = tuple(i for i in range(1, source.count + 1) if i not in alpha)
         self.height, self.width, self.crs, self.tags = source.height, source.width, source.crs, source.tags()
@@ -167,11 +170,14 @@ class GeoTIFF:
             row = self.height - row - rows
         place = Window(column, row, columns, rows)
         try:
-            values, masks = self._source.read(self.bands, window=place), self._source.read_masks(self.bands, window=place) > 0
+            values, flags = self._source.read(self.bands, window=place), {flag for band in self._source.mask_flag_enums for flag in band}
+            masks = np.ones(values.shape, bool)
+            if flags - {MaskFlags.all_valid} and not (self._alpha_is_measured and MaskFlags.alpha in flags):
+                masks &= self._source.read_masks(self.bands, window=place) > 0
+                if MaskFlags.per_dataset in flags:
+                    masks &= self._source.dataset_mask(window=place)[None] > 0
             for band in self._alpha:
                 masks &= self._source.read(band, window=place)[None] > 0
-            if any(MaskFlags.per_dataset in flags for flags in self._source.mask_flag_enums):
-                masks &= self._source.dataset_mask(window=place)[None] > 0
         except (rasterio.errors.RasterioError, OSError, ValueError, MemoryError) as error:
             raise self.error("pixels that can be read", reason(error), "It is truncated or damaged: restore it.") from error
         for band, nodata in enumerate(self._nodata):
@@ -191,13 +197,14 @@ def is_geotiff(path) -> bool:
 
 
 @contextlib.contextmanager
-def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None):
+def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, bands: int | None = None):
     """Yields a `GeoTIFF`.
 
     Args:
       path: regular file.
       tile, what: for messages.
       root: see `need_file`.
+      bands: that hold values, if known; a file of so many has no alpha channel, whatever it calls them.
 
     Raises:
       DataError: missing, no GeoTIFF, or one whose blocks do not fit into memory.
@@ -207,7 +214,7 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None):
         try:
             stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1))
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
-            opened = GeoTIFF(source, path, tile)
+            opened = GeoTIFF(source, path, tile, bands)
             blocks = max(rows * columns for rows, columns in source.block_shapes)
             block = blocks * max(np.dtype(kind).itemsize for kind in source.dtypes if not kind.startswith("complex_int")) if source.count else 0
         except DataError:
@@ -224,19 +231,30 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None):
         yield opened
 
 
-def read_image(path, *, tile: str, bands: int, side: int | None, what: str, root=None) -> tuple[np.ndarray, Footprint | None]:
-    """A square uint8 image (H,W,bands), north up, and where it lies.
+def read_image(
+    path, *, tile: str, bands: int, side: int | None, what: str, root=None, crop: int | None = None
+) -> tuple[np.ndarray, Footprint | None]:
+    """A square uint8 image (H,W,bands), north up, and where all of it lies.
 
     Pixels that the file declares unknown become 0, as PASTIS-HD, TreeSatAI and FLAIR store them.
+
+    Args:
+      side: of the image, pixels; None = any.
+      crop: side of the central square that is read; None = all.
 
     Raises:
       DataError: an unreadable file, or other bands, numbers or size than expected.
     """
-    with open_geotiff(path, tile=tile, what=what, root=root) as source:
+    with open_geotiff(path, tile=tile, what=what, root=root, bands=bands) as source:
         source.need(bands=bands, side=side, dtype="uint8", what=what)
         source.need_plain()
-        values, known = source.read()
-        return np.ascontiguousarray(np.where(known, values, 0).transpose(1, 2, 0)), source.footprint
+        if crop and source.height < crop:
+            raise source.error(f"{what} of at least {crop}x{crop} px", source.form())
+        first = (source.height - crop) // 2 if crop else 0
+        values, known = source.read((first, first, crop, crop) if crop else None)
+        if not known.all():
+            values = np.where(known, values, 0)
+        return np.ascontiguousarray(values.transpose(1, 2, 0)), source.footprint
 
 
 def bounds_in(footprint: Footprint, crs) -> tuple[float, float, float, float]:

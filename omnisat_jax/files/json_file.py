@@ -63,6 +63,8 @@ class Value:
 
     def name(self, what: str = "a name") -> str:
         """A name that may become part of a path."""
+        if isinstance(self.value, dict | list):
+            raise self.error(what)
         return check_name(self.value, what=f"{self.key}: {what}", path=self.path, tile=self.tile)
 
     def choice(self, options: Sequence[str]) -> str:

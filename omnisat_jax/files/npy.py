@@ -2,6 +2,7 @@
 
 import math
 import os
+import tokenize
 import warnings
 
 import numpy as np
@@ -36,13 +37,15 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
     try:
         with open(path, "rb") as source:
             found, fortran, dtype = _header(source)
+            if dtype.hasobject:
+                raise ValueError(f"{dtype} values")
             start, size = source.tell(), os.fstat(source.fileno()).st_size
             fits = len(found) == len(shape) and all(
                 f == s or (s is None and 0 <= f <= LONGEST) for f, s in zip(found, shape, strict=False)
             )
             if not fits:
                 raise DataError(tile=tile, path=path, expected=wanted, found=f"shape {found}")
-            if dtype.kind not in kinds or dtype.hasobject or dtype.subdtype is not None:
+            if dtype.kind not in kinds or dtype.subdtype is not None:
                 raise DataError(tile=tile, path=path, expected=f"{wanted}, {kinds_in_words(kinds)}", found=f"{dtype}")
             count = math.prod(found)
             if count * dtype.itemsize > LARGEST:
@@ -53,7 +56,7 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
                     advice="It is truncated or damaged: restore it from the archive.",
                 )  # fmt: skip
             flat = np.fromfile(source, dtype, count)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -78,7 +81,7 @@ def npy_shape(path, *, tile: str, what: str, rank: int, root=None) -> tuple[int,
     try:
         with open(path, "rb") as source:
             found, _, _ = _header(source)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError, OSError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, OSError) as error:
         raise DataError(
             tile=tile, path=path, expected=f"{what} (a complete .npy array)",
             found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",

@@ -83,7 +83,11 @@ def entries(folder) -> list[pathlib.Path]:
 
 
 def walk(root) -> list[pathlib.Path]:
-    """Every file below a folder, sorted, without stray ones. Linked folders are followed, each once, so circles end."""
+    """Every file below a folder, sorted, without stray ones. Linked folders are followed, each once, so circles end.
+
+    Raises:
+      DataError: a folder that cannot be listed, or a link to nothing, behind which there may be any number of files.
+    """
     seen, found, open_folders = set(), [], [pathlib.Path(root)]
     while open_folders:
         folder = open_folders.pop()
@@ -96,6 +100,11 @@ def walk(root) -> list[pathlib.Path]:
                 open_folders.append(path)
             elif path.is_file():
                 found.append(path)
+            elif path.is_symlink():
+                raise DataError(
+                    tile="-", path=path, expected="a link to a file or folder", found=f"one to nothing ({os.readlink(path)})",
+                    advice="Mount or restore what it leads to, or remove it.",
+                )  # fmt: skip
     return sorted(found)
 
 
