@@ -5,6 +5,8 @@ Only GDAL's GeoTIFF driver is used and only regular files are opened: other form
 
 import contextlib
 import dataclasses
+import math
+import os
 import pathlib
 
 import numpy as np
@@ -20,6 +22,10 @@ LARGEST = 2**31  # bytes of one read, and of one block of a file
 IMPLAUSIBLE = 1e30  # magnitude above which a float is a fill value, whatever the file says
 SQUARE = 1e-6  # relative difference of width and height of a pixel that is rounding
 SUFFIXES = (".tif", ".tiff")
+# What GDAL reads beside a GeoTIFF: a mask of any format, metadata, and where it lies.
+MASKS = (".msk", ".MSK")
+SIDECARS = (*MASKS, ".aux.xml", ".AUX.XML")
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +106,12 @@ class GeoTIFF:
         size = f"{side}x{side} px" if side else "a square image"
         parts = [f"{bands} bands" if bands is not None else "", dtype or "", size]
         raise self.error(" ".join([what, *filter(None, parts)]).strip(), self.form())
+
+    @property
+    def declares_unknown(self) -> bool:
+        """Whether the file says that pixels may be unknown: a nodata value that its dtype holds, a mask, or an alpha channel."""
+        masked = any(MaskFlags.per_dataset in flags for flags in self._source.mask_flag_enums)
+        return bool(self._alpha) or masked or any(_holds(*pair) for pair in zip(self.dtypes, self._nodata, strict=True))
 
     def need_plain(self) -> None:
         """Refuses a file whose bands have a scale or an offset, where nothing applies them.
@@ -185,6 +197,29 @@ class GeoTIFF:
         return np.ascontiguousarray(values), np.ascontiguousarray(masks)
 
 
+def _holds(dtype, nodata):
+    kind = np.dtype(dtype) if not dtype.startswith("complex") else np.dtype(float)
+    if nodata is None or kind.kind not in "iu":
+        return nodata is not None
+    return math.isfinite(nodata) and nodata == int(nodata) and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max
+
+
+def _need_sidecars(path, tile):
+    """Refuses files beside a GeoTIFF that would hang, or lead elsewhere as a VRT does."""
+    for suffix in SIDECARS:
+        beside = path.with_name(path.name + suffix)
+        if not os.path.lexists(beside):
+            continue
+        need_file(beside, what="a file beside a GeoTIFF", tile=tile, advice="Restore it, or remove it.")
+        if suffix in MASKS:
+            with open(beside, "rb") as source:
+                start = source.read(4)
+            if start not in MAGIC:
+                raise DataError(
+                    tile=tile, path=beside, expected="a mask that is a TIFF", found="a file of another kind", advice="Remove it."
+                )
+
+
 def is_geotiff(path) -> bool:
     """Whether a file's name says that it is a GeoTIFF, in small letters or capitals."""
     return pathlib.Path(path).suffix.lower() in SUFFIXES
@@ -205,7 +240,9 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None):
     path = need_file(path, what=what, tile=tile, root=root)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1))
+            # Files beside it are asked for by name, not looked up in a folder of many.
+            stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"))
+            _need_sidecars(path.resolve(), tile)
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
             opened = GeoTIFF(source, path, tile)
             blocks = max(rows * columns for rows, columns in source.block_shapes)
