@@ -135,7 +135,7 @@ class GeoTIFF:
         t = self.transform
         if self.crs is None or not self._placed:
             raise self.error(f"{what} with a coordinate reference system and a place in it", "none", kind="georeference")
-        if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
+        if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
             found = f"pixels of {t.a:.10g} x {t.e:.10g}, turned by {t.b:.10g}, {t.d:.10g}"
             raise self.error(
                 f"{what} with square pixels, north up".strip(), found, "Warp it first (gdalwarp -tr SIDE SIDE).", kind="georeference"
