@@ -13,7 +13,7 @@ from data.tiles.grid import CutError, Place, place_of
 from data.tiles.layout import KINDS, parse_day
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import SUFFIXES, is_geotiff, open_geotiff
-from omnisat_jax.files.paths import entries, need_folder
+from omnisat_jax.files.paths import entries, need_file, need_folder
 
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
 # Files beside GeoTIFFs that hold no dates of their own.
@@ -162,6 +162,7 @@ def _source(name, kind, dated, bands, remarks):
 
 
 def _header(path):
+    need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
     with open_geotiff(path, what="a raster: a GeoTIFF") as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
         if dtype.kind == "c":
@@ -181,6 +182,7 @@ def read_labels_header(path) -> tuple[Place, np.dtype]:
     Raises:
       UserError: not one band of integers.
     """
+    need_file(path, what="labels: a GeoTIFF", advice="Check the path.")
     with open_geotiff(path, what="labels: a GeoTIFF") as source:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
