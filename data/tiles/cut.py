@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.raw import NO_DATA_INT16
+from data.sentinel import BASELINE_OFFSET
 from data.tiles.description import CLASSES, check_ignore, check_names
 from data.tiles.grid import CutError, Grid, folds, lay_grid, need_same_system, window
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
@@ -35,11 +36,21 @@ BUFFER = 2**28  # bytes of tiles in memory: each file is opened once for as many
 
 @dataclasses.dataclass
 class SensorReport:
-    """What was cut of a sensor: tiles with it, tiles that not all of its dates cover, tiles without a known pixel, and its unknown share."""
+    """What was cut of a sensor.
+
+    Attributes:
+      storage: how it is stored.
+      covered: tiles that have it.
+      outside: tiles that not all of its files cover whole, and so lack it.
+      narrowest: which file covers the fewest tiles, in words.
+      empty: tiles without a known pixel, which lack it too.
+      unknown: share of unknown numbers in the tiles that have it.
+    """
 
     storage: Storage
     covered: int = 0
     outside: int = 0
+    narrowest: str = ""
     empty: int = 0
     unknown: float = 0.0
 
@@ -97,15 +108,16 @@ def cut(
     place, _ = read_labels_header(labels)
     grid = lay_grid(place, size)
     parts = folds(grid, fold_count, block)
-    plans = [(plan_storage(source, s2_options.get(source.name, "")), _covered(source, grid)) for source in sources]
+    plans = [(plan_storage(source, s2_options.get(source.name, "")), *_covered(source, grid)) for source in sources]
     report = CutReport(grid, {}, np.zeros(len(classes), np.int64))
-    steps = len(grid.tiles) + sum(len(plan.source.layers) * len(tiles) for plan, tiles in plans)
+    steps = len(grid.tiles) + sum(len(plan.source.layers) * len(tiles) for plan, tiles, _ in plans)
     with new_folder(out) as work, progress_bar(console or Console(quiet=True)) as bar:
         made = work.stat()
         task = bar.add_task("cutting", total=steps)
         _cut_labels(work, labels, place, grid, classes, ignore, report, lambda: bar.advance(task))
-        for plan, tiles in plans:
+        for plan, tiles, narrowest in plans:
             report.sensors[plan.source.name] = _cut_sensor(work, plan, grid, tiles, lambda: bar.advance(task))
+            report.sensors[plan.source.name].narrowest = narrowest
         modalities = {
             plan.source.name: {
                 "kind": plan.source.kind,
@@ -114,7 +126,7 @@ def cut(
                 "scale": list(plan.scale),
                 "offset": [0.0] * len(plan.scale),
             }
-            for plan, _ in plans
+            for plan, *_ in plans
         }
         about = {"name": name, "citation": citation, "classes": list(classes), "ignore": ignore, "modalities": modalities, "parts": parts}
         write_json(work / DESCRIPTION, about)
@@ -124,14 +136,19 @@ def cut(
 
 
 def _covered(source: Source, grid: Grid):
-    """Tiles that every file of a source covers whole."""
+    """Tiles that every file of a source covers whole, and which file covers the fewest, in words."""
     places = {}
     for layer in source.layers:
         need_same_system(grid, place := layer.place)
-        places.setdefault((place.left, place.top, place.pixel, place.height, place.width), place)
-    tiles = [tile for tile in grid.tiles if all(window(grid, tile, place) for place in places.values())]
+        places.setdefault((place.left, place.top, place.pixel, place.height, place.width), layer)
+    covers = {layer: {tile for tile in grid.tiles if window(grid, tile, layer.place)} for layer in places.values()}
+    narrowest, fewest = min(covers.items(), key=lambda item: len(item[1]))
+    tiles = [tile for tile in grid.tiles if all(tile in found for found in covers.values())]
     if not tiles:
-        raise CutError(f"{source.layers[0].path}: expected {source.name} to cover some tile of the labels, found none covered whole")
+        raise CutError(
+            f"{narrowest.path}: expected {source.name} to cover some tile of the labels, found none covered whole"
+            f"{' by every date' if len(source.layers) > 1 else ''} (this file covers {len(fewest)})"
+        )
     side = window(grid, tiles[0], source.layers[0].place)[2]
     for layer in source.layers:
         if (found := window(grid, tiles[0], layer.place)[2]) != side:
@@ -140,7 +157,7 @@ def _covered(source: Source, grid: Grid):
             )
     if len(source.layers) * len(source.bands) * side**2 * 4 > LARGEST:
         raise CutError(f"{source.layers[0].path}: expected tiles of at most {LARGEST:,} bytes, found larger ones; use a smaller --size")
-    return tiles
+    return tiles, f"{narrowest.text} covers the fewest: {len(fewest)}"
 
 
 def _cut_labels(work, labels, place, grid, classes, ignore, report, advance):
@@ -197,10 +214,10 @@ def _cut_sensor(work, storage, grid, tiles, advance):
 
 
 def _write(path, values, grid, tile, storage=None):
-    pixel = grid.side / values.shape[-1]
+    (left, top), pixel = grid.corner(tile), grid.side / values.shape[-1]
     profile = {
         "driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype,
-        "compress": "deflate", "crs": grid.crs, "transform": rasterio.transform.from_origin(*grid.corner(tile), pixel, pixel),
+        "compress": "deflate", "crs": grid.crs, "transform": rasterio.Affine(pixel, 0, left, 0, -pixel, top),
         "nodata": {"int16": NO_DATA_INT16, "float32": np.nan}.get(str(values.dtype)),
     }  # fmt: skip
     try:
@@ -222,7 +239,7 @@ def _write(path, values, grid, tile, storage=None):
 
 def _show(console, report: CutReport, options):
     tiles, grid = len(report.grid.tiles), report.grid
-    console.print(f"{tiles} tiles in {options.folds} folds written to {printable(str(options.out))}", soft_wrap=True)
+    console.print(f"{_count(tiles, 'tile')} in {_count(options.folds, 'fold')} written to {printable(str(options.out))}", soft_wrap=True)
     table = Table()
     headings = ("sensor", "dates", "tiles covered", "not covered", "all unknown", "dtype", "scale", "unknown", "S2 baselines", "bands")
     for heading in headings:
@@ -242,15 +259,17 @@ def _show(console, report: CutReport, options):
         lines.append(f"labels: no pixel of {', '.join(unseen)}")
     rows, columns = grid.left_over
     if rows or columns:
-        lines.append(f"labels: {rows} rows at the bottom and {columns} columns at the right are less than a tile and were not cut")
+        lines.append(f"labels: {_count(rows, 'row')} at the bottom and {_count(columns, 'column')} at the right are less than a tile and were not cut")
     for name, entry in report.sensors.items():
         plan = entry.storage
         if entry.outside:
-            lines.append(f"{name}: {entry.outside} tiles lack it, as {'not every date covers' if plan.source.dates else 'it does not cover'} them")
+            which = f"which not every date covers whole ({entry.narrowest})" if plan.source.dates else "which it does not cover whole"
+            lines.append(f"{name}: {_count(entry.outside, 'tile')} without it, {which}")
         if entry.empty:
-            lines.append(f"{name}: {entry.empty} tiles lack it, as they have no known pixel")
+            lines.append(f"{name}: {_count(entry.empty, 'tile')} without it, for want of a known pixel")
         if any(plan.subtracted):
-            lines.append(f"{name}: 1,000 was subtracted from {sum(map(bool, plan.subtracted))} of {len(plan.subtracted)} dates (baseline 04.00 and later)")
+            files = f"{sum(map(bool, plan.subtracted))} of {_count(len(plan.subtracted), 'file')}"
+            lines.append(f"{name}: {BASELINE_OFFSET:,} was subtracted from the numbers of {files} (baseline 04.00 and later)")
         elif any(map(any, plan.added)):
             lines.append(f"{name}: offsets of the files were added, so that all dates have offset 0")
         if not plan.added and any(scale != 1 for layer in plan.source.layers for scale in layer.scales):
@@ -258,6 +277,10 @@ def _show(console, report: CutReport, options):
         lines += [f"{name}: {remark}" for remark in plan.source.remarks]
     for line in lines:
         console.print(printable(line, None), soft_wrap=True)
+
+
+def _count(number, noun):
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def main(arguments=None) -> int:

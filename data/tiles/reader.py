@@ -163,7 +163,7 @@ class _Reader:
         with open_geotiff(path, tile=tile, what="labels: a GeoTIFF", root=self.root) as source:
             footprint = source.footprint
             if footprint is None:
-                return raw.absent(self.modalities["location"])
+                return raw.absent(self.modalities["location"], remark="the labels have no coordinate reference system")
             place = _longitude_latitude(source, footprint)
         return {"values": place[None].astype(np.float32)}
 

@@ -77,7 +77,7 @@ def series(name: str, folder, bands=()) -> Source:
       UserError: no file, one without a date in its name or two of one date, or files that do not fit together.
     """
     folder = need_folder(folder, what=f"a folder of GeoTIFFs of series {name}")
-    files = [path for path in entries(folder) if path.is_file()]
+    files = [path for path in entries(folder) if is_geotiff(path) or path.is_file()]
     dated = {}
     for path in filter(is_geotiff, files):
         day = date_of(path)
@@ -90,7 +90,7 @@ def series(name: str, folder, bands=()) -> Source:
     if not dated:
         found = f"{', '.join(path.name for path in others[:3])}" if others else "none"
         raise CutError(f"{folder}: expected GeoTIFFs of series {name} ({' or '.join(SUFFIXES)}), found {found}")
-    remarks = [f"{len(others)} files in {folder} are no GeoTIFF and were left out: {others[0].name}, ..."] if others else []
+    remarks = [f"not read, as they are no GeoTIFF: {len(others)} in {folder}, such as {others[0].name}"] if others else []
     return _source(name, "series", dict(sorted(dated.items())), bands, remarks)
 
 

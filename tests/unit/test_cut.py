@@ -53,7 +53,7 @@ def run(region, **changes):
 
 def test_every_pixel_lies_where_it_was(region, capsys):
     assert run(region) == 0
-    assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "3 tiles lack it, as not every date covers them" in shown
+    assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "s: 3 tiles without it, which not every date covers whole" in shown
     dataset = open_dataset("tiles", region / "out")
     with rasterio.open(region / "labels.tif") as source:
         labels = source.read(1)

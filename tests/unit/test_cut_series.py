@@ -1,12 +1,15 @@
 """Cutting series: dates, names of bands, scale and offset, Sentinel-2 baselines, and the form of the options."""
 
+import os
+
 import numpy as np
 import pytest
+from rasterio.transform import from_origin
 
 from data.datasets import open_dataset
 from data.tiles.sources import date_of, parse_source
 from omnisat_jax.errors import UserError
-from tests.rasters import GRADIENT, SIDE, about, cut, make_region, refused, tile, write
+from tests.rasters import GRADIENT, LEFT, SIDE, TOP, about, cut, make_region, refused, tile, write
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_other_files_of_a_folder_are_counted(here, capsys):
     write(here / "s" / "2021-01-03.tif", flat(1))
     (here / "s" / "2021-02-03.jp2").write_bytes(b"x")
     assert cut(here, "--series", f"s={here / 's'}") == 0
-    assert "1 files in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
+    assert "no GeoTIFF: 1 in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,37 @@ def test_other_files_of_a_folder_are_counted(here, capsys):
 )
 def test_dates_of_names(name, day):
     assert date_of(name) == day
+
+
+def test_the_date_that_covers_least_is_named(here, capsys):
+    write(here / "s" / "2021-01-01.tif", flat(1))
+    write(here / "s" / "2021-01-02.tif", flat(2)[:, :, :20])
+    write(here / "s" / "2021-01-03.tif", flat(3)[:, :20])
+    assert cut(here, "--series", f"s={here / 's'}") == 0
+    assert len(list((here / "out" / "s").iterdir())) == 4
+    assert "s: 12 tiles without it, which not every date covers whole" in (shown := capsys.readouterr().out)
+    assert "2021-01-02.tif (20210102) covers the fewest: 8" in shown
+
+
+def test_dates_of_two_resolutions_are_refused(here, capsys):
+    write(here / "s" / "2021-01-01.tif", flat(1))
+    write(here / "s" / "2021-01-02.tif", flat(2)[:, ::2, ::2], from_origin(LEFT, TOP, 20, 20))
+    refused(here, capsys, "2021-01-02.tif (20210102)", "expected pixels of 10", "found 20")("--series", f"s={here / 's'}")
+
+
+@pytest.mark.parametrize("make", ["fifo", "link", "folder", "empty", "vrt"])
+def test_what_is_no_geotiff_is_named(here, capsys, make):
+    write(here / "s" / "2021-01-01.tif", flat(1))
+    path = here / "s" / "2021-01-02.tif"
+    if make == "fifo":
+        os.mkfifo(path)
+    elif make == "link":
+        path.symlink_to(here / "nothing")
+    elif make == "folder":
+        path.mkdir()
+    else:
+        path.write_text("<VRTDataset/>" if make == "vrt" else "")
+    refused(here, capsys, "2021-01-02.tif", "a raster: a GeoTIFF")("--series", f"s={here / 's'}")
 
 
 # Names of bands.
@@ -191,7 +225,7 @@ def test_the_offset_of_later_baselines_is_subtracted(here, capsys):
     found = tile(here, "s2", "r0001_c0001")["values"]
     assert found.dtype == np.int16 and (found == 1500).all()
     shown = capsys.readouterr().out
-    assert "N0301: 1, N0400 -1,000: 1, N0510 -1,000: 1" in shown and "1,000 was subtracted from 2 of 3 dates" in shown
+    assert "N0301: 1, N0400 -1,000: 1, N0510 -1,000: 1" in shown and "1,000 was subtracted from the numbers of 2 of 3 files" in shown
 
 
 def test_zero_is_no_measurement_where_an_offset_was_added(here):

@@ -142,7 +142,7 @@ def test_every_way_to_say_unknown_is_honoured(here, say, dtype, capsys):
     np.testing.assert_array_equal(found[~unknown], values[0, :SIZE, :SIZE][~unknown])
     # An image without one known pixel is absent, and counted.
     assert tile(here, "im", "r0001_c0001")["values"].shape == (0, SIZE, SIZE, 1)
-    assert "im: 1 tiles lack it, as they have no known pixel" in capsys.readouterr().out
+    assert "im: 1 tile without it, for want of a known pixel" in capsys.readouterr().out
 
 
 def test_an_image_of_nothing_known_is_refused(here, capsys):
