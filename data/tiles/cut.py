@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import rasterio
@@ -73,7 +74,19 @@ class CutReport:
 
 
 def cut(
-    out, labels, sources, *, name, classes, ignore, citation, size, fold_count=5, block=1, s2_options=None, console=None
+    out: str | os.PathLike,
+    labels: str | os.PathLike,
+    sources: Sequence[Source],
+    *,
+    name: str,
+    classes: Sequence[str],
+    ignore: int,
+    citation: str,
+    size: int,
+    fold_count: int = 5,
+    block: int = 1,
+    s2_options: Mapping[str, str] | None = None,
+    console: Console | None = None,
 ) -> CutReport:
     """Writes a folder of tiles, whole or not at all.
 
@@ -105,7 +118,7 @@ def cut(
     need_sources(sources)
     for sensor in set(s2_options) - {source.name for source in sources}:
         raise CutError(f"--s2_offset: expected one of the sensors {', '.join(source.name for source in sources)}, found {sensor!r}")
-    place, _ = read_labels_header(labels)
+    place = read_labels_header(labels)
     grid = lay_grid(place, size)
     parts = folds(grid, fold_count, block)
     plans = [(plan_storage(source, s2_options.get(source.name, "")), *_covered(source, grid)) for source in sources]

@@ -3,8 +3,9 @@
 import collections
 import dataclasses
 import difflib
+import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from data.tiles.layout import DESCRIPTION, DTYPES, KINDS, RESERVED_PARTS, RESERVED_SENSORS, SENSOR
 from omnisat_jax.errors import DataError, UserError, printable
@@ -71,7 +72,7 @@ def check_sensor_name(name: str) -> str:
     return name
 
 
-def check_names(names, *, what: str, path) -> tuple[str, ...]:
+def check_names(names: Iterable, *, what: str, path) -> tuple[str, ...]:
     """Texts that are shown, each once.
 
     Raises:
@@ -100,7 +101,7 @@ def check_ignore(ignore: int, classes: int, *, path) -> int:
     return ignore
 
 
-def read_description(root) -> Description:
+def read_description(root: pathlib.Path) -> Description:
     """Reads <root>/dataset.json.
 
     Raises:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import datetime
+import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -70,7 +72,7 @@ class Source:
         return tuple(layer.day for layer in self.layers if layer.day)
 
 
-def series(name: str, folder, bands=()) -> Source:
+def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = ()) -> Source:
     """A series from the GeoTIFFs of a folder.
 
     Raises:
@@ -94,7 +96,7 @@ def series(name: str, folder, bands=()) -> Source:
     return _source(name, "series", dict(sorted(dated.items())), bands, remarks)
 
 
-def image(name: str, path, bands=()) -> Source:
+def image(name: str, path: str | os.PathLike, bands: Sequence[str] = ()) -> Source:
     """One image.
 
     Raises:
@@ -103,7 +105,7 @@ def image(name: str, path, bands=()) -> Source:
     return _source(name, "image", {"": pathlib.Path(path)}, bands, [])
 
 
-def date_of(path) -> str | None:
+def date_of(path: str | os.PathLike) -> str | None:
     """YYYYMMDD of the first date that exists in a file's name."""
     days = ("".join(match.groups()) for match in _DATE.finditer(pathlib.Path(path).stem))
     return next((day for day in days if parse_day(day)), None)
@@ -176,8 +178,8 @@ def _header(path):
         }  # fmt: skip
 
 
-def read_labels_header(path) -> tuple[Place, np.dtype]:
-    """Where the labels lie, and their dtype.
+def read_labels_header(path: pathlib.Path) -> Place:
+    """Where the labels lie.
 
     Raises:
       UserError: not one band of integers.
@@ -187,7 +189,7 @@ def read_labels_header(path) -> tuple[Place, np.dtype]:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
         source.need_plain()
-        return place_of(source), np.dtype(source.dtypes[0])
+        return place_of(source)
 
 
 def sensing_date(layer: Layer) -> datetime.date | None:
@@ -196,9 +198,9 @@ def sensing_date(layer: Layer) -> datetime.date | None:
     return parse_day(day) if day else None
 
 
-def need_sources(sources) -> None:
-    """Raises UserError where there is no sensor, or two of one name."""
-    names = [source.name for source in sources]
+def need_sources(sources: Sequence[Source]) -> None:
+    """Raises UserError where there is no sensor, two of one name, or a name that is none."""
+    names = [check_sensor_name(source.name) for source in sources]
     if not names:
         raise CutError("expected at least one --series or --image, found none")
     twice = sorted({name for name in names if names.count(name) > 1})

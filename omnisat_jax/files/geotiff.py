@@ -11,6 +11,7 @@ import pathlib
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError  # GDAL's own errors, which rasterio lets through in places
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -25,6 +26,7 @@ SUFFIXES = (".tif", ".tiff")
 # What GDAL reads beside a GeoTIFF: a mask of any format, metadata, and where it lies.
 MASKS = (".msk", ".MSK")
 SIDECARS = (*MASKS, ".aux.xml", ".AUX.XML")
+FAILURES = (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF
 
 
@@ -64,6 +66,7 @@ class GeoTIFF:
       dtypes: of the bands.
       names: descriptions of the bands, "" where there is none.
       scales, offsets: of the bands: a value is stored * scale + offset.
+      declares_unknown: whether the file says that pixels may be unknown: a nodata value that its dtype holds, a mask, or an alpha channel.
       transform: north up, also where the rows of the file run to the north.
       crs: or None.
     """
@@ -79,6 +82,8 @@ class GeoTIFF:
         self.scales = tuple(float(source.scales[i - 1]) for i in self.bands)
         self.offsets = tuple(float(source.offsets[i - 1]) for i in self.bands)
         self._nodata = tuple(source.nodatavals[i - 1] for i in self.bands)
+        masked = any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+        self.declares_unknown = bool(alpha) or masked or any(_holds(*pair) for pair in zip(self.dtypes, self._nodata, strict=True))
         found = source.transform
         self._placed = not found.is_identity
         self._south_up = self._placed and found.e > 0
@@ -106,12 +111,6 @@ class GeoTIFF:
         size = f"{side}x{side} px" if side else "a square image"
         parts = [f"{bands} bands" if bands is not None else "", dtype or "", size]
         raise self.error(" ".join([what, *filter(None, parts)]).strip(), self.form())
-
-    @property
-    def declares_unknown(self) -> bool:
-        """Whether the file says that pixels may be unknown: a nodata value that its dtype holds, a mask, or an alpha channel."""
-        masked = any(MaskFlags.per_dataset in flags for flags in self._source.mask_flag_enums)
-        return bool(self._alpha) or masked or any(_holds(*pair) for pair in zip(self.dtypes, self._nodata, strict=True))
 
     def need_plain(self) -> None:
         """Refuses a file whose bands have a scale or an offset, where nothing applies them.
@@ -184,7 +183,7 @@ class GeoTIFF:
                 masks &= self._source.read(band, window=place)[None] > 0
             if any(MaskFlags.per_dataset in flags for flags in self._source.mask_flag_enums):
                 masks &= self._source.dataset_mask(window=place)[None] > 0
-        except (rasterio.errors.RasterioError, OSError, ValueError, MemoryError) as error:
+        except FAILURES as error:
             raise self.error("pixels that can be read", reason(error), "It is truncated or damaged: restore it.") from error
         for band, nodata in enumerate(self._nodata):
             if nodata is not None and nodata == nodata:
@@ -249,7 +248,7 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None):
             block = blocks * max(np.dtype(kind).itemsize for kind in source.dtypes if not kind.startswith("complex_int")) if source.count else 0
         except DataError:
             raise
-        except (rasterio.errors.RasterioError, OSError, ValueError, TypeError, UnicodeError, MemoryError) as error:
+        except FAILURES as error:
             raise DataError(
                 tile=tile, path=path, expected=what if "GeoTIFF" in what else f"{what}: a GeoTIFF",
                 found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice="Restore it from the archive.",

@@ -72,35 +72,37 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with good tiles in it, and what it holds."""
-    folder = tmp_path_factory.mktemp("home")
-    make(folder / "tiles")
-    return folder, contents(folder)
+    return Home(tmp_path_factory.mktemp("home"))
+
+
+class Home:
+    def __init__(self, folder):
+        self.root = make(folder / "tiles")
+        self.folder, self.good = folder, contents(folder)
 
 
 @contextlib.contextmanager
 def spoiled(home, path, content):
     """Writes a file anew while something is tried, then shows that only this file differs, and restores it."""
-    folder, good = home
     path.write_bytes(content)
     try:
         yield
-        assert contents(folder) == good | {path: bytes(content)}
+        assert contents(home.folder) == home.good | {path: content}
     finally:
-        path.write_bytes(good[path])
+        path.write_bytes(home.good[path])
 
 
 @given(text=mutated())
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_any_description_gives_a_dataset_or_a_sentence(home, text):
-    root = home[0] / "tiles"
-    with spoiled(home, root / "dataset.json", text.encode()):
-        read_everything(root)
+    with spoiled(home, home.root / "dataset.json", text.encode()):
+        read_everything(home.root)
 
 
 @given(data=st.data())
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_any_bytes_of_a_tile_give_a_dataset_or_a_sentence(home, data):
-    root = home[0] / "tiles"
+    root = home.root
     path = root / data.draw(st.sampled_from(["labels", "im", "s1"])) / f"{data.draw(st.sampled_from(TILES[:2]))}.tif"
     content = bytearray(path.read_bytes())
     # Headers and tags are at the start and the end of these small files.
