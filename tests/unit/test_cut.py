@@ -1,5 +1,9 @@
 """Cutting rasters into tiles: every pixel at its place, and rasters that do not fit are named."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rasterio
@@ -9,6 +13,7 @@ from data.datasets import open_dataset
 from data.raw import NO_DATA_INT16, DataError
 from data.tiles import cut
 from omnisat_jax.commands import run_command
+from omnisat_jax.files import atomic
 
 CORNER = (400_000.0, 5_900_000.0)
 
@@ -151,3 +156,20 @@ def test_a_broken_description_is_named(region):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
             open_dataset("tiles", region / "out")
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(region, capsys):
+    arguments = ["--labels", str(region / "labels.tif"), "--classes", "a,b,c,d,e", "--image", f"i={region / 'image.tif'}", "--size", "4"]
+    assert run_command(cut.main, [*arguments, "--out", str(region / "labels.tif" / "out")]) == 1
+    assert (error := capsys.readouterr().err).count("\n") == 1 and "labels.tif: it exists already" in error
+
+
+def test_what_a_killed_cut_left_is_removed(region):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = atomic.partial_name(region / "out")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+    left.mkdir()
+    (left / atomic.MARK).touch()
+    assert run(region) == 0
+    assert not left.exists() and not list(region.glob("*partial*"))
