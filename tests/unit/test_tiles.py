@@ -55,9 +55,15 @@ def make(root):
     return root
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("good") / "tiles")
+
+
 @pytest.fixture
-def root(tmp_path):
-    return make(tmp_path / "tiles")
+def root(good, tmp_path):
+    """A copy of good tiles, to spoil."""
+    return shutil.copytree(good, tmp_path / "tiles")
 
 
 def describe(root, change):
