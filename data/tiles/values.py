@@ -144,7 +144,7 @@ def _sentinel_2(source, option):
     baselines = [_baseline(layer.path.stem) if is_product else None for layer, is_product in zip(layers, products, strict=True)]
     nothing = (0,) * len(layers)
     if option == "none" or not (option or any(products)):
-        return nothing, _words(source, baselines, nothing)
+        return nothing, _words(products, baselines, nothing)
     with_offset = [baseline is not None and baseline >= BASELINE_WITH_OFFSET for baseline in baselines]
     if option == "from_2022":
         days = [sensing_date(layer) for layer in layers]
@@ -160,7 +160,7 @@ def _sentinel_2(source, option):
         _refuse_unclear(source, products, baselines, with_offset)
     # A file whose tags have an offset says itself what to do.
     subtracted = tuple(BASELINE_OFFSET * (later and not any(layer.offsets)) for layer, later in zip(layers, with_offset, strict=True))
-    return subtracted, _words(source, baselines, subtracted)
+    return subtracted, _words(products, baselines, subtracted)
 
 
 def _refuse_unclear(source, products, baselines, with_offset):
@@ -198,8 +198,8 @@ def _baseline(name):
     return None if baseline == _TEST_BASELINE else baseline
 
 
-def _words(source, baselines, subtracted):
-    if not any(baselines) and not any(subtracted):
+def _words(products, baselines, subtracted):
+    if not any(products) and not any(subtracted):
         return "-"
     counts = {}
     for baseline, less in zip(baselines, subtracted, strict=True):

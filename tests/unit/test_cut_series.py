@@ -237,6 +237,12 @@ def test_zero_is_no_measurement_where_an_offset_was_added(here):
     assert (found[:3, :3] == -32768).all() and (found[3:] == 1500).all()
 
 
+def test_unknown_baselines_are_said_to_be_unknown(here, capsys):
+    sentinel_2(here, ["20211110", "20211120"])
+    assert cut(here, "--series", f"s2={here / 's2'}") == 0
+    assert "unknown: 2" in capsys.readouterr().out and (tile(here, "s2", "r0001_c0001")["values"] == 1500).all()
+
+
 def test_a_tag_is_not_subtracted_twice(here):
     sentinel_2(here, ["20220208"], "N0400", tags=(1e-4, -0.1))
     assert cut(here, "--series", f"s2={here / 's2'}") == 0
