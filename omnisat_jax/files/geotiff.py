@@ -5,10 +5,13 @@ Only GDAL's GeoTIFF driver is used and only regular files are opened: other form
 
 import contextlib
 import dataclasses
+import math
+import os
 import pathlib
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError  # GDAL's own errors, which rasterio lets through in places
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -20,6 +23,11 @@ LARGEST = 2**31  # bytes of one read, and of one block of a file
 IMPLAUSIBLE = 1e30  # magnitude above which a float is a fill value, whatever the file says
 SQUARE = 1e-6  # relative difference of width and height of a pixel that is rounding
 SUFFIXES = (".tif", ".tiff")
+# What GDAL reads beside a GeoTIFF: a mask of any format, metadata, and where it lies.
+MASKS = (".msk", ".MSK")
+SIDECARS = (*MASKS, ".aux.xml", ".AUX.XML")
+FAILURES = (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +66,7 @@ class GeoTIFF:
       dtypes: of the bands.
       names: descriptions of the bands, "" where there is none.
       scales, offsets: of the bands: a value is stored * scale + offset.
+      declares_unknown: whether the file says that pixels may be unknown: a nodata value that its dtype holds, a mask, or an alpha channel.
       transform: north up, also where the rows of the file run to the north.
       crs: or None.
     """
@@ -76,6 +85,8 @@ class GeoTIFF:
         self.scales = tuple(float(source.scales[i - 1]) for i in self.bands)
         self.offsets = tuple(float(source.offsets[i - 1]) for i in self.bands)
         self._nodata = tuple(source.nodatavals[i - 1] for i in self.bands)
+        masked = any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+        self.declares_unknown = bool(alpha) or masked or any(_holds(*pair) for pair in zip(self.dtypes, self._nodata, strict=True))
         found = source.transform
         self._placed = not found.is_identity
         self._south_up = self._placed and found.e > 0
@@ -126,7 +137,7 @@ class GeoTIFF:
         t = self.transform
         if self.crs is None or not self._placed:
             raise self.error(f"{what} with a coordinate reference system and a place in it", "none", kind="georeference")
-        if t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
+        if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
             found = f"pixels of {t.a:.10g} x {t.e:.10g}, turned by {t.b:.10g}, {t.d:.10g}"
             raise self.error(
                 f"{what} with square pixels, north up".strip(), found, "Warp it first (gdalwarp -tr SIDE SIDE).", kind="georeference"
@@ -178,7 +189,7 @@ class GeoTIFF:
                     masks &= self._source.dataset_mask(window=place)[None] > 0
             for band in self._alpha:
                 masks &= self._source.read(band, window=place)[None] > 0
-        except (rasterio.errors.RasterioError, OSError, ValueError, MemoryError) as error:
+        except FAILURES as error:
             raise self.error("pixels that can be read", reason(error), "It is truncated or damaged: restore it.") from error
         for band, nodata in enumerate(self._nodata):
             if nodata is not None and nodata == nodata:
@@ -189,6 +200,29 @@ class GeoTIFF:
         if self._south_up:
             values, masks = values[:, ::-1], masks[:, ::-1]
         return np.ascontiguousarray(values), np.ascontiguousarray(masks)
+
+
+def _holds(dtype, nodata):
+    kind = np.dtype(dtype) if not dtype.startswith("complex") else np.dtype(float)
+    if nodata is None or kind.kind not in "iu":
+        return nodata is not None
+    return math.isfinite(nodata) and nodata == int(nodata) and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max
+
+
+def _need_sidecars(path, tile):
+    """Refuses files beside a GeoTIFF that would hang, or lead elsewhere as a VRT does."""
+    for suffix in SIDECARS:
+        beside = path.with_name(path.name + suffix)
+        if not os.path.lexists(beside):
+            continue
+        need_file(beside, what="a file beside a GeoTIFF", tile=tile, advice="Restore it, or remove it.")
+        if suffix in MASKS:
+            with open(beside, "rb") as source:
+                start = source.read(4)
+            if start not in MAGIC:
+                raise DataError(
+                    tile=tile, path=beside, expected="a mask that is a TIFF", found="a file of another kind", advice="Remove it."
+                )
 
 
 def is_geotiff(path) -> bool:
@@ -212,14 +246,16 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, b
     path = need_file(path, what=what, tile=tile, root=root)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1))
+            # Files beside it are asked for by name, not looked up in a folder of many.
+            stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"))
+            _need_sidecars(path.resolve(), tile)
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
             opened = GeoTIFF(source, path, tile, bands)
             blocks = max(rows * columns for rows, columns in source.block_shapes)
             block = blocks * max(np.dtype(kind).itemsize for kind in source.dtypes if not kind.startswith("complex_int")) if source.count else 0
         except DataError:
             raise
-        except (rasterio.errors.RasterioError, OSError, ValueError, TypeError, UnicodeError, MemoryError) as error:
+        except FAILURES as error:
             raise DataError(
                 tile=tile, path=path, expected=what if "GeoTIFF" in what else f"{what}: a GeoTIFF",
                 found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice="Restore it from the archive.",

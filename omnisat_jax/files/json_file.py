@@ -1,5 +1,6 @@
 """JSON from outside: whole, of bounded depth, no key twice, every value checked for its type where it is used."""
 
+import collections
 import json
 import math
 import os
@@ -94,7 +95,7 @@ class Value:
 
     def unique(self, values: Sequence) -> Sequence:
         """`values`, which were read from this one, shown to differ from each other."""
-        twice = sorted({str(value) for value in values if values.count(value) > 1})
+        twice = sorted(str(value) for value, count in collections.Counter(values).items() if count > 1)
         if twice:
             raise self.error("each value once", f"{', '.join(twice[:5])} more than once")
         return values

@@ -44,7 +44,10 @@ def test_the_page_has_its_steps():
 
 def test_tiles_were_cut_and_seen(workplace):
     folder, outputs = workplace
-    assert "64 tiles in 4 folds" in outputs[1] and "radar: 64 tiles covered, 0 not, 12 dates; bands VV VH" in outputs[1]
+    assert "64 tiles in 4 folds" in outputs[1] and "labels: 6.25 % unknown" in outputs[1]
+    rows = {cells[0]: cells[1:] for line in outputs[1].splitlines() if len(cells := [cell.strip() for cell in line.strip("│").split("│")]) > 9}
+    assert rows["radar"] == ["12", "64", "0", "0", "float32", "1", "0.10 %", "-", "VV VH"]
+    assert rows["aerial"] == ["-", "64", "0", "0", "uint8", "1", "0.00 %", "-", "R G B"]
     assert (folder / "tile.png").stat().st_size > 10_000
     assert "nothing wrong" in outputs[2] or "not-finite (allowed)" in outputs[2]
 

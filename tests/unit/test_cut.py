@@ -1,5 +1,9 @@
 """Cutting rasters into tiles: every pixel at its place, and rasters that do not fit are named."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rasterio
@@ -8,6 +12,8 @@ from rasterio.transform import from_origin
 from data.datasets import open_dataset
 from data.raw import NO_DATA_INT16, DataError
 from data.tiles import cut
+from omnisat_jax.commands import run_command
+from omnisat_jax.files import atomic
 
 CORNER = (400_000.0, 5_900_000.0)
 
@@ -45,14 +51,14 @@ def run(region, **changes):
     } | changes
     arguments = ["--labels", str(region / options["labels"]), "--classes", options["classes"], "--out", str(region / "out")]
     arguments += ["--series", f"s={region / options['series']}", "--image", f"i={region / options['image']}:R,G,B"]
-    return cut.main(
-        [*arguments, "--size", str(options["size"]), "--folds", str(options["folds"]), "--block", str(options["block"])]
+    return run_command(
+        cut.main, [*arguments, "--size", str(options["size"]), "--folds", str(options["folds"]), "--block", str(options["block"])]
     )
 
 
 def test_every_pixel_lies_where_it_was(region, capsys):
     assert run(region) == 0
-    assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "s: 12 tiles covered, 3 not, 2 dates" in shown
+    assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "s: 3 tiles without it, which not every date covers whole" in shown
     dataset = open_dataset("tiles", region / "out")
     with rasterio.open(region / "labels.tif") as source:
         labels = source.read(1)
@@ -106,14 +112,14 @@ def test_rasters_that_do_not_fit_are_named(region, capsys):
     write(region / "three.tif", image, pixel=3.0)
     refused("expected pixels that nest", image="three.tif")
     write(region / "far.tif", image, pixel=2.5, corner=(CORNER[0] + 4000, CORNER[1]))
-    refused("expected to cover some tile", image="far.tif")
+    refused("to cover some tile of the labels", image="far.tif")
     write(region / "undated" / "a.tif", image)
     refused("expected a date in the file's name", series="undated")
     (region / "empty").mkdir()
     refused("expected GeoTIFFs of series s", series="empty")
     write(region / "twice" / "2020-01-05.tif", image[:2])
     write(region / "twice" / "20200105.tif", image[:2])
-    refused("one file a date", series="twice")
+    refused("one file per date", series="twice")
     write(region / "bands" / "2020-01-05.tif", image[:2, :12, :16])
     write(region / "bands" / "2020-01-09.tif", image[:3, :12, :16])
     refused("expected 2 bands", series="bands")
@@ -122,9 +128,9 @@ def test_rasters_that_do_not_fit_are_named(region, capsys):
     refused("use a smaller --size", size=50)
     refused("use a smaller --block", block=9)
     write(region / "float_labels.tif", np.zeros((1, 12, 20), np.float32))
-    refused("one band of uint8", labels="float_labels.tif")
+    refused("one band of integers", labels="float_labels.tif")
     (region / "image_broken.tif").write_bytes(b"II*\0")
-    refused("expected a raster", image="image_broken.tif")
+    refused("a raster: a GeoTIFF", image="image_broken.tif")
 
 
 def test_an_existing_folder_is_never_overwritten(region, capsys):
@@ -133,8 +139,12 @@ def test_an_existing_folder_is_never_overwritten(region, capsys):
     assert "does not exist yet" in capsys.readouterr().err
 
 
-def test_a_label_beyond_the_classes_is_named(region):
-    assert run(region, classes="a,b,c,d") == 0
+def test_a_label_beyond_the_classes_is_named(region, capsys):
+    assert run(region, classes="a,b,c,d") == 1
+    assert "classes 0 to 3, or 255 where nothing is known, found 4 in tile r0000_c0001" in capsys.readouterr().err
+    assert run(region) == 0
+    description = region / "out" / "dataset.json"
+    description.write_text(description.read_text().replace('"d",\n  "e"', '"d"'))
     with pytest.raises(DataError, match="classes 0 to 3, or 255.*found 4"):
         open_dataset("tiles", region / "out").read("r0000_c0001")
 
@@ -142,7 +152,24 @@ def test_a_label_beyond_the_classes_is_named(region):
 def test_a_broken_description_is_named(region):
     assert run(region) == 0
     path = region / "out" / "dataset.json"
-    for text, message in (("{", "unreadable"), ("{}", "no name, citation"), ('{"name": 1}', "no citation")):
+    for text, message in (("{", "JSON"), ("{}", "no name, citation"), ('{"name": 1}', "no citation")):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
             open_dataset("tiles", region / "out")
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(region, capsys):
+    arguments = ["--labels", str(region / "labels.tif"), "--classes", "a,b,c,d,e", "--image", f"i={region / 'image.tif'}", "--size", "4"]
+    assert run_command(cut.main, [*arguments, "--out", str(region / "labels.tif" / "out")]) == 1
+    assert (error := capsys.readouterr().err).count("\n") == 1 and "labels.tif: it exists already" in error
+
+
+def test_what_a_killed_cut_left_is_removed(region):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = atomic.partial_name(region / "out")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+    left.mkdir()
+    (left / atomic.MARK).touch()
+    assert run(region) == 0
+    assert not left.exists() and not list(region.glob("*partial*"))

@@ -1,0 +1,206 @@
+"""dataset.json of a folder of tiles: every key is typed and checked when it is opened."""
+
+import collections
+import dataclasses
+import difflib
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+
+from data.tiles.layout import DESCRIPTION, DTYPES, KINDS, RESERVED_PARTS, RESERVED_SENSORS, SENSOR
+from omnisat_jax.errors import DataError, UserError, printable
+from omnisat_jax.files.json_file import Value, read_json
+from omnisat_jax.files.paths import check_text
+
+WHERE = "A folder of tiles is cut from your own rasters by `python -m data.tiles.cut` (docs/your_data.md)"
+REQUIRED = ("name", "citation", "classes", "ignore", "modalities", "parts")
+OPTIONAL = ("background", "colours", "simulated")
+SENSOR_KEYS = ("kind", "bands", "dtype", "scale", "offset")
+CLASSES = (2, 254)  # how many there may be: labels are uint8, and one value is ignored
+COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+LONGEST_NAME = 200  # characters of the name of a dataset, class or band
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensor:
+    """How a modality is stored.
+
+    Attributes:
+      kind: one of KINDS.
+      bands: their names.
+      dtype: one of DTYPES.
+      scale, offset: of each band; a physical value is stored * scale + offset.
+    """
+
+    kind: str
+    bands: tuple[str, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What dataset.json says; background is -1 where there is none, colours () where the default ones are used."""
+
+    name: str
+    citation: str
+    classes: tuple[str, ...]
+    ignore: int
+    background: int
+    colours: tuple[str, ...]
+    simulated: bool
+    sensors: Mapping[str, Sensor]
+    parts: Mapping[str, tuple[str, ...]]
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """Names of all tiles, part by part."""
+        return tuple(tile for tiles in self.parts.values() for tile in tiles)
+
+
+def check_sensor_name(name: str) -> str:
+    """A name for a sensor.
+
+    Raises:
+      UserError: other characters than letters, digits and _, or a reserved name.
+    """
+    if not SENSOR.fullmatch(name):
+        raise UserError(f"expected a sensor's name of letters, digits and _ that begins with a letter, found {printable(repr(name))}")
+    if name.lower() in RESERVED_SENSORS:
+        raise UserError(f"expected another name than {', '.join(sorted(RESERVED_SENSORS))} for a sensor, found {name!r}: it is reserved")
+    return name
+
+
+def check_names(names: Iterable, *, what: str, path) -> tuple[str, ...]:
+    """Texts that are shown, each once.
+
+    Raises:
+      DataError: an empty, long, repeated or unprintable one.
+    """
+    found = tuple(check_text(name, what=what, path=path, longest=LONGEST_NAME) for name in names)
+    counts = collections.Counter(name.strip() for name in found)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice:
+        raise DataError(tile="-", path=path, expected=f"each {what} once", found=f"{', '.join(map(repr, twice))} more than once")
+    return found
+
+
+def check_ignore(ignore: int, classes: int, *, path) -> int:
+    """The label where nothing is known.
+
+    Raises:
+      DataError: it is one of the classes, or no uint8.
+    """
+    if not classes <= ignore <= 255:
+        raise DataError(
+            tile="-", path=path, found=f"{ignore}",
+            expected=f"ignore, the label where nothing is known, beyond the {classes} classes: {classes} to 255",
+            advice="If unknown pixels of your labels have the number of a class, declare it as their nodata value: it is stored as ignore.",
+        )  # fmt: skip
+    return ignore
+
+
+def read_description(root: pathlib.Path) -> Description:
+    """Reads <root>/dataset.json.
+
+    Raises:
+      DataError: it is missing or unreadable, lacks a key, has one that is not known, or a value that is none of its kind.
+    """
+    about = read_json(root / DESCRIPTION, what="the description of the tiles", root=root, advice=f"{WHERE}.")
+    _only(about, REQUIRED, OPTIONAL)
+    path = about.path
+    classes = check_names(_texts(about.get("classes")), what="class", path=path)
+    if not CLASSES[0] <= len(classes) <= CLASSES[1]:
+        raise about.get("classes").error(f"{CLASSES[0]} to {CLASSES[1]} classes")
+    return Description(
+        name=about.get("name").text(),
+        citation=about.get("citation").text(),
+        classes=classes,
+        ignore=check_ignore(about.get("ignore").integer(0, 255), len(classes), path=path),
+        background=about.find("background", -1).integer(-1, len(classes) - 1),
+        colours=_colours(about, len(classes)),
+        simulated=about.find("simulated", False).boolean(),
+        sensors=_sensors(about.get("modalities")),
+        parts=_parts(about.get("parts")),
+    )
+
+
+def _only(value: Value, required, optional):
+    """Refuses keys that are missing or not known."""
+    found = value.items()
+    missing = [key for key in required if key not in found]
+    if missing:
+        raise value.error(f"the keys {', '.join(required)}", f"no {', '.join(missing)}")
+    for key in found:
+        if key not in (*required, *optional):
+            near = difflib.get_close_matches(key, (*required, *optional), 1)
+            advice = f"Did you mean {near[0]}?" if near else "Remove it."
+            raise value.error(f"only the keys {', '.join((*required, *optional))}", f"{key!r}", advice)
+
+
+def _texts(value: Value):
+    return [entry.text() for entry in value.list()]
+
+
+def _colours(about, classes):
+    colours = about.find("colours")
+    if colours.value is None:
+        return ()
+    for entry in colours.list():
+        if not isinstance(entry.value, str) or not COLOUR.fullmatch(entry.value):
+            raise entry.error("a colour as #rrggbb")
+    if len(colours.value) != classes:
+        raise colours.error(f"one colour for each of the {classes} classes", f"{len(colours.value)}")
+    return tuple(colours.value)
+
+
+def _sensors(modalities):
+    entries, sensors = modalities.items(), {}
+    if not entries:
+        raise modalities.error("at least one modality")
+    for name, entry in entries.items():
+        try:
+            check_sensor_name(name)
+        except UserError as error:
+            raise modalities.error("names of sensors", str(error)) from None
+        if name.lower() in {other.lower() for other in sensors}:
+            raise modalities.error("names that differ in more than capitals", f"{name!r} twice")
+        _only(entry, SENSOR_KEYS[:3], SENSOR_KEYS[3:])
+        bands = check_names(_texts(entry.get("bands")), what="band", path=entry.get("bands").path)
+        if not bands:
+            raise entry.get("bands").error("the names of the bands")
+        sensors[name] = Sensor(
+            entry.get("kind").choice(KINDS),
+            bands,
+            entry.get("dtype").choice(DTYPES),
+            _numbers(entry.find("scale", [1.0] * len(bands)), len(bands), nonzero=True),
+            _numbers(entry.find("offset", [0.0] * len(bands)), len(bands)),
+        )
+    return sensors
+
+
+def _numbers(value, count, nonzero=False):
+    numbers = tuple(entry.number() for entry in value.list(count))
+    if nonzero and 0.0 in numbers:
+        raise value.error("scales other than 0", f"{list(numbers)}")
+    return numbers
+
+
+def _parts(value):
+    parts, where = {}, {}
+    for name, entry in value.items().items():
+        Value(name, value.path, f"{value.key}, the name of a part").name()
+        if name.lower() in RESERVED_PARTS or name.lower() in {other.lower() for other in parts}:
+            raise value.error("a name of its own for each part, in small letters as well", f"{name!r}, which is taken or reserved")
+        tiles = [tile.name("a tile") for tile in entry.list()]
+        if not tiles:
+            raise entry.error("at least one tile")
+        for tile in tiles:
+            if tile in where:
+                raise entry.error("each tile in one part", f"{tile!r} in {where[tile]} as well" if where[tile] != name else f"{tile!r} twice")
+            where[tile] = name
+        parts[name] = tuple(tiles)
+    if not parts:
+        raise value.error("at least one part")
+    return parts
