@@ -37,9 +37,9 @@ def open_raw(root) -> raw.RawDataset:
         held = [tile for tile in tiles if (root / name / f"{tile}.tif").is_file()]
         if not held:
             raise DataError(tile="-", path=root / name, expected=f"tiles of modality {name}", found="none")
-        side = raw.first_readable(held, lambda tile, name=name: _open(tile, root / name / f"{tile}.tif").shape[-1])
+        side = raw.usual(held, lambda tile, name=name: _open(tile, root / name / f"{tile}.tif").shape[-1])
         modalities[name] = raw.RawModality(entry["kind"], (side, side, len(entry["bands"])), entry["dtype"], tuple(entry["bands"]))
-    label_side = raw.first_readable(tiles, lambda tile: _open(tile, root / LABELS / f"{tile}.tif").shape[-1])
+    label_side = raw.usual(tiles, lambda tile: _open(tile, root / LABELS / f"{tile}.tif").shape[-1])
     modalities["location"] = raw.location_modality()
     reader = _Reader(root, about, modalities, label_side)
     readers = {name: functools.partial(reader.sensor, name=name) for name in about["modalities"]}
