@@ -19,7 +19,7 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
     """A whole array, without pickles.
 
     Args:
-      path: .npy file of any version, byte order and memory order.
+      path: .npy file of version 1 or 2, any byte order and memory order.
       tile, what: for messages.
       shape: expected; None where any length up to LONGEST will do.
       kinds: accepted NumPy kinds of dtype, such as "iu" or "f".
@@ -107,8 +107,8 @@ def _header(source):
             found = np.lib.format.read_array_header_1_0(source, max_header_size=HEADER)
         elif version == (2, 0):
             found = np.lib.format.read_array_header_2_0(source, max_header_size=HEADER)
-        else:
-            found = np.lib.format._read_array_header(source, version=version, max_header_size=HEADER)
+        else:  # 3.0 is of structures with names beyond latin-1 only
+            raise ValueError(f"format {'.'.join(map(str, version))}, which is not that of plain arrays")
     if any(size < 0 for size in found[0]):
         raise ValueError(f"a negative length in shape {found[0]}")
     return found
