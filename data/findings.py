@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 
 from rich.padding import Padding
+from rich.text import Text
 
 from data.raw import DataError
 from omnisat_jax.errors import Finding, printable, reason
@@ -68,7 +69,7 @@ def show(console, root, findings, allowed=()) -> None:
     """Prints findings by kind, failures before doubts, and the verdict.
 
     Args:
-      console: rich Console without markup.
+      console: rich Console.
       root: paths are shown from here.
       findings: to print.
       allowed: kinds that are no failure.
@@ -77,16 +78,18 @@ def show(console, root, findings, allowed=()) -> None:
     for kind, group in itertools.groupby(sorted(findings, key=lambda f: order.index(f.kind)), key=lambda f: f.kind):
         group = list(group)
         console.print()
-        heading = f"{kind} ({len(group):,}{', allowed' if kind in allowed else ''}): {KINDS.get(kind, '')}"
-        console.print(heading, style="bold yellow" if kind == DOUBT or kind in allowed else "bold red")
+        heading = f"{line(kind)} ({len(group):,}{', allowed' if kind in allowed else ''}): {KINDS.get(kind, '')}"
+        console.print(Text(heading), style="bold yellow" if kind == DOUBT or kind in allowed else "bold red")
         for finding in group[:SHOWN]:
             _line(console, root, finding)
         if len(group) > SHOWN:
-            console.print(f"  ... and {len(group) - SHOWN:,} more; the manifest, or --json FILE, has all of them", soft_wrap=True)
+            console.print(
+                Text(f"  ... and {len(group) - SHOWN:,} more; the manifest, or --json FILE, has all of them"), soft_wrap=True
+            )
     failed, doubts = len(failures(findings, allowed)), sum(finding.kind == DOUBT for finding in findings)
     said = f"failures: {failed:,}" if failed else "nothing wrong"
     console.print()
-    console.print(said + (f"; doubts: {doubts:,}" if doubts else ""), style="bold red" if failed else "bold green")
+    console.print(Text(said + (f"; doubts: {doubts:,}" if doubts else "")), style="bold red" if failed else "bold green")
 
 
 def _line(console, root, finding):
@@ -98,10 +101,10 @@ def _line(console, root, finding):
         f". {line(finding.advice)}" if finding.advice else ""
     )
     if console.is_terminal:
-        console.print(Padding("  ".join(where), (0, 0, 0, 2)))
-        console.print(Padding(text, (0, 0, 0, 6)))
+        console.print(Padding(Text("  ".join(where)), (0, 0, 0, 2)))
+        console.print(Padding(Text(text), (0, 0, 0, 6)))
     else:  # a finding is a line, so that it can be searched for
-        console.print(f"  {'  '.join(where)}: {text}", soft_wrap=True)
+        console.print(Text(f"  {'  '.join(where)}: {text}"), soft_wrap=True)
 
 
 def line(text) -> str:

@@ -1,6 +1,7 @@
 """Tables of what a dataset holds, for a terminal of 100 columns: parts and classes, numbers and units, calendars."""
 
 from rich.table import Table
+from rich.text import Text
 
 from data.findings import line
 from data.units import DECIBELS, DEGREES, EIGHT_BIT, HEIGHT, say
@@ -11,21 +12,27 @@ MONTHS = "JFMAMJJASOND"
 
 def show(console, title: str, contents: dict) -> None:
     """Prints what `Contents.to_json` says."""
-    console.print(line(title), style="bold", soft_wrap=True)
+    console.print(Text(line(title)), style="bold", soft_wrap=True)
     for table in (_parts(contents), _classes(contents), _numbers(contents), _calendars(contents)):
         if table is not None and table.rows:
             console.print(table)
             console.print()
     for text in (*_lacking(contents), *_parcels(contents), *_gaps(contents)):
-        console.print(line(text), soft_wrap=not console.is_terminal)
+        console.print(Text(line(text)), soft_wrap=not console.is_terminal)
 
 
 def _table(*headings):
     """Column headings; those that begin with "<" are of texts."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold cyan")
     for heading in headings:
-        table.add_column(heading.removeprefix("<"), justify="left" if heading.startswith("<") else "right", overflow="fold")
+        table.add_column(
+            Text(line(heading.removeprefix("<"))), justify="left" if heading.startswith("<") else "right", overflow="fold"
+        )
     return table
+
+
+def _row(table, *cells):
+    table.add_row(*(Text(line(cell)) for cell in cells))
 
 
 def _parts(contents):
@@ -35,11 +42,11 @@ def _parts(contents):
     else:
         table = _table("<part", "tiles", "without a label", "labelled pixels", "void")
     for part, entry in contents["parts"].items():
-        row = [line(part), f"{entry['tiles']:,}", f"{entry['without_label']:,}"]
+        row = [part, f"{entry['tiles']:,}", f"{entry['without_label']:,}"]
         if contents["counted"] == "pixels":
             labelled = sum(entry["classes"].values())
             row += [f"{labelled:,}", share(entry["void"] / max(1, labelled + entry["void"]))]
-        table.add_row(*row)
+        _row(table, *row)
     return table if names else None
 
 
@@ -50,12 +57,12 @@ def _classes(contents):
     total = sum(map(sum, counts.values()))
     unit = contents["counted"]
     middle = parts if len(parts) <= FEW else ("fewest in a part", "most in a part", "parts without")
-    table = _table(f"<{unit} of class", *map(line, middle), "all", *(["share"] if unit == "pixels" else []))
+    table = _table(f"<{unit} of class", *middle, "all", *(["share"] if unit == "pixels" else []))
     for name, found in counts.items():
         if any(found):
             middle = found if len(parts) <= FEW else (min(found), max(found), sum(not n for n in found))
             whole = [share(sum(found) / total)] if unit == "pixels" else []
-            table.add_row(line(name), *(f"{n:,}" if n else "-" for n in middle), f"{sum(found):,}", *whole)
+            _row(table, name, *(f"{n:,}" if n else "-" for n in middle), f"{sum(found):,}", *whole)
     return table
 
 
@@ -63,10 +70,10 @@ def _numbers(contents):
     table = _table("<modality", "tiles", "<band", "min", "1 %", "median", "99 %", "max", "unknown", "<looks like")
     for name, modality in contents["modalities"].items():
         for index, (band, entry) in enumerate(modality["bands"].items()):
-            first = [line(name), f"{modality['tiles']:,}"] if not index else ["", ""]
+            first = [name, f"{modality['tiles']:,}"] if not index else ["", ""]
             numbers = [_number(entry.get(key), entry["looks_like"]) for key in ("min", "p1", "median", "p99", "max")]
             unknown = "-" if entry["unknown"] is None else share(entry["unknown"])
-            table.add_row(*first, line(band), *numbers, unknown, _meaning(entry))
+            _row(table, *first, band, *numbers, unknown, _meaning(entry))
     return table
 
 
@@ -95,10 +102,10 @@ def _calendars(contents):
         if not calendar:
             continue
         low, middle, high = calendar["dates_per_tile"]
-        told = f"{line(name)}: {low}" + (f" to {high}, median {middle:g}" if low < high else "")
+        told = f"{name}: {low}" + (f" to {high}, median {middle:g}" if low < high else "")
         for year, tiles in calendar["tiles_per_year"].items():
             months = (calendar["dates_per_month"].get(f"{int(year):04d}-{month:02d}", 0) for month in range(1, 13))
-            table.add_row(told, year, f"{tiles:,}", *("." if not n else "<1" if n < 0.95 else f"{n:.0f}" for n in months))
+            _row(table, told, year, f"{tiles:,}", *("." if not n else "<1" if n < 0.95 else f"{n:.0f}" for n in months))
             told = ""
     return table
 

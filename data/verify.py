@@ -15,6 +15,7 @@ import pathlib
 import sys
 
 from rich.console import Console
+from rich.text import Text
 
 from data import findings as kinds
 from data import manifest as manifests
@@ -49,7 +50,7 @@ def verify(
       jobs: processes.
       allowed: kinds of findings that are no failure.
       json_file: where contents and findings are written as well, or None.
-      console: rich Console without markup.
+      console: rich Console.
 
     Returns:
       Findings, in the order of tiles.
@@ -85,13 +86,13 @@ def verify(
             said = f"no file was compared, as {kinds.line(manifest)} cannot be read"
     about = {"dataset": name, "contents": contents, "findings": [dataclasses.asdict(finding) for finding in findings]}
     if said:
-        console.print(said, soft_wrap=True)
+        console.print(Text(said), soft_wrap=True)
     kinds.show(console, root, findings, allowed)
     if json_file is not None:
         write_json(pathlib.Path(json_file), about)
     if not said and dataset is not None:
         manifests.write(manifest, about | {"files": sums})
-        console.print(f"contents, and checksums of {len(sums):,} files, written to {kinds.line(manifest)}", soft_wrap=True)
+        console.print(Text(f"contents, and checksums of {len(sums):,} files, written to {kinds.line(manifest)}"), soft_wrap=True)
     return findings
 
 
@@ -192,7 +193,7 @@ def main(arguments=None) -> int:
     allowed = set(filter(None, options.allow.split(",")))
     if allowed - set(KINDS):
         raise UserError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
-    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     more = {"allowed": allowed, "json_file": options.json, "console": console}
     if options.prepared:
         findings = verify_records(options.dataset, options.prepared, **more)
