@@ -90,7 +90,7 @@ def sensor_findings(modality, tile: str, name: str, path: str, values, facts) ->
     """
     found, missing = [], int(facts.unknown.sum())
     if facts.unknown_share > NEARLY_ALL:
-        found.append(Finding("unknown", tile, path, f"known values of {name}", f"{100 * facts.unknown_share:.2f} % unknown"))
+        found.append(Finding("unknown", tile, path, f"known values of {name}", "none" if facts.unknown_share == 1 else f"{100 * facts.unknown_share:.2f} % unknown"))
     elif missing and values.dtype.kind == "f":
         found.append(
             Finding("not-finite", tile, path, f"finite {name} numbers", f"{missing:,} of {known_numbers(values).size:,} are not")
