@@ -66,7 +66,7 @@ class Contents:
         self._part_of = {tile: part for part, tiles in parts.items() for tile in tiles}
         dense = task == "segment"
         self._labels = {part: np.zeros(len(self._classes) + dense, np.int64) for part in parts}
-        self._read = dict.fromkeys(parts, 0)
+        self._read = dict.fromkeys(parts, 0)  # tiles whose labels could be read
         self._unlabelled = dict.fromkeys(parts, 0)
         self._parcels = collections.defaultdict(set)  # number -> parts
         self._extents = {}  # number of a parcel -> least and greatest (longitude, latitude) of the centres of its tiles
@@ -74,10 +74,10 @@ class Contents:
     def add(self, facts: TileFacts) -> None:
         """Counts one tile."""
         part = self._part_of[facts.tile]
-        self._read[part] += 1
         for name, sensor in facts.sensors.items():
             self._sensors[name].add(facts.tile, sensor)
         if facts.labels is not None and len(facts.labels) == len(self._labels[part]):
+            self._read[part] += 1
             self._labels[part] += facts.labels
             self._unlabelled[part] += not facts.labels[: len(self._classes)].any()
         place = facts.sensors["location"].low if "location" in facts.sensors else None
@@ -163,12 +163,11 @@ def _sensor_doubts(name, sensor):
     told = collections.defaultdict(list)  # what is unusual in the same way of several bands is said once
     for band, quantity, unit, levels in zip(sensor.bands, sensor.quantities, sensor.units(ranges), ranges, strict=True):
         if levels and (doubt := units.doubt_of(quantity, sensor.modality.dtype, unit, levels)):
-            told[doubt[0], doubt[2]].append((band, doubt[1]))
-    for (expected, advice), bands in told.items():
-        found = "; ".join(f"{band}: {text}" for band, text in bands[:4]) + (
-            f"; and {len(bands) - 4} more bands" if len(bands) > 4 else ""
-        )
-        yield Finding("doubt", "-", name, expected, found, advice)
+            expected, found, looks, advice = doubt
+            told[expected, looks, advice].append(f"{band} {found}")
+    for (expected, looks, advice), bands in told.items():
+        found = "; ".join(bands[:4]) + (f"; and {len(bands) - 4} more bands" if len(bands) > 4 else "")
+        yield Finding("doubt", "-", name, expected, found + (f": {looks}" if looks else ""), advice)
     yield from _mixtures(name, sensor)
     yield from _offset(name, sensor)
     yield from _polarisations(name, sensor, ranges)
@@ -230,7 +229,7 @@ def _polarisations(name, sensor, ranges):
         odd = np.flatnonzero(above < units.CROSS)
         if len(odd):
             tiles = [sensor.tiles[i] for i in odd]
-            found = f"{np.median(above[odd]):.1f} dB in {len(odd):,} of {len(above):,} tiles ({_some(tiles)})"
+            found = f"{np.round(np.median(above[odd]), 1) + 0:.1f} dB in {len(odd):,} of {len(above):,} tiles ({_some(tiles)})"
             advice = "Look whether the bands are what they are called."
             yield Finding("doubt", "-", name, f"{cross} some 5 to 9 dB below {co}", found, advice)
 

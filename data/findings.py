@@ -53,10 +53,11 @@ def of_remark(remark, tile: str) -> Finding:
 
 
 def once(findings) -> list[Finding]:
-    """Each finding once: several modalities may lie in one broken file."""
+    """Each finding once: several modalities may lie in one file that cannot be read."""
     kept = {}
     for finding in findings:
-        kept.setdefault((finding.kind, finding.tile, finding.path, finding.found), finding)
+        expected = "" if finding.kind == "unreadable" else finding.expected
+        kept.setdefault((finding.kind, finding.tile, finding.path, finding.found, expected), finding)
     return list(kept.values())
 
 

@@ -69,6 +69,9 @@ def _classes(contents):
 def _numbers(contents):
     table = _table("<modality", "tiles", "<band", "min", "1 %", "median", "99 %", "max", "unknown", "<looks like")
     for name, modality in contents["modalities"].items():
+        if not any("min" in entry for entry in modality["bands"].values()):
+            _row(table, name, f"{modality['tiles']:,}", "all", *"-----", "100 %" if modality["tiles"] else "-", "nothing known")
+            continue
         for index, (band, entry) in enumerate(modality["bands"].items()):
             first = [name, f"{modality['tiles']:,}"] if not index else ["", ""]
             numbers = [_number(entry.get(key), entry["looks_like"]) for key in ("min", "p1", "median", "p99", "max")]

@@ -19,7 +19,7 @@ _OPTICAL_SENSOR = re.compile(r"s2|sentinel-?_?2|l[5789]|landsat|hls|planet|optic
 BACKSCATTER, RATIO, REFLECTANCE, HEIGHT, INDEX, PLACE, UNKNOWN = (
     "backscatter", "ratio", "reflectance", "height", "index", "place", "",
 )  # fmt: skip
-DECIBELS, LINEAR, TEN_THOUSAND, UNIT, EIGHT_BIT, DEGREES = "dB", "linear", "x 10,000", "0 to 1", "8 bit", "degrees"
+DECIBELS, LINEAR, TEN_THOUSAND, UNIT, EIGHT_BIT, DEGREES = "dB", "linear power", "x 10,000", "0 to 1", "8 bit", "degrees"
 OFFSET = 1_000  # of Sentinel-2 reflectance x 10,000 since processing baseline 04.00
 DARK = 950  # reflectance x 10,000 below which shadow and water lie everywhere on Earth, unless the numbers have that offset
 CROSS = 1.5  # dB by which cross-polarised backscatter is below co-polarised one at least; 5 to 9 are usual
@@ -94,51 +94,54 @@ def fill_values(quantity: str, low: float, high: float) -> str:
     return " and ".join(wrong)
 
 
-def doubt_of(quantity: str, dtype: str, unit: str, levels: Range) -> tuple[str, str, str] | None:
-    """(expected, found, advice) where the numbers of one band, over all tiles, are unusual; None where they are as usual."""
-    found = f"{say(levels.first)} to {say(levels.last)}, median {say(levels.median)}"
+def doubt_of(quantity: str, dtype: str, unit: str, levels: Range) -> tuple[str, str, str, str] | None:
+    """(expected, found, what that looks like, advice) where the numbers of one band, over all tiles, are unusual; None where they are as usual."""
+    found = f"{say(levels.first)} to {say(levels.last)} (1 % to 99 %), median {say(levels.median)}"
     if levels.low == levels.high:
-        return "numbers that vary", f"{say(levels.low)} everywhere", "Look whether the band was written as it should be."
+        return "numbers that vary", f"{say(levels.low)} everywhere", "", "Look whether the band was written as it should be."
     if unit == EIGHT_BIT:
-        if quantity == HEIGHT:
-            return None
-        if levels.last < 32 or levels.first > 223:
-            return (
-                "8-bit numbers that use their range of 0 to 255",
-                f"{found} (1 % to 99 %)",
-                "Look whether the image was scaled right.",
-            )
+        if quantity != HEIGHT and (levels.last < 32 or levels.first > 223):
+            return "8-bit numbers that use their range of 0 to 255", found, "", "Look whether the image was scaled right."
         return None
-    if quantity == BACKSCATTER and unit != DECIBELS:
-        looks = {LINEAR: "linear power or amplitude", "?": "no usual unit"}.get(unit, unit)
-        advice = "Power p is 10 log10(p) dB, amplitude a is 20 log10(a) dB." if unit == LINEAR else "Look at how it was calibrated."
-        return "backscatter in dB, mostly -30 to 5", f"{found}: looks like {looks}", advice
-    if quantity == BACKSCATTER and levels.low < FAINTEST:
-        advice = "Look for pixels that were zero before they became dB."
-        return f"backscatter of {FAINTEST:g} dB and more: less cannot be measured", f"down to {say(levels.low)}", advice
+    if quantity == BACKSCATTER:
+        return _backscatter_doubt(unit, levels, found)
     if quantity == REFLECTANCE:
         return _reflectance_doubt(unit, levels, found)
     if quantity == HEIGHT and not -430 <= levels.low <= levels.high <= 8_900:
-        return "heights of -430 to 8,900 m", f"{say(levels.low)} to {say(levels.high)}", "Look for fill values."
+        return "heights of -430 to 8,900 m", f"{say(levels.low)} to {say(levels.high)}", "", "Look for fill values."
+    return None
+
+
+def _backscatter_doubt(unit, levels, found):
+    if unit != DECIBELS:
+        looks = (
+            f"looks like {unit} or amplitude"
+            if unit == LINEAR
+            else "looks like no usual unit"
+            if unit == "?"
+            else f"looks like {unit}"
+        )
+        advice = "Power p is 10 log10(p) dB, amplitude a is 20 log10(a) dB." if unit == LINEAR else "Look at how it was calibrated."
+        return "backscatter in dB, mostly -30 to 5; -12 is usual", found, looks, advice
+    if levels.low < FAINTEST:
+        advice = "Look for pixels that were zero before they became dB."
+        return f"backscatter of {FAINTEST:g} dB and more, as less cannot be measured", f"down to {say(levels.low)}", "", advice
     return None
 
 
 def _reflectance_doubt(unit, levels, found):
     if unit not in (TEN_THOUSAND, UNIT):
-        looks = "per cent" if unit == "%" else "no usual unit"
-        return "reflectance x 10,000, or from 0 to 1", f"{found}: looks like {looks}", "Look at its scale and offset."
+        looks = "looks like per cent" if unit == "%" else "looks like no usual unit"
+        return "reflectance x 10,000, or from 0 to 1", found, looks, "Look at its scale and offset."
     scale = 1 if unit == UNIT else 10_000
     if levels.low < -0.2 * scale:
-        return (
-            f"reflectance of {say(-0.1 * scale)} and more",
-            f"{say(levels.low)}",
-            "Look for fill values, and integers that wrapped round.",
-        )
+        advice = "Look for fill values, and integers that wrapped round."
+        return f"reflectance of {say(-0.1 * scale)} and more", f"down to {say(levels.low)}", "", advice
     if levels.first < -0.02 * scale:
-        advice = "Look whether an offset was taken off twice."
-        return "hardly any negative reflectance", f"more than 1 % below {say(levels.first)}", advice
+        found = f"1 % below {say(levels.first)}"
+        return "hardly any negative reflectance", found, "", "Look whether an offset was taken off twice."
     if levels.median > 0.6 * scale:
-        return "ground: reflectance below 0.6", f"{found}: clouds, snow, or another scale", "Look at it with data.show."
+        return "ground: reflectance below 0.6", found, "clouds, snow, or another scale", "Look at it with data.show."
     return None
 
 
