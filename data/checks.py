@@ -63,7 +63,14 @@ def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts
             findings.append(of_error(error, tile, "-"))
     except Exception as error:
         findings.append(of_error(error, tile, "-"))
-    return once(findings), TileFacts(tile, sensors, labels, parcels)
+    return _without_echoes(once(findings), dataset), TileFacts(tile, sensors, labels, parcels)
+
+
+def _without_echoes(findings, dataset):
+    """A place is read from a file of another modality: where that file is missing or broken, the place is no fault of its own."""
+    places = {f"{name}, as other tiles have" for name, modality in dataset.modalities.items() if modality.kind == "location"}
+    told = {finding.path for finding in findings if finding.expected not in places}
+    return [finding for finding in findings if finding.expected not in places or finding.path not in told]
 
 
 def _check_sensor(dataset, tile, name, path, entry):
@@ -90,7 +97,15 @@ def sensor_findings(modality, tile: str, name: str, path: str, values, facts) ->
     """
     found, missing = [], int(facts.unknown.sum())
     if facts.unknown_share > NEARLY_ALL:
-        found.append(Finding("unknown", tile, path, f"known values of {name}", "none" if facts.unknown_share == 1 else f"{100 * facts.unknown_share:.2f} % unknown"))
+        found.append(
+            Finding(
+                "unknown",
+                tile,
+                path,
+                f"known values of {name}",
+                "none" if facts.unknown_share == 1 else f"{100 * facts.unknown_share:.2f} % unknown",
+            )
+        )
     elif missing and values.dtype.kind == "f":
         found.append(
             Finding("not-finite", tile, path, f"finite {name} numbers", f"{missing:,} of {known_numbers(values).size:,} are not")

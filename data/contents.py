@@ -154,7 +154,8 @@ class Contents:
             return
         for index, name in enumerate(self._classes):
             if self._labels["test"][index] and not self._labels["train"][index]:
-                found = f"none in train, {self._labels['test'][index]:,} {'pixels' if self._task == 'segment' else 'tiles'} in test"
+                unit = "pixels" if self._task == "segment" else "tiles"
+                found = f"none in train; in test: {self._labels['test'][index]:,} {unit}"
                 yield Finding("doubt", "-", "-", f"class {name} in the part that trains", found)
 
 

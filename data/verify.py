@@ -76,7 +76,7 @@ def verify(
     findings += found
     if dataset is not None:
         findings += same_bytes(dataset, sums)
-    said = None
+    findings, said = once(findings), None
     if not update and os.path.lexists(manifest) and not manifest.is_dir():
         try:
             findings += manifests.compare(sums, manifests.read(manifest, name))
