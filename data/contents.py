@@ -203,7 +203,7 @@ def _offset(name, sensor):
     dark, when = np.concatenate(sensor.dark), np.concatenate(sensor.when)
     levels = np.concatenate(sensor.levels)[:, bands]
     known = np.isfinite(dark)
-    if not known.any() or units.reflectance_unit(np.nanmedian(levels), np.nanmedian(levels)) != units.TEN_THOUSAND:
+    if not known.any() or not units.DIMMEST < np.nanmedian(levels) < units.BRIGHTEST:
         return
     old, new = known & (when < NEW_BASELINE), known & (when >= NEW_BASELINE)
     advice = "Take 1,000 off the numbers of processing baseline 04.00 and later, of all dates alike."
@@ -227,7 +227,10 @@ def _polarisations(name, sensor, ranges):
         if (units_found[a], units_found[b]) != (units.DECIBELS, units.DECIBELS):
             continue
         above = np.array([_median(levels[:, a] - levels[:, b]) for levels in sensor.levels])
-        odd = np.flatnonzero(above < units.CROSS)
+        decibels = np.array(
+            [_median(levels[:, b]) < 0 for levels in sensor.levels]
+        )  # others are of another unit, which is said elsewhere
+        odd = np.flatnonzero((above < units.CROSS) & decibels)
         if len(odd):
             tiles = [sensor.tiles[i] for i in odd]
             found = f"{np.round(np.median(above[odd]), 1) + 0:.1f} dB in {len(odd):,} of {len(above):,} tiles ({_some(tiles)})"

@@ -35,7 +35,19 @@ def read(path: pathlib.Path, dataset: str) -> dict[str, dict]:
     Raises:
       DataError: no manifest, or one of another dataset.
     """
-    about = read_json(path, what=f"a manifest of {dataset}", advice="Write it anew with --update.")
+    try:
+        return _files(read_json(path, what=f"a manifest of {dataset}"), dataset)
+    except DataError as error:
+        raise DataError(
+            tile="-",
+            path=path,
+            expected=error.expected,
+            found=error.found,
+            advice="Write it anew with --update, or name another with --manifest.",
+        ) from error
+
+
+def _files(about, dataset):
     written, found = about.get("format"), about.get("dataset")
     if written.value not in READABLE or found.value != dataset:
         said = f"one of {found.value!r}, format {written.value!r}"

@@ -21,6 +21,7 @@ BACKSCATTER, RATIO, REFLECTANCE, HEIGHT, INDEX, PLACE, UNKNOWN = (
 )  # fmt: skip
 DECIBELS, LINEAR, TEN_THOUSAND, UNIT, EIGHT_BIT, DEGREES = "dB", "linear power", "x 10,000", "0 to 1", "8 bit", "degrees"
 OFFSET = 1_000  # of Sentinel-2 reflectance x 10,000 since processing baseline 04.00
+DIMMEST, BRIGHTEST = 20, 6_000  # medians of reflectance x 10,000 over ground
 DARK = 950  # reflectance x 10,000 below which shadow and water lie everywhere on Earth, unless the numbers have that offset
 CROSS = 1.5  # dB by which cross-polarised backscatter is below co-polarised one at least; 5 to 9 are usual
 FAINTEST = -60  # dB, far below the noise of any radar in space
@@ -63,7 +64,8 @@ def unit_of(quantity: str, dtype: str, levels: Range) -> str:
     if quantity == BACKSCATTER:
         return backscatter_unit(levels.first, levels.median, levels.last)
     if quantity == REFLECTANCE:
-        return reflectance_unit(levels.median, levels.last)
+        unit = reflectance_unit(levels.median, levels.last)
+        return unit if dtype.startswith("float") or unit == TEN_THOUSAND else "?"
     return {PLACE: DEGREES, HEIGHT: "m", RATIO: "", INDEX: "", UNKNOWN: ""}[quantity]
 
 
@@ -84,7 +86,7 @@ def reflectance_unit(median, last) -> str:
         return UNIT
     if 1 < median <= 100 and last <= 200:
         return "%"
-    return TEN_THOUSAND if 20 <= median <= 20_000 else "?"
+    return TEN_THOUSAND if DIMMEST <= median <= 20_000 else "?"
 
 
 def fill_values(quantity: str, low: float, high: float) -> str:
@@ -140,7 +142,7 @@ def _reflectance_doubt(unit, levels, found):
     if levels.first < -0.02 * scale:
         found = f"1 % below {say(levels.first)}"
         return "hardly any negative reflectance", found, "", "Look whether an offset was taken off twice."
-    if levels.median > 0.6 * scale:
+    if levels.median > BRIGHTEST / 10_000 * scale:
         return "ground: reflectance below 0.6", found, "clouds, snow, or another scale", "Look at it with data.show."
     return None
 
