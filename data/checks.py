@@ -1,39 +1,14 @@
-"""The checks of a raw dataset: of its index, of each tile, and of bytes that two tiles share."""
+"""The checks of a raw dataset: of each tile, and of bytes that two tiles share. Its index is checked when it is opened."""
 
 import numpy as np
-from matplotlib.colors import is_color_like
 
 from data import calendars, units
-from data.facts import TileFacts, known_numbers, label_facts, sensor_facts
-from data.findings import of_error, of_remark, once
+from data.facts import TileFacts, label_facts, sensor_facts
+from data.findings import of_error, once
 from data.raw import DataError, RawDataset
 from omnisat_jax.errors import Finding, printable
 
 NEARLY_ALL = 0.95  # share of a modality's numbers in a tile above which it is as good as unknown
-
-
-def check_index(dataset: RawDataset) -> list[Finding]:
-    """What is wrong before a tile is read: tiles in several parts, empty parts, classes and colours that do not fit."""
-    findings, part_of = [], {}
-    for part, tiles in dataset.parts.items():
-        if not tiles:
-            findings.append(Finding("missing", "-", "-", f"tiles in part {part}", "none"))
-        for tile in tiles:
-            if tile in part_of:
-                where = f"part {part} twice" if part_of[tile] == part else f"parts {part_of[tile]} and {part}"
-                findings.append(Finding("leak", printable(tile), "-", "each tile in one part, once", where))
-            part_of[tile] = part
-    twice = sorted({name for name in dataset.classes if dataset.classes.count(name) > 1})
-    if twice:
-        findings.append(Finding("value", "-", "-", "names of classes that differ", f"{', '.join(twice)} more than once"))
-    colours = dataset.colours
-    if colours and len(colours) != len(dataset.classes):
-        expected = f"a colour for each of the {len(dataset.classes)} classes"
-        findings.append(Finding("value", "-", "-", expected, f"{len(colours)} colours"))
-    wrong = [printable(str(colour)) for colour in colours if not is_color_like(colour)]
-    if wrong:
-        findings.append(Finding("value", "-", "-", "colours as #rrggbb", ", ".join(wrong[:5])))
-    return findings
 
 
 def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts]:
@@ -57,7 +32,7 @@ def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts
     broken = {finding.path for finding in findings}
     try:
         for remark in dataset.inspect(tile):
-            findings.append(of_remark(remark, tile))
+            findings.append(remark)
     except DataError as error:
         if error.path not in broken:  # else it was found when the file was read
             findings.append(of_error(error, tile, "-"))
@@ -108,7 +83,7 @@ def sensor_findings(modality, tile: str, name: str, path: str, values, facts) ->
         )
     elif missing and values.dtype.kind == "f":
         found.append(
-            Finding("not-finite", tile, path, f"finite {name} numbers", f"{missing:,} of {known_numbers(values).size:,} are not")
+            Finding("not-finite", tile, path, f"finite {name} numbers", f"{missing:,} of {values.size:,} are not")
         )
     for index, (low, high) in enumerate(zip(facts.low, facts.high, strict=True)):
         band = modality.bands[index] if index < len(modality.bands) else f"band {index + 1}"

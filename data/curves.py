@@ -4,7 +4,7 @@ import numpy as np
 
 from data import units
 from data.calendars import day
-from data.facts import known_numbers
+from data.raw import known_values
 from data.summary import clear_dates
 from omnisat_jax.report.pictures import class_colours
 
@@ -30,7 +30,7 @@ def curves(dataset, name: str, modality, example):
     entry = example[name]
     if not entry["valid"].any():
         return
-    values, known = entry["values"].astype(np.float32), known_numbers(entry["values"])
+    values, known = entry["values"].astype(np.float32), known_values(entry["values"])
     red, infrared = position(modality.bands, RED), position(modality.bands, INFRARED)
     dates = entry["valid"]
     if red is not None and infrared is not None:

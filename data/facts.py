@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from data.histogram import sparse
-from data.raw import NO_DATA_INT16
+from data.raw import known_values
 
 PIXELS = 32  # a side that levels of single dates are taken from; ranges are of all pixels
 
@@ -56,15 +56,10 @@ class TileFacts:
     parcels: np.ndarray
 
 
-def known_numbers(values) -> np.ndarray:
-    """Which numbers are measurements, bool."""
-    return values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
-
-
 def sensor_facts(values, dates=()) -> SensorFacts:
     """Of values (T,H,W,C), or (1,C) of a location; dates (T,)."""
     values = values if values.ndim == 4 else values[:, None, None, :]
-    known, bands = known_numbers(values), range(values.shape[-1])
+    known, bands = known_values(values), range(values.shape[-1])
     numbers = [values[..., band][known[..., band]] for band in bands]
     step = max(1, values.shape[1] // PIXELS)
     few = np.where(known[:, ::step, ::step], values[:, ::step, ::step].astype(np.float32), np.inf)

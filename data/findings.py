@@ -44,14 +44,6 @@ def of_error(error: Exception, tile: str, path) -> Finding:
     return dataclasses.replace(error.finding, tile=printable(tile)) if error.tile == "-" else error.finding
 
 
-def of_remark(remark, tile: str) -> Finding:
-    """A `Finding`, or what `RawDataset.inspect` says as (kind, path, expected, found)."""
-    if isinstance(remark, Finding):
-        return remark
-    kind, path, expected, found = remark
-    return Finding(kind, printable(tile), printable(str(path)), printable(str(expected)), printable(str(found)))
-
-
 def once(findings) -> list[Finding]:
     """Each finding once: several modalities may lie in one file that cannot be read."""
     kept = {}

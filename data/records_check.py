@@ -57,6 +57,7 @@ def _check_record(records, source, position, tile, path):
     for name, modality in records.modalities.items():
         try:
             values = np.asarray(example[name]["values"][:])
+            values = values.astype(np.float32) if values.dtype == np.float16 else values
             if len(values):
                 sensors[name] = sensor_facts(values, example[name].get("dates", ()))
                 # Unknown numbers and doubled dates were found, and said, when the records were made.

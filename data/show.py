@@ -16,15 +16,13 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.colors import is_color_like  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
 from data import curves  # noqa: E402
 from data.calendars import day  # noqa: E402
 from data.datasets import DATASETS, open_dataset  # noqa: E402
-from data.facts import known_numbers  # noqa: E402
 from data.findings import line  # noqa: E402
-from data.raw import RawDataset  # noqa: E402
+from data.raw import RawDataset, known_values  # noqa: E402
 from omnisat_jax.commands import run_command  # noqa: E402
 from omnisat_jax.errors import UserError  # noqa: E402
 from omnisat_jax.files.atomic import write_bytes  # noqa: E402
@@ -42,16 +40,11 @@ def show(dataset: RawDataset, tile: str):
 
     Raises:
       DataError: a broken file.
-      UserError: a tile that the dataset does not have, with some that it has; colours that do not fit its classes.
+      UserError: a tile that the dataset does not have, with some that it has.
     """
     tiles = [name for part in dataset.parts.values() for name in part]
     if tile not in tiles:
         raise UserError(f"--tile: expected one of the {len(tiles)} tiles ({', '.join(tiles[:5])}, ...), found {tile!r}")
-    colours = dataset.colours
-    if colours and (len(colours) != len(dataset.classes) or not all(map(is_color_like, colours))):
-        raise UserError(
-            f"{dataset.root}: expected a colour #rrggbb for each of the {len(dataset.classes)} classes, found {', '.join(map(str, colours))}"
-        )
     example = dataset.read(tile)
     part = next(part for part, names in dataset.parts.items() if tile in names)
     held = {name: m for name, m in dataset.modalities.items() if len(example[name]["values"])}
@@ -115,7 +108,7 @@ def _pictures(name, modality, entry):
 
 def _mean(values):
     """(H,W,C) float32 over the known values of (T,H,W,C); NaN where there is none."""
-    known = known_numbers(values)
+    known = known_values(values)
     count = known.sum(0)
     total = np.where(known, values, 0).sum(0, dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
@@ -124,7 +117,7 @@ def _mean(values):
 def _picture(values, bands):
     """Three or one of the bands of (H,W,C), stretched over what is known of them."""
     chosen = values[..., bands]
-    known = known_numbers(chosen).all(-1)
+    known = known_values(chosen).all(-1)
     shown = np.full((*known.shape, 3), GREY)
     if known.any():
         shown[known] = stretch(chosen[known].astype(float)[:, None])[:, 0]
@@ -133,7 +126,7 @@ def _picture(values, bands):
 
 def _clearest(blue, usable):
     """Of each quarter of the usable dates the one whose brightest blue pixels, blue (T,H,W), are darkest: clouds are bright."""
-    known = known_numbers(blue)
+    known = known_values(blue)
     peak = np.array([np.percentile(blue[date][known[date]], 95) if known[date].any() else np.inf for date in range(len(blue))])
     return [quarter[peak[quarter].argmin()] for quarter in np.array_split(usable, CLEAR) if len(quarter)]
 

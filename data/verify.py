@@ -20,7 +20,7 @@ from rich.text import Text
 from data import findings as kinds
 from data import manifest as manifests
 from data import tables
-from data.checks import check_index, check_tile, same_bytes
+from data.checks import check_tile, same_bytes
 from data.contents import Contents
 from data.datasets import DATASETS, open_dataset, reader_of
 from data.findings import KINDS, fault, once
@@ -98,7 +98,7 @@ def verify(
 
 def _check(dataset, jobs, console):
     """(contents, findings) of an open dataset."""
-    findings = check_index(dataset)
+    findings = []
     contents = Contents(modalities=dataset.modalities, parts=dataset.parts, classes=dataset.classes, task=dataset.task)
     tiles = list(dict.fromkeys(tile for part in dataset.parts.values() for tile in part))
     with progress_bar(console) as bar:

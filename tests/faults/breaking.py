@@ -59,6 +59,14 @@ def change_tiff(path, function=lambda bands: bands, **profile):
         target.update_tags(**{key: value for key, value in tags.items() if key.startswith("omnisat")})
 
 
+def regrid_tiff(path, function):
+    """function: new bands (C,H,W) from old ones, which cover the same ground."""
+    with rasterio.open(path) as source:
+        bands, place = source.read(), source.transform
+    scale = bands.shape[-1] / function(bands).shape[-1]
+    change_tiff(path, function, transform=place @ rasterio.Affine.scale(scale))
+
+
 def tag_tiff(path, **tags):
     with rasterio.open(path, "r+") as target:
         target.update_tags(**tags)

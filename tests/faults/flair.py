@@ -94,9 +94,3 @@ FAULTS = {
     ),  # fmt: skip
     "image without a zone": Fault(lambda root: shutil.move(root / IMAGE, root / f"IMG_{TILE}.tif"), "unreadable", f"IMG_{TILE}.tif", "neither", TILE),
 }  # fmt: skip
-XFAIL = {
-    "pipe for a mask", "folder for a mask", "virtual raster", "link out of the dataset", "image without a pixel", "image elsewhere",
-    "image nowhere", "declared shape huge", "numbers beyond int16", "all cloud", "name without a date", "date that is none",
-    "names that are no UTF-8", "centre that is infinite", "centre that is a text", "centres that are a list", "truncated centres",
-    "truncated image", "floats", "fewer names than images", "empty mask",
-}  # fmt: skip

@@ -132,12 +132,3 @@ FAULTS = {
         "unreadable", LABEL.replace(TILE, "10000"), "8, 8", "10000",
     ),  # fmt: skip
 }
-# What only the readers that check every file can name.
-XFAIL = {
-    "truncated array", "pipe for an array", "pipe for an image", "folder for an array", "folder for labels", "link out of the dataset",
-    "virtual raster", "declared shape huge", "integers that would wrap", "fill value of floats", "nothing known of reflectance",
-    "hardly anything known", "date of the year 1", "date of the year 9999", "infinite date", "date that is a list", "dates that are a number",
-    "label of another size", "labels without planes", "parcels of another size", "image without a pixel", "image elsewhere", "image nowhere",
-    "metadata nested too deeply", "metadata that is a list", "tile twice", "tile without properties", "name that leads out",
-    "name with escapes", "labels of the first tile of another size", "empty image", "web page for an image", "truncated image",
-}  # fmt: skip

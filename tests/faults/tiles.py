@@ -129,12 +129,3 @@ FAULTS = {
     "dtype that is none": about(lambda a: a["modalities"]["aerial"].update(dtype="complex64"), "complex64"),
     "bands as one text": about(lambda a: a["modalities"]["aerial"].update(bands="RGB"), "RGB"),
 }  # fmt: skip
-XFAIL = {
-    "pipe for labels", "folder for labels", "link out of the dataset", "virtual raster", "image without a pixel", "image elsewhere",
-    "image in another system", "image nowhere", "image of pixels that are no squares", "fill value of floats", "date of the year 1",
-    "description nested too deeply", "description that is a list", "key twice", "classes as one text", "classes of one name",
-    "class with escapes", "ignore that is no whole number", "colours short", "colour that is none", "sensor called location",
-    "sensor that leads out", "part that leads out", "absolute part", "tile that leads out", "tile in two parts", "part without tiles",
-    "bands as one text", "missing labels", "nothing known", "image of 2 bands", "labels of two bands", "labels of another size",
-    "image of another size", "truncated series", "fewer dates than images", "no dates",
-}  # fmt: skip

@@ -1,6 +1,5 @@
 """`data.show`: what is on the figure of a tile, for every kind of dataset."""
 
-import dataclasses
 import json
 import shutil
 import warnings
@@ -12,7 +11,6 @@ import pytest
 from data import show
 from data.datasets import open_dataset, simulator
 from omnisat_jax.commands import run_command
-from omnisat_jax.errors import UserError
 from tests.faults import TILE, breaking, change_array, tiles
 
 
@@ -67,10 +65,10 @@ def test_series_of_any_grid_are_drawn(lowland, tmp_path):
     found = drawn(lowland, "a", tmp_path)  # coarser than the labels
     assert found[:2] == ["radar: VV, mean of 3 dates", "aerial: true colour"] and "radar: VH" in found
     for name in tiles.NAMES:  # 28 px over 8, and 3 over 8
-        breaking.change_tiff(lowland / "radar" / f"{name}.tif", lambda b: np.kron(b, np.ones((7, 7), np.float32)))
+        breaking.regrid_tiff(lowland / "radar" / f"{name}.tif", lambda b: np.kron(b, np.ones((7, 7), np.float32)))
     assert drawn(lowland, "a", tmp_path) == found
     for name in tiles.NAMES:
-        breaking.change_tiff(lowland / "radar" / f"{name}.tif", lambda b: b[:, :3, :3])
+        breaking.regrid_tiff(lowland / "radar" / f"{name}.tif", lambda b: b[:, :3, :3])
     assert drawn(lowland, "a", tmp_path) == found
 
 
@@ -132,13 +130,6 @@ def test_what_cannot_be_drawn_or_written_is_one_sentence(lowland, tmp_path, caps
     breaking.empty(lowland / "radar" / "a.tif")
     assert run_command(show.main, [*arguments, "a"]) == 1
     assert "radar/a.tif" in capsys.readouterr().err
-
-
-def test_colours_that_do_not_fit_are_refused(simulated):
-    dataset = open_dataset("pastis", simulated)
-    for colours in (("#ff0000",), ("grass",) * 19):
-        with pytest.raises(UserError, match="a colour #rrggbb for each of the 19 classes"):
-            show.show(dataclasses.replace(dataset, colours=colours), TILE)
 
 
 def test_a_lake_leaves_the_fields_their_contrast():

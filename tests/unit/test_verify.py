@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data import checks, findings, histogram, units, verify
+from data import findings, histogram, units, verify
 from data.calendars import Calendar, impossible
 from data.contents import Contents
 from data.datasets import open_dataset
@@ -296,16 +296,6 @@ def test_codes_keep_the_order_and_the_size_of_numbers():
     for chunk in np.array_split(whole, 3):
         counted.add(*histogram.sparse(chunk))
     assert counted.quantiles((0, 0.5, 1)) == [-1_024, 0, 1_024]
-
-
-def test_an_index_that_contradicts_itself(simulated):
-    opened = open_dataset("pastis", simulated)
-    assert checks.check_index(opened) == []
-    parts = {"train": ("10000", "10001", "10001"), "test": ("10000",), "validation": ()}
-    broken = dataclasses.replace(opened, parts=parts, colours=("#000000", "grass"), classes=("A", "A", "B"))
-    found = {(f.kind, f.tile): f for f in checks.check_index(broken)}
-    assert found["leak", "10000"].found == "parts train and test" and found["leak", "10001"].found == "part train twice"
-    assert {kind for kind, tile in found if tile == "-"} == {"missing", "value"}
 
 
 def test_parts_without_labels_and_classes_that_are_only_tested():
