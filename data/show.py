@@ -1,13 +1,15 @@
 """A tile as a specialist would look at it: python -m data.show pastis --raw DIR --tile ID [--out FILE]
 
 True and false colour at clear dates, NDVI and backscatter of its parcels (or classes) over time, images, labels with their legend, and which
-dates of which series can be used.
+dates of which series can be used. Pixels of which nothing is known are light grey.
 """
 
 import argparse
-import datetime
+import io
 import pathlib
+import re
 import sys
+import warnings
 
 import matplotlib
 import numpy as np
@@ -16,17 +18,21 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
+from data import curves  # noqa: E402
+from data.calendars import day  # noqa: E402
 from data.datasets import DATASETS, open_dataset  # noqa: E402
-from data.raw import NO_DATA_INT16, DataError, RawDataset  # noqa: E402
-from data.summary import clear_dates  # noqa: E402
-from omnisat_jax.errors import UserError
+from data.findings import line  # noqa: E402
+from data.raw import RawDataset, known_values  # noqa: E402
+from omnisat_jax.commands import run_command  # noqa: E402
+from omnisat_jax.errors import UserError  # noqa: E402
+from omnisat_jax.files.atomic import write_bytes  # noqa: E402
 from omnisat_jax.report.pictures import class_colours, stretch, true_colour  # noqa: E402
 
-EPOCH = datetime.date(1970, 1, 1)
+matplotlib.rcParams["text.parse_math"] = False  # names are shown, never interpreted
 CLEAR = 4  # dates shown
-PLACES = 6  # parcels or classes whose curves are drawn
-INFRARED = ("NIR", "B08")
-RED = ("R", "B04")
+GREY = 0.85  # of pixels of which nothing is known
+NAMED = 30  # characters of a name in a legend
+SCREEN = 110  # dots per inch
 
 
 def show(dataset: RawDataset, tile: str):
@@ -34,7 +40,7 @@ def show(dataset: RawDataset, tile: str):
 
     Raises:
       DataError: a broken file.
-      UserError: a tile that the dataset does not have; names some that it has.
+      UserError: a tile that the dataset does not have, with some that it has.
     """
     tiles = [name for part in dataset.parts.values() for name in part]
     if tile not in tiles:
@@ -43,138 +49,109 @@ def show(dataset: RawDataset, tile: str):
     part = next(part for part, names in dataset.parts.items() if tile in names)
     held = {name: m for name, m in dataset.modalities.items() if len(example[name]["values"])}
     pictures = [panel for name, m in held.items() for panel in _pictures(name, m, example[name])]
-    curves = [panel for name, m in held.items() if m.kind == "series" for panel in _curves(dataset, name, m, example)]
+    lines = [panel for name, m in held.items() if m.kind == "series" for panel in curves.curves(dataset, name, m, example)]
     dense = dataset.task == "segment"
     series = [name for name, m in held.items() if m.kind == "series"]
     columns = CLEAR
     picture_rows = -(-(len(pictures) + dense) // columns)
-    curve_rows = len(curves) + bool(series)
+    curve_rows = len(lines) + bool(series)
     figure = plt.figure(figsize=(3.3 * columns, 3.5 * picture_rows + 2.3 * curve_rows + 1), layout="constrained")
-    grid = figure.add_gridspec(picture_rows + curve_rows, columns, height_ratios=[1.5] * picture_rows + [1] * curve_rows)
+    heights = [1.5] * picture_rows + [1] * curve_rows
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights) if heights else None
     for index, (title, image) in enumerate(pictures):
-        axes = figure.add_subplot(grid[index // columns, index % columns])
-        _image(axes, title, image)
+        _image(figure.add_subplot(grid[index // columns, index % columns]), title, image)
     if dense:
         axes = figure.add_subplot(grid[len(pictures) // columns, len(pictures) % columns])
         _labels(figure, axes, dataset, example["labels"])
-    for index, (title, unit, lines) in enumerate(curves):
-        axes = figure.add_subplot(grid[picture_rows + index, :])
-        _lines(axes, title, unit, lines)
-        if not index:  # the same places in all of them
-            axes.legend(fontsize=7, loc="best", ncols=3, framealpha=0.7)
+    time = None  # axis that all rows share
+    for index, (title, unit, places) in enumerate(lines):
+        axes = figure.add_subplot(grid[picture_rows + index, :], sharex=time)
+        time = time or axes
+        _lines(axes, title, unit, places, legend=not index)
     if series:
-        _validity(figure.add_subplot(grid[-1, :]), series, example)
+        _validity(figure.add_subplot(grid[-1, :], sharex=time), series, example)
     kind = "simulated" if dataset.simulated else "measured"
-    figure.suptitle(f"{dataset.name} tile {tile}, {part} ({kind}){_labelled(dataset, example)}{_place(held, example)}")
+    titles = [f"{dataset.name} tile {tile}, {part} ({kind}){_labelled(dataset, example)}{_place(held, example)}"]
+    titles += [f"{name}: {remark}" for name, remark in example.get("remarks", {}).items()]
+    figure.suptitle("\n".join(map(line, titles)), wrap=True)
     return figure
 
 
-def _day(number):
-    return EPOCH + datetime.timedelta(int(number))
-
-
-def _known(values):
-    return values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
-
-
-def _position(bands, names):
-    return next((bands.index(name) for name in names if name in bands), None)
-
-
 def _pictures(name, modality, entry):
-    """(title, (H,W,3)) of one modality."""
-    colour, infrared = true_colour(modality.bands), _position(modality.bands, INFRARED)
+    """(title, (H,W,3) in [0, 1]) of one modality."""
     values = entry["values"]
+    if modality.kind == "location":
+        return
+    colour, infrared = true_colour(modality.bands), curves.position(modality.bands, curves.INFRARED)
     if modality.kind == "image":
         if colour:
-            yield f"{name}: true colour", values[0][..., colour]
+            yield f"{name}: true colour", _picture(values[0], colour)
+        else:
+            yield f"{name}: {modality.bands[0] if modality.bands else 'first band'}", _picture(values[0], [0])
         if infrared is not None and colour:
-            yield f"{name}: near infrared, red, green", values[0][..., [infrared, *colour[:2]]]
+            yield f"{name}: near infrared, red, green", _picture(values[0], [infrared, *colour[:2]])
         return
-    if modality.kind != "series" or not colour:
+    usable = np.flatnonzero(entry["valid"])
+    if not len(usable):
         return
-    shown = _clearest(values[..., colour[2]], np.flatnonzero(entry["valid"]))
-    frames = {_day(entry["dates"][date]): np.where(_known(values[date]), values[date], 0) for date in shown}
-    for day, frame in frames.items():
-        yield f"{name}: {day}", frame[..., colour]
+    if not colour:
+        mean = _mean(values[usable][..., :1])
+        yield f"{name}: {modality.bands[0] if modality.bands else 'first band'}, mean of {len(usable)} dates", _picture(mean, [0])
+        return
+    shown = _clearest(values[..., colour[2]], usable)
+    for date in shown:
+        yield f"{name}: {day(entry['dates'][date])}", _picture(values[date], colour)
     if infrared is not None:
-        for day, frame in frames.items():
-            yield f"near infrared, red, green: {day}", frame[..., [infrared, *colour[:2]]]
+        for date in shown:
+            yield f"near infrared, red, green: {day(entry['dates'][date])}", _picture(values[date], [infrared, *colour[:2]])
+
+
+def _mean(values):
+    """(H,W,C) float32 over the known values of (T,H,W,C); NaN where there is none."""
+    known = known_values(values)
+    count = known.sum(0)
+    total = np.where(known, values, 0).sum(0, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _picture(values, bands):
+    """Three or one of the bands of (H,W,C), stretched over what is known of them."""
+    chosen = values[..., bands]
+    known = known_values(chosen).all(-1)
+    shown = np.full((*known.shape, 3), GREY)
+    if known.any():
+        shown[known] = stretch(chosen[known].astype(float)[:, None])[:, 0]
+    return shown
 
 
 def _clearest(blue, usable):
     """Of each quarter of the usable dates the one whose brightest blue pixels, blue (T,H,W), are darkest: clouds are bright."""
-    peak = np.percentile(blue.reshape(len(blue), -1), 95, axis=1)
+    known = known_values(blue)
+    peak = np.array([np.percentile(blue[date][known[date]], 95) if known[date].any() else np.inf for date in range(len(blue))])
     return [quarter[peak[quarter].argmin()] for quarter in np.array_split(usable, CLEAR) if len(quarter)]
 
 
 def _image(axes, title, image):
-    axes.imshow(stretch(image.astype(float)), interpolation="nearest")
-    axes.set_title(title, fontsize=9)
+    axes.imshow(image, interpolation="nearest", vmin=0, vmax=1)
+    axes.set_title(line(title), fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _regions(dataset, example, side):
-    """{name: (colour, mask (side, side))}: large parcels of different classes, or classes, or the whole tile."""
-    whole = {"whole tile": ((0.2, 0.2, 0.2), np.ones((side, side), bool))}
-    if dataset.task != "segment":
-        return whole
-    step = dataset.label_side // side
-    labels, parcels = (example[key][step // 2 :: step, step // 2 :: step] for key in ("labels", "parcels"))
-    colours = class_colours(len(dataset.classes), dataset.colours)
-    numbers, counts = np.unique(np.where(labels < len(dataset.classes), parcels, 0), return_counts=True)
-    found, used = {}, set()
-    for number in numbers[np.argsort(-counts)]:
-        mask = parcels == number
-        label = int(np.bincount(labels[mask]).argmax())
-        if number and label < len(dataset.classes) and label not in used:
-            used.add(label)
-            found[f"{dataset.classes[label]} (parcel {number})"] = (colours[label], mask)
-    if not found:
-        kinds, counts = np.unique(labels[labels < len(dataset.classes)], return_counts=True)
-        found = {dataset.classes[k]: (colours[k], labels == k) for k in kinds[np.argsort(-counts)]}
-    return dict(list(found.items())[:PLACES]) or whole
+def _short(name, longest=NAMED):
+    text = line(name)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def _curves(dataset, name, modality, example):
-    """(title, unit, {place: (colour, days, values)}) of one series: NDVI, or every band of radar."""
-    entry = example[name]
-    values, known = entry["values"].astype(np.float32), _known(entry["values"])
-    red, infrared = _position(modality.bands, RED), _position(modality.bands, INFRARED)
-    if red is not None and infrared is not None:
-        total = values[..., red] + values[..., infrared]
-        index = (values[..., infrared] - values[..., red]) / np.where(np.abs(total) > 1, total, np.nan)
-        wanted = [(f"{name}: NDVI of clear dates", "NDVI", index, known[..., red] & known[..., infrared])]
-        dates = np.zeros(len(values), bool)
-        usable = np.flatnonzero(entry["valid"])
-        dates[usable[clear_dates(entry["values"][usable])]] = True
-    else:
-        wanted = [
-            (f"{name}: {band}", "as stored", values[..., i], known[..., i])
-            for i, band in enumerate(modality.bands)
-            if band in ("VV", "VH")
-        ]
-        dates = entry["valid"]
-    days = [_day(number) for number in entry["dates"][dates]]
-    for title, unit, layer, usable in wanted:
-        lines = {}
-        for place, (colour, mask) in _regions(dataset, example, layer.shape[1]).items():
-            inside = np.where(usable & mask, layer, np.nan)[dates].reshape(dates.sum(), -1)
-            some = np.isfinite(inside).any(1)
-            means = np.full(len(inside), np.nan)
-            means[some] = np.nanmean(inside[some], 1)
-            lines[place] = (colour, days, means)
-        yield title, unit, lines
-
-
-def _lines(axes, title, unit, lines):
-    for place, (colour, days, values) in lines.items():
+def _lines(axes, title, unit, places, legend):
+    for place, (colour, days, values) in places.items():
         axes.plot(days, values, "-", color="black", linewidth=2.6)  # a rim, as some class colours are pale
-        axes.plot(days, values, ".-", color=colour, linewidth=1.6, label=place)
-    axes.set_title(title, fontsize=9, loc="left")
+        axes.plot(days, values, ".-", color=colour, linewidth=1.6, label=" " + _short(place, NAMED + 16))  # a leading _ would hide it
+    axes.set_title(line(title), fontsize=9, loc="left")
     axes.set_ylabel(unit, fontsize=8)
     axes.tick_params(labelsize=8)
+    if legend:  # the same places in all of them
+        axes.legend(fontsize=7, loc="best", ncols=3, framealpha=0.7)
 
 
 def _labels(figure, axes, dataset, labels):
@@ -185,16 +162,16 @@ def _labels(figure, axes, dataset, labels):
     axes.set_xticks([])
     axes.set_yticks([])
     names = [*dataset.classes, "void"]
-    handles = [Patch(facecolor=colours[i], edgecolor="grey", label=names[i]) for i in np.unique(index)]
-    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=min(7, len(handles)), frameon=False)
+    handles = [Patch(facecolor=colours[i], edgecolor="grey", label=" " + _short(names[i])) for i in np.unique(index)]
+    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=min(6, len(handles)), frameon=False)
 
 
 def _validity(axes, series, example):
     for row, name in enumerate(series):
         for valid, marker, colour in ((True, "|", "tab:blue"), (False, "x", "tab:red")):
-            days = [_day(n) for n in example[name]["dates"][example[name]["valid"] == valid]]
+            days = [day(n) for n in example[name]["dates"][example[name]["valid"] == valid]]
             axes.plot(days, [row] * len(days), marker, color=colour, markersize=9 if valid else 6)
-    axes.set_yticks(range(len(series)), [f"{name}: {int(example[name]['valid'].sum())}" for name in series], fontsize=8)
+    axes.set_yticks(range(len(series)), [f"{_short(name)}: {int(example[name]['valid'].sum())}" for name in series], fontsize=8)
     axes.set_ylim(-0.6, len(series) - 0.4)
     axes.tick_params(labelsize=8)
     axes.set_title("dates: | usable, x without a usable pixel", fontsize=9, loc="left")
@@ -213,6 +190,32 @@ def _place(held, example):
     return f", {abs(latitude):.4f}° {'N' if latitude >= 0 else 'S'}, {abs(longitude):.4f}° {'E' if longitude >= 0 else 'W'}"
 
 
+def save(figure, out: pathlib.Path) -> None:
+    """Writes a figure whole or not at all.
+
+    Raises:
+      UserError: a form that is not known, or a file that cannot be written.
+    """
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a script that the font lacks: shown as boxes
+        figure.savefig(content, dpi=SCREEN, format=form_of(figure, out))
+    write_bytes(out, content.getvalue())
+
+
+def form_of(figure, out: pathlib.Path) -> str:
+    """The form that the name of a file stands for.
+
+    Raises:
+      UserError: none that is known.
+    """
+    known = figure.canvas.get_supported_filetypes()
+    form = out.suffix.lower().removeprefix(".")
+    if form not in known:
+        raise UserError(f"--out: expected a name that ends in one of .{', .'.join(sorted(known))}, found {out}")
+    return form
+
+
 def main(arguments=None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data.show", description=__doc__.splitlines()[0])
@@ -222,16 +225,15 @@ def main(arguments=None) -> int:
     parser.add_argument("--nomenclature", default="", help="which set of classes, where the dataset has several")
     parser.add_argument("--out", type=pathlib.Path, help="default <dataset>_<tile>.png")
     options = parser.parse_args(arguments)
-    out = options.out or pathlib.Path(f"{options.dataset}_{options.tile}.png")
-    try:
-        figure = show(open_dataset(options.dataset, options.raw, options.nomenclature), options.tile)
-        figure.savefig(out, dpi=110)
-    except (DataError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"written to {out}")
+    out = options.out or pathlib.Path(re.sub(r"[^\w.-]", "_", f"{options.dataset}_{options.tile}.png"))
+    form_of(plt.figure(), out)  # before anything is read
+    plt.close()
+    figure = show(open_dataset(options.dataset, options.raw, options.nomenclature), options.tile)
+    save(figure, out)
+    plt.close(figure)
+    print(f"written to {line(out)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

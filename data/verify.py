@@ -1,131 +1,45 @@
-"""Opens every file of a raw dataset, or of records prepared from it, and says what is wrong with it.
+"""Opens every file of a raw dataset, or of records prepared from it, shows what is in it, and says what is wrong or unusual.
 
-python -m data.verify pastis --raw DIR [--jobs N] [--allow missing,not-finite] [--manifest FILE]
+python -m data.verify pastis --raw DIR [--jobs N] [--allow missing,not-finite] [--manifest FILE] [--json FILE]
 python -m data.verify pastis --prepared DIR
 
-The first run writes a manifest with the checksum of every file; later runs compare with it, which finds flipped bits that no reader can see.
-Prepared records hold the checksums of their images themselves.
-The exit code is 1 if anything was found that --allow does not name.
+Shown are parts and classes, ranges and units of every band, and calendars. The first run writes all that, and a checksum of every file, to a manifest;
+later runs compare with it, which finds flipped bits that no reader can see. Prepared records hold their checksums themselves.
+The exit code is 1 if anything is wrong that --allow does not name. What is only unusual ("doubt") is listed, and is no failure.
 """
 
 import argparse
-import collections
-import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import pathlib
 import sys
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from data import findings as kinds
+from data import manifest as manifests
+from data import tables
+from data.checks import check_tile, same_bytes
+from data.contents import Contents
 from data.datasets import DATASETS, open_dataset, reader_of
+from data.findings import KINDS, fault, once
 from data.raw import DataError
+from data.records_check import check_records
 from data.workers import in_order
-from data.writing import progress_bar, write_json
-from omnisat_jax.errors import UserError
-from omnisat_jax.input.frames import FrameError, Frames
-from omnisat_jax.input.records import Records
+from data.writing import progress_bar
+from omnisat_jax.commands import run_command
+from omnisat_jax.errors import Finding, UserError
+from omnisat_jax.files.atomic import write_json
 
-KINDS = {
-    "unreadable": "a file that cannot be used: missing labels, truncated, empty, wrong form, dates or values",
-    "missing": "a tile without a modality that other tiles have",
-    "not-finite": "NaN or infinite numbers",
-    "duplicate-date": "two images of one day in a series",
-    "order": "dates that do not ascend",
-    "georeference": "an image that lies elsewhere than its tile, or does not say where",
-    "baseline": "Sentinel-2 products of several scales",
-    "changed": "a file that differs from the manifest, or prepared images from their checksums",
-    "unlisted": "a file that the manifest does not have",
-    "gone": "a file of the manifest that is no longer there",
-}
-FORMAT = 1  # of the manifest
-CHUNK = 2**20
+WIDE = 500  # columns where there is no terminal, so that no line is folded
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """Something wrong: where, what was expected, what was found. `kind` is one of KINDS."""
-
-    kind: str
-    tile: str
-    path: str
-    expected: str
-    found: str
-
-
-def check_tile(dataset, tile: str):
-    """Reads all of one tile.
-
-    Returns:
-      (findings, {modality: {"dates": T or 1, "unknown": share of its numbers that are no data}})
-    """
-    findings, seen = [], {}
-
-    def broken(name, error):
-        findings.append(Finding(error.finding.kind, tile, str(error.path), error.expected, error.found))
-        seen[name] = None
-        return {"values": ()} if name != "labels" else {"labels": ()}
-
-    example = dataset.read(tile, broken)
-    for name, modality in dataset.modalities.items():
-        if name in seen:
-            continue
-        entry, path = example[name], str(dataset.path_of(tile, name))
-        values = entry["values"]
-        if not len(values):
-            findings.append(Finding("missing", tile, path, f"{name}, as other tiles have", "none"))
-            continue
-        unknown = values == np.iinfo(np.int16).min if values.dtype == np.int16 else ~np.isfinite(values)
-        share = float(unknown.mean())
-        seen[name] = {"dates": len(values) if modality.kind == "series" else 1, "unknown": share}
-        if share and values.dtype.kind == "f":
-            findings.append(
-                Finding("not-finite", tile, path, f"finite {name} numbers", f"{unknown.sum():,} of {unknown.size:,} are not")
-            )
-        if modality.kind == "series":
-            days, counts = np.unique(entry["dates"], return_counts=True)
-            twice = days[counts > 1]
-            if len(twice):
-                day = np.datetime64(int(twice[0]), "D")
-                findings.append(
-                    Finding("duplicate-date", tile, path, f"each date of {name} once", f"{day} {counts[counts > 1][0]} times")
-                )
-    with contextlib.suppress(DataError):  # what `inspect` cannot read was found above
-        findings += [Finding(f.kind, f.tile, f.path, f.expected, f.found) for f in dataset.inspect(tile)]
-    return findings, {name: entry for name, entry in seen.items() if entry}
-
-
-def checksum(root, path) -> tuple[str, dict]:
-    """(path below root, {"bytes", "sha256"})."""
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as source:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return str(path.relative_to(root)), {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def compare(files: dict, manifest: dict) -> list[Finding]:
-    """Findings where the checksums of `files` are not those of `manifest`."""
-    findings = []
-    for path in sorted(set(files) | set(manifest)):
-        have, want = files.get(path), manifest.get(path)
-        if want is None:
-            findings.append(Finding("unlisted", "-", path, "no such file in the manifest", f"{have['bytes']:,} bytes"))
-        elif have is None:
-            findings.append(Finding("gone", "-", path, f"{want['bytes']:,} bytes", "no such file"))
-        elif have != want:
-            expected = f"{want['bytes']:,} bytes, sha256 {want['sha256'][:12]}..."
-            findings.append(Finding("changed", "-", path, expected, f"{have['bytes']:,} bytes, sha256 {have['sha256'][:12]}..."))
-    return findings
-
-
-def verify(name: str, root, *, nomenclature: str = "", manifest=None, update: bool = False, jobs: int = 1, console: Console):
-    """Checks a raw folder, prints tables and writes or compares the manifest.
+def verify(
+    name: str, root, *, nomenclature: str = "", manifest=None, update: bool = False, jobs: int = 1, allowed=(), json_file=None,
+    console: Console,
+) -> list[Finding]:  # fmt: skip
+    """Checks a raw folder, prints what is in it and what is wrong, and writes or compares the manifest.
 
     Args:
       name: dataset, one of DATASETS.
@@ -134,127 +48,126 @@ def verify(name: str, root, *, nomenclature: str = "", manifest=None, update: bo
       manifest: file; None = <root>/manifest.json.
       update: write the manifest anew instead of comparing.
       jobs: processes.
+      allowed: kinds of findings that are no failure.
+      json_file: where contents and findings are written as well, or None.
       console: rich Console.
 
     Returns:
       Findings, in the order of tiles.
 
     Raises:
-      UserError: the manifest is unreadable or of another dataset.
+      UserError: options that cannot be, or a file that cannot be written; everything was printed before.
     """
     root = pathlib.Path(root)
     manifest = pathlib.Path(manifest) if manifest else root / "manifest.json"
-    known = None if update or not manifest.is_file() else _read_manifest(manifest, name)
+    findings, contents, dataset = [], None, None
     try:
         dataset = open_dataset(name, root, nomenclature)
     except DataError as error:
-        return [Finding("unreadable", error.tile, str(error.path), error.expected, error.found)]
-    tiles = [tile for part in dataset.parts.values() for tile in part]
-    files = sorted(pathlib.Path(path) for path in reader_of(name).raw_files(root))
-    findings, seen, sums = [], collections.defaultdict(list), {}
+        findings.append(error.finding)
+    except UserError:
+        raise  # an option that cannot be
+    except Exception as error:  # one that the reader does not foresee
+        findings.append(fault("-", root, error))
+    if dataset is not None:
+        contents, found = _check(dataset, jobs, console)
+        findings += found
+    sums, found = _checksums(name, root, jobs, console)
+    findings += found
+    if dataset is not None:
+        findings += same_bytes(dataset, sums)
+    findings, said = once(findings), None
+    if not update and os.path.lexists(manifest) and not manifest.is_dir():
+        try:
+            findings += manifests.compare(sums, manifests.read(manifest, name))
+            said = f"compared {len(sums):,} files with {kinds.line(manifest)}"
+        except DataError as error:
+            findings.append(error.finding)
+            said = f"no file was compared, as {kinds.line(manifest)} cannot be read"
+    about = {"dataset": name, "contents": contents, "findings": [dataclasses.asdict(finding) for finding in findings]}
+    if said:
+        console.print(Text(said), soft_wrap=True)
+    kinds.show(console, root, findings, allowed)
+    if json_file is not None:
+        write_json(pathlib.Path(json_file), about)
+    if not said and dataset is not None:
+        manifests.write(manifest, about | {"files": sums})
+        console.print(Text(f"contents, and checksums of {len(sums):,} files, written to {kinds.line(manifest)}"), soft_wrap=True)
+    return findings
+
+
+def _check(dataset, jobs, console):
+    """(contents, findings) of an open dataset."""
+    findings = []
+    contents = Contents(modalities=dataset.modalities, parts=dataset.parts, classes=dataset.classes, task=dataset.task)
+    tiles = list(dict.fromkeys(tile for part in dataset.parts.values() for tile in part))
     with progress_bar(console) as bar:
         task = bar.add_task("reading tiles", total=len(tiles))
-        for found, about in in_order(check_tile, dataset, tiles, jobs):
+        for found, facts in _results(check_tile, dataset, tiles, jobs):
             findings += found
-            for modality, entry in about.items():
-                seen[modality].append(entry)
+            if facts is not None:
+                contents.add(facts)
             bar.advance(task)
+    findings += contents.findings()
+    told = contents.to_json()
+    kind = "simulated" if dataset.simulated else "measured"
+    tables.show(console, f"{dataset.root}: {dataset.name} ({kind}), {len(tiles):,} tiles in {len(dataset.parts)} parts", told)
+    return told, once(findings)
+
+
+def _results(function, shared, tiles, jobs):
+    """What `in_order` yields; where a process dies of a tile (memory, a broken library), a finding that names it, and the rest goes on."""
+    done = 0
+    while done < len(tiles):
+        try:
+            for result in in_order(function, shared, tiles[done:], jobs):
+                done += 1
+                yield result
+        except Exception:  # `function` raises nothing, so a process died, with all tiles that it and the others were at
+            for tile in tiles[done : done + 2 * jobs + 1]:
+                done += 1
+                try:
+                    yield from list(in_order(function, shared, [tile], 2))
+                except Exception as error:
+                    yield [fault(tile, "-", error)], None
+
+
+def _checksums(name, root, jobs, console):
+    """({path below root: checksum}, findings)."""
+    try:
+        files = sorted(pathlib.Path(path) for path in reader_of(name).raw_files(root))
+    except DataError as error:
+        return {}, [error.finding]
+    except Exception as error:
+        return {}, [fault("-", root, error)]
+    sums, findings = {}, []
+    with progress_bar(console) as bar:
         task = bar.add_task("checksums", total=len(files))
-        for path, entry in in_order(checksum, root, files, jobs):
-            sums[path] = entry
+        for path, entry in in_order(manifests.checksum, root, files, jobs):
+            if isinstance(entry, Finding):
+                findings.append(entry)
+            else:
+                sums[path] = entry
             bar.advance(task)
-    contents = {name: _contents(entries) for name, entries in seen.items()}
-    _show_contents(console, dataset, len(tiles), contents)
-    if known is not None:
-        findings += compare(sums, known)
-        console.print(f"compared {len(sums)} files with {manifest}", soft_wrap=True)
-    else:
-        rows = [dataclasses.asdict(finding) for finding in findings]
-        about = {"format": FORMAT, "dataset": name, "tiles": len(tiles), "contents": contents, "findings": rows, "files": sums}
-        write_json(manifest, about)
-        console.print(f"checksums of {len(sums)} files written to {manifest}", soft_wrap=True)
-    return findings
+    return sums, findings
 
 
-def verify_records(name: str, folder, *, console: Console) -> list[Finding]:
-    """Reads every tile of prepared records and compares each image with the checksum it was written with.
+def verify_records(name: str, folder, *, allowed=(), json_file=None, console: Console) -> list[Finding]:
+    """Reads every tile of prepared records, compares each image with the checksum it was written with, and prints what is in them.
 
     Raises:
-      UserError: not a finished preparation, or of another dataset than `name`.
+      UserError: no finished preparation, or one of another dataset than `name`; a file that cannot be written.
     """
-    records, findings = Records(folder), []
-    if records.about["dataset"] != name:
-        raise UserError(f"{folder}: expected records of {name}, found those of {records.about['dataset']}")
-    with progress_bar(console) as bar:
-        task = bar.add_task("reading records", total=len(records.tile_ids))
-        for part in records.parts:
-            tiles = records.tiles([part])
-            try:
-                source = records.source([part])
-            except FrameError as error:
-                findings.append(Finding("unreadable", f"all of {part}", str(error.path), error.expected, error.found))
-                continue
-            for position, tile in enumerate(tiles):
-                findings += _check_record(source, position, tile, f"{folder}/tiles/{part}")
-                bar.advance(task)
-    console.print(
-        f"{folder}: {records.about['dataset']}, read {len(records.tile_ids)} tiles in {len(records.parts)} parts", soft_wrap=True
-    )
+    dataset, contents, findings = check_records(name, folder, console)
+    told = contents.to_json()
+    tiles = sum(entry["tiles"] for entry in told["parts"].values())
+    tables.show(console, f"{folder}: records of {dataset}, {tiles:,} tiles in {len(told['parts'])} parts", told)
+    findings = once(findings + contents.findings())
+    kinds.show(console, folder, findings, allowed)
+    if json_file is not None:
+        about = {"dataset": dataset, "contents": told, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        write_json(pathlib.Path(json_file), about)
     return findings
-
-
-def _check_record(source, position, tile, path):
-    try:
-        example = source[position]
-    except Exception as error:  # of whatever reads ArrayRecord and decodes it
-        return [Finding("unreadable", tile, path, "a record of a tile", f"{type(error).__name__}: {error}")]
-    findings = []
-    for entry in example.values():
-        frames = entry["values"] if isinstance(entry, dict) else None
-        if isinstance(frames, Frames):
-            try:
-                frames[:]
-            except FrameError as error:
-                findings.append(Finding("changed", tile, str(error.path), error.expected, error.found))
-    return findings
-
-
-def _read_manifest(path, name):
-    try:
-        about = json.loads(path.read_text())
-        if about["format"] != FORMAT or about["dataset"] != name:
-            raise ValueError(f"of {about['dataset']}, format {about['format']}")
-        return about["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: expected a manifest of {name}, found {error}; use --update to write it anew") from error
-
-
-def _contents(entries):
-    dates = [entry["dates"] for entry in entries]
-    unknown = float(np.mean([entry["unknown"] for entry in entries]))
-    return {"tiles": len(entries), "dates": [min(dates), max(dates)], "unknown": unknown}
-
-
-def _show_contents(console, dataset, tiles, contents):
-    table = Table(title=f"{dataset.root}: {dataset.name}, {tiles} tiles in {len(dataset.parts)} parts", title_justify="left")
-    for heading in ("modality", "tiles", "dates a tile", "unknown"):
-        table.add_column(heading, justify="left" if heading == "modality" else "right")
-    for name, entry in contents.items():
-        low, high = entry["dates"]
-        dates = "-" if dataset.modalities[name].kind != "series" else f"{low} to {high}"
-        table.add_row(name, str(entry["tiles"]), dates, f"{100 * entry['unknown']:.2f} %")
-    console.print(table)
-
-
-def _show_findings(console, root, findings, allowed):
-    table = Table(title=f"findings: {len(findings)}", title_justify="left", show_lines=True)
-    for heading in ("kind", "tile", "path", "expected", "found"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        kind = f"{finding.kind} (allowed)" if finding.kind in allowed else finding.kind
-        path = finding.path.removeprefix(f"{root}/")
-        table.add_row(kind, finding.tile, path, finding.expected, finding.found)
-    console.print(table)
 
 
 def main(arguments=None) -> int:
@@ -270,32 +183,27 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--nomenclature", default="", help="which set of classes, where the dataset has several")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default one a core")
-    parser.add_argument("--manifest", type=pathlib.Path, help="checksums; default DIR/manifest.json")
+    parser.add_argument("--manifest", type=pathlib.Path, help="checksums and contents; default DIR/manifest.json")
     parser.add_argument("--update", action="store_true", help="write the manifest anew instead of comparing with it")
+    parser.add_argument("--json", type=pathlib.Path, help="write contents and findings to this file as well")
     parser.add_argument("--allow", default="", help="kinds of findings that are no failure: " + ", ".join(KINDS))
     options = parser.parse_args(arguments)
-    # Where there is no terminal, a line is not folded at 80 columns.
-    console = Console(markup=False, width=None if sys.stdout.isatty() else 200)
+    if options.jobs < 1:
+        raise UserError(f"--jobs: expected 1 or more, found {options.jobs}")
     allowed = set(filter(None, options.allow.split(",")))
-    try:
-        if allowed - set(KINDS):
-            raise UserError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
-        if options.prepared:
-            findings = verify_records(options.dataset, options.prepared, console=console)
-        else:
-            findings = verify(
-                options.dataset, options.raw, nomenclature=options.nomenclature, manifest=options.manifest, update=options.update,
-                jobs=options.jobs, console=console,
-            )  # fmt: skip
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if findings:
-        _show_findings(console, options.prepared or options.raw, findings, allowed)
-    failures = [finding for finding in findings if finding.kind not in allowed]
-    console.print(f"failures: {len(failures)}" if failures else "nothing wrong", style="bold red" if failures else "bold green")
-    return 1 if failures else 0
+    if allowed - set(KINDS):
+        raise UserError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    more = {"allowed": allowed, "json_file": options.json, "console": console}
+    if options.prepared:
+        findings = verify_records(options.dataset, options.prepared, **more)
+    else:
+        findings = verify(
+            options.dataset, options.raw, nomenclature=options.nomenclature, manifest=options.manifest, update=options.update,
+            jobs=options.jobs, **more,
+        )  # fmt: skip
+    return 1 if kinds.failures(findings, allowed) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

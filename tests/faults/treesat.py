@@ -1,0 +1,113 @@
+"""Ways in which a raw TreeSatAI-TS folder breaks, each made for real."""
+
+import h5py
+import numpy as np
+
+from tests.faults import breaking
+from tests.faults.breaking import Fault
+
+TILE = "Betula_3_10003_SIM"  # of the simulation of five tiles
+SERIES = f"sentinel/{TILE}.h5"
+AERIAL = f"aerial/{TILE}.tif"
+TABLE = "labels/TreeSatBA_v9_60m_multi_labels.json"
+TRAIN, VALIDATION, TEST = "train_filenames.lst", "val_filenames.lst", "test_filenames.lst"
+
+
+def file(path, function, found, kind="unreadable", **more):
+    """A fault of a file of the tile."""
+    return Fault(lambda root: function(root / path), kind, path, found, TILE, **more)
+
+
+def array(name, function, found, kind="unreadable", path=None, **more):
+    """A fault of an array of the tile's series."""
+    path = f"{SERIES}:{name}" if path is None else path
+    return Fault(lambda root: breaking.change_h5(root / SERIES, name, function), kind, path, found, TILE, **more)
+
+
+def row(function, found):
+    """A fault of the tile's row of labels."""
+    return Fault(lambda root: breaking.change_json(root / TABLE, function), "unreadable", TABLE, found, TILE)
+
+
+def shown(path, function, found, tile="-", kind="unreadable"):
+    """A fault by which the folder cannot be opened."""
+    return Fault(lambda root: function(root / path), kind, path, found, tile)
+
+
+def _append(text):
+    return lambda path: path.write_text(path.read_text() + f"\n{text}\n")
+
+
+def _products(function):
+    return lambda old: np.array([function(name) for name in old])
+
+
+def _row(value):
+    return lambda table: table.update({f"{TILE}.tif": value})
+
+
+def _external(path):
+    with h5py.File(path, "r+") as target:
+        shape, dtype = target["sen-2-data"].shape, target["sen-2-data"].dtype
+        del target["sen-2-data"]
+        target.create_dataset("sen-2-data", shape, dtype, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
+
+
+FAULTS = {
+    "missing image": file(AERIAL, lambda path: path.unlink(), "none", "missing", stops=False),
+    "truncated series": file(SERIES, breaking.halve, "bytes"),
+    "empty series file": file(SERIES, breaking.empty, "0 bytes"),
+    "pointer for a series": file(SERIES, lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "bytes"),
+    "pipe for a series": file(SERIES, breaking.fifo, "no regular file"),
+    "folder for an image": file(AERIAL, breaking.folder, "a folder"),
+    "truncated image": file(AERIAL, breaking.halve, ""),
+    "virtual raster": file(AERIAL, breaking.vrt, "unreadable file"),
+    "link out of the dataset": file(SERIES, breaking.link_out, "a link to"),
+    "arrays of another file": Fault(
+        lambda root: breaking.external_h5(root / SERIES, "sen-2-data"), "unreadable", f"{SERIES}:sen-2-data", "another place", TILE
+    ),
+    "numbers of another file": Fault(
+        lambda root: _external(root / SERIES), "unreadable", f"{SERIES}:sen-2-data", "other files", TILE
+    ),
+    "group for an array": Fault(
+        lambda root: breaking.group_h5(root / SERIES, "sen-1-asc-data"), "unreadable", f"{SERIES}:sen-1-asc-data", "group", TILE
+    ),
+    "9 bands": array("sen-2-data", lambda a: a[:, :9], "9, 6, 6)"),
+    "another order of axes": array("sen-2-data", lambda a: a.transpose(0, 2, 3, 1), "6, 6, 10)"),
+    "another size": array("sen-1-des-data", lambda a: a[..., :5, :5], "5, 5)"),
+    "texts for numbers": array("sen-1-asc-data", lambda a: np.full(a.shape, b"x"), "S1"),
+    "reflectance beyond int16": array(
+        "sen-2-data", lambda a: breaking.put(a, np.s_[:, 3, 2, 2], 40_000), "40,000", path=f"{SERIES}:sen-2-data"
+    ),
+    "radar in decibels": array("sen-1-asc-data", lambda a: 10 * np.log10(a), "negative"),
+    "NaN pixels": array("sen-1-asc-data", lambda a: breaking.put(a, (1, 0, 2, 3), np.nan), "1 of", "not-finite", SERIES, stops=False),
+    "nothing known": array("sen-1-asc-data", lambda a: np.full_like(a, np.nan), "", "unknown", SERIES, stops=False),
+    "all cloud": array("sen-2-masks", lambda a: np.full_like(a, 100), "", "unknown", SERIES, stops=False),
+    "no products": array("sen-2-products", lambda names: None, "none"),
+    "products without dates": array("sen-2-products", _products(lambda name: b"S2A_MSIL2A"), "S2A_MSIL2A", path=""),
+    "products that are no UTF-8": array("sen-2-products", _products(lambda name: b"\xff\xfe" + name), "utf-8", path=""),
+    "products of a day that is none": array(
+        "sen-2-products", _products(lambda name: name.replace(b"2019", b"2019")[:11] + b"20191399T"), "20191399", path=""
+    ),
+    "fewer products than images": array("sen-2-products", lambda names: names[:-1], "shape", path=""),
+    "date twice": array(
+        "sen-2-products", lambda names: breaking.put(names, 1, names[0]), "2 times", "duplicate-date", SERIES, stops=False
+    ),
+    "image of 3 bands": file(AERIAL, lambda path: breaking.change_tiff(path, lambda b: b[:3]), "3"),
+    "image too small": file(AERIAL, lambda path: breaking.change_tiff(path, lambda b: b[:, :200, :200]), "200x200"),
+    "image without a pixel": file(AERIAL, lambda path: breaking.change_tiff(path, np.zeros_like), "", "unknown", stops=False),
+    "genus that is none": row(_row([["Bambus", 0.9]]), "Bambus"),
+    "shares that are a text": row(_row("Betula"), "'Betula'"),
+    "share that is infinite": row(_row([["Betula", float("inf")]]), "inf"),
+    "genus twice": row(_row([["Betula", 0.5], ["Betula", 0.4]]), "more than once"),
+    "truncated table": shown(TABLE, breaking.halve, ""),
+    "table that is a list": shown(TABLE, lambda path: path.write_text("[]"), "a list"),
+    "table nested too deeply": shown(TABLE, lambda path: path.write_text("[" * 100_000), ""),
+    "key of the table twice": shown(TABLE, lambda path: path.write_text('{"a.tif": [], "a.tif": []}'), "more than once"),
+    "no list of tests": shown(TEST, lambda path: path.unlink(), "no such file"),
+    "list that is no text": shown(TEST, lambda path: path.write_bytes(b"\xff\xfe\x00"), ""),
+    "tile without labels": Fault(lambda root: _append("Ulmus_9.tif")(root / TEST), "unreadable", TABLE, "none for 1", "Ulmus_9"),
+    "name that leads out": shown(TEST, _append("../../etc/passwd"), "../"),
+    "tile in two parts": Fault(lambda root: _append(f"{TILE}.tif")(root / TRAIN), "leak", "", "validation", TILE),
+    "tile twice in a part": Fault(lambda root: _append(f"{TILE}.tif")(root / VALIDATION), "leak", "", "validation", TILE),
+}
