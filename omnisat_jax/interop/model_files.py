@@ -30,7 +30,7 @@ CONFIG, WEIGHTS, STATISTICS = "config.json", "weights.safetensors", "statistics.
 FORMAT = 2
 LARGEST_TEXT = 2**24  # bytes of config.json and statistics.json
 LARGEST_WIDTH = 2**16  # of any layer
-MOST_CLASSES = 1000
+MOST_CLASSES, MOST_BANDS, MOST_SETTINGS = 1000, 4096, 10_000
 STORED = ("F32", "F16", "BF16")
 _FIRST_KEYS = {"modalities", "classes", "label_patch", "config"}
 _KEYS = _FIRST_KEYS | {"format", "version", "checksums"}
@@ -206,15 +206,16 @@ def _describe(value: Value, problems) -> _Description:
 
 
 def _short(value: Value, most: int) -> list[Value]:
-    found = value.list()
-    if len(found) > most:
+    if isinstance(value.value, dict | list) and len(value.value) > most:
         raise value.error(f"at most {most} entries")
-    return found
+    return value.list()
 
 
 def _settings(value: Value) -> schema.Experiment:
     """The settings, every one a plain value, and no layer of a width that only a slip or an attack has."""
     flat = {}
+    if isinstance(value.value, dict) and len(value.value) > MOST_SETTINGS:
+        raise value.error(f"at most {MOST_SETTINGS} settings")
     for key, entry in value.items().items():
         parts = _short(entry, 64) if isinstance(entry.value, list) else [entry]
         for part in parts:
@@ -236,7 +237,9 @@ def _check_statistics(value: Value, specs, problems) -> dict:
         with problems.gathered(STATISTICS):
             if set(entry.items()) != {"mean", "std"}:
                 raise entry.error("mean and std", ", ".join(entry.items()) or "nothing")
-            mean, std = (entry.get(key).list(channels.get(name)) for key in ("mean", "std"))
+            mean, std = (_short(entry.get(key), MOST_BANDS) for key in ("mean", "std"))
+            if len({len(mean), len(std), channels.get(name, len(mean))}) > 1:
+                raise entry.error(f"mean and std of {channels.get(name, 'as many')} bands", f"{len(mean)} and {len(std)}")
             # Devices compute in float32, where a smaller deviation is 0.
             out[name] = {"mean": [x.number(-1e30, 1e30) for x in mean], "std": [x.number(2.0**-126, 1e30) for x in std]}
     return out

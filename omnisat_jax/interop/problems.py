@@ -5,6 +5,11 @@ from collections.abc import Iterator
 
 from omnisat_jax.errors import DataError, UserError, printable
 
+
+class WeightsError(UserError):
+    """Weights that do not fit; the message lists every entry that is wrong."""
+
+
 LINES = 20  # that are told; of a file of another kind every entry is wrong
 
 

@@ -16,7 +16,7 @@ from omnisat_jax.errors import DataError, system_reason
 from omnisat_jax.files.json_file import Value, parse_json
 from omnisat_jax.files.paths import need_file
 
-LARGEST_HEADER = 2**24  # bytes; that of a model of a hundred million parameters has 100 kB
+LARGEST_HEADER = 2**22  # bytes; that of a model of a hundred million parameters has 100 kB
 MOST_AXES = 8
 FLOATING = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 WHOLE = {f"{sign}{8 * size}": f"{kind}{size}" for sign, kind in (("I", "i"), ("U", "u")) for size in (1, 2, 4, 8)} | {"BOOL": "?"}
@@ -105,10 +105,9 @@ def _entry(value: Value) -> Entry:
     if set(fields) != {"dtype", "shape", "data_offsets"}:
         raise value.error("dtype, shape and data_offsets", ", ".join(fields) or "nothing")
     dtype = fields["dtype"].choice(tuple(READABLE))
-    axes = fields["shape"].list()
-    if len(axes) > MOST_AXES:
+    if isinstance(fields["shape"].value, list) and len(fields["shape"].value) > MOST_AXES:
         raise fields["shape"].error(f"at most {MOST_AXES} axes")
-    shape = tuple(axis.integer(0, 2**40) for axis in axes)
+    shape = tuple(axis.integer(0, 2**40) for axis in fields["shape"].list())
     begin, end = (offset.integer(0, 2**48) for offset in fields["data_offsets"].list(2))
     need = math.prod(shape) * np.dtype(READABLE[dtype]).itemsize
     if end - begin != need:
