@@ -9,7 +9,8 @@ A batch is a dict:
   "labels": (B,H,W) uint8 classes, or (B,K) float32
   "tile_index": (B,) int32, position in Records.tile_ids
   "weight": (B,) float32, 0 for the samples that fill up the last batch of an evaluation
-Missing numbers inside a present image are int16's minimum or NaN.
+Unknown numbers are int16's minimum, NaN, infinite, or larger than LARGEST (undeclared fill values such as -3.4e38).
+A date without a known number is not valid, and a modality without one is absent, whatever "valid" and "present" say.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ import numpy as np
 from omnisat_jax.errors import UserError
 
 NO_DATA_INT16 = np.iinfo(np.int16).min
+LARGEST = 1e30  # magnitude of a floating-point measurement; beyond it stand fill values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,37 +97,64 @@ def normalise(batch, statistics, names):
       names: modalities to keep, in model order.
 
     Returns:
-      {name: {"values" float32, "dates", "valid", "present"}} with valid = valid and present.
+      {name: {"values" float32, "dates", "valid", "present"}} with valid and present as `known_only` gives them.
     """
     return {name: _normalise_one(batch[name], statistics[name]) for name in names}
 
 
 def _normalise_one(entry, statistics):
-    raw, present = entry["values"], entry["present"]
-    if raw.ndim == 2:
-        return {"values": jnp.where(present[:, None], raw, 0.0), "present": present}
+    if entry["values"].ndim == 2:
+        return known_only(entry)
     mean = jnp.asarray(statistics["mean"], jnp.float32)
     std = jnp.asarray(statistics["std"], jnp.float32)
-    if raw.dtype == jnp.int16:
-        known = raw != NO_DATA_INT16
-    elif jnp.issubdtype(raw.dtype, jnp.floating):
-        known = jnp.isfinite(raw)
-    else:
-        known = jnp.ones(raw.shape, bool)
-    out = {"present": present}
-    if "valid" in entry:
-        valid = entry["valid"] & present[:, None]
-        known = known & valid[:, :, None, None, None]
-        out |= {"dates": jnp.where(valid, entry["dates"], 0), "valid": valid}
-    else:
-        known = known & present[:, None, None, None]
-    out["values"] = jnp.where(known, (raw.astype(jnp.float32) - mean) / std, 0.0)
-    return out
+    return known_only(entry, lambda values: (values.astype(jnp.float32) - mean) / std)
+
+
+def known_only(entry, of_values=lambda values: values):
+    """One modality with nothing left of what is unknown. The one place that decides what is absent.
+
+    Args:
+      entry: as in a batch, stored or normalised; "valid" and "dates" of a series only.
+      of_values: what to make of the known values.
+
+    Returns:
+      The entry with present = present and something is known; of a series valid = valid, present and something of the date is known, and
+      dates 0 where not valid; values 0 where unknown.
+    """
+    values = entry["values"]
+    known = _measured(values)
+    if values.ndim == 2:
+        known = known.all(1, keepdims=True)  # half a place is none
+    alone = (slice(None), *(None,) * (values.ndim - 1))  # (B,) against values
+    if "valid" not in entry:
+        present = entry["present"] & _any(known, 1)
+        return {"present": present, "values": jnp.where(known & present[alone], of_values(values), 0)}
+    valid = entry["valid"] & entry["present"][:, None] & _any(known, 2)
+    return {
+        "present": valid.any(1),
+        "dates": jnp.where(valid, entry["dates"], 0),
+        "valid": valid,
+        "values": jnp.where(known & valid[:, :, None, None, None], of_values(values), 0),
+    }
+
+
+def _measured(values):
+    """Which stored or normalised numbers are measurements."""
+    if values.dtype == jnp.int16:
+        return values != NO_DATA_INT16
+    if jnp.issubdtype(values.dtype, jnp.floating):
+        return jnp.abs(values.astype(jnp.float32)) <= LARGEST
+    return jnp.ones(values.shape, bool)
+
+
+def _any(mask, axis):
+    """Whether a mask is true anywhere in the axes from `axis` on."""
+    return mask.any(tuple(range(axis, mask.ndim)))
 
 
 def presence(batch, names):
-    """(B, M) bool: which modalities each sample has, in the order of `names`."""
-    return jnp.stack([batch[name]["present"] for name in names], axis=1)
+    """(B, M) bool: which modalities each sample has, in the order of `names`: there, and with a known value."""
+    return jnp.stack([known_only(batch[name])["present"] for name in names], axis=1)
 
 
 def with_presence(batch, names, present):

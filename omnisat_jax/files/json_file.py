@@ -5,9 +5,10 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
-from omnisat_jax.errors import DataError, reason
+from omnisat_jax.errors import DataError, reason, system_reason
 from omnisat_jax.files.paths import check_name, check_text, need_file
 
 LARGEST = 2**29  # bytes of a JSON file
@@ -82,7 +83,8 @@ class Value:
 
     def number(self, low: float = -math.inf, high: float = math.inf) -> float:
         """A finite number from `low` to `high`."""
-        if type(self.value) not in (int, float) or not math.isfinite(self.value) or not low <= self.value <= high:
+        # Whole numbers of any length are JSON, and those beyond the largest float cannot become one.
+        if type(self.value) not in (int, float) or not abs(self.value) <= sys.float_info.max or not low <= self.value <= high:
             limits = "" if (low, high) == (-math.inf, math.inf) else f" from {low:g} to {high:g}"
             raise self.error(f"a finite number{limits}")
         return float(self.value)
@@ -101,39 +103,51 @@ class Value:
         return values
 
 
-def read_json(path, *, what: str, tile: str = "-", root=None, advice: str = "") -> Value:
+def read_json(path, *, what: str, tile: str = "-", root=None, advice: str = "", largest: int = LARGEST) -> Value:
     """A JSON file as a `Value`.
 
     Args:
       path: file in UTF-8, with or without a byte order mark.
       what: it is, for messages.
       root: see `need_file`.
+      largest: bytes that are read.
 
     Raises:
       DataError: missing, truncated, too large, too deep, a key twice, or no JSON.
     """
     path = need_file(path, what=what, tile=tile, root=root, advice=advice or "Restore it from the archive.")
     size = os.path.getsize(path)
-    if size > LARGEST:
-        raise DataError(tile=tile, path=path, expected=f"{what} of at most {LARGEST:,} bytes", found=f"{size:,} bytes")
+    if size > largest:
+        raise DataError(tile=tile, path=path, expected=f"{what} of at most {largest:,} bytes", found=f"{size:,} bytes")
     try:
-        return Value(json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once), path, tile=tile)
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(tile=tile, path=path, expected=what, found=system_reason(error), advice=advice) from error
+    return parse_json(content, path, what=what, tile=tile, advice=advice)
+
+
+def parse_json(content: bytes, path, *, what: str, tile: str = "-", advice: str = "") -> Value:
+    """JSON that was read from a file as a `Value`.
+
+    Raises:
+      DataError: truncated, too deep, a key twice, or no JSON.
+    """
+    try:
+        return Value(json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once), path, tile=tile)
     except UnicodeDecodeError as error:
         raise DataError(tile=tile, path=path, expected=f"{what}: text in UTF-8", found=reason(error), advice=advice) from error
     except RecursionError:
         raise DataError(tile=tile, path=path, expected=what, found="lists or objects nested too deeply", advice=advice) from None
     except ValueError as error:
         raise DataError(
-            tile=tile, path=path, expected=f"{what}: JSON", found=f"{size:,} bytes that are none ({reason(error)})",
+            tile=tile, path=path, expected=f"{what}: JSON", found=f"{len(content):,} bytes that are none ({reason(error)})",
             advice=advice or "The file is truncated or of another kind: restore it.",
         ) from error  # fmt: skip
-    except OSError as error:
-        raise DataError(tile=tile, path=path, expected=what, found=error.strerror, advice=advice) from error
 
 
 def _once(pairs):
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} more than once in one object")
+        twice = collections.Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"key {twice!r} more than once in one object")
     return found

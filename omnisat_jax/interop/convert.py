@@ -7,65 +7,81 @@ OUT becomes a folder of weights.safetensors (names of our parameters, joined by 
 """
 
 import argparse
-import dataclasses
-import json
 import pathlib
 import sys
 
 import flax.traverse_util
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import xxhash
+from safetensors.numpy import save as to_bytes
 
-from omnisat_jax import schema
-from omnisat_jax.interop.state_dict import WeightsError
+from omnisat_jax.commands import run_command
+from omnisat_jax.errors import UserError, printable, system_sentence
+from omnisat_jax.files import atomic
+from omnisat_jax.files.json_file import read_json
+from omnisat_jax.interop.networks import build, describe, network_shapes, shapes_in
+from omnisat_jax.interop.problems import Problems, WeightsError
+from omnisat_jax.interop.safetensors_file import open_safetensors
+from omnisat_jax.interop.shapes import compare
 from omnisat_jax.interop.torch_weights import load_omnisat, load_utae
-from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published import PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
 
-NETWORKS = {c.__name__: c for c in (UTAESegmenter, PublishedOmniSat, PublishedSeriesEncoder, PublishedImageEncoder)}
-SETTINGS = {c.__name__: c for c in (schema.UTAE, schema.LTAE, schema.PatchLTAE, schema.PatchCNN)}
+NETWORK, WEIGHTS = "network.json", "weights.safetensors"
+CHECKSUM = "checksum"  # of the weights, beside the description of the network
+LARGEST_TEXT = 2**20
 
 
 def save(folder, module, variables):
-    """Writes a module of `torch_weights` and its parameters."""
+    """Writes a module of `torch_weights` and its parameters; the folder is complete once network.json is there.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
-    save_file({name: np.ascontiguousarray(value) for name, value in flat.items()}, folder / "weights.safetensors")
-    (folder / "network.json").write_text(json.dumps(_describe(module), indent=2))
+    content = to_bytes({name: np.ascontiguousarray(value) for name, value in flat.items()})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / NETWORK).unlink(missing_ok=True)
+        atomic.clear_partials(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({system_sentence(error)})") from error
+    atomic.write_bytes(folder / WEIGHTS, content)
+    atomic.write_json(folder / NETWORK, describe(module) | {CHECKSUM: xxhash.xxh3_128_hexdigest(content)})
 
 
 def load(folder):
-    """(module, variables) of a folder that `save` wrote.
+    """(module, variables) of a folder that `save` wrote, of this version or an earlier one without a checksum.
 
     Raises:
-      WeightsError: a file is missing.
+      WeightsError: listing everything that is wrong: files that are missing or damaged, a network that is none, parameters that are missing,
+        unknown, of another shape or type or not finite.
     """
     folder = pathlib.Path(folder)
-    for name in ("network.json", "weights.safetensors"):
-        if not (folder / name).is_file():
-            raise WeightsError(f"{folder / name}: expected a file of converted weights, found none")
-    module = _build(json.loads((folder / "network.json").read_text()))
-    return module, {"params": flax.traverse_util.unflatten_dict(load_file(folder / "weights.safetensors"), sep="/")}
-
-
-def _describe(value):
-    """Plain JSON of a module: its class and attributes, nested."""
-    if type(value).__name__ in NETWORKS | SETTINGS:
-        fields = (f.name for f in dataclasses.fields(value) if f.name not in ("parent", "name", "dtype"))
-        return {"class": type(value).__name__} | {name: _describe(getattr(value, name)) for name in fields}
-    if isinstance(value, tuple | list):
-        return [_describe(item) for item in value]
-    return dict(value) if hasattr(value, "items") else value
-
-
-def _build(value):
-    if isinstance(value, list):
-        return tuple(_build(item) for item in value)
-    if isinstance(value, dict) and "class" in value:
-        fields = {name: _build(item) for name, item in value.items() if name != "class"}
-        return (NETWORKS | SETTINGS)[value["class"]](**fields)
-    return value
+    problems = Problems(folder, WeightsError, what="things are wrong with these converted weights")
+    module = weights = checksum = None
+    with problems.gathered(NETWORK):
+        value = read_json(folder / NETWORK, what="a file of converted weights", advice="", largest=LARGEST_TEXT)
+        if CHECKSUM in value.items():
+            checksum = value.get(CHECKSUM).text("a checksum")
+            del value.value[CHECKSUM]
+        module = build(value)
+    with problems.gathered(WEIGHTS):
+        weights = open_safetensors(folder / WEIGHTS, what="a file of converted weights", advice="")
+        for name, entry in weights.entries.items():
+            if entry.dtype != "F32":
+                problems.add(WEIGHTS, f"{name}: expected F32, found {entry.dtype}")
+        if module is not None:
+            found = {name: entry.shape for name, entry in weights.entries.items()}
+            compare(network_shapes(module, found), found, problems, WEIGHTS)
+    problems.finish()
+    arrays, actual = weights.read()
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            problems.add(WEIGHTS, f"{name}: expected finite numbers, found others")
+    if checksum not in (None, actual):
+        problems.add(WEIGHTS, f"expected the file that was written with {NETWORK} (XXH3 {checksum}), found another ({actual})")
+    problems.finish()
+    return module, {"params": flax.traverse_util.unflatten_dict(arrays, sep="/")}
 
 
 def main(arguments=None) -> int:
@@ -82,23 +98,26 @@ def main(arguments=None) -> int:
     omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels a token side, each modality")
     omnisat.add_argument("--period", type=float, default=734, help="base of the date sinusoid, days")
     options = parser.parse_args(arguments)
-    try:
-        if options.network == "utae":
-            made = load_utae(options.weights, n_head=options.n_head, d_model=options.d_model, d_k=options.d_k)
-        else:
-            pairs = [pair.partition("=") for pair in options.patch]
-            wrong = [pair for pair in pairs if not pair[2].isdigit()]
-            if wrong:
-                raise WeightsError(f"--patch: expected NAME=PX, found {''.join(wrong[0])!r}")
-            patch = {name: int(side) for name, _, side in pairs}
-            made = load_omnisat(options.weights, n_head=options.n_head, d_k=options.d_k, patch=patch, period=options.period)
-        save(options.out, *made)
-    except WeightsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.out}: {sum(x.size for x in flax.traverse_util.flatten_dict(made[1]).values()):,} parameters written")
+    if options.network == "utae":
+        made = load_utae(options.weights, n_head=options.n_head, d_model=options.d_model, d_k=options.d_k)
+    else:
+        patch = _patches(options.patch)
+        made = load_omnisat(options.weights, n_head=options.n_head, d_k=options.d_k, patch=patch, period=options.period)
+    save(options.out, *made)
+    print(printable(f"{options.out}: {sum(np.prod(shape) for shape in shapes_in(made[1]).values()):,} parameters written", None))
     return 0
 
 
+def _patches(pairs):
+    """{name: side} of NAME=PX options."""
+    patch = {}
+    for pair in pairs:
+        name, _, side = pair.partition("=")
+        if not name or name in patch or not (side.isascii() and side.isdecimal()):
+            raise WeightsError(f"--patch: expected NAME=PX, each name once, found {pair!r}")
+        patch[name] = int(side[:9])
+    return patch
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -2,17 +2,16 @@
 
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import DataError, printable
+from omnisat_jax.files.paths import need_file
+from omnisat_jax.interop.problems import Problems, WeightsError
+from omnisat_jax.interop.safetensors_file import open_safetensors
+from omnisat_jax.interop.torch_file import read_torch
 
 EPSILON = 1e-5  # of BatchNorm in the original code
-
-
-class WeightsError(UserError):
-    """Weights that do not fit; the message lists every entry that is wrong."""
 
 
 def read_state_dict(path) -> dict[str, np.ndarray]:
@@ -24,49 +23,15 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
       WeightsError: no such file, unreadable, or of another kind.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: expected a file of weights, found none")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise WeightsError(f"{path}: expected safetensors, found an unreadable file ({error})") from error
+    try:
+        need_file(path, what="a file of weights", advice="")
+        if path.suffix == ".safetensors":
+            return open_safetensors(path, what="weights").read()[0]
+    except DataError as error:
+        raise WeightsError(str(error)) from error
     if not path.name.endswith((".pth", ".pth.tar", ".pt", ".ckpt")):
-        raise WeightsError(f"{path}: expected .safetensors, .pth, .pth.tar, .pt or .ckpt")
-    try:
-        import torch
-    except ImportError:
-        raise WeightsError(
-            f"{path}: PyTorch files need PyTorch once: pip install 'omnisat-jax[torch]', or convert the file to safetensors"
-        ) from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds; all mean that the file cannot be read safely
-        if "weights_only" not in str(error):
-            raise WeightsError(f"{path}: expected a PyTorch file, found an unreadable or truncated one ({error})") from error
-        raise WeightsError(
-            f"{path}: PyTorch does not read it without executing code that the file names. If you trust whoever wrote it, load it where it was "
-            "made, with weights_only=False, and write its state dict with safetensors.torch.save_file. "
-            f"PyTorch says: {error}"
-        ) from error
-    while isinstance(content, dict):
-        inner = next(
-            (content[key] for key in ("state_dict", "model_state_dict", "model") if isinstance(content.get(key), dict)), None
-        )
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f"{path}: expected a state dict, or one under 'state_dict' or 'model', found {_kind(content)}")
-    return {
-        name: (value.detach().float() if value.is_floating_point() else value.detach()).numpy()  # NumPy has no bfloat16
-        for name, value in content.items()
-        if isinstance(value, torch.Tensor)
-    }
-
-
-def _kind(content):
-    return f"a dict of {sorted(map(str, content))[:8]}" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise WeightsError(printable(f"{path}: expected .safetensors, .pth, .pth.tar, .pt or .ckpt", None))
+    return read_torch(path)
 
 
 class StateDict:
@@ -77,7 +42,7 @@ class StateDict:
 
     def __init__(self, entries, source):
         self._entries, self.source = entries, source
-        self._used, self._problems = set(), []
+        self._used, self._problems = set(), Problems(source, WeightsError, what="entries do not fit")
 
     def __contains__(self, name):
         return name in self._entries
@@ -90,27 +55,41 @@ class StateDict:
         """First parts of the names that begin with `prefix`, without it."""
         return sorted({name.split(".")[0].removeprefix(prefix) for name in self._entries if name.startswith(prefix)})
 
-    def shape(self, name) -> tuple[int, ...]:
-        """Shape of an entry from which widths are read.
+    def shape(self, name, axes: int) -> tuple[int, ...]:
+        """Shape of an entry from which widths are read, none of them 0.
 
         Raises:
-          WeightsError: no such entry.
+          WeightsError: no such entry, or one of another number of axes.
         """
         if name not in self._entries:
-            raise WeightsError(f"{self.source}: expected an entry {name!r}, found none; is it the right network?")
-        return tuple(self._entries[name].shape)
+            raise WeightsError(printable(f"{self.source}: expected an entry {name!r}, found none; is it the right network?", None))
+        shape = tuple(self._entries[name].shape)
+        if len(shape) != axes or 0 in shape:
+            raise WeightsError(printable(f"{self.source}: {name}: expected {axes} axes, none of length 0, found {shape}", None))
+        return shape
 
     def take(self, name, shape) -> np.ndarray:
         """The entry as float32, of exactly this shape."""
         self._used.add(name)
         value = self._entries.get(name)
         if value is None:
-            self._problems.append(f"{name}: missing, expected {tuple(shape)}")
+            self._problems.add(name, f"missing, expected {tuple(shape)}")
         elif tuple(value.shape) != tuple(shape):
-            self._problems.append(f"{name}: expected {tuple(shape)}, found {tuple(value.shape)}")
+            self._problems.add(name, f"expected {tuple(shape)}, found {tuple(value.shape)}")
+        elif not jnp.issubdtype(value.dtype, jnp.floating):
+            self._problems.add(name, f"expected floating-point numbers, found {value.dtype}")
         else:
-            return np.asarray(value, np.float32)
-        return np.zeros(shape, np.float32)
+            with np.errstate(over="ignore"):
+                out = np.asarray(value, np.float32)
+            wrong = out.size - int(np.isfinite(out).sum())
+            if not wrong:
+                return out
+            self._problems.add(name, f"expected finite numbers, found {wrong:,} of {out.size:,} that are not")
+        return np.broadcast_to(np.float32(0), shape)  # of no size in memory: the file may ask for any
+
+    def contiguous(self, value):
+        """A copy in the order of its axes; of what will be refused anyway, nothing."""
+        return value if self._problems else np.ascontiguousarray(value)
 
     def finish(self, ignore=lambda name: False):
         """Checks that nothing was missing, misshapen or left over.
@@ -123,9 +102,8 @@ class StateDict:
         """
         for name in sorted(set(self._entries) - self._used):
             if not name.endswith("num_batches_tracked") and not ignore(name):
-                self._problems.append(f"{name}: unknown, of shape {tuple(self._entries[name].shape)}")
-        if self._problems:
-            raise WeightsError(f"{self.source}: {len(self._problems)} entries do not fit:\n" + "\n".join(self._problems))
+                self._problems.add(name, f"unknown, of shape {tuple(self._entries[name].shape)}")
+        self._problems.finish()
 
     # What follows turns a PyTorch layer into the parameters of ours.
 
@@ -137,12 +115,12 @@ class StateDict:
     def conv_transpose(self, name, side, inputs, outputs):
         """ConvTranspose2d (I,O,K,K) -> kernel (K,K,I,O), turned by half a circle."""
         weight = self.take(f"{name}.weight", (inputs, outputs, side, side))[:, :, ::-1, ::-1]
-        return {"kernel": np.ascontiguousarray(weight.transpose(2, 3, 0, 1)), "bias": self.take(f"{name}.bias", (outputs,))}
+        return {"kernel": self.contiguous(weight.transpose(2, 3, 0, 1)), "bias": self.take(f"{name}.bias", (outputs,))}
 
     def dense(self, name, inputs, outputs, shape=None):
         """Linear (O,I) or Conv1d (O,I,1) -> kernel (I,O)."""
         weight = self.take(f"{name}.weight", shape or (outputs, inputs)).reshape(outputs, inputs)
-        return {"kernel": np.ascontiguousarray(weight.T), "bias": self.take(f"{name}.bias", (outputs,))}
+        return {"kernel": self.contiguous(weight.T), "bias": self.take(f"{name}.bias", (outputs,))}
 
     def norm(self, name, channels):
         """GroupNorm or LayerNorm -> scale, bias."""
@@ -153,5 +131,12 @@ class StateDict:
         weight, bias, mean, variance = (
             self.take(f"{name}.{entry}", (channels,)) for entry in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = weight / np.sqrt(variance + EPSILON)
-        return {"scale": scale, "bias": bias - mean * scale}
+        if variance.min() < 0:
+            self._problems.add(f"{name}.running_var", f"expected variances of 0 or more, found {variance.min():g}")
+            return {"scale": weight, "bias": bias}
+        with np.errstate(over="ignore"):
+            scale = weight / np.sqrt(variance + EPSILON)
+            shift = bias - mean * scale
+        if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+            self._problems.add(name, "expected a norm that float32 can hold, found one that overflows")
+        return {"scale": scale, "bias": shift}

@@ -4,7 +4,11 @@ The networks are those of facts published with the code: Garnot & Landrieu, ICCV
 """
 
 from omnisat_jax import schema
-from omnisat_jax.interop.state_dict import StateDict, WeightsError, read_state_dict
+from omnisat_jax.errors import printable
+from omnisat_jax.interop.networks import LARGEST, network_shapes, shapes_in
+from omnisat_jax.interop.problems import Problems, WeightsError
+from omnisat_jax.interop.shapes import compare
+from omnisat_jax.interop.state_dict import StateDict, read_state_dict
 from omnisat_jax.models.baselines import UTAESegmenter
 from omnisat_jax.models.published import BUCKETS, PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
 
@@ -24,15 +28,16 @@ def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):
     Raises:
       WeightsError: listing every entry that is missing, unknown or of another shape.
     """
+    _check_options(path, n_head=n_head, d_model=d_model, d_k=d_k)
     state = StateDict(_plain(read_state_dict(path)), path)
     levels = 0
     while f"down_blocks.{levels}.down.conv.0.weight" in state:
         levels += 1
-    first, channels = state.shape("in_conv.conv.conv.0.weight")[:2]
-    encoder = (first, *(state.shape(f"down_blocks.{i}.conv1.conv.0.weight")[0] for i in range(levels)))
+    first, channels = state.shape("in_conv.conv.conv.0.weight", 4)[:2]
+    encoder = (first, *(state.shape(f"down_blocks.{i}.conv1.conv.0.weight", 4)[0] for i in range(levels)))
     # The original counts its blocks of the way up from the bottom; our levels count from the top.
-    decoder = (*(state.shape(f"up_blocks.{levels - 1 - i}.conv1.conv.0.weight")[0] for i in range(levels)), encoder[-1])
-    head, classes = (state.shape(f"out_conv.conv.conv.{i}.weight")[0] for i in (0, 3))
+    decoder = (*(state.shape(f"up_blocks.{levels - 1 - i}.conv1.conv.0.weight", 4)[0] for i in range(levels)), encoder[-1])
+    head, classes = (state.shape(f"out_conv.conv.conv.{i}.weight", 4)[0] for i in (0, 3))
     stream = {
         "frames": _frames(state, channels, encoder),
         "ltae": _ltae(state, "temporal_encoder", encoder[-1], n_head, d_model, d_k, (encoder[-1],), expand=True),
@@ -56,7 +61,7 @@ def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):
         norm="affine",
         faithful=faithful,
     )
-    return module, {"params": params}
+    return _fitting(path, module, {"params": params})
 
 
 def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
@@ -75,10 +80,11 @@ def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
     Raises:
       WeightsError: listing every entry that is missing, unknown or of another shape; a modality that the file has not.
     """
+    _check_options(path, n_head=n_head, d_k=d_k, patch=patch, period=period)
     state = StateDict(_encoder(_plain(read_state_dict(path))), path)
     encoders = _encoders(state, n_head, d_k, patch, period)
     state.finish(ignore=lambda name: not name.startswith("projector_"))
-    return encoders
+    return {name: _fitting(path, *encoder) for name, encoder in encoders.items()}
 
 
 def load_omnisat(path, *, n_head=16, d_k=8, patch, period=734, published=True):
@@ -94,20 +100,52 @@ def load_omnisat(path, *, n_head=16, d_k=8, patch, period=734, published=True):
     Raises:
       WeightsError: listing every entry that is missing, unknown or of another shape.
     """
+    _check_options(path, n_head=n_head, d_k=d_k, patch=patch, period=period)
     state = StateDict(_encoder(_plain(read_state_dict(path))), path)
     encoders = _encoders(state, n_head, d_k, patch, period)
     # The published code concatenates images first, then Sentinel-2 (the one with an input norm), then Sentinel-1.
     order = sorted(encoders, key=lambda name: _published_place(encoders[name][0], name))
-    width, patches = state.shape("cls_token")[-1], state.shape("pos_embed")[1] - 1
+    width, patches = state.shape("cls_token", 3)[-1], state.shape("pos_embed", 3)[1] - 1
     depth = 0
     while f"blocks.{depth}.attn.qkv.weight" in state:
         depth += 1
-    tables, size = state.shape(f"blocks.{depth}.attn.rpe_k.lookup_table_weight")[:2]
+    tables, size = state.shape(f"blocks.{depth}.attn.rpe_k.lookup_table_weight", 3)[:2]
+    if width % size or depth == 0:
+        raise WeightsError(f"{path}: expected heads of {size} of {width} channels and self-attention blocks, found {depth} blocks")
     fusion = {"depth": depth, "heads": width // size, "patches": patches, "shared": tables == 1, "published": published}
     params = {f"encoder_{name}": encoders[name][1]["params"] for name in order}
     params["fusion"] = _fusion(state, depth, width, patches, (tables, size))
     state.finish()
-    return PublishedOmniSat(tuple((name, encoders[name][0]) for name in order), fusion), {"params": params}
+    return _fitting(path, PublishedOmniSat(tuple((name, encoders[name][0]) for name in order), fusion), {"params": params})
+
+
+def _check_options(path, *, patch=None, period=1.0, **widths):
+    """What the caller says of the network must be possible, before the file is asked."""
+    wrong = [f"{name} from 1 to {LARGEST}, found {value!r}" for name, value in widths.items() if not _natural(value)]
+    if patch is not None:
+        wrong += [f"patch of {name!r} from 1 to {LARGEST}, found {side!r}" for name, side in patch.items() if not _natural(side)]
+        wrong += [] if patch else ["patch to name a modality, found none"]
+    if isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period < 1e9:
+        wrong.append(f"period above 0 and below 1e9 days, found {period!r}")
+    if wrong:
+        raise WeightsError(printable(f"{path}: expected {'; '.join(wrong)}", None))
+
+
+def _natural(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST
+
+
+def _fitting(path, module, variables):
+    """The module and its variables, shown to belong together.
+
+    Raises:
+      WeightsError: entries that fit each other, but no network that can be run.
+    """
+    found, problems = shapes_in(variables), Problems(path, WeightsError, what="parameters do not fit")
+    with problems.gathered(type(module).__name__):
+        compare(network_shapes(module, found), found, problems, type(module).__name__)
+    problems.finish()
+    return module, variables
 
 
 def _published_place(module, name):
@@ -116,7 +154,7 @@ def _published_place(module, name):
 
 
 def _fusion(state, depth, width, patches, table):
-    hidden = state.shape("blocks.0.mlp.fc1.weight")[0]
+    hidden = state.shape("blocks.0.mlp.fc1.weight", 2)[0]
     params = {
         "position": state.take("pos_embed", (1, patches + 1, width))[0],
         "tile": state.take("cls_token", (1, 1, width))[0],
@@ -156,9 +194,9 @@ def _encoders(state, heads, key_dim, patch, period):
 
 
 def _patch_ltae(state, name, patch, heads, key_dim, period):
-    widths = [state.shape(f"{name}.inconv.{4 * i}.weight")[0] for i in range(3)]
-    mlp = [state.shape(f"{name}.mlp.{3 * i}.weight")[0] for i in range(3)]
-    inputs = state.shape(f"{name}.inconv.0.weight")[1]
+    widths = [state.shape(f"{name}.inconv.{4 * i}.weight", 2)[0] for i in range(3)]
+    mlp = [state.shape(f"{name}.mlp.{3 * i}.weight", 2)[0] for i in range(3)]
+    inputs = state.shape(f"{name}.inconv.0.weight", 2)[1]
     params = {"ltae": _ltae(state, name, widths[-1], heads, widths[-1], key_dim, mlp, expand=False)}
     for index, (before, after) in enumerate(zip((inputs, *widths), widths)):
         params[f"in{index}"] = state.dense(f"{name}.inconv.{4 * index}", before, after)
@@ -178,7 +216,7 @@ def _patch_ltae(state, name, patch, heads, key_dim, period):
 
 
 def _patch_cnn(state, name, patch):
-    width, channels = state.shape(f"{name}.proj.0.weight")[:2]
+    width, channels = state.shape(f"{name}.proj.0.weight", 4)[:2]
     blocks = [index for index in range(4, 40, 2) if f"{name}.proj.{index}.conv1.weight" in state]
     params = {"stem": _block(state, f"{name}.proj", 0, 3, channels, width, batch=True)}
     for place, index in enumerate(blocks):

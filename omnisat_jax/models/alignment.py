@@ -49,7 +49,7 @@ class Reconstruction(NamedTuple):
 
 
 class AlignedAssembly(Assembly):
-    """Base of the models that can be pre-trained. A subclass gives `encode` ({name: Encoding}) and `fuse`."""
+    """Base of the models that can be pre-trained. A subclass gives `encode_known` ({name: Encoding}) and `fuse`."""
 
     def setup(self):
         contrasted = [*self.contrasted, FUSED]
@@ -86,16 +86,16 @@ class AlignedAssembly(Assembly):
         """Fused tokens (B,P,D) of the modalities in present (B,M), some tokens masked (B,M,P)."""
         raise NotImplementedError
 
-    def tokens(self, encoded, present, *, train: bool):
+    def tokens_of(self, encoded, present, *, train: bool):
         """Fused tokens (B,P,D) of the modalities in present (B,M)."""
         return self.fuse(encoded, present, train=train)
 
-    def attention(self, encoded):
+    def attention_of(self, encoded):
         """{series: (B,T,h,w) float32} what each date received at each place."""
         series = [spec.name for spec in self.specs if spec.kind == "series"]
         return {name: encoded[name].attention for name in series}
 
-    def predict(self, encoded, present, *, train: bool):
+    def predict_from(self, encoded, present, *, train: bool):
         """Logits, (B,H,W,K) or (B,K) float32."""
         fused = self.fuse(encoded, present, train=train)
         if self.task == "segment":
@@ -114,11 +114,12 @@ class AlignedAssembly(Assembly):
         Returns:
           {granularity: Views}, the temperature, {name: Reconstruction}.
         """
+        inputs, there = self.known(inputs)
         encoded = self._encode_rolled(inputs, draws.shifts, train)
         sensors = jnp.asarray([spec.kind != "location" for spec in self.specs])
         fused = None
         if self.contrast.fused or reconstruct:
-            fused = self.fuse(encoded, visible & sensors, draws.masked, train=train)
+            fused = self.fuse(encoded, visible & there & sensors, draws.masked, train=train)
         views = {granularity: self._views(granularity, encoded, fused, draws.pixels) for granularity in self.contrast.granularities}
         decoded = {}
         for spec in self.specs:
@@ -141,7 +142,7 @@ class AlignedAssembly(Assembly):
         nothing: borders of convolutions and learned positions give that away.
         """
         if shifts is None:
-            return self.encode(inputs, train=train)
+            return self.encode_known(inputs, train=train)
         shifts, moved = dict(zip(self.names, shifts)), dict(inputs)
         for spec in self.specs:
             if spec.kind != "location":
@@ -149,12 +150,12 @@ class AlignedAssembly(Assembly):
                 moved[spec.name] = inputs[spec.name] | {
                     "values": roll_map(values, shifts[spec.name], values.shape[-2] // spec.patch)
                 }
-        encoded = self.encode(moved, train=train)
+        encoded = self.encode_known(moved, train=train)
         sensors = [spec.name for spec in self.specs if spec.kind != "location"]
         return encoded | {name: self.roll_back(encoded[name], shifts[name]) for name in sensors}
 
     def roll_back(self, out, shift):
-        """What `encode` gave of a modality that was rolled by shift (2,), moved back."""
+        """What `encode_known` gave of a modality that was rolled by shift (2,), moved back."""
         grid = round(out.tokens.shape[1] ** 0.5)
         features = None if out.features is None else roll_map(out.features, -shift, grid)
         return out._replace(tokens=roll_tokens(out.tokens, -shift), features=features)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from omnisat_jax import schema
+from omnisat_jax.batch import known_only
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.encoders.utae import UTAEDecoder, UTAENetwork, UTAEStream
 from omnisat_jax.models.heads import ClassificationHead, ConvHead
@@ -39,7 +40,8 @@ class UTAESegmenter(nn.Module):
     def __call__(self, values, dates, valid, *, train: bool = False, return_attention: bool = False):
         """values (B,T,H,W,C), dates (B,T) days, valid (B,T) bool -> logits (B,H,W,K) float32 [, attention (N,B,T,h,w) float32]."""
         network = UTAENetwork(self.settings, self.ltae, self.dtype, norm=self.norm, faithful=self.faithful, name="network")
-        features, attention = network(values, dates, valid, train=train)
+        known = known_only({"values": values, "dates": dates, "valid": valid, "present": jnp.ones(values.shape[0], bool)})
+        features, attention = network(known["values"], known["dates"], known["valid"], train=train)
         logits = ConvHead(self.head_width, self.num_classes, self.settings.border, self.norm, self.dtype, name="head")(features)
         logits = nn.relu(logits) if self.faithful else logits
         return (logits, attention.swapaxes(0, 1)) if return_attention else logits
@@ -63,19 +65,19 @@ class SeriesBaseline(Assembly):
         return kind(self.settings.utae, self.settings.ltae, self.dtype, self.settings.remat, self.settings.norm, **more)
 
     def features(self, encoded, present, *, train: bool):
-        """Dense map (B,H,W,C) from what `encode` returned; absent modalities are zeros."""
+        """Dense map (B,H,W,C) from what `encode_known` returned; absent modalities are zeros."""
         raise NotImplementedError
 
-    def tokens(self, encoded, present, *, train: bool):
+    def tokens_of(self, encoded, present, *, train: bool):
         """Mean features of each patch (B,P,C)."""
         features = self.features(encoded, present, train=train)
         return pool_to_grid(features, features.shape[1] // self.specs[0].patch)
 
-    def predict(self, encoded, present, *, train: bool):
+    def predict_from(self, encoded, present, *, train: bool):
         """Logits, (B,H,W,K) or (B,K) float32."""
         if self.task == "segment":
             return self.head(self.features(encoded, present, train=train))
-        return self.head(self.tokens(encoded, present, train=train), train=train)
+        return self.head(self.tokens_of(encoded, present, train=train), train=train)
 
 
 class EarlyFusion(SeriesBaseline):
@@ -88,7 +90,7 @@ class EarlyFusion(SeriesBaseline):
         super().setup()
         self.network = self._utae(UTAENetwork)
 
-    def encode(self, inputs, *, train: bool):
+    def encode_known(self, inputs, *, train: bool):
         """The inputs as they are: everything later depends on which of them are there."""
         del train
         return inputs
@@ -117,7 +119,7 @@ class LateFusion(SeriesBaseline):
         super().setup()
         self.networks = {name: self._utae(UTAENetwork) for name in self.names}
 
-    def encode(self, inputs, *, train: bool):
+    def encode_known(self, inputs, *, train: bool):
         """{name: dense map (B,H,W,C)}."""
         return {
             name: self.networks[name](*(inputs[name][key] for key in ("values", "dates", "valid")), train=train)[0]
@@ -138,7 +140,7 @@ class DualStream(SeriesBaseline):
         self.streams = {name: self._utae(UTAEStream) for name in self.names}
         self.decoder = UTAEDecoder(self.settings.utae, self.dtype, self.settings.norm)
 
-    def encode(self, inputs, *, train: bool):
+    def encode_known(self, inputs, *, train: bool):
         """{name: maps (B,h,w,C), finest first}, and an empty map of the tile's size."""
         maps = {
             name: self.streams[name](*(inputs[name][key] for key in ("values", "dates", "valid")), train=train)[0]

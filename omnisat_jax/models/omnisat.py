@@ -63,7 +63,7 @@ class OmniSat(AlignedAssembly):
         self.encoders = {spec.name: make_encoder(spec, self.settings, self.dtype) for spec in self.specs}
         self.fusion = Fusion(self.settings.fusion, self.names, self.dtype, self.settings.remat)
 
-    def encode(self, inputs, *, train: bool):
+    def encode_known(self, inputs, *, train: bool):
         """{name: Encoding} of normalised inputs, each modality on its own."""
         return encode_each(self.specs, self.encoders, inputs, train=train)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax import schema
+from omnisat_jax.batch import known_only
 from omnisat_jax.errors import UserError
 from omnisat_jax.models.encoders.image import PatchCNN
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
@@ -36,12 +37,11 @@ class PublishedSeriesEncoder(nn.Module):
     @nn.compact
     def __call__(self, values, dates, valid=None, *, train: bool = False):
         """values (B,T,H,W,C), dates (B,T) days, valid (B,T) bool or None -> tokens (B,P,D)."""
-        if valid is None:
-            valid = jnp.ones(values.shape[:2], bool)
+        entry = _known((values, dates, valid))
         encoder = PatchLTAE(
             self.settings, self.ltae, self.width, self.patch, norm="affine", normalise_input=self.normalise_input, name="encoder"
         )
-        return encoder(values, dates, valid, train=train).tokens
+        return encoder(entry["values"], entry["dates"], entry["valid"], train=train).tokens
 
 
 class PublishedImageEncoder(nn.Module):
@@ -60,7 +60,17 @@ class PublishedImageEncoder(nn.Module):
     @nn.compact
     def __call__(self, values, *, train: bool = False):
         """values (B,H,W,C) -> tokens (B,P,D)."""
+        values = _known((values,))["values"]
         return PatchCNN(self.settings, self.width, self.patch, norm="affine", name="encoder")(values, train=train).tokens
+
+
+def _known(given):
+    """(values,), (values, dates) or (values, dates, valid) of one modality as an entry of a batch with nothing left of what is unknown."""
+    values, dates, valid = (*given, None, None)[:3]
+    entry = {"values": values, "present": jnp.ones(values.shape[0], bool)}
+    if dates is not None:
+        entry |= {"dates": dates, "valid": jnp.ones(values.shape[:2], bool) if valid is None else valid}
+    return known_only(entry)
 
 
 # Distances of up to NEAR cells have a bucket of their own; farther ones share buckets up to FAR, logarithmically (iRPE, Wu et al., ICCV 2021).
@@ -206,16 +216,19 @@ class PublishedOmniSat(nn.Module):
     def __call__(self, inputs, *, train: bool = False):
         """{name: (values, dates), (values, dates, valid), or values of an image} -> (B,P+1,D), the tile first.
 
+        The original needs every modality; here one without a valid date or a known value is no key of the combiner.
+
         Raises:
           UserError: other modalities than the weights know, or tokens on different grids.
         """
         names = [name for name, _ in self.encoders]
         if set(inputs) != set(names):
             raise UserError(f"expected the modalities {', '.join(names)}, found {', '.join(inputs)}")
-        tokens = []
+        tokens, present = [], []
         for name, encoder in self.encoders:
             given = inputs[name] if isinstance(inputs[name], tuple | list) else (inputs[name],)
+            present.append(_known(given)["present"])
             tokens.append(encoder.copy(name=f"encoder_{name}")(*given, train=train))
         if len({x.shape for x in tokens}) > 1:
             raise UserError(f"modalities must cover the same patches, found {dict(zip(names, (x.shape for x in tokens)))}")
-        return PublishedFusion(**self.fusion, name="fusion")(jnp.stack(tokens, 1))
+        return PublishedFusion(**self.fusion, name="fusion")(jnp.stack(tokens, 1), jnp.stack(present, 1))

@@ -35,7 +35,7 @@ class PublishedAssembly(AlignedAssembly):
             settings.patch_ltae, settings.ltae, settings.width, spec.patch, self.dtype, normalise_input=spec.channels == bands
         )
 
-    def encode(self, inputs, *, train: bool):
+    def encode_known(self, inputs, *, train: bool):
         """{name: Encoding} of normalised inputs."""
         if not self.settings.published.mask_padding:
             inputs = {
@@ -54,6 +54,6 @@ class PublishedAssembly(AlignedAssembly):
         combined = self._combine(encoded, present, masked)
         return combined[:, 1:] + (combined[:, :1] if self.settings.published.train_tile else 0)
 
-    def predict(self, encoded, present, *, train: bool):
+    def predict_from(self, encoded, present, *, train: bool):
         """Logits (B,K) float32 of the tile."""
         return self.head(self._combine(encoded, present, None)[:, :1], train=train)

@@ -122,7 +122,7 @@ class SkySense(AlignedAssembly):
         }
         self.fusion = TemporalFusion(s.skysense, s.fusion, s.ltae.period, self.names, self.dtype)
 
-    def encode(self, inputs, *, train: bool):
+    def encode_known(self, inputs, *, train: bool):
         """{name: DatedEncoding} of normalised inputs; an image is a series of one date, day 0."""
         del train
         encoded = {}
@@ -145,11 +145,11 @@ class SkySense(AlignedAssembly):
         return encoded
 
     def roll_back(self, out, shift):
-        """What `encode` gave of a modality that was rolled by shift (2,), moved back."""
+        """What `encode_known` gave of a modality that was rolled by shift (2,), moved back."""
         return super().roll_back(out, shift)._replace(dated=roll_tokens(out.dated, -shift))
 
-    def attention(self, encoded):
-        """Nothing: dates are weighed inside fusion, `encode` gives them all the same weight."""
+    def attention_of(self, encoded):
+        """Nothing: dates are weighed inside fusion, `encode_known` gives them all the same weight."""
         return {}
 
     def fuse(self, encoded, present, masked=None, *, train: bool):

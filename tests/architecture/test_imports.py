@@ -62,7 +62,7 @@ def test_no_pickle(path):
     assert "allow_pickle" + "=True" not in text and "import " + "pickle" not in text
     # The one reader of PyTorch files executes nothing that is in them.
     load = "torch" + ".load("
-    assert load not in text or (path.name == "state_dict.py" and text.count(load) == text.count("weights_only=True)") == 1)
+    assert load not in text or (path.name == "torch_file.py" and text.count(load) == text.count("weights_only=True)") == 1)
 
 
 def test_loop_is_short():

@@ -132,9 +132,12 @@ def test_a_host_that_dies_stops_the_others(launcher, tmp_path):
 
 def test_tiles_of_a_step_that_is_not_finite_are_named_on_every_host(launcher, tmp_path):
     nan = """
-from omnisat_jax import batch
-normalise = batch._normalise_one
-batch._normalise_one = lambda entry, statistics: normalise(entry, statistics) | {"values": normalise(entry, statistics)["values"] * float("nan")}
+from omnisat_jax.tasks import finetune
+segmentation_loss = finetune.segmentation_loss
+def spoilt(*arguments, **options):
+    loss, metrics = segmentation_loss(*arguments, **options)
+    return loss * float("nan"), metrics
+finetune.segmentation_loss = spoilt
 """
     children = launcher.start(tmp_path / "run", processes=2, before=nan, extra=["--config.nonfinite_budget=1"])
     for output in finish(children, 1):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from omnisat_jax.interop.state_dict import WeightsError
+from omnisat_jax.interop.problems import WeightsError
 from omnisat_jax.interop.torch_weights import load_omnisat, load_omnisat_encoders
 from omnisat_jax.models.published import token_buckets
 

@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from omnisat_jax.interop import convert
-from omnisat_jax.interop.state_dict import WeightsError, read_state_dict
+from omnisat_jax.interop.problems import WeightsError
+from omnisat_jax.interop.state_dict import read_state_dict
 from omnisat_jax.interop.torch_weights import load_omnisat, load_omnisat_encoders, load_utae
 
 torch = pytest.importorskip("torch", reason="reading PyTorch files needs the extra 'torch'")

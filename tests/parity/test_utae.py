@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from omnisat_jax.interop.state_dict import WeightsError
+from omnisat_jax.interop.problems import WeightsError
 from omnisat_jax.interop.torch_weights import load_utae
 
 HERE = pathlib.Path(__file__).parent
@@ -92,8 +92,8 @@ def test_every_wrong_entry_is_listed(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.safetensors", None, "expected a file of weights, found none"),
-        ("torn.safetensors", b"123", "found an unreadable file"),
+        ("none.safetensors", None, "expected a file of weights, found no such file"),
+        ("torn.safetensors", b"123", "3 bytes, truncated"),
         ("weights.h5", b"123", "expected .safetensors, .pth"),
     ],
 )

@@ -18,9 +18,9 @@ ROWS = ("early", "late", "dual", "published", "satclip", "skysense")
 
 
 @functools.cache
-def world(row):
-    """(model, batch, logits as a function of the batch) with every parameter off its initial value."""
-    settings = schema.parse(tiny(row))
+def parts(row, **changes):
+    """(model, params, statistics, batch) with every parameter off its initial value."""
+    settings = schema.parse(tiny(row, **changes))
     classes, label_patch = (5, 4) if settings.task == "segment" else (5, 0)
     model = make_model(settings.modalities, settings, classes, label_patch, jnp.float32)
     keys = iter(jax.random.split(jax.random.key(0), 20))
@@ -38,7 +38,13 @@ def world(row):
     inputs = batches.normalise(batch, statistics, model.names)
     present = batches.presence(batch, model.names)
     params = jax.jit(functools.partial(model.init, train=False))(next(keys), inputs, present)["params"]
-    params = moved(params)
+    return model, moved(params), statistics, batch
+
+
+@functools.cache
+def world(row, **changes):
+    """(model, batch, logits as a function of the batch)."""
+    model, params, statistics, batch = parts(row, **changes)
 
     @jax.jit
     def run(batch):
@@ -46,6 +52,24 @@ def world(row):
         return model.apply({"params": params}, inputs, batches.presence(batch, model.names), train=False)
 
     return model, batch, run
+
+
+@functools.cache
+def direct(row, **changes):
+    """(inputs, (logits, gradient of the parameters) as a function of inputs and present): the model itself, nothing normalised before."""
+    model, params, _, batch = parts(row, **changes)
+    params = jax.tree.map(jnp.asarray, params)
+
+    @jax.jit
+    def run(inputs, present):
+        def total(params):
+            logits = model.apply({"params": params}, inputs, present, train=False)
+            return (logits**2).sum(), logits
+
+        (_, logits), gradient = jax.value_and_grad(total, has_aux=True)(params)
+        return logits, gradient
+
+    return {name: batch[name] for name in model.names}, run
 
 
 def moved(params):
@@ -79,6 +103,64 @@ def test_masked_dates_and_their_order_are_invisible(row):
         shuffled = edit(batch, name, **{key: entry[key][:, order] for key in ("values", "dates", "valid")})
         np.testing.assert_allclose(run(batch), run(rotten), atol=1e-5)
         np.testing.assert_allclose(run(batch), run(shuffled), atol=1e-5)
+
+
+FORMS = [(row, {}) for row in ("demo", *ROWS)] + [("published", {"model.published.mask_padding": False})]
+
+
+def nothing_known(entry, fill):
+    """The entry with nothing known of its second sample, in as many ways as there are; all say that it is present."""
+    rotten = {"values": entry["values"].at[1].set(fill)}
+    yield rotten
+    if "valid" in entry:
+        never = {"valid": entry["valid"].at[1].set(False)}
+        yield never
+        yield rotten | never | {"dates": entry["dates"].at[1].set(9999)}
+
+
+@pytest.mark.parametrize(("row", "changes"), FORMS)
+def test_present_with_nothing_known_is_absent(row, changes):
+    """Through a batch, and where the model is called directly: the same logits, and gradients that are finite."""
+    model, batch, run = world(row, **changes)
+    inputs, logits = direct(row, **changes)
+    everything = jnp.ones((B, len(model.names)), bool)
+    for index, name in enumerate(model.names):
+        expected = run(edit(batch, name, present=jnp.asarray([True, False])))
+        alone, gradient = logits(inputs, everything.at[1, index].set(False))
+        for fill in (np.nan, -3.4e38):
+            for changed in nothing_known(batch[name], fill):
+                np.testing.assert_allclose(run(edit(batch, name, **changed)), expected, atol=1e-5)
+                found, slope = logits(edit(inputs, name, **changed), everything)
+                np.testing.assert_allclose(found, alone, atol=1e-5)
+                jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), slope, gradient)
+
+
+@pytest.mark.parametrize(("row", "changes"), FORMS)
+def test_dates_with_nothing_known_are_not_valid(row, changes):
+    model, batch, run = world(row, **changes)
+    inputs, logits = direct(row, **changes)
+    everything = jnp.ones((B, len(model.names)), bool)
+    for name in ("s1a", "s2"):
+        entry = batch[name]
+        unknown = {"values": entry["values"].at[0, 1].set(np.nan)}
+        never = {"valid": entry["valid"].at[0, 1].set(False)}
+        np.testing.assert_allclose(run(edit(batch, name, **unknown)), run(edit(batch, name, **never)), atol=1e-5)
+        a, b = (logits(edit(inputs, name, **changed), everything)[0] for changed in (unknown, unknown | never))
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("row", ["published", "skysense", "omnisat_resnet"])
+def test_pretraining_does_not_see_what_is_present_with_nothing_known(row):
+    model, embed, inputs, visible = embedded(row)
+    for index, spec in enumerate(model.specs):
+        expected = embed(inputs, visible.at[1, index].set(False))
+        for changed in nothing_known(inputs[spec.name], np.nan):
+            views, _, decoded = embed(edit(inputs, spec.name, **changed), visible)
+            for granularity, view in views.items():
+                here = [place for place, name in enumerate(view.names) if name != spec.name]
+                np.testing.assert_allclose(view.z[here, :], expected[0][granularity].z[here, :], atol=1e-5)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(decoded))
 
 
 @pytest.mark.parametrize("row", ROWS)

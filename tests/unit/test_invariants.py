@@ -111,6 +111,45 @@ def test_padding_changes_nothing(encoder):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["utae", "patch_ltae"])
+def test_encoders_ignore_what_stands_on_invalid_dates(encoder):
+    settings, _, batch, _ = world()
+    spec = next(s for s in settings.modalities if s.name == ("s1a" if encoder == "utae" else "s1d"))
+    module, entry = make_encoder(spec, settings.model, jnp.float32), batch[spec.name]
+    arguments = (entry["values"], entry["dates"], entry["valid"])
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), *arguments)
+    apply = jax.jit(functools.partial(module.apply, train=False))
+    rotten = (entry["values"].at[1, 3].set(jnp.nan), entry["dates"].at[1, 3].set(9999), entry["valid"])
+    for a, b in zip(jax.tree.leaves(apply(variables, *arguments)), jax.tree.leaves(apply(variables, *rotten)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    never = apply(variables, jnp.full_like(rotten[0], jnp.nan), rotten[1], jnp.zeros((B, T), bool))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(never))
+
+
+UNKNOWN = {"int16": np.int16(-(2**15)), "float32": np.float32(-3.4e38), "float16": np.float16(np.inf)}
+
+
+@pytest.mark.parametrize("dtype", UNKNOWN)
+def test_fill_values_are_unknown(dtype):
+    """Magnitudes that no measurement has are no measurement; a date or a modality of nothing else is not there."""
+    values = np.arange(1, 97, dtype=dtype).reshape(2, 3, 4, 4, 1)
+    values[0, 0, 0, 0] = values[0, 1] = values[1] = UNKNOWN[dtype]
+    entry = {"values": values, "dates": np.full((2, 3), 7, np.int32), "valid": np.ones((2, 3), bool), "present": np.ones(2, bool)}
+    batch = {"s1": jax.tree.map(jnp.asarray, entry)}
+    out = batches.normalise(batch, {"s1": {"mean": [1.0], "std": [2.0]}}, ["s1"])["s1"]
+    assert out["valid"].tolist() == [[True, False, True], [False] * 3] and out["present"].tolist() == [True, False]
+    assert out["dates"].tolist() == [[7, 0, 7], [0] * 3]
+    expected = np.where(values == UNKNOWN[dtype], 0, (values.astype(np.float32) - 1) / 2)
+    np.testing.assert_array_equal(out["values"], expected)
+    assert batches.presence(batch, ["s1"]).tolist() == [[True], [False]]
+
+
+def test_half_a_place_is_none():
+    place = {"values": jnp.asarray([[7.0, 51.0], [7.0, jnp.nan]]), "present": jnp.ones(2, bool)}
+    out = batches.normalise({"location": place}, {"location": None}, ["location"])["location"]
+    assert out["present"].tolist() == [True, False] and out["values"].tolist() == [[7.0, 51.0], [0.0, 0.0]]
+
+
 def test_nothing_present_is_defined_and_constant():
     _, _, batch, run = world()
     for name in batch:

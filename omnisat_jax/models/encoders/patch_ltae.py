@@ -37,6 +37,7 @@ class PatchLTAE(nn.Module):
     def __call__(self, values, dates, valid, *, train: bool):
         """values (B,T,H,W,C) normalised, dates (B,T), valid (B,T) -> Encoding without features."""
         b, t, h, w, c = values.shape
+        values = jnp.where(valid[:, :, None, None, None], values, 0)  # NaN times an attention of 0 would be NaN
         x = to_patches(values.reshape(b * t, h, w, c), self.patch)
         x = x.reshape(b, t, *x.shape[1:]).astype(self.dtype)
         for index, features in enumerate((*self.settings.input_widths, self.ltae.width)):

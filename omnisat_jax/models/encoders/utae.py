@@ -70,6 +70,7 @@ class UTAEStream(_OverDates):
         Sides that the way down cannot halve are filled up: the maps are of the filled size.
         """
         b, t, h, w, c = values.shape
+        values = jnp.where(valid[:, :, None, None, None], values, 0)  # NaN times an attention of 0 would be NaN
         step = 2 ** (len(self.settings.encoder_widths) - 1)
         frames = values.reshape(b * t, h, w, c)
         frames = jnp.pad(frames, ((0, 0), (0, -h % step), (0, -w % step), (0, 0)), mode="edge")
