@@ -28,6 +28,7 @@ from omnisat_jax.validation import (
 # Upper ends keep a slip of the keyboard from asking for more memory than there is; the largest published models lie far below them.
 Path = Annotated[str, Text()]
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what JAX, NumPy and Grain all take
+Fold = Annotated[int, Range(1, 1000, "counted from 1")]
 Share = Annotated[float, Range(0, 1, "share", but=(0,))]
 Probability = Annotated[float, Range(0, 1, "probability", but=(1,))]  # of being dropped: at 1 nothing would be left
 Weight = Annotated[float, Range(0, 1000, "weight")]
@@ -37,9 +38,9 @@ Heads = Annotated[int, Range(1, 256, "heads")]
 Depth = Annotated[int, Range(1, 64, "blocks")]
 Steps = Annotated[int, Range(0, 100_000_000, "steps")]
 Interval = Annotated[int, Range(1, 100_000_000, "steps")]
-DEEPEST = 2  # groups above a key
 BatchSize = Annotated[int, Range(1, 65_536, "tiles")]
 Devices = Annotated[int, Range(-1, 1_048_576, "devices", but=(0,))]
+DEEPEST = 2  # groups above a key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Data:
     statistics: Annotated[str, Choice(("all", "clear"))]
     label_share: Share
     protocol: Annotated[str, Choice(("auto", "official_5fold", "single_split", "tile_f1", "leave_one_fold_out", "fixed"))]
-    fold: Annotated[int, Range(1, 1000, "counted from 1")]
+    fold: Fold
     origin: Annotated[str, Day(("season", "year"))]
     crop: Annotated[int, Range(0, 65_536, "label pixels")]
     augment: Annotated[str, Choice(("d4", "none"))]

@@ -264,25 +264,31 @@ def _value(hint, value, key, home):
     kind, rule = split(hint)
     if dataclasses.is_dataclass(kind):
         return build(kind, value, key + ".", home=home)
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        return _named(inner, rule, value, key, home) if dataclasses.is_dataclass(inner) else _several(inner, rule, value, key)
-    return check_value(hint, value, key)
-
-
-def _named(cls, length, value, key, home):
-    """A tuple of dataclasses with names, from {name: the other keys}."""
-    if not is_group(value):
-        raise ConfigError(f"{key}: expected a group of names, each with its keys, found {found(value)}.")
-    if not length.allows(tuple(value)):
-        raise ConfigError(f"{key}: expected {length.low} to {length.high} of them, found {len(value)}.")
+    if typing.get_origin(kind) is dict:
+        name, cls = typing.get_args(kind)
+        return {given: build(cls, entry, f"{key}.{given}.", home=home) for given, entry in _named(name, rule, value, key)}
+    if typing.get_origin(kind) is not tuple:
+        return check_value(hint, value, key)
+    inner = typing.get_args(kind)[0]
+    if not dataclasses.is_dataclass(inner):
+        return _several(inner, rule, value, key)
     items = []
-    for name, entry in value.items():
-        check_value(hints(cls)["name"], name, f"the name {found(name)} in {key}")
-        if is_group(entry) and "name" in entry:
-            raise ConfigError(f"unknown configuration key '{key}.{name}.name': the name is the key of the group.")
-        items.append(build(cls, {"name": name, **dict(entry.items())} if is_group(entry) else entry, f"{key}.{name}.", home=home))
+    for given, entry in _named(hints(inner)["name"], rule, value, key):
+        if is_group(entry):
+            if "name" in entry:
+                raise ConfigError(f"unknown configuration key '{key}.{given}.name': the group {given!r} is named by its key.")
+            entry = {"name": given, **dict(entry.items())}
+        items.append(build(inner, entry, f"{key}.{given}.", home=home))
     return tuple(items)
+
+
+def _named(hint, length, value, key):
+    """(name, entry) of a group of groups, its names checked."""
+    if not is_group(value):
+        raise ConfigError(f"{key}: expected names, each with a group of keys, found {found(value)}.")
+    if not length.low <= len(value) <= length.high:
+        raise ConfigError(f"{key}: expected {length.low} to {length.high} of them, found {len(value)}.")
+    return [(check_value(hint, name, f"the name {found(name)} in {key}"), entry) for name, entry in value.items()]
 
 
 def _several(hint, length, value, key):
