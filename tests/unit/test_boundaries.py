@@ -7,6 +7,10 @@ import pytest
 
 from omnisat_jax import schema
 from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.errors import UserError
+from omnisat_jax.input import pipeline
+from omnisat_jax.input.layouts import agree
+from omnisat_jax.input.transforms import Assemble
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.build import make_task
@@ -65,6 +69,35 @@ def states(settings):
 def test_ends_of_the_ranges_can_be_built(row, ends):
     found = list(states(schema.parse(tiny(row, **ends))))
     assert found and all(jax.tree.leaves(state.params) for state in found)
+
+
+def test_cudnn_says_what_it_needs():
+    settings = schema.parse(tiny("no_s1", **{"model.fusion.attention": "cudnn"}))
+    with pytest.raises(
+        UserError, match="model.fusion.attention 'cudnn': expected a GPU, bfloat16 .* found cpu, float32 and heads of 8"
+    ):
+        list(states(settings))
+
+
+def test_batches_beyond_memory_are_refused(records, monkeypatch):
+    monkeypatch.setattr(pipeline.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**22}[name])  # 16 GiB
+    settings = schema.parse(tiny())
+    agreement = agree(settings, records)
+    transform = Assemble(agreement.train, agreement.grid, agreement.crop, settings.data.origin, True, True)
+    source = records.source(("fold_1",))
+    with pytest.raises(UserError, match="64 batches of 65536 samples: expected at most the 17.2 GB .* Lower data.buffer"):
+        pipeline.training(source, transform, seed=0, batch_size=65_536, buffer=64)
+    with pytest.raises(UserError, match="1 batches of 10000000 samples"):
+        next(pipeline.evaluation(source, transform, batch_size=10_000_000))
+
+
+def test_more_dates_and_fewer_labels_than_the_data_have(records):
+    settings = schema.parse(
+        tiny(**{"modalities.s2.dates_train": 10_000, "modalities.s2.dates_eval": 10_000, "data.label_share": 1e-9})
+    )
+    agreement, longest = agree(settings, records), records.modalities["s2"].longest
+    assert {m.dates for layout in (agreement.train, agreement.evaluation) for m in layout.modalities if m.name == "s2"} == {longest}
+    assert len(records.source(("fold_1", "fold_2"), settings.data.label_share)) == 1
 
 
 def test_the_ends_are_those_of_the_ranges():
