@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnisat_jax import schema, validation
-from tests.conftest import tiny
+from tests.conftest import ROOT, tiny
 from tests.keys import BAD, FLAT, LEAVES, accepted, nested
 
 
@@ -132,3 +132,27 @@ def test_names_that_are_no_folder_are_refused(name):
 @pytest.mark.parametrize("name", ["a", "pastis_demo", "my run", "Köln-2024.1", "x" * 128])
 def test_other_names_are_taken(name):
     assert schema.parse(tiny(name=name)).name == name
+
+
+def test_comments_beside_the_defaults_name_every_choice():
+    prefixes = {
+        "base": ("",),
+        "_data": ("data.",),
+        "_model": ("model.",),
+        "stage": ("pretrain.", "finetune."),
+        "modality": ("modalities.s2.",),
+    }
+    named, prefix = set(), ()
+    for line in (ROOT / "configs" / "base.py").read_text().splitlines():
+        if line.startswith("def "):
+            prefix = prefixes.get(line[4 : line.index("(")], ())
+        assignment = re.match(r"    \w\.([\w.]+) = .*?(#.*)?$", line)
+        for key in [start + assignment[1] for start in prefix] if assignment else []:
+            rule = LEAVES.get(key, (None, None))[1]
+            if isinstance(rule, validation.Choice | validation.Joined | validation.Day):
+                comment = assignment[2] or ""
+                assert not [word for word in getattr(rule, "among", None) or rule.words if word not in comment], key
+                named.add(key)
+    assert named == {
+        key for key, (_, rule) in LEAVES.items() if isinstance(rule, validation.Choice | validation.Joined | validation.Day)
+    }
