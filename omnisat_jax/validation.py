@@ -14,7 +14,7 @@ import typing
 
 import numpy as np
 
-from omnisat_jax.errors import UserError, printable
+from omnisat_jax.errors import UserError, printable, reason
 
 SMALLEST = 2.0**-126  # of float32; devices take what is below it for 0
 
@@ -248,7 +248,7 @@ def build(cls, values, prefix: str = "", *, home: str = "configs/base.py"):
     """
     if not is_group(values):
         raise ConfigError(f"{prefix[:-1] or 'the configuration'}: expected a group of keys, found {found(values)}.")
-    values, known = dict(values.items()), hints(cls)
+    values, known = {key: _entry(values, key, prefix) for key in values}, hints(cls)
     for key in values:
         if not isinstance(key, str):
             raise ConfigError(f"{prefix[:-1] or 'the configuration'}: expected keys of text, found {found(key)}.")
@@ -258,6 +258,13 @@ def build(cls, values, prefix: str = "", *, home: str = "configs/base.py"):
     if missing:
         raise ConfigError(f"missing configuration keys: {', '.join(missing)}; {home} has them all")
     return cls(**{key: _value(hint, values[key], prefix + key, home) for key, hint in known.items()})
+
+
+def _entry(values, key, prefix):
+    try:
+        return values[key]
+    except Exception as error:  # a reference of a ConfigDict without a value has an exception of its own
+        raise ConfigError(f"{prefix}{printable(str(key))}: expected a value, found none ({reason(error)}).") from error
 
 
 def _value(hint, value, key, home):
@@ -277,7 +284,7 @@ def _value(hint, value, key, home):
         if is_group(entry):
             if "name" in entry:
                 raise ConfigError(f"unknown configuration key '{key}.{given}.name': the group {given!r} is named by its key.")
-            entry = {"name": given, **dict(entry.items())}
+            entry = {"name": given, **{field: _entry(entry, field, f"{key}.{given}.") for field in entry}}
         items.append(build(inner, entry, f"{key}.{given}.", home=home))
     return tuple(items)
 

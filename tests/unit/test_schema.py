@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_collections import config_dict
 
 from configs import pastis, treesat
 from data.datasets import DATASETS
@@ -143,6 +144,14 @@ def test_what_is_no_configuration_is_refused(values):
 def test_keys_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(schema.ConfigError, match=message):
         schema.parse(tiny(**changes))
+
+
+def test_references_without_a_value_are_named():
+    config = tiny()
+    del config.seed
+    config.seed = config_dict.required_placeholder(int)
+    with pytest.raises(schema.ConfigError, match="^seed: expected a value, found none"):
+        schema.parse(config)
 
 
 def test_numpy_scalars_become_plain():
