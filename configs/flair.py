@@ -7,6 +7,7 @@ Classes: --config.data.nomenclature=12 (default: everything rare is void) | 13 (
 """
 
 from configs import base
+from omnisat_jax.errors import UserError
 
 SIZES = ("small", "full")
 ABLATIONS = ("aerial_only", "s2_only", "no_pretrain")
@@ -19,7 +20,7 @@ def get_config(preset: str = "small"):
     unknown = [part for part in parts if part not in SIZES + ABLATIONS]
     if unknown or len(sizes) > 1:
         found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes"
-        raise ValueError(
+        raise UserError(
             f"configs/flair.py: expected at most one of {', '.join(SIZES)} and any of {', '.join(ABLATIONS)}; found {found}"
         )
     size = sizes[0] if sizes else "small"

@@ -19,6 +19,7 @@ tile_f1 (labels of tiles, macro F1).
 """
 
 from configs import base
+from omnisat_jax.errors import UserError
 
 SIZES = ("demo", "hd", "flanders")
 
@@ -30,7 +31,7 @@ def get_config(preset: str = "demo"):
     sizes, rows = [part for part in parts if part in SIZES], [part for part in parts if part in ROWS]
     if unknown or len(sizes) > 1 or len(rows) > 1:
         found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes and {len(rows)} rows: {preset}"
-        raise ValueError(
+        raise UserError(
             f"configs/pastis.py: expected at most one size of {', '.join(SIZES)}, at most one row of {', '.join(ROWS)}, "
             f"and any of {', '.join(ABLATIONS)}; found {found}"
         )

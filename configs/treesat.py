@@ -5,11 +5,12 @@ configs/treesat.py:full     the full-size recipe; needs --config.data.raw_dir=DI
 """
 
 from configs import base
+from omnisat_jax.errors import UserError
 
 
 def get_config(preset: str = "small"):
     if preset not in ("small", "full"):
-        raise ValueError(f"configs/treesat.py has no preset {preset!r}; it has small, full")
+        raise UserError(f"configs/treesat.py has no preset {preset!r}; it has small, full")
     config = base.base()
     config.name = f"treesat_{preset}"
     config.task = "classify"

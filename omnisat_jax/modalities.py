@@ -1,12 +1,22 @@
 """What a sensor is. A new one is an entry in the configuration, not code."""
 
 import dataclasses
+from typing import Annotated
 
-from omnisat_jax.errors import UserError
+from omnisat_jax.validation import Choice, Pattern, Range
 
 SERIES_ENCODERS = ("utae", "patch_ltae")
 IMAGE_ENCODERS = ("vit", "resnet", "patch_cnn")
 ENCODERS = {"series": SERIES_ENCODERS, "image": IMAGE_ENCODERS, "location": ("location",)}
+# Keys that stand beside the modalities in batches, records and views.
+RESERVED = frozenset({"labels", "parcels", "tile_id", "tile_index", "weight", "remarks", "dataset", "fused"})
+LOCATION = "location"  # the name of the tile's centre in every dataset, and of nothing else
+MODALITY_NAME = Pattern(
+    "[a-z][a-z0-9_]{0,31}",
+    f"a name of 1 to 32 lower-case letters, digits and _ that begins with a letter, none of {', '.join(sorted(RESERVED))}",
+    RESERVED,
+)
+Dates = Annotated[int, Range(0, 10_000, "dates")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,28 +34,14 @@ class ModalitySpec:
       dates_eval: evenly spaced dates in evaluation (series; 0 = all).
     """
 
-    name: str
-    kind: str
-    channels: int
-    resolution: float
-    patch: int
-    encoder: str
-    dates_train: int
-    dates_eval: int
-
-    def __post_init__(self):
-        where = f"modalities.{self.name}"
-        if self.kind not in ENCODERS:
-            raise UserError(f"{where}.kind must be one of {', '.join(ENCODERS)}, found {self.kind!r}")
-        encoders = ENCODERS[self.kind]
-        if self.encoder not in encoders:
-            raise UserError(f"{where}.encoder of a {self.kind} must be one of {', '.join(encoders)}, found {self.encoder!r}")
-        for key in ("channels", "resolution", "patch"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"{where}.{key} must be positive, found {getattr(self, key)}")
-        for key in ("dates_train", "dates_eval"):
-            if getattr(self, key) < 0:
-                raise UserError(f"{where}.{key} must be 0 (all) or positive, found {getattr(self, key)}")
+    name: Annotated[str, MODALITY_NAME]
+    kind: Annotated[str, Choice(tuple(ENCODERS))]
+    channels: Annotated[int, Range(1, 1024, "bands")]
+    resolution: Annotated[float, Range(0.001, 10_000, "metres a pixel")]
+    patch: Annotated[int, Range(1, 1024, "pixels")]
+    encoder: Annotated[str, Choice((*SERIES_ENCODERS, *IMAGE_ENCODERS, LOCATION))]
+    dates_train: Dates
+    dates_eval: Dates
 
     @property
     def ground(self) -> float:

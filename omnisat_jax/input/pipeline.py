@@ -4,7 +4,10 @@ The order shuffle -> repeat -> random_map -> this process's rows -> batch is the
 augmentation at every row of every global step on any number of processes; threads, not worker processes, keep a resume exact.
 """
 
+import os
+
 import grain
+import jax
 import numpy as np
 
 from omnisat_jax.errors import UserError
@@ -29,6 +32,26 @@ class _Rows(grain.MapDataset):
         return self._parent[batch * self._batch_size + self._rows[row]]
 
 
+def need_memory(assemble: Assemble, rows: int, batches: int = 1) -> None:
+    """Refuses what cannot fit: without this the system ends the process, with no word of why.
+
+    Args:
+      assemble: the transform that makes the batches.
+      rows: samples a batch that this process reads.
+      batches: held at a time.
+
+    Raises:
+      UserError: the batches are larger than the memory of the machine.
+    """
+    size = batches * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(assemble.layout.abstract(rows)))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{batches} batches of {rows} samples: expected at most the {memory / 1e9:.3g} GB of memory of this machine, found "
+            f"{size / 1e9:.3g} GB. Lower data.buffer, the batch size of the stage or eval.batch_size."
+        )
+
+
 def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=None, threads=2, buffer=4):
     """Endless batches of this process's rows of `batch_size` samples.
 
@@ -41,12 +64,13 @@ def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=N
       threads, buffer: reading threads and batches read ahead.
 
     Raises:
-      UserError: no tile.
+      UserError: no tile, or more batches than memory.
     """
     if not len(source):
         raise UserError("the training parts hold no tile")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(assemble)
     rows = tuple(range(batch_size)) if rows is None else tuple(rows)
+    need_memory(assemble, len(rows), buffer)
     dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True, batch_fn=assemble.batch)
     # The buffer counts elements, and after batch() an element is a batch: Grain's default of 500 would fill the memory.
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
@@ -65,8 +89,12 @@ def evaluation(source, assemble: Assemble, *, batch_size, rows=None):
     Args:
       batch_size: samples a step over all processes.
       rows: which rows of the global batch to read, ascending; None = all.
+
+    Raises:
+      UserError: a batch larger than the memory.
     """
     rows = range(batch_size) if rows is None else rows
+    need_memory(assemble, len(rows))
     for start in range(0, len(source), batch_size):
         wanted = [start + row for row in rows]
         rng = np.random.default_rng(0)  # nothing is drawn

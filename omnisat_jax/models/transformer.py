@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.models.layers import gelu
 
 
@@ -22,8 +23,14 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x, y, mask):
-        """x (B,Q,D), y (B,L,D), mask (B,L) bool or None -> (B,Q,D)."""
+        """x (B,Q,D), y (B,L,D), mask (B,L) bool or None -> (B,Q,D).
+
+        Raises:
+          UserError: "cudnn" where it cannot run.
+        """
         width = x.shape[-1]
+        if self.implementation == "cudnn":
+            _need_cudnn(width // self.heads, self.dtype)
 
         def heads(name, inputs):
             return nn.DenseGeneral((self.heads, width // self.heads), dtype=self.dtype, name=name)(inputs)
@@ -36,6 +43,16 @@ class Attention(nn.Module):
             # Without any key the softmax is a uniform average over hidden ones.
             out = jnp.where(mask.any(1)[:, None, None], out, 0)
         return out
+
+
+def _need_cudnn(size, dtype):
+    """Says what cuDNN's attention needs before it fails with a message of its own; size: channels a head."""
+    backend, dtype = jax.default_backend(), jnp.dtype(dtype)
+    if backend != "gpu" or dtype.itemsize != 2 or size % 8 or size > 128:
+        raise UserError(
+            "model.fusion.attention 'cudnn': expected a GPU, bfloat16 and heads of 8, 16, ... 128 channels, found "
+            f"{backend}, {dtype.name} and heads of {size} channels. Set model.fusion.attention to 'xla'."
+        )
 
 
 class Mlp(nn.Module):

@@ -8,41 +8,50 @@ import itertools
 import json
 import pathlib
 import re
+from typing import Annotated
 
 from omnisat_jax import schema
-from omnisat_jax.checks import ConfigError, nearest
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import UserError, printable, reason
+from omnisat_jax.files import paths
+from omnisat_jax.validation import NAME, ConfigError, Length, Pattern, Range, Text, build, found, is_group, nearest
+
+MOST_RUNS = 100_000
+HOME = "configs/studies/base.py"
+ROW_NAME = Pattern(
+    paths.NAME.pattern, "a name of 1 to 128 letters, digits and ._- that begins with a letter, digit or _: it names folders"
+)
+Line = Annotated[str, Text(2000)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One method; see configs/studies/base.py."""
 
-    position: int
-    preset: str
-    changes: tuple[str, ...]
-    published: float
-    source: str
-    subset: str
+    position: Annotated[int, Range(0, 10_000)]
+    preset: Line
+    changes: Annotated[tuple[Line, ...], Length(0, 200)]
+    published: Annotated[float, Range(0, 100, "%")]
+    source: Line
+    subset: Line
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
     """A grid of runs; see configs/studies/base.py for every key."""
 
-    name: str
-    config: str
-    size: str
-    raw_dir: str
-    prepared_dir: str
-    seeds: tuple[int, ...]
-    folds: tuple[int, ...]
-    label_shares: tuple[float, ...]
-    changes: tuple[str, ...]
-    baseline: str
-    resamples: int
-    only: tuple[str, ...]
-    rows: dict[str, Row]
+    name: Annotated[str, NAME]
+    config: schema.Path
+    size: Line
+    raw_dir: schema.Path
+    prepared_dir: schema.Path
+    seeds: Annotated[tuple[schema.Seed, ...], Length(1, 1000, distinct=True)]
+    folds: Annotated[tuple[schema.Fold, ...], Length(1, 1000, distinct=True)]
+    label_shares: Annotated[tuple[schema.Share, ...], Length(1, 1000, distinct=True)]
+    changes: Annotated[tuple[Line, ...], Length(0, 200)]
+    baseline: Line
+    resamples: Annotated[int, Range(1, 1_000_000, "resamples")]
+    only: Annotated[tuple[Line, ...], Length(0, 1000)]
+    rows: Annotated[dict[Annotated[str, ROW_NAME], Row], Length(1, 1000)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,31 +86,25 @@ def parse(config) -> Study:
     """Typed, checked settings of a study from a ConfigDict.
 
     Raises:
-      ConfigError: an unknown or missing key, an empty grid, a baseline that is no row.
+      ConfigError: an unknown, missing, wrongly typed or impossible key, an empty grid, a baseline that is no row.
     """
-    values = config.to_dict()
-    fields = {field.name for field in dataclasses.fields(Study)}
-    for key in values:
-        if key not in fields:
-            raise ConfigError(f"unknown study key {key!r}.{nearest(key, fields)}")
-    missing = fields - set(values)
-    if missing:
-        raise ConfigError(f"missing study keys: {', '.join(sorted(missing))}; configs/studies/base.py has them all")
-    rows = sorted(values["rows"].items(), key=lambda item: item[1]["position"])
-    values["rows"] = {name: Row(**row) for name, row in rows}
-    for key in ("seeds", "folds", "label_shares"):
-        given = values[key] if isinstance(values[key], tuple | list) else (values[key],)
-        values[key] = tuple(given)
-        if not given or len(set(given)) < len(given):
-            raise ConfigError(f"study.{key}: expected at least one value, each once, found {given}")
-    only = values["only"] if isinstance(values["only"], tuple | list) else (values["only"],)
-    # On a command line several names come as one text.
-    values["only"] = only = tuple(name for text in only for name in text.split(",") if name)
+    if not is_group(config):
+        raise ConfigError(f"the study: expected a group of keys, found {found(config)}.")
+    values = dict(config.items())
+    for key in ("seeds", "folds", "label_shares", "only"):
+        if key in values and not isinstance(values[key], tuple | list):
+            values[key] = (values[key],)
+    study = build(Study, values, "study.", home=HOME)
+    shares = [f"{share:g}" for share in study.label_shares]
+    if len(set(shares)) < len(shares):
+        raise ConfigError(f"study.label_shares: expected shares that differ in their first six digits, found {study.label_shares}.")
+    # A ConfigDict does not keep the order of its keys; on a command line several names come as one text.
+    rows = dict(sorted(study.rows.items(), key=lambda item: item[1].position))
+    only = tuple(name for text in study.only for name in text.split(",") if name)
     for name in only:
-        if name not in values["rows"]:
-            raise ConfigError(f"study.only names {name!r}, which is no row.{nearest(name, list(values['rows']))}")
-    values["rows"] = {name: row for name, row in values["rows"].items() if not only or name in only}
-    study = Study(**values)
+        if name not in rows:
+            raise ConfigError(f"study.only names {name!r}, which is no row.{nearest(name, list(rows))}")
+    study = dataclasses.replace(study, only=only, rows={name: row for name, row in rows.items() if not only or name in only})
     if study.baseline not in study.rows:
         raise ConfigError(f"study.baseline must be one of the rows {', '.join(study.rows)}, found {study.baseline!r}")
     return study
@@ -111,16 +114,25 @@ def load_config(path: str, preset: str):
     """The ConfigDict of a configuration file and preset.
 
     Raises:
-      ConfigError: no such file.
-      UserError: no such preset.
+      ConfigError: no such file, one that is no configuration, or no such preset.
     """
     file = pathlib.Path(path)
     if not file.is_file():
         raise ConfigError(f"study.config: expected a configuration file, found nothing at {path}")
     spec = importlib.util.spec_from_file_location(f"study_{file.stem}", file)
+    if spec is None:
+        raise ConfigError(f"study.config: expected a configuration file that ends in .py, found {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(preset)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(preset)
+    except UserError as error:
+        raise ConfigError(f"study.size and the presets of the rows: {error}") from error
+    except Exception as error:  # whatever a file of the user's own may raise
+        raise ConfigError(f"study.config: {path}:{preset} fails ({type(error).__name__}: {reason(error)})") from error
+    if not is_group(config):
+        raise ConfigError(f"study.config: {path}: expected get_config to return a ConfigDict, found {found(config)}")
+    return config
 
 
 def apply(config, changes: dict[str, str]):
@@ -132,11 +144,13 @@ def apply(config, changes: dict[str, str]):
     known = dict(_walk(config))
     for key, text in changes.items():
         if key not in known:
-            raise ConfigError(f"the study changes {key!r}, which the configuration does not have.{nearest(key, list(known))}")
+            raise ConfigError(
+                f"the study changes {printable(key)!r}, which the configuration does not have.{nearest(key[:100], list(known))}"
+            )
         try:
             value = _convert(text, known[key])
-        except (ValueError, SyntaxError) as error:
-            raise ConfigError(f"the study sets {key} to {text!r}, expected a {type(known[key]).__name__}") from error
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            raise ConfigError(f"the study sets {key} to {found(text)}, expected a {type(known[key]).__name__}") from error
         config.update_from_flattened_dict({key: value})
     return config
 
@@ -166,7 +180,10 @@ def runs(study: Study) -> list[Run]:
     Raises:
       ConfigError: a change that cannot be made, or settings that cannot be run.
     """
-    found = {}
+    count = len(study.rows) * len(study.seeds) * len(study.folds) * len(study.label_shares)
+    if count > MOST_RUNS:
+        raise ConfigError(f"study.rows x seeds x folds x label_shares: expected at most {MOST_RUNS} runs, found {count}")
+    known = {}
     for (name, row), seed, fold, share in itertools.product(study.rows.items(), study.seeds, study.folds, study.label_shares):
         changes = {"data.raw_dir": study.raw_dir, "data.prepared_dir": study.prepared_dir}
         changes = {key: value for key, value in changes.items() if value}
@@ -178,16 +195,33 @@ def runs(study: Study) -> list[Run]:
         changes |= {"seed": str(seed), "data.fold": str(fold), "data.label_share": str(float(share))}
         preset = ",".join(filter(None, (study.size, row.preset)))
         same = (preset, tuple(sorted(changes.items())))
-        if same in found:
-            found[same] = dataclasses.replace(found[same], rows=(*found[same].rows, name))
+        if same in known:
+            known[same] = dataclasses.replace(known[same], rows=(*known[same].rows, name))
             continue
-        settings = schema.parse(apply(load_config(study.config, preset), changes))
+        try:
+            settings = schema.parse(apply(load_config(study.config, preset), changes))
+        except ConfigError as error:
+            raise ConfigError(f"row {name}: {error}") from error
         label = f"{name}-seed{seed}-fold{fold}" + (f"-labels{share:g}" if share != 1 else "")
         key = _pretraining(settings) if settings.pretrain.steps else ""
-        found[same] = Run(
+        known[same] = Run(
             re.sub(r"[^\w.+-]", "_", label), (name,), seed, fold, float(share), preset, changes, key, schema.flatten(settings)
         )
-    return sorted(found.values(), key=lambda run: (run.pretraining == "", run.seed, run.fold, run.pretraining))
+    for run in known.values():
+        _check_subsets(study, run)
+    return sorted(known.values(), key=lambda run: (run.pretraining == "", run.seed, run.fold, run.pretraining))
+
+
+def _check_subsets(study, run):
+    """What rows are scored on is among what their run knows: others would have no line in the table."""
+    names = [key.split(".")[1] for key in run.settings if key.startswith("modalities.") and key.endswith(".kind")]
+    for row in run.rows:
+        wanted = [name for name in study.rows[row].subset.split("+") if study.rows[row].subset]
+        unknown = [name for name in wanted if name not in names]
+        if unknown or len(set(wanted)) < len(wanted):
+            raise ConfigError(
+                f"study.rows.{row}.subset: expected some of {', '.join(names)}, each once, joined by '+', found {study.rows[row].subset!r}"
+            )
 
 
 def _pretraining(settings):

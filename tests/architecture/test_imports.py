@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 # Lower rooms know nothing of higher ones.
 LAYERS = [
     {"errors", "files", "commands"},
-    {"checks", "schema", "modalities", "ops", "compiler"},
+    {"checks", "schema", "modalities", "validation", "ops", "compiler"},
     {"batch", "models", "losses", "metrics", "parallel", "optim"},
     {"input", "interop"},
     {"tasks"},

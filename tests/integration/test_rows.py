@@ -68,11 +68,11 @@ def test_tile_labels_from_dense_ones(simulated, tmp_path, console):
         ("published", {"task": "segment", "data.protocol": "auto"}, "has no dense head"),
         ("demo", {"model.assembly": "early"}, "takes series only, found spot"),
         ("demo", {"data.protocol": "tile_f1"}, "set task to 'classify'"),
-        ("demo", {"contrast.granularity": "patch+field"}, "must join some of pixel, patch, tile"),
+        ("demo", {"contrast.granularity": "patch+field"}, "contrast.granularity: expected some of pixel, patch, tile"),
         ("demo", {"contrast.weight": 0.0}, "nothing to learn"),
-        ("demo", {"eval.monitor_tiles": -3}, "eval.monitor_tiles must be"),
+        ("demo", {"eval.monitor_tiles": -3}, "eval.monitor_tiles: expected a whole number"),
         ("demo", {"contrast.views": ("s3",)}, "must name configured modalities, found s3"),
-        ("demo", {"reconstruction.mask_ratio": 0.0}, "reconstruction.mask_ratio must be in"),
+        ("demo", {"reconstruction.mask_ratio": 1.0}, "reconstruction.mask_ratio: expected a number from 0 and below 1"),
     ],
 )
 def test_what_cannot_be_run_is_refused(preset, changes, message):

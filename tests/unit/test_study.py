@@ -113,36 +113,6 @@ def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
         assert len(set(found)) == len(found) or change == "data.fold=2"  # the grid's own keys win
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rows": {}}, "baseline must be one of"),
-        ({"seeds": ()}, "study.seeds"),
-        ({"only": ("plian",)}, "study.only names .plian., which is no row. Did you mean .plain."),
-        ({"changes": ("model.wdth=3",)}, "Did you mean 'model.width'"),
-        ({"changes": ("model.width=many",)}, "expected a int"),
-        ({"changes": ("model.width",)}, "expected key=value"),
-        ({"config": "configs/nowhere.py"}, "found nothing at configs/nowhere.py"),
-        ({"size": "huge"}, "huge"),
-        ({"changes": ("data.fold=0",), "folds": (0,)}, "data.fold counts from 1"),
-    ],
-)
-def test_what_cannot_be_run_is_said_before_anything_runs(changes, message):
-    config = base.study("trial", baseline="plain")
-    base.add(config, "plain", "")
-    for key, value in changes.items():
-        setattr(config, key, value)
-    with pytest.raises((ConfigError, ValueError), match=message):
-        grid.runs(grid.parse(config))
-
-
-def test_unknown_keys_are_named():
-    config = base.study("trial", baseline="plain")
-    config.sedes = (1,)
-    with pytest.raises(ConfigError, match="Did you mean 'seeds'"):
-        grid.parse(config)
-
-
 def test_every_study_can_be_run():
     import importlib
 
