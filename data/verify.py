@@ -25,8 +25,9 @@ from rich.table import Table
 from data.datasets import DATASETS, open_dataset, reader_of
 from data.raw import DataError
 from data.workers import in_order
-from data.writing import progress_bar, write_json
+from data.writing import progress_bar
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.atomic import write_json
 from omnisat_jax.input.frames import FrameError, Frames
 from omnisat_jax.input.records import Records
 

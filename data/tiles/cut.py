@@ -19,10 +19,10 @@ from rasterio.windows import Window
 from rich.console import Console
 
 from data.raw import NO_DATA_INT16
-from data.simulation.folder import new_folder
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS
 from data.writing import progress_bar
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.atomic import new_folder
 
 ALIGNED = 1e-3  # px that a tile may miss the pixels of a raster by, which is rounding
 

@@ -3,7 +3,8 @@
 from rich.console import Console
 
 from omnisat_jax.input.layouts import Agreement
-from omnisat_jax.input.records import Records, Split
+from omnisat_jax.input.records import Records
+from omnisat_jax.input.splits import Split
 
 
 def announce(console: Console, records: Records, split: Split, agreement: Agreement) -> None:

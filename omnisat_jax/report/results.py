@@ -8,7 +8,8 @@ import numpy as np
 
 from omnisat_jax import schema
 from omnisat_jax.input.layouts import Agreement
-from omnisat_jax.input.records import Records, Split
+from omnisat_jax.input.records import Records
+from omnisat_jax.input.splits import Split
 from omnisat_jax.report import pictures, tables
 from omnisat_jax.train.workdir import write_json
 

@@ -15,6 +15,7 @@ from data import reading, writing
 from data.datasets import open_dataset
 from data.raw import DataError, RawModality
 from data.summary import Summary, clear_dates
+from omnisat_jax.commands import run_command
 from omnisat_jax.input.records import Records
 from tests import faults
 from tests.conftest import ROOT
@@ -29,7 +30,7 @@ def root(simulated, tmp_path):
 
 
 def run(root, out, *options):
-    return command.main(["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
+    return run_command(command.main, ["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
 
 
 def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
@@ -41,7 +42,7 @@ def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
         np.testing.assert_array_equal(a["s1a"]["values"], b["s1a"]["values"])
         np.testing.assert_array_equal(a["labels"], b["labels"])
     shown = capsys.readouterr().out
-    assert "fold_1" in shown and "MB a tile" in shown and "data.prepared_dir" in shown
+    assert "fold_1" in shown and "MB per tile" in shown and "data.prepared_dir" in shown
 
 
 def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
@@ -198,9 +199,9 @@ def test_clear_statistics_leave_out_bright_dates():
     values = rng.normal(500, 20, (12, 8, 8, 2)).astype(np.int16)
     values[4] = 6000  # cloud
     np.testing.assert_array_equal(np.flatnonzero(~clear_dates(values)), [4])
-    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, with_parcels=False)
+    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, classes=2, ignore=-1, with_parcels=False)
     example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
-    summary.add({"tile_id": "a", "s2": example})
+    summary.add({"tile_id": "a", "s2": example, "labels": np.array([1.0, 0.0])})
     told = json.loads(json.dumps(summary.to_json()))
     kept = values[np.arange(12) != 4].reshape(-1, 2).astype(np.float64)
     np.testing.assert_allclose(told["clear_moments"]["s2"][1], kept.mean(0))

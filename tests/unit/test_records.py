@@ -12,7 +12,8 @@ from data.summary import band_moments, merge
 from omnisat_jax import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.input.frames import Frames, FrameStore, FrameWriter, checksums_path
-from omnisat_jax.input.records import Records, choose_split
+from omnisat_jax.input.records import Records
+from omnisat_jax.input.splits import choose_split
 from tests.conftest import tiny
 
 
@@ -73,7 +74,7 @@ def test_changed_raw_data_make_other_records(simulated, tmp_path, console):
     (root / "DATA_S2" / "S2_10000.npy").unlink()
     after = prepare(data_settings(root, tmp_path / "cache"), console)
     assert before != after
-    assert Records(after).counts(("fold_1",))["s2"] == {"present": 1, "absent": 1, "invalid_dates": 0}
+    assert Records(after).counts(("fold_1",))["s2"] == {"present": 1, "absent": 1, "wholly_unknown": 0, "invalid_dates": 0}
 
 
 def test_a_bad_file_leaves_no_finished_records(simulated, tmp_path, console):
@@ -179,7 +180,7 @@ def test_frames_without_their_checksums_are_not_read(tmp_path):
     other = checksums_path(path)
     whole = other.read_bytes()
     np.save(other, np.zeros(4, np.uint64))
-    with pytest.raises(ValueError, match=r"checksums uint64 \(4,\) of 5 frames in x.xxh3.npy"):
+    with pytest.raises(ValueError, match=r"no checksums of them in x.xxh3.npy \(shape \(4,\)\)"):
         FrameStore(path, (4, 4, 3), "float32")
     for damage in (whole[:-1], b""):
         other.write_bytes(damage)
