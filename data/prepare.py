@@ -39,7 +39,7 @@ def prepare(settings, console) -> pathlib.Path:
     reader = reader_of(settings.dataset)
     form = Form(on_bad=settings.on_bad, float16=settings.float16)
     if settings.prepared_dir:
-        return _prepared(settings, form)
+        return _prepared(settings, form, console)
     root = pathlib.Path(settings.raw_dir) if settings.raw_dir else _simulate(settings, reader, console)
     if not root.is_dir():
         raise UserError(f"data.raw_dir: expected a folder, found {'a file' if root.exists() else 'nothing'} at {root}. {reader.WHERE}.")
@@ -55,15 +55,11 @@ def prepare(settings, console) -> pathlib.Path:
     return target
 
 
-def _prepared(settings, form):
+def _prepared(settings, form, console):
     """The folder of records that were made already, shown to be what the other settings say."""
     folder = pathlib.Path(settings.prepared_dir)
-    if settings.raw_dir:
-        raise UserError(
-            f"data.raw_dir and data.prepared_dir: expected one of them, found both ({settings.raw_dir}, {folder}). "
-            "Records are taken as they are; leave data.raw_dir empty."
-        )
-    made = read_description(folder)["made_with"]
+    about = read_description(folder)
+    made = about["made_with"]
     wanted = {
         "dataset": (settings.dataset, made["reader"]),
         "nomenclature": (_nomenclature(settings.dataset, settings.nomenclature), made["nomenclature"]),
@@ -77,6 +73,12 @@ def _prepared(settings, form):
         options = " ".join(f"--config.data.{name}={value}" for name, value in other.items())
         raise UserError(
             f"data.prepared_dir: expected records made with {said}, found {folder} with {found}. Set {options}, or prepare others."
+        )
+    raw = pathlib.Path(settings.raw_dir) if settings.raw_dir else None
+    if raw and raw.is_dir() and (key := _key(settings.dataset, raw, settings.nomenclature, form, console)) != about["fingerprint"]:
+        raise UserError(
+            f"data.prepared_dir: expected records of data.raw_dir={raw} ({key}), found {folder} of other data or of another state of them "
+            f"({about['fingerprint']}). Set --config.data.raw_dir= to take the records as they are, or prepare others."
         )
     return folder
 
@@ -124,7 +126,7 @@ def _report(console, about, summaries, folder):
     title = f"{folder}: {about['dataset']}{' (simulated)' if about['simulated'] else ''}"
     table = Table(title=escape(printable(title, None)), title_justify="left")
     for heading in ("part", "tiles", *about["modalities"], "labels", "MB", "seconds"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
+        table.add_column(heading, justify="left" if heading == "part" else "right", overflow="fold", no_wrap=heading == "part")
     for part, summary in summaries.items():
         cells = []
         for name, modality in about["modalities"].items():
