@@ -226,7 +226,7 @@ def check_records(folder) -> Iterator[Finding]:
         return
     damaged = set()
     for error in wrong_files(folder, about, whole=True):
-        damaged.add(str(error.path))
+        damaged.add(pathlib.Path(error.path))
         yield error.finding
     listed = {below(folder, *name.split("/")) for name in about["files"]}
     for kind in ("tiles", "frames"):
@@ -236,22 +236,23 @@ def check_records(folder) -> Iterator[Finding]:
     try:
         records = Records(folder, compare=False)
     except DataError as error:
-        if str(error.path) not in damaged:
+        if pathlib.Path(error.path) not in damaged:
             yield error.finding
         return
     for part in records.parts:
-        try:
-            source = records.source([part])
-        except DataError as error:
-            if str(error.path) not in damaged:
-                yield error.finding
-            continue
-        yield from _check_tiles(source, records.tiles([part]))
+        # What is damaged was named above, and may not even end when it is read.
+        if not any(path.is_relative_to(folder / kind / part) for kind in ("tiles", "frames") for path in damaged):
+            yield from _check_part(records, part)
 
 
-def _check_tiles(source, tiles):
+def _check_part(records, part):
     """Reads every row and every frame of a part."""
-    for position, tile in enumerate(tiles):
+    try:
+        source = records.source([part])
+    except DataError as error:
+        yield error.finding
+        return
+    for position, tile in enumerate(records.tiles([part])):
         try:
             example = source[position]
         except DataError as error:

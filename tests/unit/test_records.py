@@ -13,7 +13,6 @@ from omnisat_jax import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.input.frames import Frames, FrameStore, FrameWriter, checksums_path
 from omnisat_jax.input.records import Records
-from omnisat_jax.input.splits import choose_split
 from tests.conftest import tiny
 
 
@@ -95,28 +94,6 @@ def test_without_raw_data_the_error_says_where_they_are(tmp_path, console):
 def test_unfinished_records_are_refused(tmp_path):
     with pytest.raises(UserError, match="--stage=prepare"):
         Records(tmp_path)
-
-
-FIVE = tuple(f"fold_{i}" for i in range(1, 6))
-
-
-@pytest.mark.parametrize("fold", range(1, 6))
-def test_official_folds(fold):
-    split = choose_split("official_5fold", FIVE, fold)
-    assert sorted(split.train + split.validation + split.test) == list(FIVE)
-    assert split.validation[0] == f"fold_{(fold + 2) % 5 + 1}" and split.test[0] == f"fold_{(fold + 3) % 5 + 1}"
-
-
-def test_protocols():
-    assert choose_split("single_split", FIVE, 3).test == ("fold_5",)
-    assert choose_split("auto", FIVE, 2).protocol == "official_5fold"
-    four = choose_split("auto", FIVE[:4], 2)
-    assert (four.protocol, four.test, four.validation) == ("leave_one_fold_out", ("fold_2",), ())
-    assert choose_split("auto", ("train", "validation", "test"), 1).protocol == "fixed"
-    with pytest.raises(ValueError, match="needs fold_5"):
-        choose_split("official_5fold", FIVE[:4], 1)
-    with pytest.raises(ValueError, match="1 to 4"):
-        choose_split("leave_one_fold_out", FIVE[:4], 5)
 
 
 def test_description_is_plain(records):
