@@ -131,12 +131,15 @@ def _report(console, about, summaries, folder):
         cells = []
         for name, modality in about["modalities"].items():
             dates = f" ({summary['dates'][name]:,} dates)" if modality["kind"] == "series" else ""
-            unknown = f", {summary['wholly_unknown'][name]} wholly unknown" if summary["wholly_unknown"][name] else ""
-            cells.append(f"{summary['present'][name]}{dates}{unknown}")
+            cells.append(f"{summary['present'][name]}{dates}")
         labels = sum(count for counts in summary["labels"] for count in counts)
         size = f"{summary['bytes'] / 1e6:,.1f}"
         table.add_row(part, str(len(summary["tiles"])), *cells, f"{labels:,}", size, f"{summary['seconds']:.1f}")
     console.print(table)
+    for name in about["modalities"]:
+        if unknown := sum(summary["wholly_unknown"][name] for summary in summaries.values()):
+            told = f"{name}: wholly unknown in {unknown} tiles, which have a file without a known value; it counts as absent"
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
     bad = [entry for summary in summaries.values() for entry in summary["bad"]]
     for entry in bad:
         console.print(f"{entry['action']}: {entry['message']}", markup=False, highlight=False, soft_wrap=True)

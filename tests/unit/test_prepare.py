@@ -1,5 +1,6 @@
 """`python -m data.prepare`: records from several processes, broken tiles, small floats, foreign folders."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,13 +13,16 @@ import pytest
 
 from data import prepare as command
 from data import reading, writing
-from data.datasets import open_dataset
-from data.raw import DataError, RawModality
+from data.datasets import open_dataset, simulator
+from data.raw import DataError, RawModality, absent
 from data.summary import Summary, clear_dates
+from omnisat_jax import schema
 from omnisat_jax.commands import run_command
+from omnisat_jax.errors import UserError
+from omnisat_jax.files import atomic
 from omnisat_jax.input.records import Records
 from tests import faults
-from tests.conftest import ROOT
+from tests.conftest import ROOT, tiny
 from tests.faults import TILE
 
 
@@ -97,7 +101,213 @@ def test_foreign_folders_are_refused(simulated, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(simulated, out) == 0
     assert run(simulated, out, "--float16") == 1
+    error = capsys.readouterr().err
+    assert "those of others" in error and "float16 False then, True now" in error
+
+
+def keep_times(path, change):
+    """Changes a file in place; its size and its time of modification stay."""
+    before = path.stat()
+    change()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+def test_equal_names_and_sizes_are_not_equal_data(root, tmp_path, capsys):
+    """Two folders that differ in numbers alone, and a file that was corrected in place."""
+    out = tmp_path / "out"
+    assert run(root, out) == 0
+    path = root / faults.S1A
+    keep_times(path, lambda: faults.change_array(path, lambda a: (10 ** (a / 10)).astype(a.dtype)))
+    capsys.readouterr()
+    assert run(root, out) == 1
+    shown = capsys.readouterr()
+    assert "the raw files are others, or were changed" in shown.err and "Train on them" not in shown.out
+
+
+def test_where_a_folder_lies_and_what_lies_beside_its_files_changes_nothing(root, tmp_path):
+    out = tmp_path / "out"
+    assert run(root, out) == 0
+    kept = (out / "dataset.json").stat().st_mtime_ns
+    for name in (".DS_Store", "Thumbs.db", "._metadata.geojson"):
+        (root / name).write_bytes(b"x")
+    moved = root.rename(tmp_path / "moved")
+    (tmp_path / "linked").symlink_to(moved)
+    assert run(f"{tmp_path / 'linked'}/", out, "--max_bad", "0.5") == 0
+    assert (out / "dataset.json").stat().st_mtime_ns == kept
+
+
+def test_a_link_is_what_it_leads_to(root, tmp_path, capsys):
+    other = tmp_path / "elsewhere.npy"
+    path = root / faults.S1A
+    shutil.move(path, other)
+    changed = tmp_path / "changed.npy"
+    np.save(changed, np.load(other) + 1)
+    # Inside the dataset, as links out of it are another matter.
+    for name in (other, changed):
+        shutil.move(name, path.with_name(f"kept_{name.name}"))
+    path.symlink_to("kept_elsewhere.npy")
+    assert run(root, tmp_path / "out") == 0
+    path.unlink()
+    path.symlink_to("kept_changed.npy")
+    assert run(root, tmp_path / "out") == 1
     assert "those of others" in capsys.readouterr().err
+
+
+def test_a_kill_at_any_write_can_be_resumed(simulated, tmp_path, monkeypatch):
+    """Whatever a process that died leaves at a write of a description, the next one goes on."""
+    writes = []
+    real = atomic.write_bytes
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path, content):
+        writes.append(path.name)
+        if len(writes) == moment:
+            # As after SIGKILL: the partial file of a process that is gone.
+            path.with_name(f"{path.name}.partial-{atomic._host()}-999999999-0123abcd").write_bytes(content[:10])
+            raise Killed
+        real(path, content)
+
+    monkeypatch.setattr(atomic, "write_bytes", killed)
+    for moment in range(1, 8):  # the claim, five parts, the whole
+        writes.clear()
+        out = tmp_path / f"out{moment}"
+        with pytest.raises(Killed):
+            command.main(["pastis", "--raw", str(simulated), "--out", str(out), "--jobs", "1"])
+        moment = 0
+        assert run(simulated, out) == 0
+        assert len(Records(out).tile_ids) == 10 and not list(out.rglob("*.partial-*"))
+
+
+def test_nothing_is_removed_that_was_not_made_here(simulated, tmp_path, capsys):
+    """Not even in a folder that was claimed: what carries no mark, and what links lead to, is left alone."""
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    assert run(simulated, out) == 0
+    (out / "dataset.json").unlink()
+    (out / "fold_2.json").unlink()
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("mine")
+    (out / "frames").rename(out / "kept")
+    (out / "frames").symlink_to(precious)
+    assert run(simulated, out) == 1
+    assert "found a link" in capsys.readouterr().err
+    (out / "frames").unlink()
+    (out / "frames" / "fold_2").mkdir(parents=True)
+    (out / "frames" / "fold_2" / "thesis.tex").write_text("mine")
+    assert run(simulated, out) == 1
+    assert "is left alone" in capsys.readouterr().err
+    assert (precious / "thesis.tex").is_file() and (out / "frames" / "fold_2" / "thesis.tex").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": {"../out": ("10000",), "b": ("10001",)}}, "name of a part.*'../out'"),
+        ({"parts": {"/tmp/x": ("10000",)}}, "name of a part"),
+        ({"parts": {"2019/20": ("10000",)}}, "name of a part.*2019/20"),
+        ({"parts": {"dataset": ("10000",)}}, "a part not named dataset"),
+        ({"parts": {"a": ("10000",), "b": ()}}, "a tile in every part, found none in b"),
+        ({"parts": {"a": ("10000",), "b": ("10000",)}}, "each tile once, in one part, found 2 times"),
+        ({"parts": {"a": ("10000",), "A": ("10001",)}}, "each value once"),
+        ({"classes": ("a",) * 19}, "each value once"),
+    ],
+)
+def test_no_name_is_written_that_was_not_checked(simulated, tmp_path, console, change, message):
+    dataset = dataclasses.replace(open_dataset("pastis", simulated), **change)
+    with pytest.raises(DataError, match=message):
+        write(dataset, tmp_path / "deep" / "out", console)
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize("name", ["../s2", "/tmp/s2", "labels", "tile_id", "s2.xxh3", "location"])
+def test_no_modality_is_written_that_was_not_checked(simulated, tmp_path, console, name):
+    dataset = open_dataset("pastis", simulated)
+    renamed = {name if key == "s2" else key: modality for key, modality in dataset.modalities.items() if key != "location"}
+    dataset = dataclasses.replace(dataset, modalities=renamed)
+    with pytest.raises(DataError, match="modality|a sensor with a name of its own"):
+        write(dataset, tmp_path / "out", console)
+    assert not (tmp_path / "out").exists()
+
+
+def write(dataset, folder, console):
+    origin = {"reader": "pastis", "nomenclature": "", "simulated": None}
+    return writing.write_records(dataset, folder, "abc", reading.Form(), origin, max_bad=0.0, jobs=1, console=console)
+
+
+def test_prepared_records_are_what_the_settings_say(simulated, tmp_path, console, root):
+    out = tmp_path / "out"
+    assert run(simulated, out, "--on_bad", "mask") == 0
+
+    def settings(**changes):
+        values = {"prepared_dir": str(out), "raw_dir": ""} | changes
+        return schema.parse(tiny(**{f"data.{key}": value for key, value in values.items()})).data
+
+    assert command.prepare(settings(on_bad="mask"), console) == out
+    for changes, message in (
+        ({}, "made with data.on_bad=raise, found .* with on_bad 'mask'. Set --config.data.on_bad=mask"),
+        ({"on_bad": "mask", "float16": True}, "data.float16=True, found .* with float16 False. Set --config.data.float16=False"),
+        ({"on_bad": "mask", "dataset": "treesat"}, "data.dataset=treesat, found .* with dataset 'pastis'"),
+        ({"on_bad": "mask", "dataset": "flair", "nomenclature": "19"}, "data.nomenclature=19, found .* nomenclature ''"),
+    ):
+        with pytest.raises(UserError, match=message):
+            command.prepare(settings(**changes), console)
+    # Beside a raw folder they must be of it, as it is now.
+    assert command.prepare(settings(on_bad="mask", raw_dir=str(root)), console) == out
+    faults.change_array(root / faults.S1A, lambda a: a + 1)
+    with pytest.raises(UserError, match=f"expected records of data.raw_dir={root}"):
+        command.prepare(settings(on_bad="mask", raw_dir=str(root)), console)
+    assert command.prepare(settings(on_bad="mask", raw_dir=str(tmp_path / "not_here")), console) == out
+
+
+def test_a_nomenclature_is_its_name_even_where_it_is_the_default(tmp_path, console):
+    raw = tmp_path / "flair"
+    simulator("flair").simulate(raw, tiles=4, tile_size=64, seed=0)
+    out = tmp_path / "out"
+    assert run_command(command.main, ["flair", "--raw", str(raw), "--out", str(out), "--jobs", "1"]) == 0
+    assert Records(out).about["made_with"]["nomenclature"] == "12"
+
+    def settings(nomenclature):
+        return schema.parse(tiny(**{"data.dataset": "flair", "data.prepared_dir": str(out), "data.nomenclature": nomenclature})).data
+
+    assert command.prepare(settings(""), console) == command.prepare(settings("12"), console) == out
+    with pytest.raises(UserError, match="made with data.nomenclature=19, found .* with nomenclature '12'"):
+        command.prepare(settings("19"), console)
+
+
+def test_simulated_records_know_what_was_simulated(tmp_path, console):
+    settings = schema.parse(tiny(**{"data.cache_dir": str(tmp_path), "data.simulated.tiles": 5})).data
+    made = Records(command.prepare(settings, console)).about["made_with"]
+    assert made["simulated"] == {"version": simulator("pastis").VERSION, "tiles": 5, "tile_size": 16, "seed": 0}
+
+
+def test_places_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert run(simulated, out) == 1
+        error = capsys.readouterr().err
+        assert f"{out}: records cannot be written there" in error and error.count("\n") == 1
+
+
+def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatch, capsys):
+    real = command.open_dataset
+
+    def unknown(name, root, nomenclature):
+        dataset = real(name, root, nomenclature)
+        reader = dataset.readers["spot"]
+
+        def read(tile):
+            return absent(dataset.modalities["spot"], "no known value") if tile in ("10000", "10001") else reader(tile)
+
+        return dataclasses.replace(dataset, readers=dict(dataset.readers) | {"spot": read})
+
+    monkeypatch.setattr(command, "open_dataset", unknown)
+    assert run(simulated, tmp_path / "out") == 0
+    assert "spot: wholly unknown in 2 tiles" in capsys.readouterr().out
+    counts = Records(tmp_path / "out").counts(("fold_1", "fold_2", "fold_3"))
+    assert counts["spot"] == {"present": 4, "absent": 2, "wholly_unknown": 2, "invalid_dates": 0}
+    assert counts["s2"]["wholly_unknown"] == 0
 
 
 def test_a_full_disk_is_seen_before_the_first_byte(simulated, tmp_path, monkeypatch, capsys):
