@@ -198,10 +198,10 @@ def _write_part(dataset, part, folder, form, bad, jobs, advance):
         table = builder.Tiles(raw=dataset, part=part, examples=examples(), data_dir=folder)
         try:
             table.download_and_prepare(download_dir=nothing)
-        except (UserError, OSError):
+        except UserError:
             raise
-        except Exception as error:  # of the writer of ArrayRecord, which has errors of its own for a full disk
-            if shutil.disk_usage(folder).free > FULL:
+        except Exception as error:  # TFDS and the writer of ArrayRecord have errors of their own for a full disk
+            if getattr(error, "errno", None) or shutil.disk_usage(folder).free > FULL:
                 raise
             raise UserError(f"{folder}: the disk is full ({reason(error)})") from error
     sensors = [name for name, modality in dataset.modalities.items() if modality.kind != "location"]

@@ -120,6 +120,14 @@ def test_frames_are_an_array_of_which_only_what_is_asked_for_is_read(tmp_path):
     np.testing.assert_array_equal(np.asarray(frames), values[2:6])
 
 
+def test_a_full_disk_is_one_sentence():
+    writer = FrameWriter("/dev/full", (64, 64, 3), "float32")
+    with pytest.raises(UserError, match=r"/dev/full: cannot be written \(the disk is full\)"):
+        writer.write(np.zeros((64, 64, 3), np.float32))
+        writer.close()
+    writer.abandon()
+
+
 def test_damaged_frames_are_named(tmp_path):
     path = tmp_path / "x.npy"
     written(path, np.zeros((5, 4, 4, 3), np.float32))
