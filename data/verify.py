@@ -28,8 +28,8 @@ from data.workers import in_order
 from data.writing import progress_bar
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import write_json
-from omnisat_jax.input.frames import FrameError, Frames
-from omnisat_jax.input.records import Records
+from omnisat_jax.input.description import read_description
+from omnisat_jax.input.records import check_records
 
 KINDS = {
     "unreadable": "a file that cannot be used: missing labels, truncated, empty, wrong form, dates or values",
@@ -176,46 +176,17 @@ def verify(name: str, root, *, nomenclature: str = "", manifest=None, update: bo
     return findings
 
 
-def verify_records(name: str, folder, *, console: Console) -> list[Finding]:
-    """Reads every tile of prepared records and compares each image with the checksum it was written with.
+def verify_records(name: str, folder, *, console: Console) -> list:
+    """Reads every file of prepared records and compares it with what was written.
 
     Raises:
       UserError: not a finished preparation, or of another dataset than `name`.
     """
-    records, findings = Records(folder), []
-    if records.about["dataset"] != name:
-        raise UserError(f"{folder}: expected records of {name}, found those of {records.about['dataset']}")
-    with progress_bar(console) as bar:
-        task = bar.add_task("reading records", total=len(records.tile_ids))
-        for part in records.parts:
-            tiles = records.tiles([part])
-            try:
-                source = records.source([part])
-            except FrameError as error:
-                findings.append(Finding("unreadable", f"all of {part}", str(error.path), error.expected, error.found))
-                continue
-            for position, tile in enumerate(tiles):
-                findings += _check_record(source, position, tile, f"{folder}/tiles/{part}")
-                bar.advance(task)
-    console.print(
-        f"{folder}: {records.about['dataset']}, read {len(records.tile_ids)} tiles in {len(records.parts)} parts", soft_wrap=True
-    )
-    return findings
-
-
-def _check_record(source, position, tile, path):
-    try:
-        example = source[position]
-    except Exception as error:  # of whatever reads ArrayRecord and decodes it
-        return [Finding("unreadable", tile, path, "a record of a tile", f"{type(error).__name__}: {error}")]
-    findings = []
-    for entry in example.values():
-        frames = entry["values"] if isinstance(entry, dict) else None
-        if isinstance(frames, Frames):
-            try:
-                frames[:]
-            except FrameError as error:
-                findings.append(Finding("changed", tile, str(error.path), error.expected, error.found))
+    about = read_description(folder)
+    if about["made_with"]["reader"] != name:
+        raise UserError(f"{folder}: expected records of {name}, found those of {about['made_with']['reader']}")
+    findings = list(check_records(folder))
+    console.print(f"{folder}: {about['dataset']}, read {len(about['parts'])} parts", soft_wrap=True)
     return findings
 
 
