@@ -55,16 +55,25 @@ class Tiles(tfds.core.GeneratorBasedBuilder):
 
 
 class FrameWriters:
-    """Writes the frames of a part, a file a modality."""
+    """Writes the frames of a part, a file per modality, which are complete when the context ends without an error."""
 
     def __init__(self, folder, raw: RawDataset, part: str, form: Form):
-        """folder: of the records."""
-        self._writers = {}
-        for name, modality in raw.modalities.items():
-            if modality.kind != "location":
-                path = frames_path(folder, part, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._writers[name] = FrameWriter(path, modality.shape, stored_dtype(modality, form))
+        """folder: of the records, in which that of the frames of the part exists."""
+        self._writers = {
+            name: FrameWriter(frames_path(folder, part, name), modality.shape, stored_dtype(modality, form))
+            for name, modality in raw.modalities.items()
+            if modality.kind != "location"
+        }
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        for writer in self._writers.values():
+            if error is None:
+                writer.close()
+            else:
+                writer.abandon()
 
     def take(self, example):
         """Writes the frames of an example (see `RawDataset.read`); returns it with the place of its frames instead of them."""
@@ -76,11 +85,6 @@ class FrameWriters:
                 writer.write(frame)
             table[name] = entry | {"first": first, "count": len(frames)}
         return table
-
-    def close(self):
-        """Completes the files."""
-        for writer in self._writers.values():
-            writer.close()
 
 
 def _tensor(shape, dtype):

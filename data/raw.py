@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import datetime
-import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -283,14 +282,3 @@ def image(modality: RawModality, values) -> dict:
 def is_simulated(root: pathlib.Path) -> bool:
     """Whether a folder says of itself that nothing in it was measured."""
     return (root / SIMULATED).is_file()
-
-
-def fingerprint(root: pathlib.Path, pattern_files, settings: str) -> str:
-    """Identifies the content of a raw folder by names and sizes of its files, and the bytes of the small ones."""
-    digest = hashlib.sha256(settings.encode())
-    for path in sorted(pattern_files):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root)}:{size};".encode())
-        if path.suffix in (".geojson", ".json", ".lst"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

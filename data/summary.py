@@ -1,4 +1,4 @@
-"""What a part of a dataset contains: counts, exact band statistics and parcels, gathered while it is written."""
+"""What a part of a dataset contains: counts, labels, exact band statistics and parcels, gathered while it is written."""
 
 import numpy as np
 
@@ -15,11 +15,12 @@ class Summary:
     "moments" keep clouds, as the data do; "clear_moments" leave out the dates of a reflectance series that `clear_dates` rejects.
     """
 
-    def __init__(self, modalities, with_parcels: bool):
-        self._modalities = modalities
+    def __init__(self, modalities, *, classes: int, ignore: int, with_parcels: bool):
+        """classes: K; ignore: label of pixels that do not count, or -1; with_parcels: labels are dense."""
+        self._modalities, self._classes, self._ignore, self._labels = modalities, classes, ignore, []
         self._moments = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items()}
         self._clear = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items() if _is_reflectance(spec)}
-        self._present = dict.fromkeys(modalities, 0)
+        self._present, self._unknown = dict.fromkeys(modalities, 0), dict.fromkeys(modalities, 0)
         self._longest = {name: 0 for name, spec in modalities.items() if spec.kind == "series"}
         self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
         self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
@@ -36,6 +37,9 @@ class Summary:
     def add(self, example):
         """Counts one tile, as returned by `RawDataset.read`."""
         self._tiles.append(example["tile_id"])
+        self._labels.append(self._count(example["labels"]))
+        for name in example.get("remarks", ()):
+            self._unknown[name] += 1
         for name, spec in self._modalities.items():
             values = example[name]["values"]
             if not len(values):
@@ -58,11 +62,20 @@ class Summary:
             numbers = np.unique(example["parcels"])
             self._parcels[example["tile_id"]] = [int(n) for n in numbers if n > 0]
 
+    def _count(self, labels):
+        """Pixels of each class of labels (H,W), or which labels (K,) a tile has."""
+        if labels.ndim == 1:
+            return [int(value > 0.5) for value in labels]
+        counts = np.bincount(labels.reshape(-1), minlength=self._classes)[: self._classes]
+        return [int(count) if index != self._ignore else 0 for index, count in enumerate(counts)]
+
     def to_json(self):
         """The summary as plain values."""
         return {
             "tiles": self._tiles,
+            "labels": self._labels,  # of each tile
             "present": self._present,
+            "wholly_unknown": self._unknown,  # tiles with a file that holds no known value; they count as absent
             "longest": self._longest,
             "dates": self._dates,
             "invalid_dates": self._invalid,

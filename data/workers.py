@@ -1,10 +1,12 @@
 """Work on many tiles in several processes, results in order, with no more of them in memory than are being worked on."""
 
 import collections
-import concurrent.futures
+import concurrent.futures.process
 import multiprocessing.connection
 import os
 import threading
+
+from omnisat_jax.errors import UserError
 
 _shared = None
 
@@ -36,6 +38,7 @@ def in_order(function, shared, items, jobs: int):
 
     Raises:
       What `function` raises, for the first item that does.
+      UserError: a process was ended from outside.
     """
     if jobs == 1:
         yield from (function(shared, item) for item in items)
@@ -52,6 +55,10 @@ def in_order(function, shared, items, jobs: int):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise UserError(
+                "a reading process was ended from outside, perhaps as the memory was used up; start again with fewer of them (--jobs)"
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()

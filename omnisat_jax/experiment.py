@@ -179,7 +179,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
                 compiled.append(s.compile_evaluation(task, abstract_params, 1))
                 compiled.append(Monitor(s, abstract_params) if monitored else lambda params, step: {})
             batches = s.evaluation_batches(s.split.validation)
-            scores = evaluate(compiled[0], params, batches, subsets, task.scores(), sharding)[0] | compiled[1](params, step)
+            scores = evaluate(compiled[0], params, batches, subsets, task.scores(s.records.tile_ids), sharding)[0] | compiled[1](params, step)
             _warn(s, stage, scores)
             return {key: value for key, value in scores.items() if isinstance(value, float)}
 
@@ -233,7 +233,7 @@ def _evaluate(s: Setting) -> dict:
     subsets = all_subsets(s.names)
     with s.console.status("compiling", spinner="dots"):
         compiled = s.compile_evaluation(task, abstract_like(params, s.place(params)), len(subsets))
-    scores = task.scores()
+    scores = task.scores(s.records.tile_ids)
     rows = meshes.local_rows(s.mesh, s.config.eval.batch_size)
     panels = reporting.PanelCollector(s.config.eval.panels, subsets, s.records.tile_ids, rows)
     batches, sharding = s.evaluation_batches(s.split.test), meshes.batch_sharding(s.mesh)

@@ -56,13 +56,12 @@ def _fitted(s: Setting, read, params, kind, share) -> ProbeScores:
     Frozen tokens are read as in evaluation: all dates, no augmentation.
     """
     settings, tiles = s.config.eval, max(1, round(share * len(s.records.tiles(s.split.train))))
-    collector = Collector(len(s.agreement.classes), settings.probe_tokens, tiles, s.config.seed)
+    collector = Collector(len(s.agreement.classes), settings.probe_tokens, tiles, s.config.seed, s.records.tile_ids)
     batches = s.evaluation_batches(s.split.train, s.void_parcels, share)
     tokens, targets = evaluate(read, params, batches, s.masks([s.names]), collector, meshes.batch_sharding(s.mesh))
     predict = fit(kind, tokens, targets, dense=s.config.task == "segment", neighbours=settings.probe_neighbours)
-    return ProbeScores(
-        predict, s.agreement.classes, ignore=s.records.ignore, threshold=settings.threshold, unscored=s.records.unscored
-    )
+    about = {"ignore": s.records.ignore, "threshold": settings.threshold, "unscored": s.records.unscored, "tile_names": s.records.tile_ids}
+    return ProbeScores(predict, s.agreement.classes, **about)
 
 
 class Monitor:
@@ -76,6 +75,10 @@ class Monitor:
         self._s = s
         reader = TokenReader(s.model, s.statistics)
         self._read = s.compile_evaluation(reader, abstract_params, 1)
+        shares = {parts: self._share(parts) for parts in (s.split.train, s.split.validation)}
+        self._labelled = all(s.records.label_counts(parts, share, s.config.seed).any() for parts, share in shares.items())
+        if not self._labelled:
+            s.console.print("[yellow]pre-training is not watched: none of its eval.monitor_tiles tiles has a label")
 
     def _share(self, parts):
         return min(1.0, self._s.config.eval.monitor_tiles / len(self._s.records.tiles(parts)))
@@ -83,6 +86,8 @@ class Monitor:
     def __call__(self, params, step) -> dict:
         """{"knn_...": score} of `params` on the validation tiles; pictures go to <folder>/pretrain."""
         s = self._s
+        if not self._labelled:
+            return {}
         scores = _fitted(s, self._read, params, "knn", self._share(s.split.train))
         shown = representation.Collector(s.records.tile_ids)
         batches = s.evaluation_batches(s.split.validation, share=self._share(s.split.validation))

@@ -12,7 +12,8 @@ from omnisat_jax import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.layouts import Agreement, agree
-from omnisat_jax.input.records import Records, Split, choose_split
+from omnisat_jax.input.records import Records
+from omnisat_jax.input.splits import Split, check_labels, choose_split
 from omnisat_jax.input.transforms import Assemble
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.models.build import make_model
@@ -187,14 +188,13 @@ def set_up(
       ConfigError, ValueError: what does not fit, with a message for the user.
     """
     split = choose_split(config.data.protocol, records.parts, config.data.fold)
-    if not records.tiles(split.test):
-        raise UserError(f"the test parts {', '.join(split.test)} hold no tile")
+    check_labels(records, split, config)
     mesh = _mesh_for(config, console)
     agreement = agree(config, records)
     precision = config.model.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation")}
+    about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")}
     with hosts.leader_first("describe"):
         workdir.describe(
             folder,

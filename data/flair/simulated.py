@@ -15,9 +15,10 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from data.flair.layout import CENTRES
-from data.simulation.folder import mark, need, new_folder
+from data.simulation.folder import mark, need
 from data.simulation.landscape import smooth_field
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.atomic import new_folder
 
 VERSION = 2
 ZONE = 40  # px of 10 m a side of a super-patch

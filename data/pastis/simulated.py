@@ -14,7 +14,8 @@ import rasterio
 from rasterio.transform import from_origin
 
 from data.simulation import crops, landscape, sensors
-from data.simulation.folder import need, new_folder
+from data.simulation.folder import need
+from omnisat_jax.files.atomic import new_folder
 
 START = datetime.date(2018, 9, 1)
 SPOT_DAY = 305  # 3 July

@@ -1,31 +1,9 @@
-"""A simulated dataset is written under another name and gets its own when it is whole."""
+"""What a simulated dataset says of itself, and what can be simulated."""
 
-import contextlib
-import os
 import pathlib
-import shutil
 
 from data.raw import SIMULATED
 from omnisat_jax.errors import UserError
-
-
-@contextlib.contextmanager
-def new_folder(root: pathlib.Path):
-    """Yields a folder to fill, which becomes `root` at the end; the same simulation by another process first is no error."""
-    work = root.with_name(f"{root.name}.partial-{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        yield work
-    except BaseException:
-        shutil.rmtree(work)
-        raise
-    try:
-        work.rename(root)
-    except OSError:
-        if not root.exists():
-            raise
-        shutil.rmtree(work)
 
 
 def mark(work: pathlib.Path):
@@ -34,7 +12,7 @@ def mark(work: pathlib.Path):
 
 
 def need(tiles: int, tile_size: int, smallest: int):
-    """Raises ValueError for a dataset without tiles, or of tiles smaller than `smallest` pixels."""
+    """Raises UserError for a dataset without tiles, or of tiles smaller than `smallest` pixels."""
     if tiles < 1 or tile_size < smallest:
         raise UserError(
             f"a simulation needs at least 1 tile of at least {smallest} px, found {tiles} tiles of {tile_size} px "

@@ -15,10 +15,11 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
-from data.simulation.folder import mark, need, new_folder
+from data.simulation.folder import mark, need
 from data.simulation.landscape import smooth_field
 from data.treesat.reader import CLASSES, LABELS, PARTS, PIXELS
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.atomic import new_folder
 
 VERSION = 1
 AERIAL = 304  # px of 0.2 m

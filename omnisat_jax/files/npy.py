@@ -13,6 +13,8 @@ from omnisat_jax.files.paths import need_file
 LONGEST = 10_000  # entries of a dimension whose length is not given
 LARGEST = 2**33  # bytes of one array
 HEADER = 10_000  # bytes of a header
+# What NumPy raises of a header that is none.
+MALFORMED = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, MemoryError)
 
 
 def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds: str, root=None) -> np.ndarray:
@@ -36,7 +38,7 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
     wanted = f"{what} of shape ({wanted}{',' if len(shape) == 1 else ''})"
     try:
         with open(path, "rb") as source:
-            found, fortran, dtype = _header(source)
+            found, fortran, dtype = read_header(source)
             if dtype.hasobject:
                 raise ValueError(f"{dtype} values")
             start, size = source.tell(), os.fstat(source.fileno()).st_size
@@ -56,7 +58,7 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
                     advice="It is truncated or damaged: restore it from the archive.",
                 )  # fmt: skip
             flat = np.fromfile(source, dtype, count)
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+    except MALFORMED as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -80,8 +82,8 @@ def npy_shape(path, *, tile: str, what: str, rank: int, root=None) -> tuple[int,
     path = need_file(path, what=what, tile=tile, root=root)
     try:
         with open(path, "rb") as source:
-            found, _, _ = _header(source)
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, OSError) as error:
+            found, _, _ = read_header(source)
+    except (*MALFORMED, OSError) as error:
         raise DataError(
             tile=tile, path=path, expected=f"{what} (a complete .npy array)",
             found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",
@@ -98,8 +100,12 @@ def kinds_in_words(kinds: str) -> str:
     return " or ".join(words[kind] for kind in kinds)
 
 
-def _header(source):
-    """(shape, Fortran order, dtype) of an open .npy file, as `numpy.load` reads it."""
+def read_header(source):
+    """(shape, Fortran order, dtype) of an open .npy file, as `numpy.load` reads it.
+
+    Raises:
+      One of MALFORMED: a header that is none.
+    """
     version = np.lib.format.read_magic(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,18 +6,22 @@ other, which nothing else would notice.
 """
 
 import array
+import contextlib
+import math
 import os
 import pathlib
 
 import numpy as np
 import xxhash
 
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import DataError, UserError, reason, system_sentence
+from omnisat_jax.files.npy import MALFORMED, read_header, read_npy
+from omnisat_jax.files.paths import below, need_file
 
 
 def frames_path(root, part: str, modality: str) -> pathlib.Path:
     """Where the frames of a modality of a part are."""
-    return pathlib.Path(root) / "frames" / part / f"{modality}.npy"
+    return below(root, "frames", part, f"{modality}.npy")
 
 
 def checksums_path(path) -> pathlib.Path:
@@ -25,26 +29,45 @@ def checksums_path(path) -> pathlib.Path:
     return pathlib.Path(path).with_suffix(".xxh3.npy")
 
 
-class FrameError(UserError):
-    """A file of frames is not what was written. Attributes: path, expected, found."""
+class FrameError(DataError):
+    """A file of frames is not what was written. Attributes: see `DataError`."""
 
     def __init__(self, path, expected: str, found: str):
-        self.path, self.expected, self.found = path, expected, found
-        super().__init__(
-            f"{path}: expected {expected}, found {found}. Delete the folder of records and prepare them again: the run then goes on."
-        )
+        advice = "Delete the folder of records and prepare them again: the run then goes on."
+        super().__init__(tile="-", path=path, expected=expected, found=found, advice=advice, kind="changed")
+
+
+def count_frames(path) -> int | None:
+    """How many frames the header of a file declares; None where it has none."""
+    try:
+        with open(path, "rb") as source:
+            return read_header(source)[0][0]
+    except (*MALFORMED, IndexError):
+        return None
 
 
 class FrameWriter:
-    """Writes a .npy file frame by frame, and the checksums; complete once closed."""
+    """Writes a .npy file frame by frame, and the checksums; complete once closed, and of no use unless it was."""
 
     def __init__(self, path, shape: tuple[int, ...], dtype: str):
-        """shape: (H,W,C) of a frame."""
-        self._shape, self._dtype, self.written = tuple(shape), np.dtype(dtype), 0
+        """shape: (H,W,C) of a frame.
+
+        Raises:
+          UserError: the file cannot be written, as is said by `write` and `close` as well.
+        """
+        self._path, self._shape, self._dtype, self.written = pathlib.Path(path), tuple(shape), np.dtype(dtype), 0
         self._checksums = array.array("Q")
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by `close`
-        self._header()
-        self._start = self._file.tell()
+        with self._told():
+            self._file = open(path, "wb")  # noqa: SIM115 - closed by `close`
+            self._header()
+            self._start = self._file.tell()
+
+    @contextlib.contextmanager
+    def _told(self):
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written ({system_sentence(error)})") from error
 
     def _header(self):
         # NumPy pads the header so that it keeps its length while the first dimension grows.
@@ -54,18 +77,33 @@ class FrameWriter:
     def write(self, frame) -> None:
         """Appends a frame (H,W,C)."""
         frame = np.ascontiguousarray(frame, self._dtype).reshape(self._shape)
-        self._file.write(frame.data)
+        with self._told():
+            self._file.write(frame.data)
         self._checksums.append(xxhash.xxh3_64_intdigest(frame))
         self.written += 1
 
     def close(self) -> None:
-        """Says in the header how many there are."""
-        self._file.seek(0)
-        self._header()
-        if self._file.tell() != self._start:
-            raise RuntimeError(f"{self._file.name}: the header grew over the first frame")
-        self._file.close()
-        np.save(checksums_path(self._file.name), np.asarray(self._checksums, np.uint64))
+        """Says in the header how many there are; the files are on the disk when this returns."""
+        with self._told():
+            self._file.seek(0)
+            self._header()
+            if self._file.tell() != self._start:
+                raise RuntimeError(f"{self._file.name}: the header grew over the first frame")
+            _to_disk(self._file)
+            self._file.close()
+            with open(checksums_path(self._path), "wb") as target:
+                np.save(target, np.asarray(self._checksums, np.uint64))
+                _to_disk(target)
+
+    def abandon(self) -> None:
+        """Lets go of the file, which is of no use."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _to_disk(file):
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class FrameStore:
@@ -78,31 +116,35 @@ class FrameStore:
           FrameError: a file that is damaged or of another form.
         """
         self.path, self.shape, self.dtype = pathlib.Path(path), tuple(shape), np.dtype(dtype)
+        need_file(path, what=self._expected(), advice="Delete the folder of records and prepare them again.")
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as the dataset
         try:
-            np.lib.format.read_magic(self._file)
-            found, fortran, kind = np.lib.format.read_array_header_1_0(self._file)
-        except ValueError as error:
-            raise self._damaged(f"no NumPy header ({error})") from error
+            found, fortran, kind = read_header(self._file)
+        except MALFORMED as error:
+            raise self._damaged(f"no NumPy header ({reason(error)})") from error
         if found[1:] != self.shape or kind != self.dtype or fortran:
             raise self._damaged(f"{kind} {found}")
-        self._start, self._size = self._file.tell(), int(np.prod(self.shape)) * self.dtype.itemsize
-        size, expected = os.fstat(self._file.fileno()).st_size, self._start + found[0] * self._size
+        self.count = found[0]
+        self._start, self._size = self._file.tell(), math.prod(self.shape) * self.dtype.itemsize
+        size, expected = os.fstat(self._file.fileno()).st_size, self._start + self.count * self._size
         if size != expected:
             raise self._damaged(f"{size} of {expected} bytes")
-        self._checksums = self._read_checksums(found[0])
+        self._checksums = self._read_checksums()
+
+    def _expected(self):
+        return f"frames of {self.dtype} {self.shape} as they were written"
 
     def _damaged(self, found):
-        return FrameError(self.path, f"frames of {self.dtype} {self.shape} as they were written", found)
+        return FrameError(self.path, self._expected(), found)
 
-    def _read_checksums(self, count):
+    def _read_checksums(self):
         path = checksums_path(self.path)
         try:
-            found = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise self._damaged(f"no checksums of them in {path.name} ({error})") from error
-        if found.shape != (count,) or found.dtype != np.uint64:
-            raise self._damaged(f"checksums {found.dtype} {found.shape} of {count} frames in {path.name}")
+            found = read_npy(path, tile="-", what="checksums of frames", shape=(self.count,), kinds="u")
+        except DataError as error:
+            raise self._damaged(f"no checksums of them in {path.name} ({error.found})") from error
+        if found.dtype != np.uint64:
+            raise self._damaged(f"no checksums of them in {path.name} ({found.dtype})")
         return found
 
     def read_into(self, position: int, out: np.ndarray) -> None:
@@ -142,6 +184,16 @@ class Frames:
     def read_into(self, position: int, out: np.ndarray) -> None:
         """Fills out (H,W,C) with frame `position`, see `FrameStore.read_into`."""
         self._store.read_into(self._first + int(position), out)
+
+    def check(self) -> None:
+        """Reads all of them, one at a time.
+
+        Raises:
+          FrameError: the first that is not what was written.
+        """
+        scratch = np.empty(self._store.shape, self.dtype)
+        for position in range(self._count):
+            self.read_into(position, scratch)
 
     def __getitem__(self, index):
         """Frames of a slice, integers or a mask along T; one frame (H,W,C) of an integer."""

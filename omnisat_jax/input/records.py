@@ -3,17 +3,18 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from omnisat_jax.errors import UserError
-from omnisat_jax.input.frames import Frames, FrameStore, frames_path
+from omnisat_jax.errors import DataError, Finding, UserError, reason
+from omnisat_jax.files.paths import below, walk
+from omnisat_jax.input.description import AGAIN, VERSION, read_description, read_summary, table_path, wrong_files
+from omnisat_jax.input.frames import FrameError, Frames, FrameStore, frames_path
 
-VERSION = "2.1.0"  # of the record layout
+__all__ = ["VERSION", "Records", "Stored", "TileSource", "check_records"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,34 +28,24 @@ class Stored:
     bands: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Names of the parts to train, validate and test on; validation may be empty."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-    protocol: str
-
-
 class Records:
     """A folder of records written by `data.prepare`."""
 
-    def __init__(self, root):
-        """Opens a folder; reads descriptions only.
+    def __init__(self, root, *, compare: bool = True):
+        """Opens a folder.
+
+        Args:
+          root: the folder, wherever it was copied or moved to.
+          compare: every file with the description, frames by their size, header and checksums only.
 
         Raises:
           UserError: the folder is not a finished preparation.
+          DataError: a file of it is damaged, gone or another.
         """
         self.root = pathlib.Path(root)
-        path = self.root / "dataset.json"
-        if not path.is_file():
-            raise UserError(
-                f"{path}: expected prepared records, found none; run --stage=prepare or `python -m data.prepare` first"
-            )
-        about = json.loads(path.read_text())
-        if about["version"] != VERSION:
-            raise UserError(f"{self.root}: expected records of version {VERSION}, found {about['version']}; prepare them anew")
+        about = read_description(self.root)
+        for error in wrong_files(self.root, about, whole=False) if compare else ():
+            raise error
         self.about = about
         self.modalities: Mapping[str, Stored] = {
             name: Stored(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"], tuple(m["bands"]))
@@ -69,7 +60,9 @@ class Records:
         self.task: str = about["task"]
         self.unscored: tuple[str, ...] = tuple(about["unscored"])  # classes that do not enter mean scores
         self.colours: tuple[str, ...] = tuple(about["colours"])  # of the classes in pictures; () = the default palette
-        self._summaries = {part: json.loads((self.root / f"{part}.json").read_text()) for part in self.parts}
+        self._summaries = {part: read_summary(self.root, part, about) for part in self.parts}
+        if len(set(self.tile_ids)) < len(self.tile_ids):
+            raise DataError(tile="-", path=self.root, expected="each tile in one part", found="a tile in several", advice=AGAIN)
 
     @functools.cached_property
     def tile_ids(self) -> tuple[str, ...]:
@@ -85,19 +78,29 @@ class Records:
 
         Which ones depends on their names and the seed alone, and a smaller share is part of a larger one.
         """
+        return TileSource(self, parts, self._share(parts, share, seed))
+
+    def _share(self, parts, share, seed):
+        """Positions of a share of the tiles of `parts`, ascending."""
         tiles = self.tiles(parts)
         ranked = sorted(range(len(tiles)), key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
-        kept = sorted(ranked[: max(1, round(share * len(tiles)))]) if tiles else []
-        return TileSource(self, parts, kept)
+        return sorted(ranked[: max(1, round(share * len(tiles)))]) if tiles else []
+
+    def label_counts(self, parts, share: float = 1.0, seed: int = 0) -> np.ndarray:
+        """(K,) int64: labelled pixels of each stored class, or tiles with each label, in the tiles that `source` gives of the same."""
+        counts = [np.asarray(self._summaries[part]["labels"], np.int64) for part in parts]
+        kept = self._share(parts, share, seed)
+        return np.concatenate(counts)[kept].sum(0) if kept else np.zeros(len(self.classes), np.int64)
 
     def counts(self, parts) -> dict[str, dict[str, int]]:
-        """{modality: {"present": tiles, "absent": tiles, "invalid_dates": dates}} of `parts`."""
+        """{modality: {"present": tiles, "absent": tiles, "wholly_unknown": absent tiles that have a file, "invalid_dates": dates}} of `parts`."""
         result = {}
         total = len(self.tiles(parts))
         for name in self.modalities:
             present = sum(self._summaries[part]["present"][name] for part in parts)
+            unknown = sum(self._summaries[part]["wholly_unknown"][name] for part in parts)
             invalid = sum(self._summaries[part]["invalid_dates"].get(name, 0) for part in parts)
-            result[name] = {"present": present, "absent": total - present, "invalid_dates": invalid}
+            result[name] = {"present": present, "absent": total - present, "wholly_unknown": unknown, "invalid_dates": invalid}
         return result
 
     def parcels(self, parts) -> np.ndarray:
@@ -122,7 +125,7 @@ class Records:
         """
         result = {}
         for name in self.modalities:
-            which = "clear_moments" if clear and name in self._summaries[parts[0]]["clear_moments"] else "moments"
+            which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
             moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
             count = moments[:, 0].sum(0)
             if not (count > 0).all():
@@ -141,71 +144,123 @@ class TileSource:
     """Random access over several parts, in the order of their records; what Grain reads."""
 
     def __init__(self, records: Records, parts, positions):
-        """positions: of the tiles to give, in the order of `Records.tiles(parts)`."""
+        """positions: of the tiles to give, in the order of `Records.tiles(parts)`.
+
+        Raises:
+          DataError: a table or a file of frames that is not what was written.
+        """
         self._positions = list(positions)
-        split = records.about["split"]
-        self._sources, self._frames = [], []
+        self._tables, self._sources, self._frames = [], [], []
         for part in parts:
-            folder = records.root / "tiles" / part / records.about["version"]
-            self._sources.append(tfds.builder_from_directory(folder).as_data_source(split=split))
+            self._tables.append(table_path(records.root, part))
+            self._sources.append(_open_table(self._tables[-1], records.about["split"], len(records.tiles([part]))))
             sensors = {name: stored for name, stored in records.modalities.items() if stored.kind != "location"}
             self._frames.append({n: FrameStore(frames_path(records.root, part, n), s.shape, s.dtype) for n, s in sensors.items()})
         self._ends = np.cumsum([len(source) for source in self._sources])
+        self._tiles = records.tiles(parts)
         self._index = {tile: i for i, tile in enumerate(records.tile_ids)}
 
     def __len__(self):
         return len(self._positions)
 
     def __getitem__(self, position):
-        """The stored example with `tile_index` (int32) in place of the id; "values" of series and images are `Frames`."""
+        """The stored example with `tile_index` (int32) in place of the id; "values" of series and images are `Frames`.
+
+        Raises:
+          DataError: a row of the table that is not what was written.
+        """
         position = self._positions[position]
         part = int(np.searchsorted(self._ends, position, side="right"))
         start = int(self._ends[part - 1]) if part else 0
-        example = dict(self._sources[part][position - start])
+        tile = self._tiles[position]
+        try:
+            example = dict(self._sources[part][position - start])
+            found = example.pop("tile_id").decode()
+        except Exception as error:  # of whatever reads ArrayRecord and decodes it
+            raise _damaged_row(tile, self._tables[part], f"an unreadable one ({reason(error)})") from error
+        if found != tile:
+            raise _damaged_row(tile, self._tables[part], f"that of {found}")
         for name, store in self._frames[part].items():
             entry = dict(example[name])
-            example[name] = entry | {"values": Frames(store, entry.pop("first"), entry.pop("count"))}
-        example["tile_index"] = np.int32(self._index[example.pop("tile_id").decode()])
+            first, count = int(entry.pop("first")), int(entry.pop("count"))
+            if not 0 <= first <= first + count <= store.count:
+                raise _damaged_row(tile, self._tables[part], f"one of {name} frames {first} to {first + count} of {store.count}")
+            example[name] = entry | {"values": Frames(store, first, count)}
+        example["tile_index"] = np.int32(self._index[tile])
         return example
 
 
-OFFICIAL = {1: ((1, 2, 3), 4, 5), 2: ((2, 3, 4), 5, 1), 3: ((3, 4, 5), 1, 2), 4: ((4, 5, 1), 2, 3), 5: ((5, 1, 2), 3, 4)}
+def _damaged_row(tile, path, found):
+    return DataError(tile=tile, path=path, expected="the row of this tile, as it was written", found=found, advice=AGAIN, kind="changed")
 
 
-def choose_split(protocol: str, parts, fold: int) -> Split:
-    """Which parts train, validate and test under a protocol.
+def _open_table(folder, split, rows):
+    try:
+        source = tfds.builder_from_directory(folder).as_data_source(split=split)
+        count = len(source)
+    except Exception as error:  # of TFDS, Protocol Buffers and ArrayRecord
+        found = f"an unreadable one ({reason(error)})"
+        raise DataError(tile="-", path=folder, expected="a table of tiles, as it was written", found=found, advice=AGAIN) from error
+    if count != rows:
+        raise DataError(tile="-", path=folder, expected=f"a table of {rows} tiles, as in its summary", found=f"{count}", advice=AGAIN)
+    return source
 
-    "official_5fold": PASTIS' five rotations. "single_split": its first one, 123 / 4 / 5, as "tile_f1", which scores labels of tiles. "leave_one_fold_out": part number
-    `fold` tests, all others train, nothing validates (the last checkpoint is scored). "fixed": parts named train, validation,
-    test. "auto": fixed if the parts are so named, official_5fold if there are five folds, else leave_one_fold_out.
+
+def check_records(folder) -> Iterator[Finding]:
+    """What is wrong with prepared records, of whatever dataset: every file is read whole and compared with what was written.
+
+    Args:
+      folder: of the records.
+
+    Yields:
+      Findings of the kinds "gone", "changed", "unlisted" and "unreadable"; none where all is as it was written.
 
     Raises:
-      UserError: the parts do not fit the protocol, or `fold` is out of range.
+      UserError: the folder is not a finished preparation of this version.
     """
-    parts = tuple(parts)
-    folds = tuple(f"fold_{i}" for i in range(1, 6))
-    if protocol == "auto":
-        fixed = {"train", "test"} <= set(parts)
-        protocol = "fixed" if fixed else "official_5fold" if set(folds) <= set(parts) else "leave_one_fold_out"
+    folder = pathlib.Path(folder)
+    try:
+        about = read_description(folder)
+    except DataError as error:
+        yield error.finding
+        return
+    damaged = set()
+    for error in wrong_files(folder, about, whole=True):
+        damaged.add(pathlib.Path(error.path))
+        yield error.finding
+    listed = {below(folder, *name.split("/")) for name in about["files"]}
+    for kind in ("tiles", "frames"):
+        for path in walk(folder / kind) if (folder / kind).is_dir() else ():
+            if path not in listed:
+                yield Finding("unlisted", "-", str(path), "only files of these records", "one that is not in their description", "Remove it.")
+    try:
+        records = Records(folder, compare=False)
+    except DataError as error:
+        if pathlib.Path(error.path) not in damaged:
+            yield error.finding
+        return
+    for part in records.parts:
+        # What is damaged was named above, and may not even end when it is read.
+        if not any(path.is_relative_to(folder / kind / part) for kind in ("tiles", "frames") for path in damaged):
+            yield from _check_part(records, part)
 
-    def need(wanted):
-        missing = [part for part in wanted if part not in parts]
-        if missing:
-            raise UserError(
-                f"data.protocol {protocol!r} needs {', '.join(missing)}, but the data have {', '.join(parts)}; "
-                "choose another protocol (auto picks one that fits)"
-            )
 
-    if protocol == "fixed":
-        need(("train", "test"))
-        return Split(("train",), ("validation",) if "validation" in parts else (), ("test",), protocol)
-    if protocol in ("official_5fold", "single_split", "tile_f1"):
-        need(folds)
-        number = fold if protocol == "official_5fold" else 1
-        if number not in OFFICIAL:
-            raise UserError(f"data.fold of {protocol} must be 1 to 5, found {fold}")
-        train, validation, test = OFFICIAL[number]
-        return Split(tuple(f"fold_{i}" for i in train), (f"fold_{validation}",), (f"fold_{test}",), protocol)
-    if len(parts) < 2 or not 1 <= fold <= len(parts):
-        raise UserError(f"data.fold of {protocol} must be 1 to {len(parts)} and at least 2 parts must exist, found {fold}")
-    return Split(tuple(p for p in parts if p != parts[fold - 1]), (), (parts[fold - 1],), protocol)
+def _check_part(records, part):
+    """Reads every row and every frame of a part."""
+    try:
+        source = records.source([part])
+    except DataError as error:
+        yield error.finding
+        return
+    for position, tile in enumerate(records.tiles([part])):
+        try:
+            example = source[position]
+        except DataError as error:
+            yield error.finding
+            continue
+        for entry in example.values():
+            try:
+                if isinstance(entry, dict) and isinstance(entry["values"], Frames):
+                    entry["values"].check()
+            except FrameError as error:
+                yield dataclasses.replace(error.finding, tile=tile)

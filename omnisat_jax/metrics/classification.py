@@ -43,7 +43,13 @@ class MultiLabelScores:
         self._labels.append(np.asarray(labels)[real])
 
     def compute(self) -> dict:
-        """Macro and weighted F1, mAP over the classes that occur, per-class F1; all in %. With them the macro F1 and mAP of giving every label to every tile."""
+        """Macro and weighted F1, mAP over the classes that occur, per-class F1; all in %. With them the macro F1 and mAP of giving every label to every tile.
+
+        Of no tile at all there is no score: nan.
+        """
+        if not sum(map(len, self._labels)):
+            keys = ("f1_macro", "f1_weighted", "map", "f1_every_label", "map_every_label")
+            return dict.fromkeys(keys, float("nan")) | {"classes": 0, "tiles": 0, "f1": dict.fromkeys(self.classes)}
         probabilities, labels = np.concatenate(self._probabilities), np.concatenate(self._labels) > 0.5
         predicted = probabilities > self.threshold
         each = label_f1(labels, predicted, np.ones(len(labels)))

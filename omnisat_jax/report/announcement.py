@@ -3,7 +3,8 @@
 from rich.console import Console
 
 from omnisat_jax.input.layouts import Agreement
-from omnisat_jax.input.records import Records, Split
+from omnisat_jax.input.records import Records
+from omnisat_jax.input.splits import Split
 
 
 def announce(console: Console, records: Records, split: Split, agreement: Agreement) -> None:
@@ -25,12 +26,18 @@ def announce(console: Console, records: Records, split: Split, agreement: Agreem
         done = {action: sum(entry["action"] == action for entry in records.bad) for action in ("left out", "masked")}
         console.print(
             f"[yellow]broken files in {len({entry['tile'] for entry in records.bad})} tiles: {done['left out']} left out, "
-            f"{done['masked']} masked (data.on_bad={records.about['on_bad']}). The first:"
+            f"{done['masked']} masked (data.on_bad={records.about['made_with']['on_bad']}). The first:"
         )
         console.print(f"  {records.bad[0]['message']}", markup=False, highlight=False)
     for name, count in records.counts(records.parts).items():
         if count["absent"] or count["invalid_dates"]:
+            unknown = f" ({count['wholly_unknown']} of them have a file without a known value)" if count["wholly_unknown"] else ""
             console.print(
-                f"[yellow]{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles; "
+                f"[yellow]{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles{unknown}; "
                 f"{count['invalid_dates']} dates without a usable pixel are masked"
             )
+    for use, parts in (("training", split.train), ("test", split.test)):
+        counts = records.label_counts(parts)
+        without = [name for name, count in zip(records.classes, counts, strict=True) if not count and name in agreement.classes]
+        if without and counts.any():
+            console.print(f"without a label in the {use} parts: {', '.join(without)}", style="yellow", markup=False, highlight=False)

@@ -75,24 +75,27 @@ def curves(rows, stage: str) -> str | None:
     if key:
         other = axes.twinx()
         other.spines[["top"]].set_visible(False)
-        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-        other.plot(*zip(*points), "o-", color=RED, markersize=4)
+        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None and np.isfinite(row[key])]
+        if points:
+            other.plot(*zip(*points), "o-", color=RED, markersize=4)
         other.set_ylabel(key.replace("_", " "), fontsize=8, color=RED)
         other.tick_params(labelsize=8)
     return as_svg(figure)
 
 
-def bars(values: dict, unit: str, colours=None, intervals=None) -> str:
-    """Horizontal bars, the first on top; intervals: {name: (low, high)}."""
+def bars(values: dict, unit: str, colours=None, intervals=None, missing: str = "absent") -> str:
+    """Horizontal bars, the first on top; intervals: {name: (low, high)}; missing: what is said of values that are None or nan."""
     names = list(values)
     figure, axes = _axes(6, 0.6 + 0.26 * len(names))
+    values = {name: value if value is not None and np.isfinite(value) else None for name, value in values.items()}
+    intervals = {name: ends for name, ends in (intervals or {}).items() if values[name] is not None and np.isfinite(ends).all()}
     shown = [values[name] if values[name] is not None else 0 for name in names]
-    reach = max([*shown, *(high for _, high in (intervals or {}).values())])
+    reach = max([*shown, *(high for _, high in intervals.values())])
     axes.barh(range(len(names)), shown, color=BLUE if colours is None else colours, edgecolor="#444444", linewidth=0.4)
     for place, name in enumerate(names):
-        text = "absent" if values[name] is None else f"{values[name]:.1f}"
+        text = missing if values[name] is None else f"{values[name]:.1f}"
         edge = shown[place]
-        if intervals and name in intervals:
+        if name in intervals:
             low, high = intervals[name]
             axes.plot([low, high], [place, place], color="black", linewidth=1.4)
             edge = max(edge, high)
@@ -109,7 +112,7 @@ def reliability(counts) -> str:
     pixels, sure, right = np.asarray(counts, float).T
     figure, axes = _axes(3.4, 3.0)
     seen = pixels > 0
-    axes.bar((np.arange(len(pixels)) + 0.5) / len(pixels), pixels / pixels.sum(), width=0.9 / len(pixels), color=GREY, alpha=0.35)
+    axes.bar((np.arange(len(pixels)) + 0.5) / len(pixels), pixels / max(pixels.sum(), 1), width=0.9 / len(pixels), color=GREY, alpha=0.35)
     axes.plot([0, 1], [0, 1], ":", color="black", linewidth=1)
     axes.plot(sure[seen] / pixels[seen], right[seen] / pixels[seen], "o-", color=BLUE, markersize=4)
     axes.set_xlabel("probability of the predicted class", fontsize=8)

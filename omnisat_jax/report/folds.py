@@ -14,6 +14,7 @@ from rich.console import Console
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables
+from omnisat_jax.report.results import plain
 
 SAME = (
     "dataset",
@@ -83,9 +84,11 @@ def _add(runs, classes, unscored, min_pixels):
             scores.add(np.asarray(entry["confusion"]), entry.get("calibration"))
         added = {
             "modalities": entries[0]["modalities"],
-            "scores": scores.compute(min_pixels),
+            "scores": plain(scores.compute(min_pixels)),
             "confusion": scores.confusion.tolist(),
         }
+        counts = ("tiles", "tiles_with_all")
+        added |= {key: sum(entry[key] for entry in entries) for key in counts if all(key in entry for entry in entries)}
         joined.append(added if scores.calibration is None else added | {"calibration": scores.calibration.tolist()})
     return joined
 

@@ -69,10 +69,10 @@ def _run(folder):
         (name, charts.as_file(path), note) for file, name, note in learned if (path := folder / "pretrain" / file).is_file()
     ]
     subsets = {"+".join(entry["modalities"]): entry["scores"][main[0]] for entry in results["subsets"]}
-    robustness = charts.bars(subsets, f"{main[1]} in %")
+    robustness = charts.bars(subsets, f"{main[1]} in %", missing=tables.NONE)
     classes = charts.bars(each, "IoU in %" if task == "segment" else "F1 in %", colours)
     sections = [
-        ("What each subset of modalities reaches", robustness, f"{main[1]} of the same model with only these modalities present."),
+        ("What each subset of modalities reaches", robustness, f"{main[1]} of the same model with only these modalities present; {tables.NONE}: in no test tile."),
         ("Class by class", classes, f"With {' + '.join(first['modalities'])}."),
     ]
     if "confusion" in first:
@@ -80,7 +80,7 @@ def _run(folder):
         sections.append(("Confusion", shown, "Rows are labels, in % of their pixels."))
     if "calibration" in first:
         sections.append(
-            ("Calibration", charts.reliability(first["calibration"]), f"Expected calibration error {first['scores']['ece']:.1f} %.")
+            ("Calibration", charts.reliability(first["calibration"]), f"Expected calibration error {tables.shown(first['scores']['ece'])} %.")
         )
     seconds = {stage: _total(starts) for stage, starts in about.get("seconds", {}).items()}
     if seconds:
@@ -116,11 +116,12 @@ def _words(results, main):
     """The outcome in sentences."""
     key, name = main
     scores = {"+".join(entry["modalities"]): entry["scores"][key] for entry in results["subsets"]}
-    known = {subset: score for subset, score in scores.items() if not math.isnan(score)}
+    known = {subset: score for subset, score in scores.items() if score is not None and not math.isnan(score)}
     whole = next(iter(scores))
-    lines = [
-        f"With {whole.replace('+', ' + ')} the model reaches {scores[whole]:.1f} % {name} on {results['protocol']['test_tiles']} test tiles."
-    ]
+    if whole not in known:
+        return [f"No test tile has a label and a measurement, so there is no {name}."]
+    tiles = results["subsets"][0].get("tiles", results["protocol"]["test_tiles"])
+    lines = [f"With {whole.replace('+', ' + ')} the model reaches {scores[whole]:.1f} % {name} on {tiles} test tiles."]
     single = {subset: score for subset, score in known.items() if "+" not in subset and subset != whole}
     if single:
         best = max(single, key=single.get)
@@ -135,18 +136,15 @@ def _words(results, main):
             lines.append(f"Taking one modality away costs most for {worst}: {costs[worst]:.1f} points.")
         else:
             lines.append("Taking any one modality away costs nothing.")
-    if "ece" in results["subsets"][0]["scores"]:
-        error = results["subsets"][0]["scores"]["ece"]
+    error = results["subsets"][0]["scores"].get("ece")
+    if error is not None:
         lines.append(f"Its probabilities are off by {error:.1f} points on average (expected calibration error).")
     return lines
 
 
 def _subset_table(results, columns):
-    rows = []
-    for kind, start in (("subsets", ""), ("floor", "random weights: ")):
-        for entry in results.get(kind, []):
-            rows.append([start + "+".join(entry["modalities"]), *(f"{entry['scores'][key]:.1f}" for key, _ in columns)])
-    return {"title": "Scores by modalities", "head": ["modalities", *(title for _, title in columns)], "rows": rows}
+    rows = [[name, *cells] for name, cells in tables.rows(results, columns)]
+    return {"title": "Scores by modalities", "head": ["modalities", *(title for _, title in columns), "tiles"], "rows": rows}
 
 
 def _panels(folder, protocol):
@@ -202,9 +200,8 @@ def _study(folder):
     figures = []
     for share in sorted({entry["label_share"] for entry in entries}):
         mine = [entry for entry in entries if entry["label_share"] == share]
-        figure = charts.bars(
-            {e["row"]: e["mean"] for e in mine}, f"{mine[0]['metric']} in %", intervals={e["row"]: e["interval"] for e in mine}
-        )
+        intervals = {e["row"]: e["interval"] for e in mine if e["interval"]}
+        figure = charts.bars({e["row"]: e["mean"] for e in mine}, f"{mine[0]['metric']} in %", intervals=intervals, missing=tables.NONE)
         title = "Every row" if len({e["label_share"] for e in entries}) == 1 else f"With {100 * share:g} % of the labels"
         figures.append((title, figure, "Lines are 95 % intervals over test tiles."))
     settings = {k: v for k, v in about["study"].items() if k != "rows"}

@@ -36,6 +36,8 @@ def confusion_figure(confusion, classes, title: str):
     """
     confusion = np.asarray(confusion)[:, : len(classes)]
     seen = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
+    if not len(seen):  # nothing was counted
+        seen = np.arange(len(classes))
     counts = confusion[np.ix_(seen, seen)]
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.42 * len(seen)

@@ -1,6 +1,7 @@
 """The outcome of an evaluation, written to the run's folder in every form."""
 
 import dataclasses
+import math
 import pathlib
 
 import matplotlib.pyplot as plt
@@ -8,7 +9,8 @@ import numpy as np
 
 from omnisat_jax import schema
 from omnisat_jax.input.layouts import Agreement
-from omnisat_jax.input.records import Records, Split
+from omnisat_jax.input.records import Records
+from omnisat_jax.input.splits import Split
 from omnisat_jax.report import pictures, tables
 from omnisat_jax.train.workdir import write_json
 
@@ -30,14 +32,16 @@ class PanelCollector:
         for index in np.flatnonzero(host["weight"] > 0):
             if len(self.samples) >= self._limit:
                 return
+            row = self._rows[index]
+            predicted = [_unless_from_nothing(result["predicted"][s][row], result["some"][s][row]) for s in range(len(self._subsets))]
             self.samples.append(
                 {
                     "tile": self._tile_names[host["tile_index"][index]],
                     "batch": host,
                     "index": index,
                     "labels": host["labels"][index],
-                    "predictions": {name: result["predicted"][s][self._rows[index]] for name, s in self._shown.items()},
-                    "all": {name: result["predicted"][s][self._rows[index]] for s, name in enumerate(self._subsets)},
+                    "predictions": {name: predicted[s] for name, s in self._shown.items() if predicted[s].size},
+                    "all": dict(zip(self._subsets, predicted, strict=True)),
                 }
             )
 
@@ -62,15 +66,23 @@ class PanelCollector:
         np.savez_compressed(path, **arrays)
 
 
+def _unless_from_nothing(predicted, some):
+    """A prediction (H,W) or (K,); of a tile that holds nothing of the subset it is void everywhere, or empty."""
+    if some:
+        return predicted
+    return np.full_like(predicted, 255) if predicted.ndim == 2 else predicted[:0]
+
+
 class TileCollector:
     """Keeps what every test tile adds to the scores, so that a study can resample tiles."""
 
     def __init__(self, tile_names):
-        self._tile_names, self._kept = tile_names, {"tile": [], "counts": [], "predicted": [], "labels": []}
+        self._tile_names, self._kept = tile_names, {"tile": [], "some": [], "counts": [], "predicted": [], "labels": []}
 
     def __call__(self, result):
         rows = np.flatnonzero(result["weight"] > 0)
         self._kept["tile"] += [self._tile_names[index] for index in result["tile_index"][rows]]
+        self._kept["some"].append(result["some"][:, rows].swapaxes(0, 1))
         if "tiles" in result:
             self._kept["counts"].append(result["tiles"][:, rows].swapaxes(0, 1))
         else:
@@ -78,28 +90,40 @@ class TileCollector:
             self._kept["labels"].append(result["labels"][rows])
 
     def save(self, path):
-        """Writes tile (N,) with counts (N,S,K,K+1), or predicted (N,S,K) and labels (N,K), subsets as in results.json."""
+        """Writes tile (N,), some (N,S), which tiles count for which subset, and counts (N,S,K,K+1), or predicted (N,S,K) and labels (N,K).
+
+        Subsets are as in results.json.
+        """
         arrays = {name: np.concatenate(values) for name, values in self._kept.items() if values and name != "tile"}
         np.savez_compressed(path, tile=np.array(self._kept["tile"]), **arrays)
 
 
 def entries(subsets, values, scores) -> list[dict]:
-    """One entry a subset: its modalities, scores and, of dense labels, confusion counts.
+    """One entry per subset: its modalities, scores, how many tiles they are of and, of dense labels, confusion counts.
 
+    "tiles" hold at least one modality of the subset and are scored; "tiles_with_all" of them hold every one. Where no tile is, scores are None.
     Folds are joined by adding counts, never by averaging scores, so counts are kept for every subset.
 
     Args:
       subsets: names of modalities.
       values: scores of each.
-      scores: the score object after the evaluation, with one part a subset.
+      scores: the score object after the evaluation, see `metrics.subsets.Each`.
     """
-    rows = [{"modalities": list(subset), "scores": value} for subset, value in zip(subsets, values, strict=True)]
+    rows = []
+    for subset, value, tiles, whole in zip(subsets, values, scores.tiles, scores.whole, strict=True):
+        row = {"modalities": list(subset), "scores": plain(value), "tiles": int(tiles), "tiles_with_all": int(whole)}
+        rows.append(row)
     for row, part in zip(rows, scores.parts, strict=True):
         if hasattr(part, "confusion"):
             row["confusion"] = part.confusion.tolist()
             if part.calibration is not None:
                 row["calibration"] = part.calibration.tolist()
     return rows
+
+
+def plain(scores: dict) -> dict:
+    """Scores as JSON knows them: None for what is not known."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in scores.items()}
 
 
 def write_results(workdir, results: dict, panels: PanelCollector | None, records: Records):
@@ -137,7 +161,7 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "fold": config.data.fold,
         "train_tiles": len(records.tiles(split.train)),
         "test_tiles": len(records.tiles(split.test)),
-        "broken": {"on_bad": records.about["on_bad"], "tiles": len({entry["tile"] for entry in records.bad})},
+        "broken": {"on_bad": records.about["made_with"]["on_bad"], "tiles": len({entry["tile"] for entry in records.bad})},
         "void_test_parcels": config.data.void_test_parcels,
         "classes": list(agreement.classes),
         "colours": list(records.colours),

@@ -1,8 +1,11 @@
 """Results as a terminal table and as results.md; every number stands beside its protocol."""
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
+NONE = "-"  # in place of a score that no tile gives
 COLUMNS = {
     "segment": (("miou", "mIoU"), ("oa", "OA")),
     "classify": (("f1_macro", "macro F1"), ("f1_weighted", "weighted F1"), ("map", "mAP")),
@@ -25,7 +28,8 @@ def protocol_lines(results) -> list[str]:
     dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
     scores = results["subsets"][0]["scores"]
     if "f1_every_label" in scores:
-        metric += f"; every label given to every tile: macro F1 {scores['f1_every_label']:.1f}, mAP {scores['map_every_label']:.1f}"
+        every = f"macro F1 {shown(scores['f1_every_label'])}, mAP {shown(scores['map_every_label'])}"
+        metric += f"; every label given to every tile: {every}"
     lines = [
         f"Dataset: {p['dataset']}{' - SIMULATED, not comparable with published numbers' if p['simulated'] else ''}.",
         f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "
@@ -47,24 +51,40 @@ def protocol_lines(results) -> list[str]:
         lines.append(f"Predicted, but not in the mean: {', '.join(p['unscored'])}.")
     if p["broken"]["tiles"]:
         lines.append(f"Tiles with broken files: {p['broken']['tiles']} (data.on_bad={p['broken']['on_bad']}).")
+    if any(_counted(entry) not in (str(p["test_tiles"]), NONE) for entry in results["subsets"]):
+        lines.append("A subset is scored over the test tiles that hold at least one of its modalities; from the others nothing could be predicted.")
     if p["void_test_parcels"]:
         lines.append("Training pixels of parcels that test tiles contain are void.")
     return lines
 
 
-def rows(results):
-    """(name, cells) of each subset, and of the same with random weights where a probe has them as its floor."""
-    columns = COLUMNS[results["task"]]
+def shown(score) -> str:
+    """A score with one decimal, or that there is none."""
+    return NONE if score is None or math.isnan(score) else f"{score:.1f}"
+
+
+def _counted(entry):
+    """Of how many tiles a score is, and how many of them hold every modality of the subset if not all do."""
+    tiles, whole = entry.get("tiles"), entry.get("tiles_with_all")
+    if tiles is None:
+        return NONE
+    return str(tiles) if tiles == whole else f"{tiles} ({whole} with all)"
+
+
+def rows(results, columns=None):
+    """(name, cells) of each subset, and of the same with random weights where a probe has them as its floor; the last cell counts tiles."""
+    columns = columns or COLUMNS[results["task"]]
     for kind, start in (("subsets", ""), ("floor", "random weights: ")):
         for entry in results.get(kind, []):
-            yield start + "+".join(entry["modalities"]), [f"{entry['scores'][key]:.1f}" for key, _ in columns]
+            scores = [shown(entry["scores"].get(key)) for key, _ in columns]
+            yield start + "+".join(entry["modalities"]), [*scores, _counted(entry)]
 
 
 def show(console: Console, results) -> None:
     """The scores of every subset on the terminal, and under them what they are."""
     table = Table(title=f"{results['name']}: test scores by modalities", title_justify="left")
     table.add_column("modalities")
-    for _, title in COLUMNS[results["task"]]:
+    for _, title in (*COLUMNS[results["task"]], ("tiles", "tiles")):
         table.add_column(title, justify="right")
     for name, cells in rows(results):
         table.add_row(name, *cells)
@@ -75,7 +95,7 @@ def show(console: Console, results) -> None:
 
 def markdown(results) -> str:
     """results.md: protocol, scores of every subset, per-class scores with all modalities."""
-    titles = [title for _, title in COLUMNS[results["task"]]]
+    titles = [*(title for _, title in COLUMNS[results["task"]]), "tiles"]
     lines = [f"# {results['name']}", "", *(f"- {line}" for line in protocol_lines(results)), ""]
     lines += ["| modalities | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows(results)]

@@ -90,20 +90,23 @@ def _entry(study, folder, name, row, share, finished):
         return None
     key, metric = METRIC[mine[0][1]["task"]]
     wanted = row.subset.split("+") if row.subset else mine[0][1]["subsets"][0]["modalities"]
-    scores, errors, floors, tiles, by_fold = [], [], [], [], {}
+    scores, errors, floors, tiles, by_fold, counted = [], [], [], [], {}, {}
     for run, results in mine:
         position = next((i for i, s in enumerate(results["subsets"]) if sorted(s["modalities"]) == sorted(wanted)), None)
         if position is None:
             return None
-        found = results["subsets"][position]["scores"]
+        entry = results["subsets"][position]
+        found = {name: math.nan if value is None else value for name, value in entry["scores"].items()}
         scores.append(found[key])
         errors.append(found.get("ece", math.nan))
         floors.append(found.get("f1_every_label", math.nan))
+        counted.setdefault(run.fold, (entry.get("tiles", results["protocol"]["test_tiles"]), entry.get("tiles_with_all")))
         by_fold.setdefault(run.fold, []).append(_tiles(folder / "runs" / run.name, results, position))
     tiles = [part for parts in by_fold.values() for part in parts]
     # Folds test on different tiles: they are resampled each for itself, and their scores averaged as those of seeds are.
-    draws = np.mean([bootstrap(parts, study.resamples) for parts in by_fold.values()], 0)
-    low, high = interval(draws)
+    known = bool(np.isfinite(scores).all())  # else a fold has no tile with any of the modalities
+    draws = np.mean([bootstrap(parts, study.resamples) for parts in by_fold.values()], 0) if known else None
+    whole = [count for _, count in counted.values()]
     return {
         "row": name,
         "label_share": share,
@@ -111,10 +114,12 @@ def _entry(study, folder, name, row, share, finished):
         "metric": metric,
         "seeds": sorted({run.seed for run, _ in mine}),
         "folds": sorted(by_fold),
-        "scores": scores,
-        "mean": float(np.mean(scores)),
-        "spread": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        "interval": [low, high],
+        "scores": [None if math.isnan(score) else score for score in scores],
+        "scored": sum(count for count, _ in counted.values()),
+        "scored_with_all": None if None in whole else sum(whole),
+        "mean": float(np.mean(scores)) if known else None,
+        "spread": float(np.std(scores, ddof=1)) if known and len(scores) > 1 else None,
+        "interval": list(interval(draws)) if known else None,
         "ece": float(np.mean(errors)) if np.isfinite(errors).all() else None,
         "every_label": float(np.mean(floors)) if np.isfinite(floors).all() else None,
         "tiles": len(tiles[0].names),
@@ -130,11 +135,16 @@ def _tiles(folder, results, position) -> Tiles:
         order = np.argsort(stored["tile"])
         arrays = {key: stored[key][order] for key in stored.files}
     dense = "counts" in arrays
+    predicted, labels = (None, None) if dense else (arrays["predicted"][:, position], arrays["labels"])
+    if not dense and "some" in arrays:
+        # A tile that holds nothing of the subset has neither label nor prediction, as in its scores.
+        some = arrays["some"][:, position, None]
+        predicted, labels = np.where(some, predicted, 0), np.where(some, labels, 0)
     return Tiles(
         names=tuple(arrays["tile"].tolist()),
         counts=arrays["counts"][:, position].astype(np.float64) if dense else None,
-        predicted=None if dense else arrays["predicted"][:, position],
-        labels=None if dense else arrays["labels"],
+        predicted=predicted,
+        labels=labels,
         classes=tuple(about["classes"]),
         unscored=tuple(about["unscored"]),
         threshold=about["threshold"],
@@ -148,7 +158,8 @@ def _compare(study, entries):
         other = base.get(entry["label_share"])
         entry["difference"] = None
         # Only the same tests can be paired.
-        if other and other is not entry and (other["folds"], other["tiles"]) == (entry["folds"], entry["tiles"]):
+        same = other and other is not entry and (other["folds"], other["tiles"]) == (entry["folds"], entry["tiles"])
+        if same and entry["draws"] is not None and other["draws"] is not None:
             low, high = interval(entry["draws"] - other["draws"])
             entry["difference"] = {"to": study.baseline, "mean": entry["mean"] - other["mean"], "interval": [low, high]}
 
@@ -158,6 +169,7 @@ COLUMNS = (
     "labels",
     "modalities",
     "seeds",
+    "tiles",
     "mean",
     "spread",
     "95 % interval",
@@ -176,9 +188,10 @@ def _cells(about, entry):
         f"{100 * entry['label_share']:g} %",
         "+".join(entry["modalities"]),
         str(len(entry["seeds"])),
-        f"{entry['mean']:.1f}",
+        str(entry["scored"]) + ("" if entry["scored_with_all"] in (None, entry["scored"]) else f" ({entry['scored_with_all']} with all)"),
+        "-" if entry["mean"] is None else f"{entry['mean']:.1f}",
         "-" if entry["spread"] is None else f"{entry['spread']:.1f}",
-        f"[{entry['interval'][0]:.1f}, {entry['interval'][1]:.1f}]",
+        "-" if entry["interval"] is None else f"[{entry['interval'][0]:.1f}, {entry['interval'][1]:.1f}]",
         shown,
         "-" if entry["ece"] is None else f"{entry['ece']:.1f}",
         f"{entry['published']:.1f}{comparable}" if entry["published"] else "-",
@@ -194,7 +207,7 @@ def _words(about) -> list[str]:
         if not compared:
             continue
         surely = [entry for entry in compared if entry["difference"]["interval"][0] > 0]
-        best = max(entries, key=lambda entry: entry["mean"])
+        best = max((entry for entry in entries if entry["mean"] is not None), key=lambda entry: entry["mean"])
         labels = f"With {100 * share:g} % of the labels, " if len(study["label_shares"]) > 1 else ""
         text = f"{labels}{best['row']} is highest with {best['mean']:.1f} % {best['metric']} [{best['interval'][0]:.1f}, {best['interval'][1]:.1f}]; "
         text += f"the interval of the difference to {study['baseline']} lies above zero for {len(surely)} of {len(compared)} rows."
@@ -243,13 +256,18 @@ def as_csv(about) -> str:
     """table.csv, a row an entry, numbers unrounded."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["row", "label_share", "modalities", "metric", "seeds", "folds", "mean", "spread", "low", "high", "difference", "difference_low",
+    writer.writerow(["row", "label_share", "modalities", "metric", "seeds", "folds", "tiles", "tiles_with_all", "mean", "spread", "low", "high", "difference", "difference_low",
                      "difference_high", "ece", "published", "simulated"])  # fmt: skip
     for e in about["entries"]:
         d = e["difference"] or {"mean": "", "interval": ["", ""]}
         writer.writerow([e["row"], e["label_share"], "+".join(e["modalities"]), e["metric"], " ".join(map(str, e["seeds"])), " ".join(map(str, e["folds"])),
-                         e["mean"], e["spread"], *e["interval"], d["mean"], *d["interval"], e["ece"], e["published"], about["simulated"]])  # fmt: skip
+                         e["scored"], e["scored_with_all"], *_or_dashes(e), d["mean"], *d["interval"], e["ece"], e["published"], about["simulated"]])  # fmt: skip
     return out.getvalue()
+
+
+def _or_dashes(entry):
+    """Mean, spread and the ends of the interval."""
+    return ["-"] * 4 if entry["mean"] is None else [entry["mean"], entry["spread"], *entry["interval"]]
 
 
 def latex(about) -> str:
@@ -260,7 +278,7 @@ def latex(about) -> str:
             text = text.replace(plain, safe)
         return text
 
-    lines = ["\\begin{tabular}{lrlrrrrrrr}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
+    lines = ["\\begin{tabular}{lrlrrrrrrrr}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
     lines += [" & ".join(map(clean, _cells(about, entry))) + " \\\\" for entry in about["entries"]]
     lines += ["\\bottomrule", "\\end{tabular}", *(f"% {line}" for line in notes(about))]
     return "\n".join(lines) + "\n"

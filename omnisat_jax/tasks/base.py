@@ -25,5 +25,5 @@ class Task(Protocol):
     def evaluate(self, params, batch, subsets):
         """Pytree of results of one evaluation batch for each subset of modalities, subsets (S,M) bool."""
 
-    def scores(self):
-        """A fresh object with add(result of evaluate) and compute() -> a dict of scores for each subset."""
+    def scores(self, tile_names=()):
+        """A fresh object with add(result of evaluate) and compute() -> a dict of scores for each subset; tile_names are for its messages."""

@@ -12,6 +12,7 @@ from omnisat_jax.losses.segmentation import segmentation_loss
 from omnisat_jax.metrics.calibration import calibration_counts
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
+from omnisat_jax.metrics.subsets import Each, held
 from omnisat_jax.models.assembly import Assembly
 from omnisat_jax.ops.parts import in_parts
 from omnisat_jax.ops.random import drop_modalities, of_part
@@ -67,6 +68,11 @@ class _Finetune:
 
         return jax.lax.map(one, subsets)
 
+    def _about(self, batch, logits, subsets):
+        """What a result of `evaluate` says of every tile, whatever its labels are: see `Each`."""
+        about = held(presence(batch, self.model.names), subsets, logits)
+        return about | {name: batch[name] for name in ("tile_index", "weight")}
+
 
 @dataclasses.dataclass(frozen=True)
 class Segment(_Finetune):
@@ -81,10 +87,16 @@ class Segment(_Finetune):
         return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.ignore, dice_weight=self.dice_weight)
 
     def evaluate(self, params, batch, subsets):
-        """Confusion counts a tile (S,B,K,K+1), calibration counts (S,BINS,3), and the predicted classes (S,B,H,W) uint8, for pictures; tile_index and weight (B,)."""
-        labels, weight = batch["labels"], batch["weight"]
+        """Scores of each subset (S,M) over the tiles that hold some of it: what holds nothing of it is predicted from nothing.
+
+        Returns:
+          "tiles", confusion counts (S,B,K,K+1); "calibration", counts (S,BINS,3); "predicted", classes (S,B,H,W) uint8, for pictures; and, see
+          `Each`, "some", "whole", "usable" (S,B) bool, "tile_index" and "weight" (B,).
+        """
+        labels = batch["labels"]
         logits = self.logits(params, batch, subsets)
-        predicted = logits.argmax(-1).astype(jnp.uint8)
+        predicted, about = logits.argmax(-1).astype(jnp.uint8), self._about(batch, logits, subsets)
+        weight = about["some"] * batch["weight"]  # (S,B)
 
         def count(predicted, labels, weight):
             return confusion_counts(predicted[None], labels[None], weight[None], classes=len(self.classes), ignore=self.ignore)
@@ -92,17 +104,16 @@ class Segment(_Finetune):
         of_tiles = jax.vmap(count)
         calibrate = functools.partial(calibration_counts, ignore=self.ignore)
         return {
-            "tiles": jax.vmap(of_tiles, (0, None, None))(predicted, labels, weight),
-            "calibration": jax.vmap(calibrate, (0, None, None))(logits, labels, weight),
+            "tiles": jax.vmap(of_tiles, (0, None, 0))(predicted, labels, weight),
+            "calibration": jax.vmap(calibrate, (0, None, 0))(logits, labels, weight),
             "predicted": predicted,
-            "tile_index": batch["tile_index"],
-            "weight": weight,
-        }
+        } | about
 
-    def scores(self):
-        return _Each(
+    def scores(self, tile_names=()):
+        return Each(
             lambda: SegmentationScores(self.classes, self.unscored),
             lambda result: zip(result["tiles"].sum(1), result["calibration"]),
+            tile_names,
         )
 
 
@@ -117,29 +128,13 @@ class Classify(_Finetune):
         return multilabel_loss(logits, batch["labels"], batch["weight"]), {}
 
     def evaluate(self, params, batch, subsets):
-        """Probabilities "predicted" (S,B,K) with labels (B,K), weight and tile_index (B,)."""
-        predicted = jax.nn.sigmoid(self.logits(params, batch, subsets))
-        return {"predicted": predicted} | {key: batch[key] for key in ("labels", "weight", "tile_index")}
+        """Probabilities "predicted" (S,B,K) of each subset (S,M) with labels (B,K), and, see `Each`, what `Segment.evaluate` says of tiles."""
+        logits = self.logits(params, batch, subsets)
+        return {"predicted": jax.nn.sigmoid(logits), "labels": batch["labels"]} | self._about(batch, logits, subsets)
 
-    def scores(self):
-        return _Each(
+    def scores(self, tile_names=()):
+        return Each(
             lambda: MultiLabelScores(self.classes, self.threshold),
-            lambda result: [(p, result["labels"], result["weight"]) for p in result["predicted"]],
+            lambda result: [(p, result["labels"], some * result["weight"]) for p, some in zip(result["predicted"], result["some"])],
+            tile_names,
         )
-
-
-class _Each:
-    """One score object a subset."""
-
-    def __init__(self, make, split):
-        self._make, self._split, self.parts = make, split, None
-
-    def add(self, result):
-        pieces = list(self._split(result))
-        if self.parts is None:
-            self.parts = [self._make() for _ in pieces]
-        for part, piece in zip(self.parts, pieces, strict=True):
-            part.add(*piece)
-
-    def compute(self):
-        return [part.compute() for part in self.parts]

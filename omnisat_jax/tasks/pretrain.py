@@ -139,7 +139,7 @@ class Pretrain:
         del metrics["temperature"]
         return metrics | {"loss": loss, "weight": batch["weight"].sum()}
 
-    def scores(self):
+    def scores(self, tile_names=()):
         return _Mean()
 
 

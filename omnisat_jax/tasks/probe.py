@@ -17,6 +17,7 @@ from omnisat_jax.batch import normalise, presence
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
+from omnisat_jax.metrics.subsets import Each, held, not_finite
 from omnisat_jax.models.assembly import Assembly
 
 
@@ -43,7 +44,8 @@ class TokenReader:
 
         Returns:
           "tokens" (S,B,P,D) of each subset (S,M) of the modalities that are present; "labels", "weight" and "tile_index" as in the batch;
-          "attention" {series: {"weights" (B,T,h,w), see `Encoding`, "dates" and "valid" (B,T)}} of the encoders that attend to dates.
+          "attention" {series: {"weights" (B,T,h,w), see `Encoding`, "dates" and "valid" (B,T)}} of the encoders that attend to dates; and
+          "some", "whole", "usable" (S,B) bool, see `metrics.subsets.Each`.
         """
         names = self.model.names
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
@@ -57,7 +59,8 @@ class TokenReader:
             for name, weights in self.model.attention(encoded).items()
         }
         about = {key: batch[key] for key in ("labels", "weight", "tile_index")}
-        return {"tokens": jax.lax.map(one, subsets), "attention": attention} | about
+        tokens = jax.lax.map(one, subsets)
+        return {"tokens": tokens, "attention": attention} | about | held(present, subsets, tokens)
 
 
 def _tokens(model, inputs, present):
@@ -65,16 +68,26 @@ def _tokens(model, inputs, present):
 
 
 class Collector:
-    """Tokens of the first subset and what is known of their patches; tiles give equal shares of at most `limit` tokens."""
+    """Tokens of the first subset and what is known of their patches; tiles give equal shares of at most `limit` tokens.
 
-    def __init__(self, classes: int, limit: int, tiles: int, seed: int):
-        """classes: K; tiles: how many will come."""
+    Tiles that hold nothing of the subset give none.
+    """
+
+    def __init__(self, classes: int, limit: int, tiles: int, seed: int, tile_names=()):
+        """classes: K; tiles: how many will come; tile_names: in the order of tile_index, for messages."""
         self._classes, self._share, self._rng = classes, max(1, limit // tiles), np.random.default_rng(seed)
-        self._tokens, self._targets = [], []
+        self._tokens, self._targets, self._tiles, self._names = [], [], tiles, tile_names
 
     def add(self, result):
-        """Adds a batch of `TokenReader.evaluate`."""
-        real = np.asarray(result["weight"]) > 0
+        """Adds a batch of `TokenReader.evaluate`.
+
+        Raises:
+          UserError: tokens that are not finite; names their tiles.
+        """
+        real = (np.asarray(result["weight"]) > 0) & np.asarray(result["some"])[0]
+        unusable = real & ~np.asarray(result["usable"])[0]
+        if unusable.any():
+            raise not_finite(np.asarray(result["tile_index"])[unusable].tolist(), self._tiles, self._names)
         for tokens, labels in zip(np.asarray(result["tokens"][0], np.float32)[real], np.asarray(result["labels"])[real]):
             if labels.ndim == 1:
                 tokens, targets = tokens.mean(0, keepdims=True), labels[None]
@@ -86,7 +99,13 @@ class Collector:
             self._targets.append(targets[chosen])
 
     def compute(self):
-        """Tokens (N,D) and their targets (N,K): shares of classes, or labels."""
+        """Tokens (N,D) and their targets (N,K): shares of classes, or labels.
+
+        Raises:
+          UserError: no tile has a labelled patch.
+        """
+        if not sum(map(len, self._tokens)):
+            raise UserError(f"a probe needs labelled patches, found none in {self._tiles} training tiles")
         return np.concatenate(self._tokens), np.concatenate(self._targets)
 
 
@@ -139,36 +158,34 @@ def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
     return scores
 
 
-class ProbeScores:
-    """Scores of a fitted probe for each subset; a dense prediction is one class a patch."""
+class ProbeScores(Each):
+    """Scores of a fitted probe for each subset; a dense prediction is one class per patch."""
 
-    def __init__(self, predict, classes, *, ignore: int, threshold: float, unscored=()):
+    def __init__(self, predict, classes, *, ignore: int, threshold: float, unscored=(), tile_names=()):
         """predict: of `fit`; classes: names; ignore: void label; threshold: of tile labels; unscored: classes outside the mean."""
+        super().__init__(self._make_one, self._predictions, tile_names)
         self._predict, self._classes, self._ignore, self._threshold = predict, classes, ignore, threshold
-        self._unscored = unscored
-        self.parts = None
+        self._unscored, self._dense = unscored, False
 
-    def add(self, result):
-        """Adds a batch of `TokenReader.evaluate`."""
-        labels, weight = np.asarray(result["labels"]), np.asarray(result["weight"])
-        dense = labels.ndim == 3
-        if self.parts is None:
-            make = (
-                (lambda: SegmentationScores(self._classes, self._unscored))
-                if dense
-                else lambda: MultiLabelScores(self._classes, self._threshold)
-            )
-            self.parts = [make() for _ in result["tokens"]]
-        for part, tokens in zip(self.parts, np.asarray(result["tokens"], np.float32), strict=True):
-            b, p, d = tokens.shape
-            if not dense:
-                part.add(self._predict(tokens.mean(1)), labels, weight)
-                continue
-            side = round(p**0.5)
-            cells = self._predict(tokens.reshape(b * p, d)).argmax(-1).reshape(b, side, side)
-            pixels = labels.shape[1] // side
-            predicted = cells.repeat(pixels, axis=1).repeat(pixels, axis=2)
-            part.add(confusion_counts(predicted, labels, weight, classes=len(self._classes), ignore=self._ignore))
+    def _make_one(self):
+        return SegmentationScores(self._classes, self._unscored) if self._dense else MultiLabelScores(self._classes, self._threshold)
 
-    def compute(self):
-        return [part.compute() for part in self.parts]
+    def _predictions(self, result):
+        """What a batch of `TokenReader.evaluate` adds to the scores of each subset."""
+        labels = np.asarray(result["labels"])
+        self._dense = labels.ndim == 3
+        weights = np.asarray(result["weight"]) * np.asarray(result["some"])
+        # Tokens that are not finite are no input of a probe; `compute` refuses them.
+        usable = np.asarray(result["usable"])[..., None, None]
+        every = np.where(usable, np.asarray(result["tokens"], np.float32), 0)
+        return [(self._one(tokens, labels, weight)) for tokens, weight in zip(every, weights, strict=True)]
+
+    def _one(self, tokens, labels, weight):
+        b, p, d = tokens.shape
+        if not self._dense:
+            return self._predict(tokens.mean(1)), labels, weight
+        side = round(p**0.5)
+        cells = self._predict(tokens.reshape(b * p, d)).argmax(-1).reshape(b, side, side)
+        pixels = labels.shape[1] // side
+        predicted = cells.repeat(pixels, axis=1).repeat(pixels, axis=2)
+        return (confusion_counts(predicted, labels, weight, classes=len(self._classes), ignore=self._ignore),)

@@ -1,5 +1,6 @@
 """`python -m data.prepare`: records from several processes, broken tiles, small floats, foreign folders."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,8 +14,10 @@ import pytest
 from data import prepare as command
 from data import reading, writing
 from data.datasets import open_dataset
-from data.raw import DataError, RawModality
+from data.raw import DataError, RawModality, absent
 from data.summary import Summary, clear_dates
+from omnisat_jax.commands import run_command
+from omnisat_jax.files import atomic
 from omnisat_jax.input.records import Records
 from tests import faults
 from tests.conftest import ROOT
@@ -29,7 +32,7 @@ def root(simulated, tmp_path):
 
 
 def run(root, out, *options):
-    return command.main(["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
+    return run_command(command.main, ["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
 
 
 def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
@@ -41,7 +44,7 @@ def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
         np.testing.assert_array_equal(a["s1a"]["values"], b["s1a"]["values"])
         np.testing.assert_array_equal(a["labels"], b["labels"])
     shown = capsys.readouterr().out
-    assert "fold_1" in shown and "MB a tile" in shown and "data.prepared_dir" in shown
+    assert "fold_1" in shown and "MB per tile" in shown and "data.prepared_dir" in shown
 
 
 def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
@@ -96,7 +99,118 @@ def test_foreign_folders_are_refused(simulated, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(simulated, out) == 0
     assert run(simulated, out, "--float16") == 1
-    assert "those of others" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "those of others" in error and "float16 False then, True now" in error
+
+
+def test_a_kill_at_any_write_can_be_resumed(simulated, tmp_path, monkeypatch):
+    """Whatever a process that died leaves at a write of a description, the next one goes on."""
+    writes = []
+    real = atomic.write_bytes
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path, content):
+        writes.append(path.name)
+        if len(writes) == moment:
+            # As after SIGKILL: the partial file of a process that is gone.
+            path.with_name(f"{path.name}.partial-{atomic._host()}-999999999-0123abcd").write_bytes(content[:10])
+            raise Killed
+        real(path, content)
+
+    monkeypatch.setattr(atomic, "write_bytes", killed)
+    for moment in range(1, 8):  # the claim, five parts, the whole
+        writes.clear()
+        out = tmp_path / f"out{moment}"
+        with pytest.raises(Killed):
+            command.main(["pastis", "--raw", str(simulated), "--out", str(out), "--jobs", "1"])
+        moment = 0
+        assert run(simulated, out) == 0
+        assert len(Records(out).tile_ids) == 10 and not list(out.rglob("*.partial-*"))
+
+
+def test_nothing_is_removed_that_was_not_made_here(simulated, tmp_path, capsys):
+    """Not even in a folder that was claimed: what carries no mark, and what links lead to, is left alone."""
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    assert run(simulated, out) == 0
+    (out / "dataset.json").unlink()
+    (out / "fold_2.json").unlink()
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("mine")
+    (out / "frames").rename(out / "kept")
+    (out / "frames").symlink_to(precious)
+    assert run(simulated, out) == 1
+    assert "found a link" in capsys.readouterr().err
+    (out / "frames").unlink()
+    (out / "frames" / "fold_2").mkdir(parents=True)
+    (out / "frames" / "fold_2" / "thesis.tex").write_text("mine")
+    assert run(simulated, out) == 1
+    assert "is left alone" in capsys.readouterr().err
+    assert (precious / "thesis.tex").is_file() and (out / "frames" / "fold_2" / "thesis.tex").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": {"../out": ("10000",), "b": ("10001",)}}, "name of a part.*'../out'"),
+        ({"parts": {"/tmp/x": ("10000",)}}, "name of a part"),
+        ({"parts": {"2019/20": ("10000",)}}, "name of a part.*2019/20"),
+        ({"parts": {"dataset": ("10000",)}}, "a part not named dataset"),
+        ({"parts": {"a": ("10000",), "b": ()}}, "a tile in every part, found none in b"),
+        ({"parts": {"a": ("10000",), "b": ("10000",)}}, "each tile once, in one part, found 2 times"),
+        ({"parts": {"a": ("10000",), "A": ("10001",)}}, "each value once"),
+        ({"classes": ("a",) * 19}, "each value once"),
+    ],
+)
+def test_no_name_is_written_that_was_not_checked(simulated, tmp_path, console, change, message):
+    dataset = dataclasses.replace(open_dataset("pastis", simulated), **change)
+    with pytest.raises(DataError, match=message):
+        write(dataset, tmp_path / "deep" / "out", console)
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize("name", ["../s2", "/tmp/s2", "labels", "tile_id", "s2.xxh3", "location"])
+def test_no_modality_is_written_that_was_not_checked(simulated, tmp_path, console, name):
+    dataset = open_dataset("pastis", simulated)
+    renamed = {name if key == "s2" else key: modality for key, modality in dataset.modalities.items() if key != "location"}
+    dataset = dataclasses.replace(dataset, modalities=renamed)
+    with pytest.raises(DataError, match="modality|a sensor with a name of its own"):
+        write(dataset, tmp_path / "out", console)
+    assert not (tmp_path / "out").exists()
+
+
+def write(dataset, folder, console):
+    origin = {"reader": "pastis", "nomenclature": "", "simulated": None}
+    return writing.write_records(dataset, folder, "abc", reading.Form(), origin, max_bad=0.0, jobs=1, console=console)
+
+
+def test_places_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert run(simulated, out) == 1
+        error = capsys.readouterr().err
+        assert f"{out}: records cannot be written there" in error and error.count("\n") == 1
+
+
+def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatch, capsys):
+    real = command.open_dataset
+
+    def unknown(name, root, nomenclature):
+        dataset = real(name, root, nomenclature)
+        reader = dataset.readers["spot"]
+
+        def read(tile):
+            return absent(dataset.modalities["spot"], "no known value") if tile in ("10000", "10001") else reader(tile)
+
+        return dataclasses.replace(dataset, readers=dict(dataset.readers) | {"spot": read})
+
+    monkeypatch.setattr(command, "open_dataset", unknown)
+    assert run(simulated, tmp_path / "out") == 0
+    assert "spot: wholly unknown in 2 tiles" in capsys.readouterr().out
+    counts = Records(tmp_path / "out").counts(("fold_1", "fold_2", "fold_3"))
+    assert counts["spot"] == {"present": 4, "absent": 2, "wholly_unknown": 2, "invalid_dates": 0}
+    assert counts["s2"]["wholly_unknown"] == 0
 
 
 def test_a_full_disk_is_seen_before_the_first_byte(simulated, tmp_path, monkeypatch, capsys):
@@ -198,9 +312,9 @@ def test_clear_statistics_leave_out_bright_dates():
     values = rng.normal(500, 20, (12, 8, 8, 2)).astype(np.int16)
     values[4] = 6000  # cloud
     np.testing.assert_array_equal(np.flatnonzero(~clear_dates(values)), [4])
-    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, with_parcels=False)
+    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, classes=2, ignore=-1, with_parcels=False)
     example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
-    summary.add({"tile_id": "a", "s2": example})
+    summary.add({"tile_id": "a", "s2": example, "labels": np.array([1.0, 0.0])})
     told = json.loads(json.dumps(summary.to_json()))
     kept = values[np.arange(12) != 4].reshape(-1, 2).astype(np.float64)
     np.testing.assert_allclose(told["clear_moments"]["s2"][1], kept.mean(0))

@@ -20,7 +20,12 @@ def separable(tiles=6, seed=0):
     classes[0] = [[0, 1], [2, 0]]
     tokens = np.eye(3)[classes.reshape(tiles, 4)] + 0.05 * rng.normal(size=(tiles, 4, 3))
     labels = classes.repeat(2, axis=1).repeat(2, axis=2).astype(np.uint8)
-    return {"tokens": tokens[None], "labels": labels, "weight": np.ones(tiles)}
+    return {"tokens": tokens[None], "labels": labels, "weight": np.ones(tiles)} | whole(tiles)
+
+
+def whole(tiles):
+    """Every tile holds everything."""
+    return {name: np.ones((1, tiles), bool) for name in ("some", "whole", "usable")} | {"tile_index": np.arange(tiles)}
 
 
 @pytest.mark.parametrize("kind", ["linear", "knn"])
@@ -47,7 +52,7 @@ def test_labels_of_tiles(kind):
     labels[:, 2] = 1  # a label that every training tile has
     tokens = labels[:, None] + 0.05 * rng.normal(size=(40, 4, 3))
     collector = Collector(3, limit=100, tiles=40, seed=0)
-    result = {"tokens": tokens[None], "labels": labels, "weight": np.ones(40)}
+    result = {"tokens": tokens[None], "labels": labels, "weight": np.ones(40)} | whole(40)
     collector.add(result)
     found, targets = collector.compute()
     assert found.shape == (40, 3) and (targets == labels).all()

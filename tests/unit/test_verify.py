@@ -334,6 +334,17 @@ def test_records_that_changed_since_they_were_prepared_are_named(records, tmp_pa
     content = bytearray(path.read_bytes())
     content[-1] ^= 1  # in the last date of the last tile
     path.write_bytes(content)
+    (folder / "frames" / "fold_4" / "spot.npy").write_bytes(b"")
+    findings = verify.verify_records("pastis", folder, console=Console(quiet=True))
+    (finding,) = (finding for finding in findings if "s1a" in finding.path)
+    assert (finding.kind, finding.tile, finding.path) == ("changed", records.tiles(["fold_2"])[-1], str(path))
+    assert "other bytes in frame" in finding.found
+    (other,) = (finding for finding in findings if "spot" in finding.path)
+    assert (other.kind, other.tile) == ("changed", "-") and other.path.endswith("fold_4/spot.npy")
+    table = next((folder / "tiles" / "fold_1").rglob("*.array_record*"))
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2 :] = b"\0" * len(content[len(content) // 2 :])
+    table.write_bytes(content)
     assert verify.main(arguments) == 1
     assert "changed" in (out := capsys.readouterr().out) and "fold_2/s1a.npy" in out
     assert run_command(verify.main, ["pastis", "--prepared", str(tmp_path)]) == 1
