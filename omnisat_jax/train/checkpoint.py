@@ -321,14 +321,14 @@ def _quieten():
     if any(isinstance(known, _NotOrbax) for known in logger.filters):
         return
     logger.addFilter(_NotOrbax())
-    before = sys.excepthook
+    before = sys.unraisablehook
 
-    def hook(kind, error, trace):
+    def hook(unraisable):
         # Of TensorStore: the other arrays of a read or write that has failed already.
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            before(kind, error, trace)
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
 def _value(metrics):

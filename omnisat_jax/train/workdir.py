@@ -42,10 +42,11 @@ def check_place(workdir) -> None:
     if "://" in text:
         raise WorkdirError(f"{printable(text)}: --workdir must be a folder of this machine or one that it mounts, not an address")
     whole = str(pathlib.Path(text).resolve()) if "\0" not in text else text
+    shown = printable(whole).replace("\n", "\\n")
     for character in whole:
         if character in _MAGIC or unicodedata.category(character) in ("Cc", "Cs"):
             raise WorkdirError(
-                f"{printable(whole)}: --workdir must not have {printable(repr(character))} in its path, as checkpoints below it could not be "
+                f"{shown}: --workdir must not have {printable(repr(character))} in its path, as checkpoints below it could not be "
                 "read again. Choose another --workdir"
             )
 
