@@ -1,5 +1,6 @@
 """One run from configuration to results. With `setting`, the only file that knows everybody."""
 
+import contextlib
 import logging
 import pathlib
 
@@ -11,6 +12,7 @@ from data.prepare import prepare
 from omnisat_jax import schema
 from omnisat_jax.ahead.chips import PEAKS
 from omnisat_jax.ahead.flops import program_flops
+from omnisat_jax.errors import UserError
 from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
@@ -147,9 +149,14 @@ def _train(s: Setting, stage: str, task):
         with ledger.during("save"):
             checkpoints.wait()
         s.finish(stage, checkpoints)
-    finally:
-        checkpoints.close()
-        s.start.note_time(stage, ledger.summary())
+    except BaseException:
+        with contextlib.suppress(UserError):  # what went wrong first is what is told
+            checkpoints.close()
+        with contextlib.suppress(UserError):
+            s.start.note_time(stage, ledger.summary())
+        raise
+    checkpoints.close()
+    s.start.note_time(stage, ledger.summary())
     _tell_time(s, stage, ledger)
     hosts.wait(f"{stage} is done")
 

@@ -244,6 +244,8 @@ def _description(path) -> dict:
     Raises:
       BrokenStepError: files that are missing, damaged or contradict each other.
     """
+    if not path.is_dir():
+        raise BrokenStepError(path, "it is not there")
     try:
         read_json(path / "_CHECKPOINT_METADATA", what="the description of a checkpoint").items()
         about = read_json(path / "meta" / "metadata", what="what a checkpoint was made from")
@@ -297,8 +299,10 @@ def aside(directory) -> pathlib.Path:
 def set_aside(error: BrokenStepError):
     """Moves a broken checkpoint away, on process 0, under a name that is still free."""
     place = aside(error.path.parent)
+    if not error.path.exists():
+        return
     log.warning("%s; it is now in %s", error, place)
-    if is_leader() and error.path.exists():
+    if is_leader():
         place.mkdir(exist_ok=True)
         error.path.rename(next(p for i in itertools.count() if not (p := place / f"{error.path.name}.{i}").exists()))
 

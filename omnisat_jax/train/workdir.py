@@ -69,7 +69,8 @@ def held(workdir, *, folds: bool = False):
             if is_leader():
                 _make(workdir, folds)
                 stack.enter_context(exclusive(workdir / LOCK, str(workdir)))
-                atomic.clear_partials(workdir)
+                for folder in (workdir, *(workdir / name for name in (*identity.STAGES, "evaluate", "model"))):
+                    atomic.clear_partials(folder)
         yield
 
 
