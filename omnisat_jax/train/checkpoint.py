@@ -316,15 +316,15 @@ def _cause(error):
 
 class _NotOrbax(logging.Filter):
     def filter(self, record):
-        return "orbax" not in record.pathname
+        return "orbax" not in record.pathname and not (record.name == "asyncio" and "orbax" in record.getMessage())
 
 
 def _quieten():
     """One failed write or read is one error, raised where it is waited for; Orbax logs it from each of its threads as well, with tracebacks."""
-    logger = logging.getLogger("absl")
-    if any(isinstance(known, _NotOrbax) for known in logger.filters):
+    if any(isinstance(known, _NotOrbax) for known in logging.getLogger("absl").filters):
         return
-    logger.addFilter(_NotOrbax())
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_NotOrbax())
     before = sys.unraisablehook
 
     def hook(unraisable):

@@ -120,6 +120,17 @@ def _cut(path, stage, after_step):
         atomic.write_text(path, whole)
 
 
+def read_rows(path) -> list[dict]:
+    """The rows of metrics.jsonl that can be read; damaged ones are left out with a warning, and no file is no row."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return []
+    rows = [_row(line) for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    if None in rows:
+        log.warning("%s: %d rows cannot be read and are left out", path, rows.count(None))
+    return [row for row in rows if row is not None]
+
+
 def _row(line):
     """A row, or None of one that is damaged."""
     try:

@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_set_aside(launcher, whole, tmp_path, damage):
 
 
 def test_a_disk_that_is_full_loses_nothing(launcher, whole, tmp_path):
-    """No file may grow beyond a few kB after the second save: what a full disk looks like to the writer."""
+    """No file may grow beyond some kB after the second save: what a full disk looks like to the writer."""
     limited = f"""
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -151,12 +151,12 @@ save = checkpoint.Checkpoints.save
 def limited(self, step, state, value=None):
     if step >= 4:
         self.wait()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, {resource.RLIM_INFINITY}))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, {resource.RLIM_INFINITY}))
     save(self, step, state, value)
 checkpoint.Checkpoints.save = limited
 """
     output = launcher.run(tmp_path / "run", code=1, before=limited)[0]
-    assert output.count("could not be written") == 1 and "Older checkpoints are untouched" in output and "Traceback" not in output
+    assert output.count("error:") == output.count("could not be written") == 1 and "Older checkpoints are untouched" in output and "Traceback" not in output
     output = launcher.run(tmp_path / "run")[0]
     assert "finetune: goes on after step 2" in output
     assert_same(state(tmp_path / "run"), state(whole))
