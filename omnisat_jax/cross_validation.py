@@ -1,15 +1,20 @@
 """Every fold of a protocol as one run: a folder a fold, finished folds not repeated, scores from the sum of their counts."""
 
 import dataclasses
+import json
 import pathlib
 
 from rich.console import Console
 
 from omnisat_jax import experiment, schema
+from omnisat_jax.errors import DataError
+from omnisat_jax.files import atomic
+from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.report import folds as joining
-from omnisat_jax.report import html, tables
-from omnisat_jax.train.workdir import write_json
+from omnisat_jax.report import results as reporting
+from omnisat_jax.report import tables
+from omnisat_jax.train import workdir
 
 
 def run_folds(
@@ -36,21 +41,34 @@ def run_folds(
     if len(set(numbers)) < len(numbers):
         raise schema.ConfigError(f"--folds: expected each fold once, found {', '.join(map(str, numbers))}")
     folder = pathlib.Path(folder)
-    runs = {}
-    for number in numbers:
-        console.rule(f"fold {number}")
-        changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
-        place = folder / f"fold_{number}"
-        runs[str(place)] = experiment.run(
-            changed, folder=place, stage=stage, console=console, accept_new_data=accept_new_data, profile=profile
-        )
-    if None in runs.values():
-        return None
-    results = joining.join(runs)
-    if is_leader():
-        write_json(folder / "results.json", results)
-        (folder / "results.md").write_text(tables.markdown(results))
-        html.write(folder)
+    with workdir.held(folder, folds=True):
+        runs = {}
+        for number in numbers:
+            console.rule(f"fold {number}")
+            changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
+            place = folder / f"fold_{number}"
+            runs[str(place)] = experiment.run(
+                changed, folder=place, stage=stage, console=console, accept_new_data=accept_new_data, profile=profile
+            )
+        if None in runs.values():
+            return None
+        results = joining.join(runs)
+        if is_leader():
+            _write(folder, results)
     console.rule("all folds")
     tables.show(console, results)
     return results
+
+
+def _write(folder, results):
+    """Writes the joined results, unless they are there already."""
+    path = folder / "results.json"
+    try:
+        same = path.exists() and read_json(path, what="the joined results").value == json.loads(json.dumps(results))
+    except DataError:  # damaged: they are made again from those of the folds
+        same = False
+    if not same:
+        atomic.write_json(path, results)
+        for name in ("results.md", "report.html"):
+            (folder / name).unlink(missing_ok=True)
+    reporting.restore_reports(folder, results)

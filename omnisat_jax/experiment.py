@@ -1,6 +1,6 @@
 """One run from configuration to results. With `setting`, the only file that knows everybody."""
 
-import json
+import contextlib
 import logging
 import pathlib
 
@@ -12,6 +12,7 @@ from data.prepare import prepare
 from omnisat_jax import schema
 from omnisat_jax.ahead.chips import PEAKS
 from omnisat_jax.ahead.flops import program_flops
+from omnisat_jax.errors import UserError
 from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.records import Records
 from omnisat_jax.interop.model_files import save_model
@@ -24,7 +25,7 @@ from omnisat_jax.probing import Monitor, probe
 from omnisat_jax.report import html, tables
 from omnisat_jax.report import results as reporting
 from omnisat_jax.report.announcement import announce
-from omnisat_jax.setting import Setting, set_up
+from omnisat_jax.setting import LostStepError, Setting, Trained, set_up
 from omnisat_jax.train import display, workdir
 from omnisat_jax.train.checkpoint import abstract_like
 from omnisat_jax.train.evaluate import evaluate
@@ -58,38 +59,51 @@ def run(
       UserError: with a message for the user.
     """
     folder = pathlib.Path(folder)
+    workdir.check_place(folder)
     flat = schema.flatten(config)
     hosts.agree(folder, flat)
-    with hosts.leader_first("claim"):
-        workdir.claim(folder, flat)
-    with hosts.leader_first("prepare", timeout=PREPARATION):
-        records = Records(prepare(config.data, console))
-    setting = set_up(config, folder, console, records, accept_new_data, profile)
-    announce(console, records, setting.split, setting.agreement)
-    wanted = STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1]
-    probing = config.eval.probe != "none"
+    with workdir.held(folder):
+        with hosts.leader_first("claim"):
+            changes = workdir.claim(folder, flat)
+        with hosts.leader_first("prepare", timeout=PREPARATION):
+            records = Records(prepare(config.data, console))
+        setting = set_up(config, folder, console, records, accept_new_data, profile, changes)
+        announce(console, records, setting.split, setting.agreement)
+        return _stages(setting, STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1])
+
+
+def _stages(s: Setting, wanted) -> dict | None:
+    """Runs what of the wanted stages is not finished."""
+    probing = s.config.eval.probe != "none"
     for name in ("pretrain", "finetune"):
-        if name == "pretrain" and config.pretrain_from:
-            console.print(f"pretrain: taken from {config.pretrain_from}")
-        elif name in wanted and getattr(config, name).steps and not (probing and name == "finetune"):
-            _train(setting, name, setting.task(name))
+        if name == "pretrain" and s.config.pretrain_from:
+            s.console.print(f"pretrain: taken from {s.config.pretrain_from}", markup=False, highlight=False)
+        elif name in wanted and getattr(s.config, name).steps and not (probing and name == "finetune"):
+            _train(s, name, s.task(name))
     if "evaluate" not in wanted:
         return None
-    if workdir.is_done(folder, "evaluate"):
-        console.print("evaluate: finished before, not repeated")
-        results = json.loads((folder / "results.json").read_text())
+    results, why = workdir.evaluated(s.folder)
+    # Every host does what the first one does.
+    if not hosts.exchange("evaluated", {"done": results is not None})[0]["done"]:
+        if why:
+            s.console.print(f"evaluate: done again ({why})", style="yellow", markup=False, highlight=False)
+        results = _probe(s) if probing else _evaluate(s)
     else:
-        results = _probe(setting) if probing else _evaluate(setting)
-    tables.show(console, results)
+        s.console.print("evaluate: finished before, not repeated")
+        if hosts.is_leader():
+            reporting.restore_reports(s.folder, results)
+    tables.show(s.console, results)
     return results
 
 
 def _train(s: Setting, stage: str, task):
     """Trains one stage, or goes on where it stopped, or leaves it if it is finished."""
     settings = getattr(s.config, stage)
-    if workdir.is_done(s.folder, stage):
+    done = workdir.finished(s.folder, stage) is not None
+    if hosts.exchange(f"{stage} done", {"done": done})[0]["done"]:  # every host does what the first one does
         s.console.print(f"{stage}: finished before, not repeated")
         return
+    s.begin()
     ledger = Ledger()
     root = run_once(lambda: jax.random.fold_in(jax.random.key(s.config.seed), STAGES.index(stage)), meshes.replicated(s.mesh))
     optimizer = make_optimizer(settings)
@@ -115,7 +129,7 @@ def _train(s: Setting, stage: str, task):
                 state = run_once(create, places, root)
             if stage == "finetune" and s.config.pretrain.steps:
                 with ledger.during("restore"):
-                    params, report = warm_start(state.params, s.trained("pretrain")[1])
+                    params, report = warm_start(state.params, _trained(s, "pretrain").params)
                 s.console.print(f"from pre-training: {report}", highlight=False)
                 state = state.replace(params=params)
             log.debug("%s, where everything lies:\n%s", stage, rules.describe(shapes, places))
@@ -134,12 +148,31 @@ def _train(s: Setting, stage: str, task):
         _loop(s, stage, task, state, first, step, flops, checkpoints, abstract.params, ledger)
         with ledger.during("save"):
             checkpoints.wait()
-        workdir.mark_done(s.folder, stage, {"steps": settings.steps, "best": checkpoints.best(), "last": settings.steps})
-    finally:
-        checkpoints.close()
-        workdir.note_time(s.folder, stage, ledger.summary())
+        s.finish(stage, checkpoints)
+    except BaseException:
+        with contextlib.suppress(UserError):  # what went wrong first is what is told
+            checkpoints.close()
+        with contextlib.suppress(UserError):
+            s.start.note_time(stage, ledger.summary())
+        raise
+    checkpoints.close()
+    s.start.note_time(stage, ledger.summary())
     _tell_time(s, stage, ledger)
     hosts.wait(f"{stage} is done")
+
+
+def _trained(s: Setting, stage: str) -> Trained:
+    """What a finished stage hands on; one whose last checkpoint is lost is trained again from an older one."""
+    try:
+        return s.trained(stage)
+    except LostStepError as lost:
+        if not lost.again:
+            raise
+        s.console.print(str(lost), style="yellow", markup=False, highlight=False)
+        workdir.unmark(s.folder, stage)
+        hosts.wait(f"{stage} is not done")
+        _train(s, stage, s.task(stage))
+        return s.trained(stage)
 
 
 def _tell_time(s: Setting, stage, ledger):
@@ -184,6 +217,11 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
             return {key: value for key, value in scores.items() if isinstance(value, float)}
 
     writer = MetricsWriter(s.folder, stage, after_step=first)
+
+    def save(step, state, value):
+        writer.sync()
+        checkpoints.save(step, state, value)
+
     profile = Profile(s.folder / "profile" / stage, s.profile)
     with display.progress(s.console, stage, settings.steps, first) as show, hosts.preemption() as stop:
         try:
@@ -192,7 +230,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
                 batches=device.prefetch(pipeline.start_at(dataset, first), sharding),
                 validate=validate,
                 rank=lambda scores: scores[task.best] if task.higher else -scores[task.best],
-                save=checkpoints.save,
+                save=save,
                 write=writer.write,
                 show=show,
                 stop=stop,
@@ -228,8 +266,10 @@ def _evaluate(s: Setting) -> dict:
         raise schema.ConfigError(
             "finetune.steps is 0: there is no fine-tuned model to evaluate; use --stage=pretrain, or --config.eval.probe=linear"
         )
+    s.begin()
     task = s.task("finetune")
-    step, params = s.trained("finetune")
+    trained = _trained(s, "finetune")
+    params = trained.params
     subsets = all_subsets(s.names)
     with s.console.status("compiling", spinner="dots"):
         compiled = s.compile_evaluation(task, abstract_like(params, s.place(params)), len(subsets))
@@ -247,13 +287,12 @@ def _evaluate(s: Setting) -> dict:
     results = {
         "name": s.config.name,
         "task": s.config.task,
-        "protocol": reporting.protocol(s.config, s.records, s.split, s.agreement, step),
+        "protocol": reporting.protocol(s.config, s.records, s.split, s.agreement, _checkpoint(trained)),
         "subsets": reporting.entries(subsets, values, scores),
     }
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params))
     if hosts.is_leader():
         tiles.save(s.folder / "tiles.npz")
-        reporting.write_results(s.folder, results, panels, s.records)
         save_model(
             s.folder / "model",
             whole,
@@ -263,8 +302,9 @@ def _evaluate(s: Setting) -> dict:
             label_patch=s.agreement.label_patch,
             statistics=s.statistics,
         )
+        reporting.write_results(s.folder, results, panels, s.records)
         html.write(s.folder)
-    workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
+    workdir.mark_evaluated(s.folder, _checkpoint(trained), model=True)
     hosts.wait("evaluate is done")
     s.console.print(f"written to {s.folder}: report.html, results.json, results.md, pictures, model/")
     return results
@@ -272,13 +312,24 @@ def _evaluate(s: Setting) -> dict:
 
 def _probe(s: Setting) -> dict:
     """Scores the frozen pre-trained tokens on the test parts, and those of random weights as the floor."""
-    step = s.config.pretrain.steps
-    protocol = reporting.protocol(s.config, s.records, s.split, s.agreement, step)
-    results = {"name": s.config.name, "task": s.config.task, "protocol": protocol} | probe(s)
+    s.begin()
+    trained = _trained(s, "pretrain") if s.config.pretrain.steps else None
+    checkpoint = _checkpoint(trained)
+    protocol = reporting.protocol(s.config, s.records, s.split, s.agreement, checkpoint)
+    scores = probe(s, trained and trained.params)
+    results = {"name": s.config.name, "task": s.config.task, "protocol": protocol} | scores
     if hosts.is_leader():
         reporting.write_results(s.folder, results, None, s.records)
         html.write(s.folder)
-    workdir.mark_done(s.folder, "evaluate", {"checkpoint": step})
+    workdir.mark_evaluated(s.folder, checkpoint, model=False)
     hosts.wait("evaluate is done")
-    s.console.print(f"written to {s.folder}: report.html, results.json, results.md")
+    s.console.print(f"written to {s.folder}: report.html, results.json, results.md", markup=False, highlight=False)
     return results
+
+
+def _checkpoint(trained: Trained | None) -> dict:
+    """What results say of the checkpoint that they come from; None are random weights."""
+    if trained is None:
+        return {"checkpoint": 0, "checkpoint_is": "random", "checkpoint_checksum": None}
+    kind = "best" if trained.best else "last"
+    return {"checkpoint": trained.step, "checkpoint_is": kind, "checkpoint_checksum": trained.checksum}

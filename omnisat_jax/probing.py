@@ -15,8 +15,11 @@ from omnisat_jax.train.step import run_once
 from omnisat_jax.train.warmstart import warm_start
 
 
-def probe(s: Setting) -> dict:
+def probe(s: Setting, trained: dict | None) -> dict:
     """Fits the probe of eval.probe on the training parts, all modalities present, and scores every subset on the test parts.
+
+    Args:
+      trained: parameters of pre-training, or None without any.
 
     Returns:
       {"subsets": of the pre-trained weights, "floor": of random ones}; without pre-training, the random ones alone as "subsets".
@@ -43,9 +46,9 @@ def probe(s: Setting) -> dict:
         return reporting.entries(subsets, values, scores)
 
     floor = score(random)
-    if not s.config.pretrain.steps:
+    if trained is None:
         return {"subsets": floor}
-    params, report = warm_start(random, s.trained("pretrain")[1])
+    params, report = warm_start(random, trained)
     s.console.print(f"from pre-training: {report}", highlight=False)
     return {"subsets": score(params), "floor": floor}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 
 import jax
@@ -9,7 +10,9 @@ import numpy as np
 from rich.console import Console
 
 from omnisat_jax import schema
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import DataError, UserError
+from omnisat_jax.files import atomic
+from omnisat_jax.files.json_file import read_json
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.layouts import Agreement, agree
 from omnisat_jax.input.records import Records
@@ -22,8 +25,40 @@ from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train import workdir
-from omnisat_jax.train.checkpoint import Checkpoints, abstract_like
+from omnisat_jax.train.checkpoint import BrokenStepError, Checkpoints, abstract_like, read_step, set_aside, steps_in
+from omnisat_jax.train.provenance import Start
 from omnisat_jax.train.step import create_state
+
+log = logging.getLogger(__name__)
+
+
+class LostStepError(UserError):
+    """The checkpoint that a finished stage stands for cannot be read.
+
+    Attributes:
+      again: whether training again from an older checkpoint of this run gives it again.
+    """
+
+    def __init__(self, message, again):
+        super().__init__(message)
+        self.again = again
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a finished stage hands on.
+
+    Attributes:
+      step: that the parameters are of.
+      params: nested dict of arrays.
+      checksum: of the checkpoint; None of one from before they had any.
+      best: whether validation chose it; else it is the last one.
+    """
+
+    step: int
+    params: dict
+    checksum: str | None
+    best: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +76,14 @@ class Setting:
     statistics: dict
     accept_new_data: bool
     profile: tuple[int, int] | None
+    start: Start
+
+    def begin(self) -> None:
+        """To be called before anything of the run is written: records this start, once, and what it stands on."""
+        for text in self.start.begin():
+            self.console.print(text, style="yellow", markup=False, highlight=False)
+        if hosts.is_leader():
+            _keep_statistics(self.folder, self.statistics)
 
     @property
     def names(self):
@@ -111,52 +154,96 @@ class Setting:
         """Shardings of a tree of parameters or a whole state, by the rules of the mesh."""
         return rules.shardings(tree, self.mesh, self.config.mesh.fsdp_min_size)
 
-    def checkpoints(self, stage) -> Checkpoints:
-        """The checkpoints of a stage, to be closed; each knows what it must agree with to be continued, and what it needs to be used."""
-        settings = getattr(self.config, stage)
-        data = {
+    def _made_from(self, stage) -> dict:
+        """What a checkpoint of a stage must agree with to be continued."""
+        return {
             "fingerprint": self.records.fingerprint,
             "train": list(self.split.train),
             "seed": self.config.seed,
-            "batch_size": settings.batch_size,
+            "batch_size": getattr(self.config, stage).batch_size,
         }
+
+    def checkpoints(self, stage) -> Checkpoints:
+        """The checkpoints of a stage that is trained, to be closed; each knows what it must agree with to be continued, and what it needs to be used."""
         meta = {
-            "data": data,
+            "data": self._made_from(stage),
             "statistics": self.statistics,
             "modalities": list(self.names),
             "classes": list(self.agreement.classes),
         }
-        folder = self.folder_of(stage)
-        # Taking the pre-training of another run says that its data may be others.
-        accept = self.accept_new_data or folder != self.folder
-        return Checkpoints(folder / stage / "checkpoints", keep=settings.keep, meta=meta, accept_new_data=accept)
+        keep = getattr(self.config, stage).keep
+        return Checkpoints(self.folder / stage / "checkpoints", keep=keep, meta=meta, accept_new_data=self.accept_new_data)
 
     def folder_of(self, stage) -> pathlib.Path:
         """The folder of the run that a stage belongs to: this one's, or that of `pretrain_from`."""
         taken = stage == "pretrain" and self.config.pretrain_from
         return pathlib.Path(self.config.pretrain_from) if taken else self.folder
 
-    def trained(self, stage):
-        """(step, parameters) of a finished stage: the last ones of pre-training, the best ones of fine-tuning.
+    def finish(self, stage, checkpoints: Checkpoints) -> None:
+        """Marks a stage finished, by the step that it stands for: the last one of pre-training, the best one of fine-tuning.
+
+        Without validation tiles nothing may choose among checkpoints: the last one is taken.
+        """
+        last = getattr(self.config, stage).steps
+        best = checkpoints.best()
+        used = best if stage == "finetune" and self.split.validation and best is not None else last
+        facts = {"steps": last, "step": used, "best": best, "last": last}
+        if hosts.is_leader():
+            facts["checksum"] = checkpoints.checksum(used)
+        workdir.mark_done(self.folder, stage, facts)
+
+    def trained(self, stage) -> Trained:
+        """What a finished stage hands on: the step that its mark names and no other.
 
         Raises:
-          UserError: the stage is not finished.
+          UserError: the stage is not finished, or its mark is damaged.
+          LostStepError: that step cannot be read. In this run's own folder it is set aside.
         """
         settings, task = getattr(self.config, stage), self.task(stage)
         folder = self.folder_of(stage)
-        if not workdir.is_done(folder, stage):
+        about = workdir.finished(folder, stage)
+        if about is None:
             raise UserError(f"{folder}: {stage} has not finished; run --stage={stage} there first")
+        last, best = about.get("last").integer(0, 2**53), about.find("best").value
+        chosen = stage == "finetune" and bool(self.split.validation) and best is not None
+        # Marks of earlier versions name no step, and a best one also where nothing was ranked.
+        step = about.find("step", best if chosen else last).integer(0, 2**53)
+        checksum = about.find("checksum").value
+        place = folder.resolve() / stage / "checkpoints"
         sample = self.agreement.train.abstract(1)
         optimizer = make_optimizer(settings)
         shapes = jax.eval_shape(lambda key, batch: create_state(task, optimizer, key, batch), jax.random.key(0), sample)
-        checkpoints = self.checkpoints(stage)
+        own = folder == self.folder
         try:
-            # Without validation tiles nothing may choose among checkpoints: the last one is taken.
-            best = stage == "finetune" and self.split.validation
-            step = checkpoints.best() if best else checkpoints.latest()
-            return step, checkpoints.restore(step, abstract_like(shapes, self.place(shapes))).params
-        finally:
-            checkpoints.close()
+            # Taking the pre-training of another run says that its data may be others.
+            state, checksum = read_step(
+                place / str(step),
+                abstract_like(shapes, self.place(shapes)),
+                data=self._made_from(stage),
+                accept_new_data=self.accept_new_data or not own,
+                checksum=checksum,
+            )
+        except BrokenStepError as error:
+            if own:
+                with hosts.leader_first("set a broken checkpoint aside"):
+                    set_aside(error)
+            older = hosts.exchange("older checkpoints", {"steps": [s for s in steps_in(place) if s < step]})[0]["steps"]
+            raise self._lost(stage, place, step, error, again=own and step == last and bool(older)) from error
+        return Trained(step, state.params, checksum, chosen and step == best)
+
+    def _lost(self, stage, place, step, error, again):
+        """What to say of a step that cannot be read."""
+        what = f"{place}: expected step {step}, for which {stage} counts as finished, found none that can be read ({error.why})"
+        mark = self.folder / stage / "done.json"
+        if again:
+            return LostStepError(f"{what}; {stage} is trained again from an older checkpoint", True)
+        if place.is_relative_to(self.folder.resolve()):
+            return LostStepError(
+                f"{what}, and no older one from which it can be trained again alike. Restore it, or move {mark.parent} away: "
+                f"the same command then trains {stage} again from its start",
+                False,
+            )
+        return LostStepError(f"{what}. Restore it, or train {stage} there again", False)
 
 
 def _mesh_for(config, console):
@@ -180,9 +267,12 @@ def _mesh_for(config, console):
 
 
 def set_up(
-    config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool, profile
+    config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool, profile, changes=()
 ) -> Setting:
-    """Chooses the split, matches configuration and data, and writes what the run stands on to its folder.
+    """Chooses the split and matches configuration and data with each other and with what the folder was started on.
+
+    Args:
+      changes: what `workdir.claim` returned.
 
     Raises:
       ConfigError, ValueError: what does not fit, with a message for the user.
@@ -196,17 +286,31 @@ def set_up(
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")}
     with hosts.leader_first("describe"):
-        workdir.describe(
+        start = Start(
             folder,
             flat=schema.flatten(config),
             data=about | dataclasses.asdict(split),
             mesh=mesh,
             precision=precision,
             accept_new_data=accept_new_data,
+            changes=changes,
         )
     every = records.statistics(split.train, clear=config.data.statistics == "clear")
     statistics = {name: every[name] for name in (spec.name for spec in agreement.specs)}
-    if hosts.is_leader():
-        workdir.write_json(folder / "statistics.json", statistics)
+    if start.new and hosts.is_leader():
+        _keep_statistics(folder, statistics)
     dtype = np.dtype(jax.numpy.dtype(precision))
-    return Setting(config, folder, console, records, split, agreement, mesh, dtype, statistics, accept_new_data, profile)
+    return Setting(config, folder, console, records, split, agreement, mesh, dtype, statistics, accept_new_data, profile, start)
+
+
+def _keep_statistics(folder, statistics):
+    """Writes statistics.json if it is not there as it should be; says so where it was something else."""
+    path = folder / "statistics.json"
+    if path.exists():
+        try:
+            if read_json(path, what="the statistics of the training tiles").value == statistics:
+                return
+            log.warning("%s: not the statistics of the training tiles of these data; written again from the records", path)
+        except DataError as error:
+            log.warning("%s It is written again from the records.", error)
+    atomic.write_json(path, statistics)

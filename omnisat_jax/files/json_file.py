@@ -18,9 +18,9 @@ _TYPES = {dict: "an object", list: "a list", str: "a text", int: "a number", flo
 class Value:
     """A JSON value that knows where it was found. Its methods return what is asked for, or raise `DataError` with the file and the key."""
 
-    def __init__(self, value, path, key: str = "", tile: str = "-"):
-        """key: of the value from the file's root, as "modalities.s2.bands[0]"."""
-        self.value, self.path, self.key, self.tile = value, pathlib.Path(path), key, tile
+    def __init__(self, value, path, key: str = "", tile: str = "-", advice: str = ""):
+        """key: of the value from the file's root, as "modalities.s2.bands[0]"; advice: what to do if it is wrong."""
+        self.value, self.path, self.key, self.tile, self.advice = value, pathlib.Path(path), key, tile, advice
 
     def error(self, expected: str, found: str | None = None, advice: str = "") -> DataError:
         """What to raise where the value is not what is expected."""
@@ -28,10 +28,10 @@ class Value:
         if found is None:
             kind = _TYPES.get(type(self.value), type(self.value).__name__)
             found = f"{kind} of {len(self.value)}" if isinstance(self.value, dict | list) else repr(self.value)
-        return DataError(tile=self.tile, path=self.path, expected=f"{at}{expected}", found=found, advice=advice)
+        return DataError(tile=self.tile, path=self.path, expected=f"{at}{expected}", found=found, advice=advice or self.advice)
 
     def _child(self, value, key):
-        return Value(value, self.path, key, self.tile)
+        return Value(value, self.path, key, self.tile, self.advice)
 
     def items(self) -> dict[str, "Value"]:
         """The entries of an object."""
@@ -133,7 +133,7 @@ def parse_json(content: bytes, path, *, what: str, tile: str = "-", advice: str 
       DataError: truncated, too deep, a key twice, or no JSON.
     """
     try:
-        return Value(json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once), path, tile=tile)
+        return Value(json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once), path, tile=tile, advice=advice)
     except UnicodeDecodeError as error:
         raise DataError(tile=tile, path=path, expected=f"{what}: text in UTF-8", found=reason(error), advice=advice) from error
     except RecursionError:

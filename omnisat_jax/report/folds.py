@@ -30,6 +30,7 @@ SAME = (
     "dates",
     "probe",
 )
+CHECKPOINT = ("checkpoint", "checkpoint_is", "checkpoint_checksum")  # of each fold its own
 
 
 def join(runs: dict, min_pixels: int = 0) -> dict:
@@ -69,7 +70,7 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
         "train_tiles": protocols[0]["train_tiles"],
         "test": tested,
         "test_tiles": sum(p["test_tiles"] for p in protocols),
-        "checkpoint": "/".join(str(p["checkpoint"]) for p in protocols),
+        **{key: "/".join(str(p.get(key)) for p in protocols) for key in CHECKPOINT if key in first["protocol"]},
         "min_pixels": min_pixels,
     }
     return {"name": first["name"], "task": "segment", "protocol": protocol} | joined

@@ -12,6 +12,7 @@ import numpy as np
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.report import charts, pictures, representation, tables
+from omnisat_jax.train.writers import read_rows
 
 LIMIT = 10_000_000  # bytes of a report
 WIDEST = 640  # px of an input picture in it
@@ -51,7 +52,7 @@ def _read(path, default):
 def _run(folder):
     results, about = _read(folder / "results.json", None), _read(folder / "run.json", {})
     protocol, task = results["protocol"], results["task"]
-    metrics = _lines(folder / "metrics.jsonl")
+    metrics = read_rows(folder / "metrics.jsonl")
     columns = list(tables.COLUMNS[task]) + ([("ece", "ECE")] if "ece" in results["subsets"][0]["scores"] else [])
     first, main = results["subsets"][0], columns[0]
     each = first["scores"]["iou" if task == "segment" else "f1"]
@@ -97,10 +98,6 @@ def _run(folder):
         "environment": _environment(about),
         "command": "python " + about["command"] if about.get("command") else "",
     }
-
-
-def _lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
 
 
 def _total(starts):

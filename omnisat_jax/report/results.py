@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from omnisat_jax import schema
+from omnisat_jax.files import atomic
 from omnisat_jax.input.layouts import Agreement
 from omnisat_jax.input.records import Records
 from omnisat_jax.input.splits import Split
-from omnisat_jax.report import pictures, tables
-from omnisat_jax.train.workdir import write_json
+from omnisat_jax.report import html, pictures, tables
 
 
 class PanelCollector:
@@ -147,12 +147,26 @@ def write_results(workdir, results: dict, panels: PanelCollector | None, records
         pictures.save_panels(workdir / "panels.png", panels.samples, bands, about["classes"], records.ignore, what, records.colours)
         if results["task"] == "segment":
             panels.save(workdir / "panels.npz", bands)
-    write_json(workdir / "results.json", results)
-    (workdir / "results.md").write_text(tables.markdown(results))
+    atomic.write_json(workdir / "results.json", results)
+    atomic.write_text(workdir / "results.md", tables.markdown(results))
 
 
-def protocol(config: schema.Experiment, records: Records, split: Split, agreement: Agreement, step: int) -> dict:
-    """All that a score must be read with; `step` is that of the checkpoint that was scored."""
+def restore_reports(workdir, results: dict) -> None:
+    """Writes results.md and report.html of a finished run again if they are gone."""
+    workdir = pathlib.Path(workdir)
+    if not (workdir / "results.md").exists():
+        atomic.write_text(workdir / "results.md", tables.markdown(results))
+    if not (workdir / "report.html").exists():
+        html.write(workdir)
+
+
+def protocol(config: schema.Experiment, records: Records, split: Split, agreement: Agreement, checkpoint: dict) -> dict:
+    """All that a score must be read with.
+
+    Args:
+      checkpoint: that was scored: "checkpoint" (its step), "checkpoint_is" ("best" of the validation, "last", or "random" weights) and
+        "checkpoint_checksum".
+    """
     return {
         "dataset": records.about["dataset"],
         "simulated": records.about["simulated"],
@@ -170,7 +184,7 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "threshold": config.eval.threshold,
         "dates": {m.name: m.dates for m in agreement.evaluation.modalities if m.dates},
         "seed": config.seed,
-        "checkpoint": step,
+        **checkpoint,
         "pretrain_steps": config.pretrain.steps,
         "pretrain_from": config.pretrain_from,
         "label_share": config.data.label_share,

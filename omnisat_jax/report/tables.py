@@ -20,7 +20,7 @@ def protocol_lines(results) -> list[str]:
         if results["task"] == "segment"
         else "F1 and mAP in %, over the classes that occur"
     )
-    trained = f"Seed: {p['seed']}. Checkpoint: step {p['checkpoint']}. Pre-training: {p['pretrain_steps']} steps."
+    trained = f"Seed: {p['seed']}. Checkpoint: {_checkpoint(p)}. Pre-training: {p['pretrain_steps']} steps."
     if p["probe"] != "none":
         dense = "; one class a patch" if results["task"] == "segment" else ""
         weights = f"pre-trained for {p['pretrain_steps']} steps" if p["pretrain_steps"] else "random"
@@ -56,6 +56,12 @@ def protocol_lines(results) -> list[str]:
     if p["void_test_parcels"]:
         lines.append("Training pixels of parcels that test tiles contain are void.")
     return lines
+
+
+def _checkpoint(p):
+    """Which one was scored; results of earlier versions do not say why that one."""
+    kind = p.get("checkpoint_is")
+    return f"step {p['checkpoint']}{f' ({kind})' if kind else ''}"
 
 
 def shown(score) -> str:

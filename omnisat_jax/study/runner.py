@@ -21,9 +21,10 @@ import time
 import filelock
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.atomic import write_json
 from omnisat_jax.study.board import Board
 from omnisat_jax.study.grid import Run, Study, runs
-from omnisat_jax.train.workdir import WorkdirError, cores, write_json
+from omnisat_jax.train.workdir import WorkdirError, cores
 
 PROGRAM = (sys.executable, "launch.py")
 LAST_LINES = 3  # of the log of a run that failed

@@ -11,10 +11,10 @@ import sys
 
 import numpy as np
 
+from omnisat_jax.files.atomic import write_json
 from omnisat_jax.study.grid import Study, runs
 from omnisat_jax.study.runner import is_done
 from omnisat_jax.study.statistics import LEVEL, Tiles, bootstrap, interval
-from omnisat_jax.train.workdir import write_json
 
 METRIC = {"segment": ("miou", "mIoU"), "classify": ("f1_macro", "macro F1")}
 

@@ -7,13 +7,9 @@ from collections.abc import Callable, Iterator
 import jax
 
 from omnisat_jax import schema
-from omnisat_jax.errors import UserError
+from omnisat_jax.train.finite import NonFiniteError, check_trained
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.train.timing import Ledger, Profile
-
-
-class NonFiniteError(UserError):
-    """Too many steps had a loss or gradient that was not finite."""
 
 
 class Preempted(RuntimeError):
@@ -67,7 +63,7 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
       budget: steps with a non-finite loss that are tolerated over the stage.
 
     Raises:
-      NonFiniteError: budget spent; names the steps and their tiles.
+      NonFiniteError: budget spent, or nothing learned at all; names the steps and their tiles.
       Preempted: told to end; the step is saved.
     """
     watch = _Watch(stage, budget, use, first, int(jax.device_get(state.skipped)))
@@ -101,6 +97,7 @@ def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, us
                 use.save(step, state, value)
         if stop:
             raise Preempted(f"told to end after step {step} of {stage.steps}, which is saved; the same command goes on from there")
+    check_trained(state, stage.steps, watch.bad)
     return state
 
 
@@ -109,7 +106,7 @@ class _Watch:
 
     def __init__(self, stage, budget, use, first, skipped):
         self._stage, self._budget, self._use = stage, budget, use
-        self._skipped, self._bad = skipped, []
+        self._skipped, self.bad = skipped, []
         self._mark, self._clock = first, time.perf_counter()
 
     def pause(self):
@@ -137,10 +134,10 @@ class _Watch:
 
     def _count(self, step, host):
         self._skipped += 1
-        self._bad.append(f"step {step}: tiles {', '.join(self._use.tiles_of(host))}")
+        self.bad.append(f"step {step}: tiles {', '.join(self._use.tiles_of(host))}")
         self._use.write(step, {"nonfinite_step": 1.0})
         if self._skipped > self._budget:
             raise NonFiniteError(
                 f"{self._skipped} steps had a loss or gradient that was not finite, more than nonfinite_budget = {self._budget}. "
-                f"Look at these tiles, or lower the learning rate:\n" + "\n".join(self._bad[-20:])
+                f"Look at these tiles, or lower the learning rate:\n" + "\n".join(self.bad[-20:])
             )

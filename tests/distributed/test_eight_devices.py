@@ -38,6 +38,14 @@ def test_ring_equals_dense():
         assert case["accuracy"] < 1e-6, case
 
 
+def test_checksums_know_a_state_in_every_layout():
+    report = child("relayout")
+    regions = {name: report.pop(name) for name in list(report) if name.endswith("regions")}
+    assert list(regions.values()) == [1, 4, 4, 8, 8] and len(report) == 30
+    for layouts, (same, changed) in report.items():
+        assert same == [] and changed == ["['kernel']"], layouts
+
+
 @pytest.mark.parametrize("task", ["pretrain", "finetune"])
 def test_same_numbers_on_several_devices_and_in_parts(report, task):
     assert report["devices"] == 8

@@ -1,11 +1,21 @@
 """What a checkpoint refuses, and what it falls back to; killed processes and full disks: tests/distributed."""
 
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from omnisat_jax.train.checkpoint import Checkpoints, OtherRunError, abstract_like
+from omnisat_jax.errors import UserError
+from omnisat_jax.train import checkpoint
+from omnisat_jax.train.checkpoint import BrokenStepError, Checkpoints, OtherRunError, SaveError, abstract_like, read_step
+from tests.conftest import ROOT
 
 META = {"data": {"fingerprint": "abc", "seed": 0}}
 
@@ -76,3 +86,145 @@ def test_when_none_can_be_read_it_says_so(saved, caplog):
     checkpoints.close()
     assert sorted(path.name for path in saved.with_name("checkpoints-broken").iterdir()) == ["1.0", "2.0", "3.0"]
     assert sum("this checkpoint cannot be read" in message for message in caplog.messages) == 3
+
+
+# Flipped bits.
+
+
+def test_a_flipped_bit_never_gives_another_state(saved, tmp_path):
+    """Anywhere in the newest checkpoint: it is set aside, or the flip was in what is not used and the state is the one that was saved."""
+    rng = random.Random(0)
+    files = sorted(path for path in (saved / "3").rglob("*") if path.is_file() and path.name != "commit_success.txt")
+    assert any("ocdbt" in str(path) for path in files)
+    outcomes = []
+    for path in files:
+        whole = path.read_bytes()
+        for offset in rng.sample(range(len(whole)), min(4, len(whole))):
+            broken = bytearray(whole)
+            broken[offset] ^= 1 << rng.randrange(8)
+            path.write_bytes(broken)
+            try:
+                found, _ = read_step(saved / "3", abstract(state(0)), data=META["data"])
+                jax.tree.map(np.testing.assert_array_equal, found, state(3))
+                outcomes.append("same")
+            except BrokenStepError:
+                outcomes.append("broken")
+        path.write_bytes(whole)
+    assert outcomes.count("broken") > 10 and read_step(saved / "3", abstract(state(0)), data=META["data"])[1]
+
+
+def flip_array(folder, value):
+    """Changes a stored array under all of Orbax' own checks; what a flip in its bytes comes to."""
+    about = json.loads((folder / "meta" / "metadata").read_text())
+    sums = next(iter(about["checksums"].values()))
+    sums[next(iter(sums))] = value
+    del about["checksum"]
+    about["checksum"] = checkpoint.checksums.of_text(about)
+    (folder / "meta" / "metadata").write_text(json.dumps(about))
+
+
+def test_an_array_that_is_not_what_was_saved_is_set_aside(saved, caplog):
+    flip_array(saved / "3", "0" * 16)
+    checkpoints = reopen(saved)
+    step, found = checkpoints.restore_newest(abstract(state(0)))
+    checkpoints.close()
+    assert step == 2 and "1 of its arrays are not what was saved: ['params']['kernel']" in caplog.text
+    jax.tree.map(np.testing.assert_array_equal, found, state(2))
+    assert (saved.with_name("checkpoints-broken") / "3.0").is_dir()
+
+
+@pytest.mark.parametrize("name", ["meta/metadata", "metrics/metrics", "_CHECKPOINT_METADATA"])
+def test_a_description_that_is_damaged_is_set_aside(saved, caplog, name):
+    path = saved / "2" / name
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2] if name.startswith("_") else text.replace("9.0", "8.0").replace("abc", "abd"))
+    checkpoints = reopen(saved)
+    assert checkpoints.best() == 3 and checkpoints.restore_newest(abstract(state(0)))[0] == 3
+    checkpoints.close()
+    assert (saved.with_name("checkpoints-broken") / "2.0").is_dir() and "2: this checkpoint cannot be read" in caplog.text
+
+
+def test_another_checkpoint_in_the_place_of_one_is_not_taken(saved):
+    _, known = read_step(saved / "2", abstract(state(0)), data=META["data"], checksum=None)
+    (saved / "2").rename(saved / "old")
+    (saved / "3").rename(saved / "2")
+    with pytest.raises(BrokenStepError, match="it is another one than was recorded"):
+        read_step(saved / "2", abstract(state(0)), data=META["data"], checksum=known)
+
+
+def test_checkpoints_of_earlier_versions_load(saved):
+    for step in "123":
+        path = saved / step / "meta" / "metadata"
+        about = json.loads(path.read_text())
+        path.write_text(json.dumps({key: about[key] for key in ("data", "step", "form")}))
+    checkpoints = reopen(saved)
+    assert checkpoints.best() == 2 and checkpoints.checksum(3) is None
+    step, found = checkpoints.restore_newest(abstract(state(0)))
+    checkpoints.close()
+    assert step == 3
+    jax.tree.map(np.testing.assert_array_equal, found, state(3))
+
+
+def test_a_state_without_room_is_not_a_broken_checkpoint(saved, monkeypatch):
+    class Handler:
+        def restore(self, *_, **__):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory while trying to allocate 17 bytes")
+
+    monkeypatch.setattr(checkpoint.ocp, "StandardCheckpointHandler", Handler)
+    checkpoints = reopen(saved)
+    with pytest.raises(UserError, match="cannot be read now .*it is left as it is"):
+        checkpoints.restore_newest(abstract(state(0)))
+    checkpoints.close()
+    assert (saved / "3").is_dir() and not saved.with_name("checkpoints-broken").exists()
+
+
+# Saving.
+
+
+def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=3, meta=META)
+    read = []
+
+    def unreadable(path, host, **_):
+        read.append(path.name)
+        raise BrokenStepError(path, "NOT_FOUND")
+
+    monkeypatch.setattr(checkpoint, "read_step", unreadable)
+    with pytest.raises(SaveError, match="was written, but cannot be read back .NOT_FOUND.. See to the disk, or choose another --workdir"):
+        checkpoints.save(1, state(1))
+    checkpoints.close()
+    monkeypatch.undo()
+    checkpoints = Checkpoints(tmp_path / "good", keep=3, meta=META)
+    monkeypatch.setattr(checkpoint, "read_step", lambda path, host, **_: read.append(path.name))
+    for step in (1, 2):
+        checkpoints.save(step, state(step))
+    checkpoints.close()
+    assert read == ["1", "1"]
+
+
+@pytest.mark.parametrize("limit", [2_048, 5_000, 60_000])
+def test_a_full_disk_is_one_sentence(tmp_path, limit):
+    """No file may grow beyond some bytes: what a full disk looks like to each of the writers."""
+    code = f"""
+import resource, signal
+import jax
+from omnisat_jax.train.checkpoint import Checkpoints, SaveError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def state(value):
+    return {{f"array{{i}}": jax.random.normal(jax.random.key(i + value), (32, 33)) for i in range(60)}}
+checkpoints = Checkpoints({str(tmp_path / "checkpoints")!r}, keep=2, meta={META!r})
+checkpoints.save(1, state(1))
+checkpoints.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {resource.RLIM_INFINITY}))
+try:
+    checkpoints.save(2, state(2))
+    checkpoints.close()
+except SaveError as error:
+    print("error:", error)
+finally:
+    checkpoints.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.count("\n") == 1 and done.returncode == 0, done
+    assert "could not be written" in done.stdout and "File too large" in done.stdout and "Older checkpoints are untouched" in done.stdout
+    assert signal.SIGXFSZ and [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()] == ["1"]

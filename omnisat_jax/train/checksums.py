@@ -1,0 +1,86 @@
+"""XXH3 of every array of a state, in whatever way it is cut over devices and processes.
+
+Each region of an array is hashed by the one process that keeps its first copy, so nothing is sent but the hashes. A state that is restored
+in the same layout is compared region by region; in another one, an array whose regions differ is put together on the host, one at a time.
+Copies of an array on other devices are read from the same bytes and are not hashed again.
+
+Seen on two busy CPU cores, 300 arrays of 1 GB in all (python -m benchmarks.checksums): 0.6 s to hash them, beside 20 s to save them. On
+accelerators the copy to the host comes on top; it was not measured.
+"""
+
+import json
+
+import jax
+import numpy as np
+import xxhash
+from jax.experimental import multihost_utils
+
+from omnisat_jax.parallel.hosts import exchange
+
+Checksums = dict[str, dict[str, str]]  # {path of an array: {region as "0:4,2:6": XXH3 of its bytes, hexadecimal}}
+
+
+def of_text(value) -> str:
+    """XXH3 of plain values, whatever the order of their keys."""
+    return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True).encode())
+
+
+def of_state(state) -> Checksums:
+    """Of every array of a state of jax.Arrays, complete on every process; all of them must ask."""
+    mine = {}
+    for name, leaf in _named(state):
+        shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+        mine[name] = {region(shard.index, leaf.shape): _hash(shard.data) for shard in shards}
+    whole = {name: {} for name in mine}
+    for part in exchange("checksums", mine):
+        for name, regions in part.items():
+            whole[name] |= regions
+    return whole
+
+
+def differing(state, expected: Checksums) -> list[str]:
+    """Paths of the arrays of a state that are not what was saved, as seen by this process; all of them must ask.
+
+    Args:
+      state: of jax.Arrays in any layout, or of NumPy arrays.
+      expected: of the state that was saved.
+    """
+    found = dict(_named(state))
+    wrong = sorted(found.keys() ^ expected.keys())
+    for name in sorted(found.keys() & expected.keys()):
+        leaf, regions = found[name], expected[name]
+        if isinstance(leaf, jax.Array) and {region(i, leaf.shape) for i in _layout(leaf)} <= regions.keys():
+            parts = {region(shard.index, leaf.shape): shard.data for shard in leaf.addressable_shards}
+        else:
+            whole = _on_host(leaf)
+            parts = {key: whole[_slices(key)] for key in regions}
+        if any(_hash(part) != regions[key] for key, part in parts.items()):
+            wrong.append(name)
+    return wrong
+
+
+def region(index, shape) -> str:
+    """A region of an array as text: "first:end" of each axis, "" of a scalar."""
+    return ",".join("{}:{}".format(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
+
+
+def _slices(key):
+    return tuple(slice(*map(int, part.split(":"))) for part in key.split(",") if part)
+
+
+def _layout(leaf):
+    return leaf.sharding.devices_indices_map(leaf.shape).values()
+
+
+def _on_host(leaf):
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
+
+
+def _hash(part):
+    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+
+
+def _named(state):
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]]

@@ -1,0 +1,161 @@
+"""run.json: on which data a run stands, every start that did something, and where its time went."""
+
+import datetime
+import importlib.metadata
+import logging
+import pathlib
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+
+import jax
+
+from omnisat_jax.errors import printable
+from omnisat_jax.files import atomic
+from omnisat_jax.files.json_file import read_json
+from omnisat_jax.parallel.hosts import is_leader
+from omnisat_jax.train.identity import STAGES
+from omnisat_jax.train.workdir import WorkdirError, cores
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+# Between starts, these may change the last digits of a result, or more. The number of threads changes the rounding on CPUs.
+COMPARED = ("git", "versions", "device", "cores", "processes", "mesh", "precision")
+ADVICE = "Restore it; or delete it: checkpoints know their data themselves, only the record of earlier starts is lost."
+log = logging.getLogger(__name__)
+
+
+class Start:
+    """This start of a run. It is compared with the earlier ones at once and written down when something runs, or if it is the first.
+
+    Attributes:
+      new: whether no earlier start is known.
+    """
+
+    def __init__(self, workdir, *, flat: dict, data: dict, mesh, precision: str, accept_new_data: bool, changes=()):
+        """Must come after `workdir.claim`.
+
+        Args:
+          flat: {dotted key: value} of the whole configuration.
+          data: "fingerprint", "source" and whatever else is known of them.
+          mesh: jax.sharding.Mesh of the run.
+          changes: what `workdir.claim` returned.
+
+        Raises:
+          WorkdirError: the folder was started on other data, and that is not accepted.
+          DataError: run.json is damaged.
+        """
+        self._folder, self._flat, self._changes = pathlib.Path(workdir), flat, list(changes)
+        about = self._read()
+        self.new = about is None
+        if self.new and any((self._folder / stage).exists() for stage in (*STAGES, "evaluate")):
+            log.warning("%s is missing: the record of earlier starts is lost; checkpoints know their data themselves", self._path)
+        if about and about["data"]["fingerprint"] != data["fingerprint"] and not accept_new_data:
+            before = about["data"]
+            raise WorkdirError(
+                f"{workdir}: this run was started on data {before['fingerprint']} ({before.get('source')}), now they are "
+                f"{data['fingerprint']} ({data['source']}). Restore the data, choose another --workdir, or go on regardless with --accept_new_data."
+            )
+        device = jax.devices()[0]
+        self._facts = {
+            "time": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}",
+            "host": socket.gethostname(),
+            "command": shlex.join(sys.argv),
+            "git": _git(),
+            "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+            "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+            "cores": len(cores()),
+            "processes": jax.process_count(),
+            "mesh": dict(mesh.shape),
+            "precision": precision,
+        }
+        self._data = data
+        self._begun = False
+        earlier = (about or {}).get("starts") or []
+        self._differences = _differences(earlier[-1] if earlier else {}, self._facts)
+        if self.new:
+            self._append()
+
+    def begin(self) -> list[str]:
+        """Writes this start down; to be called whenever something is about to run.
+
+        Returns:
+          What the user must be told, the first time: differences from the last start, and changed keys.
+        """
+        if self._begun:
+            return []
+        self._begun = True
+        if not self.new:
+            self._append()
+        told = [f"{change}{f': {change.note}' if change.note else ''}" for change in self._changes]
+        return [printable(text) for text in told + self._differences]
+
+    def note_time(self, stage: str, seconds: dict) -> None:
+        """Adds where the time of this start of a stage went, on process 0."""
+        about = self._read() if is_leader() else None
+        if about:
+            about["seconds"].setdefault(stage, []).append(seconds)
+            atomic.write_json(self._path, about)
+
+    @property
+    def _path(self):
+        return self._folder / "run.json"
+
+    def _append(self):
+        if not is_leader():
+            return
+        about = self._read() or {"starts": [], "seconds": {}}
+        start = self._facts | {"data": {key: self._data.get(key) for key in ("fingerprint", "source")}}
+        if self._changes:
+            start["changed"] = {change.key: [change.before, change.now] for change in self._changes}
+        # The top level is as of the last start, for what reads one run.
+        about = self._facts | {"config": self._flat, "data": self._data, "seconds": about["seconds"], "starts": [*about["starts"], start]}
+        atomic.write_json(self._path, about)
+        if self._changes:
+            atomic.write_json(self._folder / "config.json", self._flat)
+
+    def _read(self) -> dict | None:
+        """run.json with a list of starts, also where an earlier version wrote the last one only; None if there is none."""
+        if not self._path.exists():
+            return None
+        value = read_json(self._path, what="the record of the run", advice=ADVICE)
+        value.get("data").get("fingerprint").text()
+        value.get("config").items()
+        for start in value.find("starts", []).list():
+            start.items()
+        for starts in value.find("seconds", {}).items().values():
+            for seconds in starts.list():
+                for entry in seconds.items().values():
+                    entry.number()
+        about = dict(value.value)
+        about["seconds"] = about.get("seconds") or {}
+        if "starts" not in about:
+            about["starts"] = [{key: about[key] for key in ("command", *COMPARED) if key in about}]
+        return about
+
+
+def _differences(before, now):
+    """What is not as it was at the last start, one line a fact."""
+    lines = []
+    for key in COMPARED:
+        if key not in before or before[key] == now[key]:
+            continue
+        old, new = before[key], now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+            lines += [f"{key} {name}: {old.get(name)!r} at the last start, {new.get(name)!r} now" for name in names]
+        else:
+            lines.append(f"{key}: {old!r} at the last start, {new!r} now")
+    return lines
+
+
+def _git():
+    """Revision of the code and whether it was changed since; None outside a repository."""
+    here = pathlib.Path(__file__).parent
+    try:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"revision": revision, "dirty": bool(changed.strip())}
