@@ -3,15 +3,16 @@
 import ast
 import dataclasses
 import hashlib
-import importlib.util
 import itertools
 import json
 import pathlib
 import re
 
-from omnisat_jax import schema
+from omnisat_jax import config_files, schema
 from omnisat_jax.checks import ConfigError, nearest
 from omnisat_jax.errors import UserError
+
+PROJECT = pathlib.Path(__file__).parents[2]  # holds launch.py and configs/
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +115,16 @@ def load_config(path: str, preset: str):
       ConfigError: no such file.
       UserError: no such preset.
     """
-    file = pathlib.Path(path)
+    file = locate(path)
     if not file.is_file():
         raise ConfigError(f"study.config: expected a configuration file, found nothing at {path}")
-    spec = importlib.util.spec_from_file_location(f"study_{file.stem}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(preset)
+    return config_files.load(f"{file}:{preset}", "study.config")
+
+
+def locate(path: str) -> pathlib.Path:
+    """The configuration file that a study names: below the present folder, or else below that of the program, so that studies run from anywhere."""
+    here = pathlib.Path(path)
+    return here if here.is_file() or here.is_absolute() else PROJECT / path
 
 
 def apply(config, changes: dict[str, str]):
