@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -32,6 +33,18 @@ def start(command, *, environment=None, pass_fds=(), **how) -> subprocess.Popen:
     return subprocess.Popen(
         command, env=environment, pass_fds=(*pass_fds, _lifeline[0]), stdin=subprocess.DEVNULL, process_group=0, **how
     )
+
+
+def run(command, **how) -> tuple[int, str]:
+    """Starts a command, waits for it and ends it if this process is to end; its exit code and what it said on stderr."""
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        child = start(command, stdout=subprocess.DEVNULL, stderr=said, **how)
+        try:
+            code = child.wait()
+        finally:
+            end([child])
+        said.seek(0)
+        return code, said.read()
 
 
 def end(children) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from omnisat_jax import schema
+from omnisat_jax.commands import run_command
 from omnisat_jax.interop.state_dict import WeightsError
 from omnisat_jax.interop.torch_weights import load_omnisat, load_utae
 from omnisat_jax.models.baselines import UTAESegmenter
@@ -68,6 +69,13 @@ def _build(value):
     return value
 
 
+def _positive(text):
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return number
+
+
 def main(arguments=None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,29 +84,25 @@ def main(arguments=None) -> int:
     for command, key_dim in ((utae, 4), (omnisat, 8)):
         command.add_argument("weights", help=".safetensors, or the authors' .pth.tar / .ckpt")
         command.add_argument("out", help="folder to write")
-        command.add_argument("--n_head", type=int, default=16, help="heads of temporal attention")
-        command.add_argument("--d_k", type=int, default=key_dim, help="key width a head")
-    utae.add_argument("--d_model", type=int, default=256, help="width of temporal attention")
+        command.add_argument("--n_head", type=_positive, default=16, help="heads of temporal attention")
+        command.add_argument("--d_k", type=_positive, default=key_dim, help="key width a head")
+    utae.add_argument("--d_model", type=_positive, default=256, help="width of temporal attention")
     omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels a token side, each modality")
     omnisat.add_argument("--period", type=float, default=734, help="base of the date sinusoid, days")
     options = parser.parse_args(arguments)
-    try:
-        if options.network == "utae":
-            made = load_utae(options.weights, n_head=options.n_head, d_model=options.d_model, d_k=options.d_k)
-        else:
-            pairs = [pair.partition("=") for pair in options.patch]
-            wrong = [pair for pair in pairs if not pair[2].isdigit()]
-            if wrong:
-                raise WeightsError(f"--patch: expected NAME=PX, found {''.join(wrong[0])!r}")
-            patch = {name: int(side) for name, _, side in pairs}
-            made = load_omnisat(options.weights, n_head=options.n_head, d_k=options.d_k, patch=patch, period=options.period)
-        save(options.out, *made)
-    except WeightsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if options.network == "utae":
+        made = load_utae(options.weights, n_head=options.n_head, d_model=options.d_model, d_k=options.d_k)
+    else:
+        pairs = [pair.partition("=") for pair in options.patch]
+        wrong = [pair for pair in pairs if not (pair[0] and pair[2].isascii() and pair[2].isdecimal() and int(pair[2]))]
+        if wrong:
+            raise WeightsError(f"--patch: expected NAME=PX, found {''.join(wrong[0])!r}")
+        patch = {name: int(side) for name, _, side in pairs}
+        made = load_omnisat(options.weights, n_head=options.n_head, d_k=options.d_k, patch=patch, period=options.period)
+    save(options.out, *made)
     print(f"{options.out}: {sum(x.size for x in flax.traverse_util.flatten_dict(made[1]).values()):,} parameters written")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from omnisat_jax.commands import run_command
 from omnisat_jax.interop import convert
 from omnisat_jax.interop.torch_weights import load_omnisat, load_utae
 
@@ -30,8 +31,8 @@ def test_round_trip(network, tmp_path, capsys):
 
 
 def test_mistakes_are_one_sentence(tmp_path, capsys):
-    assert convert.main(["utae", str(tmp_path / "no.safetensors"), str(tmp_path)]) == 1
+    assert run_command(convert.main, ["utae", str(tmp_path / "no.safetensors"), str(tmp_path)]) == 1
     assert "expected a file of weights, found none" in capsys.readouterr().err
     weights = str(HERE / "omnisat_tiny.weights.safetensors")
-    assert convert.main(["omnisat", weights, str(tmp_path), "--patch", "s2:4"]) == 1
+    assert run_command(convert.main, ["omnisat", weights, str(tmp_path), "--patch", "s2:4"]) == 1
     assert "expected NAME=PX, found 's2:4'" in capsys.readouterr().err
