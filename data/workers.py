@@ -4,6 +4,7 @@ import collections
 import copy
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -97,6 +98,7 @@ class _Pool:
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(there, *self._arguments), daemon=True)
         # Workers inherit what is blocked: Ctrl-C goes to every process of a terminal, and this one alone decides what becomes of it.
+        multiprocessing.resource_tracker.ensure_running()  # which unblocks them when it starts
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             process.start()
