@@ -112,8 +112,9 @@ def main(argv) -> int:
 
     if values.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(values.compilation_cache))
-    for noisy in ("absl", "jax", "orbax"):  # before anything asks for devices, which jax reports on
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for noisy, level in (("jax", logging.ERROR), ("absl", logging.CRITICAL), ("asyncio", logging.CRITICAL)):
+        # Before anything asks for devices, which jax reports on. Orbax, which speaks through absl, also raises what it reports.
+        logging.getLogger(noisy).setLevel(logging.DEBUG if os.environ.get(signals.DEBUG) else level)
     if values.compile_for:
         config = schema.parse(values.config)
         return _compile_ahead(config, values.compile_for, values.workdir or os.path.join("runs", config.name))

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from omnisat_jax.errors import UserError, printable, reason, system_sentence
 from omnisat_jax.signals import DEBUG, Terminated
 
 FAILED = 1
+NO_SPACE = "No space left on device"
 
 
 def run_command(main: Callable[..., int | None], *arguments) -> int:
@@ -30,6 +32,7 @@ def run_command(main: Callable[..., int | None], *arguments) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     with signals.listening() as listener, _quiet(listener.permanent) as asides:
         code, text = _outcome(main, arguments)
+        _drop_what_cannot_be_written()
         if listener.received and code:
             # Whatever it ended in: a library may have turned our exception into one of its own.
             listener.end(text if code == signals.PREEMPTED else None)
@@ -46,12 +49,12 @@ def run_command(main: Callable[..., int | None], *arguments) -> int:
 def _outcome(main, arguments):
     """(exit code, sentence or "")."""
     try:
-        return main(*arguments) or 0, ""
+        code = main(*arguments) or 0
+        sys.stdout.flush()  # here what cannot be written is an error, later it is noise
+        return code, ""
     except SystemExit as error:
         return (FAILED, error.code) if isinstance(error.code, str) else (error.code or 0, "")
     except BrokenPipeError:  # of `| head`
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED, ""
     except KeyboardInterrupt:
         return signals.INTERRUPTED, signals.SENTENCES[signals.INTERRUPTED]
@@ -63,12 +66,24 @@ def _outcome(main, arguments):
         return FAILED, sentence(error)
 
 
+def _drop_what_cannot_be_written():
+    """The interpreter would try again when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def sentence(error: BaseException) -> str:
     """What to tell a user of an error."""
     if isinstance(error, UserError):
         return printable(str(error), None)
     if isinstance(error, OSError) and (error.filename or error.errno):
-        return system_sentence(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return system_sentence(error) + ("; make room, and the same command goes on from what is saved" if full else "")
+    if NO_SPACE in str(error):  # of libraries in C++
+        return f"{NO_SPACE.lower()} ({reason(error)}); make room, and the same command goes on from what is saved"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"not enough memory ({reason(error)}); use smaller batches, tiles or models, or a machine with more"
     for cause in (error.__cause__, error.__context__):

@@ -56,7 +56,8 @@ def _own(path, option, action):
     except UserError:
         raise
     except SyntaxError as error:
-        raise ConfigError(f"{option}: {error.filename}, line {error.lineno}: {error.msg}") from error
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{option}: {error.filename or path}{line}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         if type(error) is ValueError and path.name in str(error):
             raise ConfigError(reason(error)) from error  # the file's own check of its preset

@@ -234,7 +234,8 @@ def _environment(about):
 
 STUDY = {
     "command": str, "study": {"name": str}, "simulated": bool, "columns": [str], "cells": [[str]], "notes": [str], "words": [str],
-    "entries": [{"row": str, "label_share": NUMBER, "mean": NUMBER, "metric": str, "interval": [NUMBER]}],
+    "entries": [{"row": str, "label_share": NUMBER, "mean": (*NUMBER, type(None)), "metric": str,
+                 "interval": (list, type(None))}],
 }  # fmt: skip
 
 

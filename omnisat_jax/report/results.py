@@ -7,10 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from omnisat_jax import schema
-from omnisat_jax.files.atomic import write_json, write_text
 from omnisat_jax.input.layouts import Agreement
 from omnisat_jax.input.records import Records, Split
 from omnisat_jax.report import pictures, tables
+from omnisat_jax.train.workdir import write_json
 
 
 class PanelCollector:
@@ -123,8 +123,8 @@ def write_results(workdir, results: dict, panels: PanelCollector | None, records
         pictures.save_panels(workdir / "panels.png", panels.samples, bands, about["classes"], records.ignore, what, records.colours)
         if results["task"] == "segment":
             panels.save(workdir / "panels.npz", bands)
-    write_text(workdir / "results.md", tables.markdown(results))
     write_json(workdir / "results.json", results)
+    (workdir / "results.md").write_text(tables.markdown(results))
 
 
 def protocol(config: schema.Experiment, records: Records, split: Split, agreement: Agreement, step: int) -> dict:

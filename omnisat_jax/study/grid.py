@@ -11,7 +11,6 @@ import re
 from omnisat_jax import config_files, schema
 from omnisat_jax.checks import ConfigError, nearest
 from omnisat_jax.errors import UserError
-from omnisat_jax.files.paths import NAME, check_text
 
 PROJECT = pathlib.Path(__file__).parents[2]  # holds launch.py and configs/
 
@@ -71,16 +70,6 @@ class Run:
     settings: dict[str, object]
 
 
-_LISTS = ("seeds", "folds", "label_shares", "changes", "only")
-# {key: (what is expected, whether a value is that)}; of each value where there are several.
-_VALUES = {key: ("a text", lambda value: isinstance(value, str)) for key in
-           ("config", "size", "raw_dir", "prepared_dir", "changes", "baseline", "only")} | {
-    "name": ("letters, digits and ._-", lambda value: isinstance(value, str) and bool(NAME.fullmatch(value))),
-    "seeds": ("a whole number from 0 to 2**32 - 1", lambda value: type(value) is int and 0 <= value < 2**32),
-    "folds": ("a whole number from 1", lambda value: type(value) is int and value >= 1),
-    "label_shares": ("a number above 0, at most 1", lambda value: type(value) in (int, float) and 0 < value <= 1),
-    "resamples": ("a whole number from 1 to 1,000,000", lambda value: type(value) is int and 1 <= value <= 1_000_000),
-}  # fmt: skip
 # What pre-training does not depend on.
 _AFTER = ("name", "task", "finetune.", "segmentation.", "eval.", "model.head.", "data.label_share", "pretrain_from")
 
@@ -99,19 +88,16 @@ def parse(config) -> Study:
     missing = fields - set(values)
     if missing:
         raise ConfigError(f"missing study keys: {', '.join(sorted(missing))}; configs/studies/base.py has them all")
-    for key in _LISTS:
-        values[key] = tuple(values[key]) if isinstance(values[key], tuple | list) else (values[key],)
-    for key, (expected, right) in _VALUES.items():
-        for value in values[key] if key in _LISTS else (values[key],):
-            if not right(value):
-                raise ConfigError(f"study.{key}: expected {expected}, found {value!r}")
+    rows = sorted(values["rows"].items(), key=lambda item: item[1]["position"])
+    values["rows"] = {name: Row(**row) for name, row in rows}
     for key in ("seeds", "folds", "label_shares"):
-        given = values[key]
+        given = values[key] if isinstance(values[key], tuple | list) else (values[key],)
+        values[key] = tuple(given)
         if not given or len(set(given)) < len(given):
             raise ConfigError(f"study.{key}: expected at least one value, each once, found {given}")
-    values["rows"] = _rows(values["rows"])
+    only = values["only"] if isinstance(values["only"], tuple | list) else (values["only"],)
     # On a command line several names come as one text.
-    values["only"] = only = tuple(name for text in values["only"] for name in text.split(",") if name)
+    values["only"] = only = tuple(name for text in only for name in text.split(",") if name)
     for name in only:
         if name not in values["rows"]:
             raise ConfigError(f"study.only names {name!r}, which is no row.{nearest(name, list(values['rows']))}")
@@ -120,23 +106,6 @@ def parse(config) -> Study:
     if study.baseline not in study.rows:
         raise ConfigError(f"study.baseline must be one of the rows {', '.join(study.rows)}, found {study.baseline!r}")
     return study
-
-
-def _rows(given):
-    """{name: Row}, in order."""
-    kinds = {"position": int, "preset": str, "changes": tuple | list, "published": int | float, "source": str, "subset": str}
-    if not isinstance(given, dict):
-        raise ConfigError(f"study.rows: expected rows made by `add` of configs/studies/base.py, found {given!r}")
-    for name, row in given.items():
-        check_text(name, what="study.rows: the name of a row", path="the study", longest=100)
-        if not isinstance(row, dict) or row.keys() != kinds.keys():
-            raise ConfigError(f"study.rows.{name}: expected what `add` of configs/studies/base.py makes, found {row!r}")
-        for key, kind in kinds.items():
-            if not isinstance(row[key], kind):
-                raise ConfigError(f"study.rows.{name}.{key}: expected {kind}, found {row[key]!r}")
-        if wrong := [change for change in row["changes"] if not isinstance(change, str)]:
-            raise ConfigError(f"study.rows.{name}.changes: expected texts, found {wrong[0]!r}")
-    return {name: Row(**row) for name, row in sorted(given.items(), key=lambda item: item[1]["position"])}
 
 
 def load_config(path: str, preset: str):
@@ -224,9 +193,6 @@ def runs(study: Study) -> list[Run]:
         found[same] = Run(
             re.sub(r"[^\w.+-]", "_", label), (name,), seed, fold, float(share), preset, changes, key, schema.flatten(settings)
         )
-    names = [run.name for run in found.values()]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"the study has two runs that would share the folder {twice[0]!r}: give their rows other names")
     return sorted(found.values(), key=lambda run: (run.pretraining == "", run.seed, run.fold, run.pretraining))
 
 

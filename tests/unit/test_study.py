@@ -127,7 +127,7 @@ def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
         ({"changes": ("model.width",)}, "expected key=value"),
         ({"config": "configs/nowhere.py"}, "found nothing at configs/nowhere.py"),
         ({"size": "huge"}, "huge"),
-        ({"folds": (0,)}, "study.folds: expected a whole number from 1, found 0"),
+        ({"changes": ("data.fold=0",), "folds": (0,)}, "data.fold counts from 1"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_runs(changes, message):
