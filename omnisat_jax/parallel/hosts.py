@@ -60,7 +60,7 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
     if timeout < 1:
         raise UserError(f"--host_timeout: expected seconds, 1 or more, found {timeout}")
     known = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id} if coordinator else {}
-    if process_id == 0:
+    if process_id == 0 and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:
         known["coordinator_bind_address"] = bind_address(coordinator)
     global _tell_jax
     try:
