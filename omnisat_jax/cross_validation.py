@@ -6,10 +6,10 @@ import pathlib
 from rich.console import Console
 
 from omnisat_jax import experiment, schema
-from omnisat_jax.files.atomic import write_json, write_text
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.report import folds as joining
 from omnisat_jax.report import html, tables
+from omnisat_jax.train.workdir import write_json
 
 
 def fold_numbers(texts) -> list[int]:
@@ -61,7 +61,7 @@ def run_folds(
     results = joining.join(runs)
     if is_leader():
         write_json(folder / "results.json", results)
-        write_text(folder / "results.md", tables.markdown(results))
+        (folder / "results.md").write_text(tables.markdown(results))
         html.write(folder)
     console.rule("all folds")
     tables.show(console, results)
