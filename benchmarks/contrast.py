@@ -7,12 +7,14 @@ number of rows whose temporaries stay below the limit.
 """
 
 import argparse
+import sys
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import measure
 from omnisat_jax import schema
+from omnisat_jax.commands import run_command
 from omnisat_jax.losses.contrastive import contrastive_loss
 from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.parallel.mesh import make_mesh
@@ -71,4 +73,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -13,6 +13,7 @@ import functools
 import os
 import pathlib
 import resource
+import sys
 import tempfile
 import time
 
@@ -26,6 +27,7 @@ from configs import pastis
 from data import prepare
 from data.pastis.simulated import simulate
 from omnisat_jax import schema
+from omnisat_jax.commands import run_command
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.records import Records
@@ -199,4 +201,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

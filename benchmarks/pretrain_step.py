@@ -5,6 +5,8 @@
 Ones stand for the images: the work does not depend on their values. `configs/pastis.py` says how many tiles a step has.
 """
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from benchmarks.timing import measure
 from configs import pastis
 from omnisat_jax import schema
 from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.commands import run_command
 from omnisat_jax.models.build import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.build import make_task
@@ -48,4 +51,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

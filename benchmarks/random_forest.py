@@ -8,11 +8,13 @@ pixel's overall median. Series only: a forest of pixels sees no texture. Scores:
 
 import argparse
 import json
+import sys
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from omnisat_jax.batch import NO_DATA_INT16
+from omnisat_jax.commands import run_command
 from omnisat_jax.input.records import Records
 from omnisat_jax.input.splits import choose_split
 from omnisat_jax.input.transforms import day_zero
@@ -86,4 +88,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -5,12 +5,15 @@
 The reference of the ratio is the same network through the platform's own convolution, in the same run.
 """
 
+import sys
+
 import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import measure
 from configs import pastis
 from omnisat_jax import schema
+from omnisat_jax.commands import run_command
 from omnisat_jax.models import layers
 from omnisat_jax.models.encoders.utae import UTAE
 from omnisat_jax.ops import convolution
@@ -45,4 +48,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -270,7 +270,7 @@ def _describe(dataset, form, key, origin, max_bad):
 def progress_bar(console):
     """A bar with a count and the time that is left; nothing where there is no terminal."""
     return rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
+        rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
         rich_progress.TimeRemainingColumn(),

@@ -5,25 +5,21 @@
 """
 
 import contextlib
+import errno
+import logging
 import os
-import signal
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Callable
 
+from omnisat_jax import signals
 from omnisat_jax.errors import UserError, printable, reason, system_sentence
+from omnisat_jax.signals import DEBUG, Terminated
 
 FAILED = 1
-PREEMPTED = 75  # of a command that was told to end (SIGTERM): start it again and it goes on
-INTERRUPTED = 130  # Ctrl-C
-GRACE = 20.0  # s after a signal until the process ends even if a library does not let go
-DEBUG = "OMNISAT_DEBUG"  # environment variable: show tracebacks
-
-
-class Terminated(BaseException):
-    """The process was told to end (SIGTERM). Like KeyboardInterrupt it is no Exception, so nothing takes it for an error."""
+NO_SPACE = "No space left on device"
 
 
 def run_command(main: Callable[..., int | None], *arguments) -> int:
@@ -32,25 +28,51 @@ def run_command(main: Callable[..., int | None], *arguments) -> int:
     Every failure is one sentence on stderr: what a user can cause is a `UserError`, an error of the operating system, a signal or a
     shortage of memory; anything else is a fault of this program and says so, with the file that holds its traceback.
     """
-    with _signals():
-        try:
-            return main(*arguments) or 0
-        except SystemExit as error:
-            if isinstance(error.code, str):
-                return _say(error.code)
-            return error.code or 0
-        except BrokenPipeError:  # of `| head`
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
-        except KeyboardInterrupt:
-            return _say("interrupted; the same command goes on from what is saved", INTERRUPTED, "stopped")
-        except Terminated:
-            return _say("told to end (SIGTERM); the same command goes on from what is saved", PREEMPTED, "stopped")
-        except BaseException as error:
-            if os.environ.get(DEBUG):
-                traceback.print_exc()
-            return _say(sentence(error))
+    with contextlib.suppress(AttributeError, ValueError):  # a name that the terminal cannot show is shown as \xe4
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with signals.listening() as listener, _quiet(listener.permanent) as asides:
+        code, text = _outcome(main, arguments)
+        _drop_what_cannot_be_written()
+        if listener.received and code:
+            # Whatever it ended in: a library may have turned our exception into one of its own.
+            listener.end(text if code == signals.PREEMPTED else None)
+        if text:
+            signals.say(text, "stopped" if code in (signals.PREEMPTED, signals.INTERRUPTED) else "error")
+        elif asides and not code:
+            more = f" ({len(asides)} times)" if asides[1:] else ""
+            signals.say(f"{sentence(asides[0])}{more}", "warning")
+        if code and listener.farewell:
+            listener.leave(code)
+    return code
+
+
+def _outcome(main, arguments):
+    """(exit code, sentence or "")."""
+    try:
+        code = main(*arguments) or 0
+        sys.stdout.flush()  # here what cannot be written is an error, later it is noise
+        return code, ""
+    except SystemExit as error:
+        return (FAILED, error.code) if isinstance(error.code, str) else (error.code or 0, "")
+    except BrokenPipeError:  # of `| head`
+        return FAILED, ""
+    except KeyboardInterrupt:
+        return signals.INTERRUPTED, signals.SENTENCES[signals.INTERRUPTED]
+    except Terminated as error:
+        return signals.PREEMPTED, str(error)
+    except BaseException as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        return FAILED, sentence(error)
+
+
+def _drop_what_cannot_be_written():
+    """The interpreter would try again when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def sentence(error: BaseException) -> str:
@@ -58,7 +80,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, UserError):
         return printable(str(error), None)
     if isinstance(error, OSError) and (error.filename or error.errno):
-        return system_sentence(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return system_sentence(error) + ("; make room, and the same command goes on from what is saved" if full else "")
+    if NO_SPACE in str(error):  # of libraries in C++
+        return f"{NO_SPACE.lower()} ({reason(error)}); make room, and the same command goes on from what is saved"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"not enough memory ({reason(error)}); use smaller batches, tiles or models, or a machine with more"
     for cause in (error.__cause__, error.__context__):
@@ -67,18 +92,11 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {reason(error)}. This is a fault of the program; its traceback is in {_keep(error)}"
 
 
-def _say(text, code=FAILED, word="error"):
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-    print(f"{word}: {text}", file=sys.stderr, flush=True)
-    return code
-
-
 def _keep(error):
     """Writes a traceback where it can be found, and returns the place."""
     text = "".join(traceback.format_exception(error))
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="omnisat_jax-", suffix=".txt", delete=False) as target:
+        with tempfile.NamedTemporaryFile("w", prefix="omnisat_jax-", suffix=".txt", errors="backslashreplace", delete=False) as target:
             target.write(text)
         return target.name
     except OSError:
@@ -86,33 +104,26 @@ def _keep(error):
 
 
 @contextlib.contextmanager
-def _signals():
-    """SIGTERM raises `Terminated` in the main thread, wherever it is; a library that does not return is not waited for long."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def _quiet(permanent):
+    """What fails beside the main thread is kept instead of printed; yields the errors.
+
+    On a full disk every thread of every library fails again and again, which hides the one sentence that says so.
+    """
+    found = []
+    if os.environ.get(DEBUG):
+        yield found
         return
 
-    def terminated(number, frame):
-        _end_later(PREEMPTED, "told to end (SIGTERM)")
-        raise Terminated
+    def note(about):
+        thread = hasattr(about, "thread")  # else an object that failed to go, which matters where it should have written
+        if isinstance(about.exc_value, Exception if thread else OSError):
+            found.append(about.exc_value)
 
-    def interrupted(number, frame):
-        _end_later(INTERRUPTED, "interrupted")
-        raise KeyboardInterrupt
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, terminated), signal.SIGINT: signal.signal(signal.SIGINT, interrupted)}
+    before = threading.excepthook, sys.unraisablehook, logging.raiseExceptions
+    threading.excepthook = sys.unraisablehook = note
+    logging.raiseExceptions = False
     try:
-        yield
+        yield found
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_later(code, why):
-    def end():
-        _say(f"{why}; what was not saved is done again by the same command", code, "stopped")
-        os._exit(code)
-
-    timer = threading.Timer(GRACE, end)
-    timer.daemon = True
-    timer.start()
+        if not permanent:
+            threading.excepthook, sys.unraisablehook, logging.raiseExceptions = before

@@ -17,6 +17,18 @@ from omnisat_jax.report import tables
 from omnisat_jax.train import workdir
 
 
+def fold_numbers(texts) -> list[int]:
+    """The folds that --folds names.
+
+    Raises:
+      ConfigError: something that is no number.
+    """
+    wrong = [text for text in texts if not (text.isascii() and text.isdecimal())]
+    if wrong:
+        raise schema.ConfigError(f"--folds: expected numbers separated by commas, found {wrong[0]!r}")
+    return [int(text) for text in texts]
+
+
 def run_folds(
     config: schema.Experiment, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
 ) -> dict | None:

@@ -184,8 +184,9 @@ def _tell_time(s: Setting, stage, ledger):
     s.console.print(f"{stage}: {total:.0f} s ({parts})", highlight=False)
     if ledger.waiting() > WAITING:
         s.console.print(
-            f"[yellow]{stage}: the device waited for data {100 * ledger.waiting():.0f} % of the time; more data.threads, a larger "
-            "data.buffer or a faster disk under data.cache_dir may help"
+            f"{stage}: the device waited for data {100 * ledger.waiting():.0f} % of the time; more data.threads, a larger "
+            "data.buffer or a faster disk under data.cache_dir may help",
+            style="yellow",
         )
 
 
@@ -250,13 +251,15 @@ def _warn(s: Setting, stage, scores):
     """Says what the monitors of pre-training show to be going wrong."""
     if scores.get("effective_rank", COLLAPSED) < COLLAPSED:
         s.console.print(
-            f"[yellow]{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "
-            "raise contrast.temperature or the batch size"
+            f"{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "
+            "raise contrast.temperature or the batch size",
+            style="yellow",
         )
     if scores.get("place", 0.0) > SHORTCUT:
         s.console.print(
-            f"[yellow]{stage}: the embedding tells where in its tile a patch lies (R² {scores['place']:.2f}), which says nothing of the "
-            "ground; set contrast.roll=True"
+            f"{stage}: the embedding tells where in its tile a patch lies (R² {scores['place']:.2f}), which says nothing of the "
+            "ground; set contrast.roll=True",
+            style="yellow",
         )
 
 

@@ -260,7 +260,8 @@ def _mesh_for(config, console):
     if mesh.size < jax.device_count():
         found = ", ".join(f"{name} {size}" for name, (size, _) in sizes.items())
         console.print(
-            f"[yellow]{mesh.size} of {jax.device_count()} devices are used: batches must be multiples of their number, found {found}",
+            f"{mesh.size} of {jax.device_count()} devices are used: batches must be multiples of their number, found {found}",
+            style="yellow",
             highlight=False,
         )
     return mesh

@@ -4,18 +4,19 @@ import importlib.util
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
 from rich.console import Console
 from rich.table import Table
 
-from omnisat_jax import schema
+from omnisat_jax import children, schema
 from omnisat_jax.ahead.chips import parse_topology
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.json_file import read_json
 
 GIB = 2**30
+TOO_LARGE = 3  # exit code of the compiling process: a step does not fit
 
 
 def compile_for(config: schema.Experiment, topology: str, *, folder, console: Console) -> dict:
@@ -29,7 +30,8 @@ def compile_for(config: schema.Experiment, topology: str, *, folder, console: Co
         raise UserError("--compile_for needs the TPU compiler: pip install 'omnisat-jax[tpu-compiler]', or pip install libtpu")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    out = folder / f"compiled_{topology.replace(':', '_')}.json"
+    out = (folder / f"compiled_{topology.replace(':', '_')}.json").resolve()
+    out.unlink(missing_ok=True)  # of an earlier call
     environment = os.environ | {
         "TPU_SKIP_MDS_QUERY": "1",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -44,11 +46,11 @@ def compile_for(config: schema.Experiment, topology: str, *, folder, console: Co
         given.flush()
         command = [sys.executable, "-m", "omnisat_jax.ahead.report", topology, given.name, str(out)]
         with console.status(f"compiling for {topology}", spinner="dots"):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=pathlib.Path(__file__).parents[2])
-    if done.returncode not in (0, 1) or not out.is_file():
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            code, said = children.run(command, environment=environment, cwd=pathlib.Path(__file__).parents[2])
+    if code not in (0, TOO_LARGE) or not out.is_file():
+        lines = [line for line in said.splitlines() if line.strip()] or [f"the compiler ended with exit code {code}"]
         raise UserError(f"--compile_for={topology}: {lines[-1].removeprefix('error: ')}")
-    report = json.loads(out.read_text())
+    report = read_json(out, what="what the compiler found").value
     show(console, report)
     console.print(f"written: {out}", highlight=False)
     return report

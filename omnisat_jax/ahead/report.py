@@ -3,8 +3,6 @@
 python -m omnisat_jax.ahead.report TOPOLOGY CONFIG.json OUT.json   (started by `launch.py --compile_for=TOPOLOGY`)
 """
 
-import json
-import pathlib
 import sys
 
 import jax
@@ -15,7 +13,12 @@ from jax.experimental import topologies
 from omnisat_jax import schema
 from omnisat_jax.ahead.chips import parse_topology
 from omnisat_jax.ahead.collectives import collectives, totals
+from omnisat_jax.ahead.command import TOO_LARGE
 from omnisat_jax.ahead.flops import program_flops
+from omnisat_jax.commands import run_command
+from omnisat_jax.errors import UserError, reason
+from omnisat_jax.files.atomic import write_json
+from omnisat_jax.files.json_file import read_json
 from omnisat_jax.input.layouts import agree
 from omnisat_jax.input.nominal import nominal
 from omnisat_jax.models.build import make_model
@@ -85,10 +88,15 @@ def describe(compiled, facts, chip, chips, batch_size) -> dict:
 
 def main(arguments) -> int:
     """Writes the report; 0 if every stage fits."""
+    if len(arguments) != 3:
+        raise UserError("expected TOPOLOGY CONFIG.json OUT.json; launch.py --compile_for=TOPOLOGY gives them")
     topology, config_path, out = arguments
     chip, chips = parse_topology(topology)
-    config = schema.unflatten(json.loads(pathlib.Path(config_path).read_text()))
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    config = schema.unflatten(read_json(config_path, what="a configuration").value)
+    try:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except (jax.errors.JaxRuntimeError, NotImplementedError, ValueError) as error:
+        raise UserError(f"the TPU compiler has no {topology}: {reason(error)}") from error
     mesh = meshes.make_mesh(config.mesh, devices)
     report = {"topology": topology, "chips": chips, "mesh": dict(mesh.shape), "name": config.name, "stages": {}}
     for stage in ("pretrain", "finetune"):
@@ -105,13 +113,9 @@ def main(arguments) -> int:
             report["stages"][stage] = {"batch_size": settings.batch_size, "fits": False, "compiler": lines[0][:400]}
             continue
         report["stages"][stage] = describe(compiled, facts, chip, chips, settings.batch_size)
-    pathlib.Path(out).write_text(json.dumps(report, indent=1))
-    return 0 if all(stage["fits"] for stage in report["stages"].values()) else 1
+    write_json(out, report)
+    return 0 if all(stage["fits"] for stage in report["stages"].values()) else TOO_LARGE
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -84,6 +84,13 @@ def load(folder):
     return module, {"params": flax.traverse_util.unflatten_dict(arrays, sep="/")}
 
 
+def _positive(text):
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return number
+
+
 def main(arguments=None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,9 +99,9 @@ def main(arguments=None) -> int:
     for command, key_dim in ((utae, 4), (omnisat, 8)):
         command.add_argument("weights", help=".safetensors, or the authors' .pth.tar / .ckpt")
         command.add_argument("out", help="folder to write")
-        command.add_argument("--n_head", type=int, default=16, help="heads of temporal attention")
-        command.add_argument("--d_k", type=int, default=key_dim, help="key width a head")
-    utae.add_argument("--d_model", type=int, default=256, help="width of temporal attention")
+        command.add_argument("--n_head", type=_positive, default=16, help="heads of temporal attention")
+        command.add_argument("--d_k", type=_positive, default=key_dim, help="key width a head")
+    utae.add_argument("--d_model", type=_positive, default=256, help="width of temporal attention")
     omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels a token side, each modality")
     omnisat.add_argument("--period", type=float, default=734, help="base of the date sinusoid, days")
     options = parser.parse_args(arguments)

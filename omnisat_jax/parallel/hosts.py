@@ -8,6 +8,7 @@ import contextlib
 import glob
 import hashlib
 import importlib.util
+import ipaddress
 import itertools
 import json
 import os
@@ -21,9 +22,12 @@ import jax
 from jax._src import distributed  # the client of the coordination service has no public name
 from jax.experimental import multihost_utils
 
+from omnisat_jax import signals
 from omnisat_jax.errors import UserError
 
+LAST_WORDS = 10.0  # s that process 0 waits for the others before it leaves
 _uses = collections.defaultdict(itertools.count)
+_tell_jax = None  # hands SIGTERM on to JAX's preemption service, of several processes
 
 
 class HostError(UserError):
@@ -50,11 +54,49 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
         raise UserError(f"--process_id must be 0 to {num_processes - 1} (--num_processes {num_processes}), found {process_id}")
     if not coordinator and not _cluster():
         return
+    host, _, port = coordinator.rpartition(":")
+    if coordinator and not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
+        raise UserError(f"--coordinator: expected HOST:PORT with a port from 1 to 65535, found {coordinator!r}")
+    if timeout < 1:
+        raise UserError(f"--host_timeout: expected seconds, 1 or more, found {timeout}")
     known = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id} if coordinator else {}
+    if process_id == 0 and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:
+        known["coordinator_bind_address"] = bind_address(coordinator)
+    global _tell_jax
     try:
-        jax.distributed.initialize(**known, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout)
-    except RuntimeError as error:
+        # JAX's preemption service listens to SIGTERM on its own, which outside of the training loop nobody would heed.
+        with signals.handler_kept(signal.SIGTERM) as _tell_jax:
+            jax.distributed.initialize(**known, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout)
+    except (RuntimeError, ValueError, OSError) as error:
         raise HostError(f"{socket.gethostname()}: the other processes could not be reached within {timeout} s ({error})") from error
+    if jax.process_count() > 1:
+        signals.leave_at_once(leave)
+
+
+def bind_address(coordinator: str) -> str | None:
+    """Where process 0 listens: at the one address that `coordinator` names, if it is one of this machine. None, JAX's choice, is every address.
+
+    A stranger who reaches the coordinator can end the run, so it listens no wider than it must.
+    """
+    host, _, port = coordinator.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = {about[4][0] for about in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
+    except (OSError, ValueError):
+        return None
+    if len(found) != 1:
+        return "127.0.0.1:" + port if host == "localhost" else None
+    address = found.pop()
+    loopback = ipaddress.ip_address(address).is_loopback
+    if loopback and host not in ("localhost", address):
+        return None  # a name of this machine that only itself takes for the loopback address
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:  # of another machine, or of a service in front of it
+            return None
+    return f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
 
 
 def _cluster():
@@ -167,14 +209,15 @@ def agree(folder, flat: dict, timeout: float = 300) -> None:
 
 
 def leave() -> None:
-    """Lets the others read what they were told before process 0, which keeps the store, goes; waits no longer than a few seconds."""
+    """Lets the others read what they were told before process 0, which keeps the store, goes; waits no longer than `LAST_WORDS`."""
     client = distributed.global_state.client
     if client is None:
         return
     client.key_value_set(f"omnisat/leave/{jax.process_index()}", "")
+    deadline = time.monotonic() + LAST_WORDS
     for process in range(1, jax.process_count() if is_leader() else 1):
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            client.blocking_key_value_get(f"omnisat/leave/{process}", 3000)
+            client.blocking_key_value_get(f"omnisat/leave/{process}", max(1, int(1000 * (deadline - time.monotonic()))))
     if is_leader():
         time.sleep(0.5)  # their last words
 
@@ -192,16 +235,9 @@ def code_revision() -> str:
 def preemption():
     """Yields stop(step): whether some process was told to end (SIGTERM), agreed upon by all at the same step."""
     if jax.process_count() > 1:
-        # JAX's own service listens to SIGTERM as soon as processes are joined.
-        yield multihost_utils.reached_preemption_sync_point
+        with signals.on_termination(_tell_jax or (lambda: None)):
+            yield multihost_utils.reached_preemption_sync_point
         return
     told = []
-    try:
-        before = signal.signal(signal.SIGTERM, lambda *_: told.append(True))
-    except ValueError:  # signals reach the main thread only
-        yield lambda step: False
-        return
-    try:
+    with signals.on_termination(lambda: told.append(True)):
         yield lambda step: bool(told)
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,7 @@
 """What a run stands on, said before it starts: data, protocol, what is missing, what is left out."""
 
 from rich.console import Console
+from rich.text import Text
 
 from omnisat_jax.input.layouts import Agreement
 from omnisat_jax.input.records import Records
@@ -10,31 +11,36 @@ from omnisat_jax.input.splits import Split
 def announce(console: Console, records: Records, split: Split, agreement: Agreement) -> None:
     """Prints it; simulated data are called so, loudly."""
     if records.about["simulated"]:
-        console.rule("[bold yellow]SIMULATED DATA: no number of this run describes real fields")
-    console.print(f"data: {records.about['citation']}", highlight=False)
+        console.rule(Text("SIMULATED DATA: no number of this run describes real fields", style="bold yellow"))
+    console.print(f"data: {records.about['citation']}", markup=False, highlight=False)
     console.print(
         f"protocol {split.protocol}: train {' '.join(split.train)} ({len(records.tiles(split.train))} tiles), "
         f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({len(records.tiles(split.test))} tiles); "
         f"modalities {' '.join(spec.name for spec in agreement.specs)}",
+        markup=False,
         highlight=False,
     )
     if agreement.dropped:
-        console.print(f"[yellow]not in the data, so left out: {', '.join(agreement.dropped)}")
+        console.print(f"not in the data, so left out: {', '.join(agreement.dropped)}", style="yellow", markup=False)
     if agreement.unused:
-        console.print(f"[yellow]in the data but not configured, so left out: {', '.join(agreement.unused)}")
+        console.print(f"in the data but not configured, so left out: {', '.join(agreement.unused)}", style="yellow", markup=False)
     if records.bad:
         done = {action: sum(entry["action"] == action for entry in records.bad) for action in ("left out", "masked")}
         console.print(
-            f"[yellow]broken files in {len({entry['tile'] for entry in records.bad})} tiles: {done['left out']} left out, "
-            f"{done['masked']} masked (data.on_bad={records.about['made_with']['on_bad']}). The first:"
+            f"broken files in {len({entry['tile'] for entry in records.bad})} tiles: {done['left out']} left out, "
+            f"{done['masked']} masked (data.on_bad={records.about['made_with']['on_bad']}). The first:",
+            style="yellow",
+            markup=False,
         )
         console.print(f"  {records.bad[0]['message']}", markup=False, highlight=False)
     for name, count in records.counts(records.parts).items():
         if count["absent"] or count["invalid_dates"]:
             unknown = f" ({count['wholly_unknown']} of them have a file without a known value)" if count["wholly_unknown"] else ""
             console.print(
-                f"[yellow]{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles{unknown}; "
-                f"{count['invalid_dates']} dates without a usable pixel are masked"
+                f"{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles{unknown}; "
+                f"{count['invalid_dates']} dates without a usable pixel are masked",
+                style="yellow",
+                markup=False,
             )
     for use, parts in (("training", split.train), ("test", split.test)):
         counts = records.label_counts(parts)

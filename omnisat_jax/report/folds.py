@@ -4,17 +4,18 @@ python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100]
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
 import numpy as np
-from rich.console import Console
 
+from omnisat_jax import terminal
+from omnisat_jax.commands import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables
 from omnisat_jax.report.results import plain
+from omnisat_jax.report.run_files import read_results
 
 SAME = (
     "dataset",
@@ -82,7 +83,10 @@ def _add(runs, classes, unscored, min_pixels):
     for entries in zip(*runs, strict=True):
         scores = SegmentationScores(classes, unscored)
         for entry in entries:
-            scores.add(np.asarray(entry["confusion"]), entry.get("calibration"))
+            confusion = np.asarray(entry.get("confusion", ()))
+            if confusion.shape != (len(classes), len(classes) + 1):
+                raise UserError(f"expected counts of {len(classes)} by {len(classes) + 1} pixels in results.json, found {confusion.shape}")
+            scores.add(confusion, entry.get("calibration"))
         added = {
             "modalities": entries[0]["modalities"],
             "scores": plain(scores.compute(min_pixels)),
@@ -100,13 +104,10 @@ def read(folders) -> dict:
     Raises:
       UserError: a folder without results.
     """
-    runs = {}
-    for folder in folders:
-        path = pathlib.Path(folder) / "results.json"
-        if not path.is_file():
-            raise UserError(f"{path}: expected the results of a finished run, found none")
-        runs[str(folder)] = json.loads(path.read_text())
-    return runs
+    names = [str(pathlib.Path(folder)) for folder in folders]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{twice[0]}: expected each run once")
+    return {name: read_results(name, scored=False) for name in names}
 
 
 def main(arguments=None) -> int:
@@ -115,14 +116,9 @@ def main(arguments=None) -> int:
     parser.add_argument("runs", nargs="+", help="working directories of finished runs, one a fold")
     parser.add_argument("--min_pixels", type=int, default=0, help="leave classes with fewer labelled pixels out of mIoU")
     options = parser.parse_args(arguments)
-    try:
-        results = join(read(options.runs), options.min_pixels)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    tables.show(Console(), results)
+    tables.show(terminal.console(), join(read(options.runs), options.min_pixels))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

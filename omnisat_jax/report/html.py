@@ -3,15 +3,17 @@
 python -m omnisat_jax.report RUN_OR_STUDY_DIR
 """
 
-import json
 import math
 import pathlib
 
 import jinja2
 import numpy as np
 
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import DataError, UserError, printable
+from omnisat_jax.files.atomic import write_text
+from omnisat_jax.files.json_file import read_json
 from omnisat_jax.report import charts, pictures, representation, tables
+from omnisat_jax.report.run_files import NUMBER, PICTURED, fit, read_arrays, read_results
 from omnisat_jax.train.writers import read_rows
 
 LIMIT = 10_000_000  # bytes of a report
@@ -37,22 +39,22 @@ def write(folder) -> pathlib.Path:
         raise ReportError(f"{folder}: expected results.json of a finished run or study.json of a study, found neither")
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined, finalize=_shown,
     ).get_template("report.html.j2")  # fmt: skip
-    text = template.render(page)
     path = folder / "report.html"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, template.render(page))
     return path
 
 
-def _read(path, default):
-    return json.loads(path.read_text()) if path.is_file() else default
+def _shown(value):
+    """What stands in the page; texts from files as they can be printed, and jinja2 escapes them."""
+    return printable(value, None) if isinstance(value, str) and not value.isprintable() else value
 
 
 def _run(folder):
-    results, about = _read(folder / "results.json", None), _read(folder / "run.json", {})
+    results, about = read_results(folder, PICTURED), _about(folder / "run.json")
     protocol, task = results["protocol"], results["task"]
-    metrics = read_rows(folder / "metrics.jsonl")
+    metrics, lost = read_rows(folder / "metrics.jsonl")
     columns = list(tables.COLUMNS[task]) + ([("ece", "ECE")] if "ece" in results["subsets"][0]["scores"] else [])
     first, main = results["subsets"][0], columns[0]
     each = first["scores"]["iou" if task == "segment" else "f1"]
@@ -90,7 +92,7 @@ def _run(folder):
         "title": results["name"],
         "simulated": protocol["simulated"],
         "summary": _words(results, main),
-        "protocol": tables.protocol_lines(results),
+        "protocol": tables.protocol_lines(results) + ([f"Lines of metrics.jsonl that cannot be read: {lost}."] if lost else []),
         "tables": [_subset_table(results, columns)],
         "figures": figures + sections,
         "panels": _panels(folder, protocol),
@@ -98,6 +100,24 @@ def _run(folder):
         "environment": _environment(about),
         "command": "python " + about["command"] if about.get("command") else "",
     }
+
+
+ABOUT = {
+    "command": str, "config": {"*": (str, int, float, bool, list, dict, type(None))}, "data": {"source": str, "fingerprint": str},
+    "git": (dict, type(None)), "versions": {"*": str}, "device": {"kind": str, "platform": str, "count": int}, "cores?": int, "processes": int,
+    "mesh": {"*": int}, "precision": str, "seconds?": {"*": [{"*": NUMBER}]},
+}  # fmt: skip
+
+
+def _about(path):
+    """run.json, {} where there is none."""
+    if not path.is_file():
+        return {}
+    about = read_json(path, what="the description of a run", advice="Delete it: the report then lacks what it says.")
+    fit(about, ABOUT)
+    if about.value["git"]:
+        fit(about.get("git"), {"revision": str, "dirty": bool})
+    return about.value
 
 
 def _total(starts):
@@ -150,8 +170,9 @@ def _panels(folder, protocol):
     if not path.is_file():
         return None
     classes, colours = protocol["classes"], protocol["colours"]
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
+    arrays = read_arrays(path, "the pictures of test tiles")
+    if gone := {"subsets", "tile", "labels", "predictions"} - set(arrays):
+        raise DataError(tile="-", path=path, expected="the pictures of test tiles", found=f"no array {min(gone)!r}", advice="Evaluate the run again.")
     subsets, tiles, seen = arrays["subsets"].tolist(), [], set()
     for index, tile in enumerate(arrays["tile"].tolist()):
         inputs = {key.split("/", 2)[2]: _smaller(value) for key, value in arrays.items() if key.startswith(f"input/{index}/")}
@@ -191,8 +212,17 @@ def _environment(about):
     }
 
 
+STUDY = {
+    "command": str, "study": {"name": str}, "simulated": bool, "columns": [str], "cells": [[str]], "notes": [str], "words": [str],
+    "entries": [{"row": str, "label_share": NUMBER, "mean": (*NUMBER, type(None)), "metric": str,
+                 "interval": (list, type(None))}],
+}  # fmt: skip
+
+
 def _study(folder):
-    about = _read(folder / "study.json", None)
+    study = read_json(folder / "study.json", what="the results of a study", advice="Start the study again: it writes them anew.")
+    fit(study, STUDY)
+    about = study.value
     entries, head, rows = about["entries"], about["columns"], about["cells"]
     figures = []
     for share in sorted({entry["label_share"] for entry in entries}):

@@ -10,6 +10,10 @@ from matplotlib.patches import Patch  # noqa: E402
 
 from omnisat_jax.batch import NO_DATA_INT16  # noqa: E402
 
+# Names of classes, tiles and sensors are shown, never taken for formulas, whatever a user's matplotlibrc says.
+matplotlib.rcParams["text.parse_math"] = False
+matplotlib.rcParams["text.usetex"] = False
+
 _TAB20 = [matplotlib.colormaps["tab20"](i)[:3] for i in range(20)]
 TRUE_COLOUR = (("R", "G", "B"), ("B04", "B03", "B02"))
 

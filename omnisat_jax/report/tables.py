@@ -4,6 +4,9 @@ import math
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from omnisat_jax.report import escaping
 
 NONE = "-"  # in place of a score that no tile gives
 COLUMNS = {
@@ -88,32 +91,33 @@ def rows(results, columns=None):
 
 def show(console: Console, results) -> None:
     """The scores of every subset on the terminal, and under them what they are."""
-    table = Table(title=f"{results['name']}: test scores by modalities", title_justify="left")
+    table = Table(title=Text(f"{results['name']}: test scores by modalities"), title_justify="left")
     table.add_column("modalities")
     for _, title in (*COLUMNS[results["task"]], ("tiles", "tiles")):
         table.add_column(title, justify="right")
     for name, cells in rows(results):
-        table.add_row(name, *cells)
+        table.add_row(Text(name), *cells)
     console.print(table)
     for line in protocol_lines(results):
-        console.print(line, highlight=False)
+        console.print(line, markup=False, emoji=False, highlight=False)
 
 
 def markdown(results) -> str:
     """results.md: protocol, scores of every subset, per-class scores with all modalities."""
     titles = [*(title for _, title in COLUMNS[results["task"]]), "tiles"]
-    lines = [f"# {results['name']}", "", *(f"- {line}" for line in protocol_lines(results)), ""]
+    escape = escaping.markdown
+    lines = [f"# {escape(results['name'])}", "", *(f"- {escape(line)}" for line in protocol_lines(results)), ""]
     lines += ["| modalities | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
-    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows(results)]
+    lines += [f"| {escape(name)} | " + " | ".join(cells) + " |" for name, cells in rows(results)]
     key = "iou" if results["task"] == "segment" else "f1"
     first = results["subsets"][0]
     each = first["scores"][key]
     lines += [
         "",
-        f"Per class, {'+'.join(first['modalities'])}:",
+        f"Per class, {escape('+'.join(first['modalities']))}:",
         "",
         f"| class | {'IoU' if key == 'iou' else 'F1'} |",
         "|---|---:|",
     ]
-    lines += [f"| {name} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in each.items()]
+    lines += [f"| {escape(name)} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in each.items()]
     return "\n".join(lines) + "\n"

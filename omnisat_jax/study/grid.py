@@ -3,15 +3,14 @@
 import ast
 import dataclasses
 import hashlib
-import importlib.util
 import itertools
 import json
 import pathlib
 import re
 from typing import Annotated
 
-from omnisat_jax import schema
-from omnisat_jax.errors import UserError, printable, reason
+from omnisat_jax import config_files, schema
+from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import paths
 from omnisat_jax.validation import NAME, ConfigError, Length, Pattern, Range, Text, build, found, is_group, nearest
 
@@ -21,6 +20,8 @@ ROW_NAME = Pattern(
     paths.NAME.pattern, "a name of 1 to 128 letters, digits and ._- that begins with a letter, digit or _: it names folders"
 )
 Line = Annotated[str, Text(2000)]
+
+PROJECT = pathlib.Path(__file__).parents[2]  # holds launch.py and configs/
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,23 +117,16 @@ def load_config(path: str, preset: str):
     Raises:
       ConfigError: no such file, one that is no configuration, or no such preset.
     """
-    file = pathlib.Path(path)
+    file = locate(path)
     if not file.is_file():
         raise ConfigError(f"study.config: expected a configuration file, found nothing at {path}")
-    spec = importlib.util.spec_from_file_location(f"study_{file.stem}", file)
-    if spec is None:
-        raise ConfigError(f"study.config: expected a configuration file that ends in .py, found {path}")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(preset)
-    except UserError as error:
-        raise ConfigError(f"study.size and the presets of the rows: {error}") from error
-    except Exception as error:  # whatever a file of the user's own may raise
-        raise ConfigError(f"study.config: {path}:{preset} fails ({type(error).__name__}: {reason(error)})") from error
-    if not is_group(config):
-        raise ConfigError(f"study.config: {path}: expected get_config to return a ConfigDict, found {found(config)}")
-    return config
+    return config_files.load(f"{file}:{preset}", "study.config")
+
+
+def locate(path: str) -> pathlib.Path:
+    """The configuration file that a study names: below the present folder, or else below that of the program, so that studies run from anywhere."""
+    here = pathlib.Path(path)
+    return here if here.is_file() or here.is_absolute() else PROJECT / path
 
 
 def apply(config, changes: dict[str, str]):
@@ -202,6 +196,8 @@ def runs(study: Study) -> list[Run]:
             settings = schema.parse(apply(load_config(study.config, preset), changes))
         except ConfigError as error:
             raise ConfigError(f"row {name}: {error}") from error
+        if settings.eval.probe != "none":
+            raise ConfigError(f"row {name}: eval.probe is {settings.eval.probe!r}, but a study compares fine-tuned models tile by tile")
         label = f"{name}-seed{seed}-fold{fold}" + (f"-labels{share:g}" if share != 1 else "")
         key = _pretraining(settings) if settings.pretrain.steps else ""
         known[same] = Run(

@@ -8,6 +8,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -16,17 +17,24 @@ import pathlib
 import queue
 import subprocess
 import sys
+import threading
 import time
 
 import filelock
+from rich.text import Text
 
-from omnisat_jax.errors import UserError
+from omnisat_jax import children
+from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files.atomic import write_json
+from omnisat_jax.files.json_file import read_json
 from omnisat_jax.study.board import Board
-from omnisat_jax.study.grid import Run, Study, runs
+from omnisat_jax.study.grid import PROJECT, Run, Study, locate, runs
 from omnisat_jax.train.workdir import WorkdirError, cores
 
-PROGRAM = (sys.executable, "launch.py")
+PROGRAM = (sys.executable, str(PROJECT / "launch.py"))
+PROMISED = (
+    "evaluate/done.json", "results.json", "tiles.npz", "model/weights.safetensors", "model/statistics.json", "model/config.json",
+)  # fmt: skip
 LAST_LINES = 3  # of the log of a run that failed
 
 
@@ -59,10 +67,11 @@ def claim(folder: pathlib.Path, study: Study) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, settings)
         return
-    before = json.loads(path.read_text())
+    before = read_json(path, what="the settings of a study", advice=f"Restore it, or delete it if {folder} holds the same study.")
     # More seeds, folds, shares or rows are more of the same study.
     fixed = ("name", "config", "size", "raw_dir", "prepared_dir", "changes")
-    changed = [f"  {key}: {before[key]!r} before, {settings[key]!r} now" for key in fixed if before[key] != settings[key]]
+    then = {key: before.get(key).value for key in fixed}
+    changed = [f"  {key}: {then[key]!r} before, {settings[key]!r} now" for key in fixed if then[key] != settings[key]]
     if changed:
         raise WorkdirError(f"{folder} holds another study:\n" + "\n".join(changed) + "\nChoose another --workdir.")
     write_json(path, settings)
@@ -74,8 +83,8 @@ def shard_of(text: str) -> tuple[int, int]:
     Raises:
       UserError: another form.
     """
-    index, slash, count = text.partition("/")
-    if not slash or not index.isdigit() or not count.isdigit() or not int(index) < int(count):
+    index, _, count = text.partition("/")
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (index, count)) or not int(index) < int(count):
         raise UserError(f"--study_shard: expected INDEX/COUNT with INDEX from 0, such as 0/4, found {text!r}")
     return int(index), int(count)
 
@@ -96,9 +105,12 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     Raises:
       ConfigError: a run that cannot be; found before anything starts.
       WorkdirError: the folder holds another study.
+      KeyboardInterrupt, Terminated: the process was told to end, and so were its runs.
     """
     folder = pathlib.Path(folder)
     index, count = shard_of(shard)
+    if processes < 1:
+        raise UserError(f"--study_processes: expected 1 or more, found {processes}")
     grid = runs(study)
     claim(folder, study)
     groups = sorted({run.pretraining or run.name for run in grid})
@@ -117,7 +129,7 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
     for slot in _slots(processes):
         slots.put(slot)
 
-    board = Board(console, len(todo))
+    board, crew = Board(console, len(todo)), Crew()
 
     def work(run):
         slot, since = slots.get(), time.monotonic()
@@ -125,22 +137,61 @@ def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", c
             taken, failed = "", None
             if run.pretraining in shared:
                 taken = str(folder / "pretrain" / run.pretraining)
-                failed = _pretrain(study, folder, run, slot, board)
-            outcome = failed or _launch(study, folder, run, slot, board, folder / "runs" / run.name, run.name, taken)
+                failed = _pretrain(study, folder, run, slot, board, crew)
+            outcome = failed or _launch(study, folder, run, slot, board, crew, folder / "runs" / run.name, run.name, taken)
+            if outcome.state == "done" and (gone := missing(folder, run)):
+                outcome = Outcome("failed", f"ended without {', '.join(gone)}: delete {folder / 'runs' / run.name / 'evaluate'} and repeat")
             return run, dataclasses.replace(outcome, seconds=time.monotonic() - since)
         finally:
             slots.put(slot)
 
-    with board.shown(), concurrent.futures.ThreadPoolExecutor(processes) as pool:
-        for ended in concurrent.futures.as_completed([pool.submit(work, run) for run in todo]):
-            run, outcome = ended.result()
-            outcomes[run.name] = outcome
-            colour = {"done": "green", "failed": "red"}.get(outcome.state, "yellow")
-            about = f"{outcome.seconds / 60:.1f} min, {board.ended()} left"
-            console.print(f"[{colour}]{outcome.state}[/] {run.name} ({about})", highlight=False)
-            if outcome.reason:
-                console.print(f"  {outcome.reason}", markup=False, highlight=False)
+    pool = concurrent.futures.ThreadPoolExecutor(processes)
+    try:
+        with board.shown():
+            for ended in concurrent.futures.as_completed([pool.submit(work, run) for run in todo]):
+                run, outcome = ended.result()
+                outcomes[run.name] = outcome
+                colour = {"done": "green", "failed": "red"}.get(outcome.state, "yellow")
+                about = f"{run.name} ({outcome.seconds / 60:.1f} min, {board.ended()} left)"
+                console.print(Text(outcome.state, style=colour) + Text(f" {about}"))
+                if outcome.reason:
+                    console.print(f"  {outcome.reason}", markup=False, highlight=False)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        crew.dismiss()
+        raise
+    pool.shutdown()
     return outcomes
+
+
+class Crew:
+    """The processes of the runs at work, and the end of all of them."""
+
+    def __init__(self):
+        self._lock, self._children, self._dismissed = threading.Lock(), set(), False
+
+    def start(self, command, **how) -> subprocess.Popen | None:
+        """Starts a run; None once the study ends."""
+        with self._lock:
+            if self._dismissed:
+                return None
+            child = children.start(command, **how)
+            self._children.add(child)
+            return child
+
+    def wait(self, child) -> int:
+        """Until a run has ended; its exit code."""
+        code = child.wait()
+        with self._lock:
+            self._children.discard(child)
+        return code
+
+    def dismiss(self):
+        """Tells every run to save and end, and waits shortly for them; no other one starts."""
+        with self._lock:
+            self._dismissed = True
+            left = list(self._children)
+        children.end(left)
 
 
 def _in_order(todo, shared):
@@ -158,7 +209,8 @@ def is_done(folder, run: Run) -> bool:
     place = pathlib.Path(folder) / "runs" / run.name
     path = place / "config.json"
     if path.is_file():
-        before, now = json.loads(path.read_text()), json.loads(json.dumps(run.settings))
+        found = read_json(path, what="the configuration of a run", advice=f"Restore it, or delete {place} to run it again.")
+        before, now = {key: value.value for key, value in found.items().items()}, json.loads(json.dumps(run.settings))
         changed = [
             f"  {key}: {before.get(key)!r} before, {now.get(key)!r} now"
             for key in sorted(before.keys() | now.keys())
@@ -170,10 +222,16 @@ def is_done(folder, run: Run) -> bool:
                 + "\n".join(changed)
                 + "\nChoose another --workdir, or delete that folder."
             )
-    return (place / "results.json").is_file()
+    return (place / "evaluate" / "done.json").is_file() and not missing(folder, run)
 
 
-def _pretrain(study, folder, run, slot, board):
+def missing(folder, run: Run) -> list[str]:
+    """Files that a finished run has and this one lacks."""
+    place = pathlib.Path(folder) / "runs" / run.name
+    return [name for name in PROMISED if not (place / name).is_file()]
+
+
+def _pretrain(study, folder, run, slot, board, crew):
     """Pre-trains for all runs that share it; None when that is done."""
     place = folder / "pretrain" / run.pretraining
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -181,15 +239,15 @@ def _pretrain(study, folder, run, slot, board):
     with filelock.FileLock(place.with_name(f"{place.name}.lock")):
         if (place / "pretrain" / "done.json").is_file():
             return None
-        outcome = _launch(study, folder, run, slot, board, place, f"pretrain-{run.pretraining}", "", "--stage=pretrain")
+        outcome = _launch(study, folder, run, slot, board, crew, place, f"pretrain-{run.pretraining}", "", "--stage=pretrain")
         return None if outcome.state == "done" else outcome
 
 
-def _launch(study, folder, run, slot, board, place, name, pretrain_from, *more):
+def _launch(study, folder, run, slot, board, crew, place, name, pretrain_from, *more):
     (folder / "logs").mkdir(exist_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     changes = run.changes | ({"pretrain_from": pretrain_from} if pretrain_from else {})
-    command = [*PROGRAM, f"--config={study.config}:{run.preset}", f"--workdir={place}", *more]
+    command = [*PROGRAM, f"--config={locate(study.config)}:{run.preset}", f"--workdir={place}", *more]
     command += [f"--compilation_cache={folder / 'programs'}", *(f"--config.{key}={value}" for key, value in changes.items())]
     log = folder / "logs" / f"{name}.log"
     with open(place.with_name(f"{place.name}.running"), "w") as lock:
@@ -198,18 +256,18 @@ def _launch(study, folder, run, slot, board, place, name, pretrain_from, *more):
         except OSError:
             return Outcome("elsewhere", "another process is at it")
         # The run holds the lock as well: if the study is killed, nobody else enters the folder before the run has ended.
-        about = {"stderr": subprocess.STDOUT, "env": slot.environment, "pass_fds": [lock.fileno()]}
-        with (
-            log.open("w") as out,
-            board.at_work(name, place, run.settings),
-            subprocess.Popen(command, stdout=out, **about) as child,
-        ):
+        about = {"stderr": subprocess.STDOUT, "environment": slot.environment, "pass_fds": [lock.fileno()]}
+        with log.open("w") as out, board.at_work(name, place, run.settings):
+            child = crew.start(command, stdout=out, **about)
+            if child is None:
+                return Outcome("waiting")
             if hasattr(os, "sched_setaffinity"):
-                os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
-            code = child.wait()
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
+            code = crew.wait(child)
     if code:
         tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
-        return Outcome("failed", f"exit code {code}, {log}: " + " | ".join(tail))
+        return Outcome("failed", printable(f"exit code {code}, {log}: " + " | ".join(tail), None))
     return Outcome("done")
 
 

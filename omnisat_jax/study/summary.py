@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 import math
 import pathlib
 import shlex
@@ -11,7 +10,11 @@ import sys
 
 import numpy as np
 
-from omnisat_jax.files.atomic import write_json
+from omnisat_jax.errors import DataError
+from omnisat_jax.files.atomic import write_json, write_text
+from omnisat_jax.files.json_file import read_json
+from omnisat_jax.report import escaping
+from omnisat_jax.report.run_files import SCORED, fit, read_arrays, read_results
 from omnisat_jax.study.grid import Study, runs
 from omnisat_jax.study.runner import is_done
 from omnisat_jax.study.statistics import LEVEL, Tiles, bootstrap, interval
@@ -34,7 +37,7 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
     finished, missing = {}, []
     for run in runs(study):
         if is_done(folder, run):
-            finished[run.name] = (run, json.loads((folder / "runs" / run.name / "results.json").read_text()))
+            finished[run.name] = (run, read_results(folder / "runs" / run.name, SCORED))
         else:
             missing.append(run.name)
     entries = [
@@ -64,9 +67,9 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
         "words": _words(about),
     }
     write_json(folder / "study.json", about)
-    (folder / "table.md").write_text(markdown(about))
-    (folder / "table.csv").write_text(as_csv(about))
-    (folder / "table.tex").write_text(latex(about))
+    write_text(folder / "table.md", markdown(about))
+    write_text(folder / "table.csv", as_csv(about))
+    write_text(folder / "table.tex", latex(about))
     return about
 
 
@@ -79,8 +82,11 @@ def _protocol(results):
 def _cores(folder):
     """CPU cores of a run that computed on them, else None."""
     path = folder / "run.json"
-    about = json.loads(path.read_text()) if path.is_file() else {}
-    return about.get("cores") if about.get("device", {}).get("platform") == "cpu" else None
+    if not path.is_file():
+        return None
+    about = read_json(path, what="the description of a run")
+    fit(about, {"device?": {"platform?": str}, "cores?": int})
+    return about.value.get("cores") if about.value.get("device", {}).get("platform") == "cpu" else None
 
 
 def _entry(study, folder, name, row, share, finished):
@@ -130,11 +136,17 @@ def _entry(study, folder, name, row, share, finished):
 
 
 def _tiles(folder, results, position) -> Tiles:
-    about = results["protocol"]
-    with np.load(folder / "tiles.npz", allow_pickle=False) as stored:
-        order = np.argsort(stored["tile"])
-        arrays = {key: stored[key][order] for key in stored.files}
-    dense = "counts" in arrays
+    about, path = results["protocol"], folder / "tiles.npz"
+    arrays = read_arrays(path, "what each test tile adds to the scores")
+    dense, classes = results["task"] == "segment", len(about["classes"])
+    subsets, tiles = len(results["subsets"]), arrays.get("tile", np.zeros(0)).shape
+    shape = tiles + (subsets, classes)
+    expected = {"tile": tiles} | ({"counts": (*shape, classes + 1)} if dense else {"predicted": shape, "labels": (*tiles, classes)})
+    found = {name: array.shape for name, array in arrays.items()}
+    if len(tiles) != 1 or not tiles[0] or not expected.items() <= found.items():
+        raise DataError(tile="-", path=path, expected=f"arrays {expected}", found=f"{found}", advice="Evaluate the run again.")
+    order = np.argsort(arrays["tile"])
+    arrays = {key: value[order] for key, value in arrays.items()}
     predicted, labels = (None, None) if dense else (arrays["predicted"][:, position], arrays["labels"])
     if not dense and "some" in arrays:
         # A tile that holds nothing of the subset has neither label nor prediction, as in its scores.
@@ -247,9 +259,11 @@ def notes(about) -> list[str]:
 
 def markdown(about) -> str:
     """table.md."""
-    lines = [f"# {about['study']['name']}", "", "| " + " | ".join(COLUMNS) + " |", "|---|---:|---|" + "---:|" * (len(COLUMNS) - 3)]
-    lines += ["| " + " | ".join(_cells(about, entry)) + " |" for entry in about["entries"]]
-    return "\n".join([*lines, "", *(f"- {line}" for line in notes(about))]) + "\n"
+    escape = escaping.markdown
+    lines = [f"# {escape(about['study']['name'])}", "", "| " + " | ".join(COLUMNS) + " |"]
+    lines += ["|---|---:|---|" + "---:|" * (len(COLUMNS) - 3)]
+    lines += ["| " + " | ".join(map(escape, _cells(about, entry))) + " |" for entry in about["entries"]]
+    return "\n".join([*lines, "", *(f"- {escape(line)}" for line in notes(about))]) + "\n"
 
 
 def as_csv(about) -> str:
@@ -272,13 +286,8 @@ def _or_dashes(entry):
 
 def latex(about) -> str:
     """table.tex, for booktabs."""
-
-    def clean(text):
-        for plain, safe in (("\\", "\\textbackslash "), ("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("#", "\\#")):
-            text = text.replace(plain, safe)
-        return text
-
+    clean = escaping.latex
     lines = ["\\begin{tabular}{lrlrrrrrrrr}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
     lines += [" & ".join(map(clean, _cells(about, entry))) + " \\\\" for entry in about["entries"]]
-    lines += ["\\bottomrule", "\\end{tabular}", *(f"% {line}" for line in notes(about))]
+    lines += ["\\bottomrule", "\\end{tabular}", *map(escaping.comment, notes(about))]
     return "\n".join(lines) + "\n"

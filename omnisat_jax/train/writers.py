@@ -120,22 +120,20 @@ def _cut(path, stage, after_step):
         atomic.write_text(path, whole)
 
 
-def read_rows(path) -> list[dict]:
-    """The rows of metrics.jsonl that can be read; damaged ones are left out with a warning, and no file is no row."""
+def read_rows(path) -> tuple[list[dict], int]:
+    """The rows of metrics.jsonl, and how many of its lines are none; no file is no row."""
     path = pathlib.Path(path)
     if not path.is_file():
-        return []
+        return [], 0
     rows = [_row(line) for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    if None in rows:
-        log.warning("%s: %d rows cannot be read and are left out", path, rows.count(None))
-    return [row for row in rows if row is not None]
+    return [row for row in rows if row is not None], rows.count(None)
 
 
 def _row(line):
     """A row, or None of one that is damaged."""
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):
+        numbers = all(value is None or type(value) in (int, float) for key, value in row.items() if key != "stage")
+        return row if isinstance(row["stage"], str) and type(row["step"]) is int and numbers else None
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         return None
-    whole = isinstance(row, dict) and isinstance(row.get("stage"), str) and type(row.get("step")) is int
-    return row if whole else None

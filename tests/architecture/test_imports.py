@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 
 # Lower rooms know nothing of higher ones.
 LAYERS = [
-    {"errors", "files", "commands"},
-    {"checks", "schema", "modalities", "validation", "ops", "compiler"},
+    {"errors", "files", "signals", "children", "commands", "terminal"},
+    {"checks", "config_files", "schema", "modalities", "validation", "ops", "compiler"},
     {"batch", "models", "losses", "metrics", "parallel", "optim"},
     {"input", "interop"},
     {"tasks"},

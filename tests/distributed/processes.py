@@ -47,13 +47,14 @@ class Launcher:
     def __init__(self, raw, cache, programs):
         self.raw, self.cache, self.programs = raw, cache, programs
 
-    def start(self, workdir, processes=1, devices=4, extra=(), each=None, before="", signals=None, pretrain=False):
+    def start(self, workdir, processes=1, devices=4, extra=(), each=None, before="", signals=None, pretrain=False, stderr=None):
         """Starts `processes` processes that share `devices` devices.
 
         Args:
           extra: flags for all; each: {process: flags for it alone}.
           before: Python source that every process runs first.
           signals: {process: (signal, step)} that it sends itself when that step of fine-tuning is reported.
+          stderr: as of `subprocess.Popen`; None: with stdout.
         """
         port = free_port()
         children = []
@@ -73,16 +74,15 @@ class Launcher:
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             }
             own = SIGNAL.format(*map(int, signals[index])) if signals and index in signals else ""
-            code = f"{before}\n{own}\nimport sys, launch\nfrom absl import app\nsys.argv = {['launch.py', *flags]!r}\n"
-            code += "app.run(launch.main, flags_parser=launch._parse)"
             children.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", code],
+                    [sys.executable, "-c", program(f"{before}\n{own}", ["launch.py", *flags])],
                     cwd=ROOT,
                     env=environment,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
+                    stderr=subprocess.STDOUT if stderr is None else stderr,
                     text=True,
+                    process_group=0,  # a test may signal all of it
                 )
             )
         return children
@@ -98,6 +98,20 @@ class Launcher:
           AssertionError: a process that hangs, or that ends otherwise than with `code`.
         """
         return finish(self.start(workdir, **how), code)
+
+
+def program(before, argv):
+    """Source of a process that runs `before` and then what launch.py runs."""
+    return f"""
+import sys
+from omnisat_jax import signals
+signals.listen()
+sys.argv = {argv!r}
+{before}
+import launch
+from omnisat_jax.commands import run_command
+sys.exit(run_command(launch.program, sys.argv))
+"""
 
 
 def finish(children, code=0):

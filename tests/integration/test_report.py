@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from omnisat_jax.commands import run_command
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.report import __main__ as command
@@ -75,7 +76,7 @@ def test_one_file_says_everything(run, capsys):
 
 
 def test_a_folder_without_results_is_named(tmp_path, capsys):
-    assert command.main([str(tmp_path)]) == 1
+    assert run_command(command.main, [str(tmp_path)]) == 1
     assert "expected results.json" in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from omnisat_jax.commands import run_command
 from omnisat_jax.report import folds
 
 CLASSES = ["background", "meadow", "corn"]
@@ -69,5 +70,5 @@ def test_command(tmp_path, capsys):
     assert folds.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     out = capsys.readouterr().out
     assert "mIoU" in out and "fold_1 fold_2" in out
-    assert folds.main([str(tmp_path / "c")]) == 1
+    assert run_command(folds.main, [str(tmp_path / "c")]) == 1
     assert "results.json: expected the results of a finished run" in capsys.readouterr().err

@@ -12,6 +12,10 @@ from omnisat_jax.parallel import hosts
         ("", -1, 1, "need --coordinator"),
         ("host:1234", 2, 2, r"must be 0 to 1 \(--num_processes 2\), found 2"),
         ("host:1234", 2, -1, "must be 0 to 1"),
+        ("host", 2, 0, "expected HOST:PORT with a port from 1 to 65535, found 'host'"),
+        (":1234", 2, 0, "expected HOST:PORT"),
+        ("host:0", 2, 0, "expected HOST:PORT"),
+        ("host:x", 2, 0, "expected HOST:PORT"),
     ],
 )
 def test_flags_that_do_not_belong_together(coordinator, num_processes, process_id, message):
@@ -37,3 +41,28 @@ def test_one_process_agrees_with_itself(tmp_path):
     with hosts.leader_first("work"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "resolved", "bound"),
+    [
+        ("127.0.0.1:12", ["127.0.0.1"], "127.0.0.1:12"),
+        ("localhost:12", ["127.0.0.1", "::1"], "127.0.0.1:12"),
+        ("[::1]:12", ["::1"], "[::1]:12"),
+        ("me:12", ["127.0.1.1"], None),  # others know it by another address
+        ("other:12", ["192.0.2.1"], None),  # not of this machine
+        ("two:12", ["192.0.2.1", "192.0.2.2"], None),
+        ("nobody:12", [], None),
+        ("", [], None),
+    ],
+)
+def test_the_coordinator_listens_no_wider_than_it_must(coordinator, resolved, bound, monkeypatch):
+    def lookup(host, port, **_):
+        if not resolved:
+            raise OSError("unknown")
+        return [(None, None, None, "", (address, port)) for address in resolved]
+
+    monkeypatch.setattr(hosts.socket, "getaddrinfo", lookup)
+    if "::1" in coordinator and not hosts.socket.has_ipv6:
+        bound = None
+    assert hosts.bind_address(coordinator) == bound

@@ -44,6 +44,9 @@ rng = np.random.default_rng(seed)
 counts = np.zeros((6, 2, 2, 3), int)
 counts[:, :, 0, 0], counts[:, :, 1, 1] = 10, rng.integers(4, 7, (6, 1)) + 3 * good
 counts[:, 1, 1, 0] = 5
+for name in ("evaluate/done.json", "model/weights.safetensors", "model/statistics.json", "model/config.json"):
+    (place / name).parent.mkdir(exist_ok=True)
+    (place / name).write_text("{}")
 np.savez(place / "tiles.npz", tile=np.array([f"t{i}" for i in range(6)])[::-1], counts=counts)
 about = {"classes": ["a", "b"], "unscored": [], "threshold": 0.5, "simulated": True, "dataset": "pastis", "protocol": "single_split",
          "test": ["fold_5"], "test_tiles": 6, "train_tiles": 9}
@@ -148,9 +151,9 @@ def test_runs_that_may_wait_for_shared_pretraining_come_last(player, tmp_path, c
     started = []
     launch = runner._launch
 
-    def watched(study, folder, run, slot, board, place, name, *more):
+    def watched(study, folder, run, slot, board, crew, place, name, *more):
         started.append(name)
-        return launch(study, folder, run, slot, board, place, name, *more)
+        return launch(study, folder, run, slot, board, crew, place, name, *more)
 
     monkeypatch.setattr(runner, "_launch", watched)
     runner.run_study(make(), tmp_path / "study", console=console)
@@ -254,7 +257,9 @@ sys.exit(0 if str(place) + ".running" in held else 3)
 """)
     monkeypatch.setattr(runner, "PROGRAM", (sys.executable, str(probe)))
     study = dataclasses.replace(make(), seeds=(0,), label_shares=(1.0,), rows={"plain": make().rows["plain"]})
-    assert {outcome.state for outcome in runner.run_study(study, tmp_path / "study", console=console).values()} == {"done"}
+    (outcome,) = runner.run_study(study, tmp_path / "study", console=console).values()
+    # It wrote nothing, so it is not done, but it held the lock.
+    assert outcome.state == "failed" and outcome.reason.startswith("ended without evaluate/done.json, results.json")
 
 
 @pytest.mark.parametrize(
