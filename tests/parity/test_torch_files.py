@@ -90,3 +90,36 @@ def test_truncated(tmp_path):
     (tmp_path / "model.pth").write_bytes((tmp_path / "model.pth").read_bytes()[:2000])
     with pytest.raises(WeightsError, match="model.pth: expected a PyTorch file, found an unreadable or truncated one"):
         read_state_dict(tmp_path / "model.pth")
+
+
+def itself():
+    content = {"epoch": 1}
+    content["model"] = content
+    return content
+
+
+DESCRIBED = {
+    "a file that holds itself": (itself, "expected a state dict"),
+    "names that are numbers": (lambda: {1: torch.ones(2)}, "its names texts"),
+    "more numbers than bytes": (lambda: {"w": torch.ones(1).expand(10**12)}, "w: expected the 1,000,000,000,000 numbers"),
+    "float8": (lambda: {"w": torch.ones(4).to(torch.float8_e4m3fn)}, "w: expected an array of numbers, found torch.float8_e4m3fn"),
+    "complex": (lambda: {"w": torch.ones(4, dtype=torch.complex64)}, "found torch.complex64"),
+    "sparse": (lambda: {"w": torch.eye(3).to_sparse()}, "found torch.float32, torch.sparse_coo"),
+    "no memory": (lambda: {"w": torch.ones(3, device="meta")}, "on meta"),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_tensors_that_are_no_arrays(name, tmp_path):
+    make, message = DESCRIBED[name]
+    torch.save(make(), tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match=message):
+        read_state_dict(tmp_path / "model.pth")
+
+
+def test_numbers_that_are_not_finite(tmp_path):
+    state = weights("utae")
+    state["temporal_encoder.mlp.1.weight"][0] = float("nan")
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match="temporal_encoder.mlp.1.weight: expected finite numbers, found 1 of"):
+        load_utae(tmp_path / "model.pth", **UTAE)
