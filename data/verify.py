@@ -159,13 +159,11 @@ def verify_records(name: str, folder, *, allowed=(), json_file=None, console: Co
       UserError: no finished preparation, or one of another dataset than `name`; a file that cannot be written.
     """
     dataset, contents, findings = check_records(name, folder, console)
-    told = None
+    told = contents.to_json() if contents is not None else None
     if contents is not None:
-        told = contents.to_json()
         tiles = sum(entry["tiles"] for entry in told["parts"].values())
         tables.show(console, f"{folder}: records of {dataset}, {tiles:,} tiles in {len(told['parts'])} parts", told)
-        findings += contents.findings()
-    findings = once(findings)
+        findings = once(findings + contents.findings())
     kinds.show(console, folder, findings, allowed)
     if json_file is not None:
         about = {"dataset": dataset, "contents": told, "findings": [dataclasses.asdict(finding) for finding in findings]}
