@@ -1,6 +1,5 @@
 """A trained model as plain files: it comes back identical, and a folder that holds anything else is refused with everything that is wrong."""
 
-import copy
 import functools
 import json
 import math
@@ -17,11 +16,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from omnisat_jax import schema
-from omnisat_jax.errors import UserError
 from omnisat_jax.interop import model_files, shapes
 from omnisat_jax.interop.model_files import CONFIG, FORMAT, STATISTICS, WEIGHTS, ModelError, load_model, save_model
 from omnisat_jax.models.build import make_model
 from tests.conftest import tiny
+from tests.spoiling import spoil
 
 CHANNELS = 10
 
@@ -362,38 +361,6 @@ def test_spoilt_bytes_are_refused_or_the_same(original, room, data):
         assert_original(model)
 
 
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([10**9, -(10**9), 2**64, 10**400, 1e308, math.nan, math.inf, -0.0]),
-    st.text(max_size=4), st.sampled_from(["\ud800", "s2", "../x", "\x1b[1m"]), st.floats(),
-)  # fmt: skip
-VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
-
-
-def places(value, path=()):
-    """Every path into nested lists and objects."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    yield from ([path] if path else [])
-    for key, entry in inside:
-        yield from places(entry, (*path, key))
-
-
-def spoil(data, value):
-    """`value` with one entry replaced, removed, renamed or added."""
-    value = copy.deepcopy(value)
-    *above, last = data.draw(st.sampled_from(list(places(value))))
-    parent = functools.reduce(lambda room, key: room[key], above, value)
-    how = data.draw(st.sampled_from(["replace", "remove", "add"]))
-    if how == "replace":
-        parent[last] = data.draw(VALUES)
-    elif how == "remove":
-        del parent[last]
-    elif isinstance(parent, dict):
-        parent[data.draw(st.text(max_size=4) | st.just(f"{last}.x"))] = data.draw(VALUES)
-    else:
-        parent.insert(last, data.draw(VALUES))
-    return value
-
-
 @SPOILT
 @given(st.data(), st.booleans())
 def test_other_structures_are_refused_or_sound(original, room, data, old):
@@ -418,55 +385,6 @@ def test_other_structures_are_refused_or_sound(original, room, data, old):
     assert model.module.names == ("s2",) and len(model.classes) == 2
     of_s2 = model.statistics["s2"]
     assert np.isfinite(of_s2["mean"]).all() and min(of_s2["std"]) > 0 and len(of_s2["mean"]) == len(of_s2["std"]) == CHANNELS
-
-
-@pytest.mark.parametrize("fill", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_not_saved(tmp_path, fill):
-    params, about = made()
-    spoilt = jax.tree.map(np.copy, params)
-    spoilt["fusion"]["query"][1] = fill
-    with pytest.raises(ModelError, match="fusion/query: expected finite numbers, found 1 of 16"):
-        save_model(tmp_path / "model", spoilt, **about)
-    with pytest.raises(ModelError, match=r"s2.std\[0\]"):
-        save_model(tmp_path / "model", params, **about | {"statistics": {"s2": {"mean": [0.5] * 10, "std": [fill] * 10}}})
-    assert not (tmp_path / "model").exists()
-
-
-@pytest.mark.parametrize("killed_at", [0, 1, 2, 3])
-def test_killed_while_writing_is_no_model_and_can_be_written_again(tmp_path, killed_at, monkeypatch):
-    """Over an older model of the same place: the old and the new never mix."""
-    params, about = made()
-    save_model(tmp_path, jax.tree.map(np.zeros_like, params), **about)
-    steps = iter(range(killed_at))
-    write = model_files.atomic.write_bytes
-
-    class Killed(BaseException):
-        pass
-
-    def writing(path, content):
-        if next(steps, None) is None:
-            (path.parent / f"{path.name}.partial-x-1-00000000").write_bytes(content[:10])
-            raise Killed
-        write(path, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(model_files.atomic, "write_bytes", writing)
-        if killed_at < 3:
-            with pytest.raises(Killed):
-                save_model(tmp_path, params, **about)
-            with pytest.raises(ModelError, match="config.json: expected what a model is, found no such file"):
-                load_model(tmp_path)
-        else:
-            save_model(tmp_path, params, **about)
-    save_model(tmp_path, params, **about)
-    assert_original(load_model(tmp_path))
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    params, about = made()
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file: cannot be written"):
-        save_model(tmp_path / "file", params, **about)
 
 
 def test_any_language_reads_the_weights(original, tmp_path):
