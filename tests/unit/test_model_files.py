@@ -356,7 +356,8 @@ def test_spoilt_bytes_are_refused_or_the_same(original, room, data):
     try:
         model = load_model(room)
     except ModelError as error:
-        assert name in str(error)
+        # A class less, or another size, may be told as weights that do not fit.
+        assert name in str(error) or (name == CONFIG and WEIGHTS in str(error))
     else:
         assert_original(model)
 
@@ -378,7 +379,8 @@ def test_other_structures_are_refused_or_sound(original, room, data, old):
     try:
         model = load_model(room)
     except ModelError as error:
-        assert name in str(error)
+        # A class less, or another size, may be told as weights that do not fit.
+        assert name in str(error) or (name == CONFIG and WEIGHTS in str(error))
         str(error).encode()
         return
     jax.tree.map(np.testing.assert_array_equal, model.params, made()[0])
