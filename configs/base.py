@@ -176,7 +176,7 @@ def stage(*, steps: int, learning_rate: float) -> ConfigDict:
 def modality(
     *, kind: str, channels: int, resolution: float, patch: int, encoder: str, dates_train: int = 0, dates_eval: int = 0
 ) -> ConfigDict:
-    """One sensor. Its name has lower-case letters, digits and _; at most ten are configured at once."""
+    """One sensor. Its name has letters, digits and _; at most ten are configured at once."""
     m = ConfigDict()
     m.kind = kind  # series (T images with dates) | image (one) | location (of the tile's centre)
     m.channels = channels  # bands, up to 1024; 2 of a location

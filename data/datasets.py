@@ -9,6 +9,7 @@ import re
 from data.raw import DataError, RawDataset
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.paths import check_name, check_text
+from omnisat_jax.modalities import RESERVED
 
 _READERS = {
     "pastis": "data.pastis.reader",
@@ -19,7 +20,6 @@ _READERS = {
 # name -> function that imports the reader: each needs libraries that the others do not
 DATASETS = {name: functools.partial(importlib.import_module, module) for name, module in _READERS.items()}
 SIMULATED = ("pastis", "treesat", "flair")
-RESERVED = ("labels", "parcels", "tile_id", "remarks")  # what else an example holds beside its modalities
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -93,7 +93,7 @@ def check(dataset: RawDataset) -> RawDataset:
         need(False, "each tile once, in one part", f"{found}, and {len(twice) - 1:,} more such tiles", tile=tile, kind="leak")
     for name, modality in dataset.modalities.items():
         check_name(name, what="a name of a modality", path=dataset.root)
-        need(name not in RESERVED, f"no modality called {' or '.join(RESERVED)}", name)
+        need(name.lower() not in RESERVED, f"no modality called {' or '.join(sorted(RESERVED))}", name)
         need((name == "location") == (modality.kind == "location"), "a modality called location that is one, and no other", f"{name}: {modality.kind}")
     need(dataset.modalities, "at least one modality", "none")
     classes = [check_text(name, what="a name of a class", path=dataset.root, longest=100) for name in dataset.classes]

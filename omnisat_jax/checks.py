@@ -43,7 +43,10 @@ def check(e) -> None:
 
 
 def _check_modalities(specs):
-    """Each modality by itself, and that their patches cover the same ground."""
+    """Each modality by itself, that names differ as names of files, and that patches cover the same ground."""
+    names = [spec.name.lower() for spec in specs]
+    twice = [spec.name for spec in specs if names.count(spec.name.lower()) > 1]
+    need(not twice, f"modalities: expected names that differ in more than the case of letters, found {', '.join(twice)}")
     for spec in specs:
         key, encoders = f"modalities.{spec.name}", ENCODERS[spec.kind]
         need(
@@ -53,7 +56,10 @@ def _check_modalities(specs):
         if spec.kind == LOCATION:
             need(spec.channels == 2, f"{key}.channels of a location must be 2 (longitude and latitude), found {spec.channels}")
         else:
-            need(spec.name != LOCATION, f"{key}.kind must be 'location', as that name says where a tile lies, found {spec.kind!r}")
+            need(
+                spec.name.lower() != LOCATION,
+                f"{key}.kind must be 'location', as that name says where a tile lies, found {spec.kind!r}",
+            )
             size = spec.patch**2 * spec.channels
             need(
                 size <= LARGEST_TOKEN,

@@ -8,13 +8,13 @@ from omnisat_jax.validation import Choice, Pattern, Range
 SERIES_ENCODERS = ("utae", "patch_ltae")
 IMAGE_ENCODERS = ("vit", "resnet", "patch_cnn")
 ENCODERS = {"series": SERIES_ENCODERS, "image": IMAGE_ENCODERS, "location": ("location",)}
-# Keys that stand beside the modalities in batches, records and views.
-RESERVED = frozenset({"labels", "parcels", "tile_id", "tile_index", "weight", "remarks", "dataset", "fused"})
+# What stands beside the modalities in batches, records, views and their folders, in any case of its letters.
+RESERVED = frozenset({"labels", "parcels", "tile_id", "tile_index", "weight", "remarks", "dataset", "fused", "tiles", "frames"})
 LOCATION = "location"  # the name of the tile's centre in every dataset, and of nothing else
+# Names become names of files, of settings and of parameters.
 MODALITY_NAME = Pattern(
-    "[a-z][a-z0-9_]{0,31}",
-    f"a name of 1 to 32 lower-case letters, digits and _ that begins with a letter, none of {', '.join(sorted(RESERVED))}",
-    RESERVED,
+    f"(?i:(?!({'|'.join(sorted(RESERVED))})$))[A-Za-z][A-Za-z0-9_]{{0,63}}",
+    f"a name of 1 to 64 letters, digits and _ that begins with a letter, none of {', '.join(sorted(RESERVED))}",
 )
 Dates = Annotated[int, Range(0, 10_000, "dates")]
 

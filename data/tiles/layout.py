@@ -8,6 +8,8 @@
 import datetime
 import re
 
+from omnisat_jax.modalities import LOCATION, RESERVED
+
 DESCRIPTION = "dataset.json"
 LABELS = "labels"
 DATES_TAG = "omnisat_dates"  # YYYYMMDD, joined by commas
@@ -15,7 +17,7 @@ KINDS = ("series", "image")
 DTYPES = ("uint8", "int16", "float32")
 # Sensors become names of folders, of settings (--config.modalities.NAME) and of entries of records.
 SENSOR = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-RESERVED_SENSORS = frozenset({LABELS, "location", "dataset", "tile_id", "tile_index", "parcels", "remarks", "tiles", "frames"})
+RESERVED_SENSORS = RESERVED | {LOCATION}
 # Parts become names of files of records.
 RESERVED_PARTS = frozenset({"dataset", "preparing", "manifest", "tiles", "frames", "downloads"})
 YEARS = (1970, 2100)  # of dates that are believed

@@ -120,7 +120,12 @@ def load_config(path: str, preset: str):
     file = locate(path)
     if not file.is_file():
         raise ConfigError(f"study.config: expected a configuration file, found nothing at {path}")
-    return config_files.load(f"{file}:{preset}", "study.config")
+    try:
+        return config_files.load(f"{file}:{preset}", "study.config")
+    except ConfigError:
+        raise
+    except UserError as error:  # what the file says of a preset
+        raise ConfigError(f"study.size and the presets of the rows: {error}") from error
 
 
 def locate(path: str) -> pathlib.Path:

@@ -85,11 +85,25 @@ def test_impossible_values_are_refused(key, value, message):
         schema.parse(tiny(**{key: value}))
 
 
-@pytest.mark.parametrize("name", [*sorted(RESERVED), "S2", "2s", "s-2", "../x", "", "s2\n", "s" * 33, "sé", 2, None])
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "Labels", "2s", "s-2", "../x", "", "s2\n", "s" * 65, "sé", 2, None])
 def test_names_of_modalities_are_checked(name):
     values = tiny().to_dict()
     values["modalities"][name] = values["modalities"].pop("s2")
-    with pytest.raises(schema.ConfigError, match="in modalities: expected a name of 1 to 32 lower-case letters"):
+    with pytest.raises(schema.ConfigError, match="in modalities: expected a name of 1 to 64 letters"):
+        schema.parse(values)
+
+
+@pytest.mark.parametrize("name", ["S2_L2A", "s2", "weights", "labels_2", "x" * 64])
+def test_other_names_of_modalities_are_taken(name):
+    values = tiny().to_dict()
+    values["modalities"][name] = values["modalities"].pop("s2")
+    assert name in [spec.name for spec in schema.parse(values).modalities]
+
+
+def test_names_of_modalities_differ_as_files():
+    values = tiny().to_dict()
+    values["modalities"]["S2"] = values["modalities"]["s2"]
+    with pytest.raises(schema.ConfigError, match="modalities: expected names that differ .* found .*S2"):
         schema.parse(values)
 
 
