@@ -14,6 +14,7 @@ from data.flair import layout, reader
 from data.flair.simulated import simulate
 from data.raw import NO_DATA_INT16, DataError
 from tests.conftest import real
+from tests.faults.breaking import link_out
 
 
 @pytest.fixture(scope="session")
@@ -143,12 +144,6 @@ def index(entry):
 def copy_of(path, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, target)
-
-
-def link_out(path):
-    target = path.parents[5] / path.name
-    path.rename(target)
-    path.symlink_to(target)
 
 
 FAULTS = {

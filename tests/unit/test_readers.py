@@ -10,9 +10,9 @@ import rasterio
 from data.datasets import open_dataset
 from data.pastis import reader
 from data.raw import NO_DATA_INT16, DataError
-from tests.faults import LABEL, METADATA, S1A, SPOT, TILE, change_array, change_metadata, pickled, truncate
-
-PARCELS = f"ANNOTATIONS/ParcelIDs_{TILE}.npy"
+from tests.faults import LABEL, S1A, SPOT, TILE, change_array, change_metadata, pickled, truncate
+from tests.faults.breaking import link_out
+from tests.faults.pastis import METADATA, PARCELS, change_collection
 
 
 @pytest.fixture
@@ -24,13 +24,6 @@ def root(simulated, tmp_path):
 
 def s2(root):
     return root / "DATA_S2" / f"S2_{TILE}.npy"
-
-
-def change_collection(root, function):
-    path = root / METADATA
-    collection = json.loads(path.read_text())
-    function(collection)
-    path.write_text(json.dumps(collection))
 
 
 def feature_of(collection):
@@ -71,12 +64,6 @@ def set_dates(value):
     return lambda r: change_metadata(r, lambda p: p.update({"dates-S2": value}))
 
 
-def link_elsewhere(path):
-    target = path.parents[2] / path.name
-    path.rename(target)
-    path.symlink_to(target)
-
-
 FAULTS = {
     "truncated": (lambda r: truncate(s2(r)), "found .* bytes.*truncated"),
     "empty file": (lambda r: s2(r).write_bytes(b""), "unreadable file of 0 bytes"),
@@ -91,7 +78,7 @@ FAULTS = {
     "more declared than there is": (lambda r: header_only(s2(r), (9_000, 10, 16, 16)), r"expected .*46,080,\d+ bytes"),
     "a pointer of Git LFS": (lambda r: s2(r).write_text("version https://git-lfs.github.com/spec/v1\n"), "unreadable file of"),
     "a folder": (lambda r: (s2(r).unlink(), s2(r).mkdir()), "found a folder"),
-    "a link out of the dataset": (lambda r: link_elsewhere(s2(r)), "inside the dataset, found a link to"),
+    "a link out of the dataset": (lambda r: link_out(s2(r)), "inside the dataset, found a link to"),
     "a link to nothing": (lambda r: (s2(r).unlink(), s2(r).symlink_to("nothing")), "a link to nothing"),
     "missing label": (lambda r: (r / LABEL).unlink(), "no such file"),
     "label 255": (lambda r: change_array(r / LABEL, lambda a: np.full_like(a, 255)), "integer classes 0 to 19"),
@@ -259,7 +246,7 @@ def test_a_tile_without_geometry_has_no_location(root):
 
 
 def test_a_geometry_that_lies_nowhere_is_told(root):
-    change_collection(root, lambda c: c.pop("crs"))  # metres, which without a reference system are degrees
+    change_collection(root, lambda c: c.pop("crs") and None)  # metres, which without a reference system are degrees
     dataset = reader.open_raw(root)
     assert "location" not in dataset.modalities
     (finding,) = dataset.inspect(TILE)
@@ -357,7 +344,7 @@ def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
 
 
 def test_parcels_of_places_that_count_for_themselves_stay_apart(root):
-    change_collection(root, lambda c: [f["properties"].update({"location_id": "b"}) for f in c["features"]])
+    change_collection(root, lambda c: [f["properties"].update({"location_id": "b"}) for f in c["features"]] and None)
     change_metadata(root, lambda p: p.update({"location_id": "a"}))
     dataset = open_dataset("pastis", root)
     a, b = (dataset.read(tile)["parcels"] for tile in (TILE, "10004"))

@@ -12,6 +12,7 @@ from data.datasets import open_dataset
 from data.raw import NO_DATA_INT16, DataError
 from data.treesat import reader
 from data.treesat.simulated import simulate
+from tests.faults.breaking import link_out
 
 
 @pytest.fixture(scope="session")
@@ -207,12 +208,6 @@ def huge(root):
 def replace(path, content):
     path.unlink()
     path.write_bytes(content)
-
-
-def link_out(path):
-    target = path.parents[2] / path.name
-    path.rename(target)
-    path.symlink_to(target)
 
 
 FAULTS = {
