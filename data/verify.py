@@ -159,11 +159,13 @@ def verify_records(name: str, folder, *, allowed=(), json_file=None, console: Co
       UserError: no finished preparation, or one of another dataset than `name`; a file that cannot be written.
     """
     dataset, contents, findings = check_records(name, folder, console)
-    told = contents.to_json() if contents is not None else None
+    told = None
     if contents is not None:
+        told = contents.to_json()
         tiles = sum(entry["tiles"] for entry in told["parts"].values())
         tables.show(console, f"{folder}: records of {dataset}, {tiles:,} tiles in {len(told['parts'])} parts", told)
-        findings = once(findings + contents.findings())
+        findings += contents.findings()
+    findings = once(findings)
     kinds.show(console, folder, findings, allowed)
     if json_file is not None:
         about = {"dataset": dataset, "contents": told, "findings": [dataclasses.asdict(finding) for finding in findings]}
