@@ -8,6 +8,7 @@ import contextlib
 import json
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from unittest import mock
@@ -15,6 +16,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.commands import run_command
 from omnisat_jax.train import checkpoint, checksums
 
 
@@ -73,4 +75,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -76,9 +76,17 @@ def _drop_what_cannot_be_written():
 
 
 def sentence(error: BaseException) -> str:
-    """What to tell a user of an error."""
-    if isinstance(error, UserError):
-        return printable(str(error), None)
+    """What to tell a user of an error.
+
+    What was said first says most: on a full disk the checkpoint fails, and then whatever is written because of that.
+    """
+    chain = list(_chain(error))
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return printable(str(cause), None)
+    for cause in chain[1:]:
+        if isinstance(cause, OSError) and not isinstance(error, OSError | MemoryError):
+            return sentence(cause)
     if isinstance(error, OSError) and (error.filename or error.errno):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return system_sentence(error) + ("; make room, and the same command goes on from what is saved" if full else "")
@@ -86,10 +94,16 @@ def sentence(error: BaseException) -> str:
         return f"{NO_SPACE.lower()} ({reason(error)}); make room, and the same command goes on from what is saved"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"not enough memory ({reason(error)}); use smaller batches, tiles or models, or a machine with more"
-    for cause in (error.__cause__, error.__context__):
-        if isinstance(cause, UserError | OSError):
-            return sentence(cause)
     return f"{type(error).__name__}: {reason(error)}. This is a fault of the program; its traceback is in {_keep(error)}"
+
+
+def _chain(error):
+    """An error, what it was raised from, what was being handled then, and so on."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _keep(error):

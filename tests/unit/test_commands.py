@@ -40,6 +40,8 @@ def caused(error, cause):
         (MemoryError(), 1, "error: not enough memory (MemoryError); use smaller"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying\nto"), 1, "error: not enough memory (RESOURCE_EXHAUSTED: Out of"),
         (caused(KeyError("x"), UserError("the cause")), 1, "error: the cause"),
+        (caused(OSError(errno.EFBIG, "File too large"), caused(RuntimeError("x"), UserError("the checkpoint"))), 1, "error: the checkpoint"),
+        (caused(KeyError("x"), FileNotFoundError(errno.ENOENT, "", "/a")), 1, "error: /a: no such file or folder"),
         (KeyboardInterrupt(), 130, "stopped: interrupted; the same command goes on"),
         (signals.Terminated(), 75, "stopped: told to end (SIGTERM); the same command"),
         (signals.Terminated("told to end after step 3"), 75, "stopped: told to end after step 3"),
