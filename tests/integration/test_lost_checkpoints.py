@@ -135,7 +135,7 @@ def test_pretraining_of_another_run_is_read_and_left_alone(config, run, tmp_path
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("name", ["results.json", "model/weights.safetensors", "tiles.npz", "evaluate/done.json"])
+@pytest.mark.parametrize("name", ["model/weights.safetensors", "evaluate/done.json"])  # all files: tests/unit/test_workdir.py
 def test_a_damaged_evaluation_is_done_again(config, whole, run, console, name):
     path = run / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -147,33 +147,26 @@ def test_a_damaged_evaluation_is_done_again(config, whole, run, console, name):
     assert "<html" in (run / "report.html").read_text()
 
 
-@pytest.mark.parametrize("name", ["statistics.json", "metrics.jsonl", "finetune/done.json"])
-def test_what_can_be_made_again_is(config, whole, run, console, caplog, name):
+def test_what_can_be_made_again_is(config, whole, run, console, caplog):
     forget(run, "evaluate")
-    (run / name).write_text('{"a":\n')
+    names = ("statistics.json", "metrics.jsonl", "finetune/done.json")
+    for name in names:
+        (run / name).write_text('{"a":\n')
     go(config, run, console)
-    assert str(run / name) in caplog.text or name == "metrics.jsonl"
-    if name != "metrics.jsonl":
-        assert read(run, name) == read(whole, name)
-    assert read(run) == read(whole)
+    assert all(str(run / name) in caplog.text for name in names)
+    assert read(run, "statistics.json") == read(whole, "statistics.json")
+    assert read(run, "finetune/done.json") == read(whole, "finetune/done.json") and read(run) == read(whole)
 
 
-def test_an_interrupted_stage_may_be_made_longer(config, run, console):
+def test_an_interrupted_stage_may_be_made_longer_and_its_data_moved(config, simulated, run, tmp_path, console):
     forget(run, "evaluate", "finetune/done.json")
-    changed = config.copy_and_resolve_references()
-    changed.finetune.steps = 6
-    results = go(changed, run, console)
-    assert read(run, "config.json")["finetune.steps"] == 6 and read(run, "finetune/done.json")["last"] == 6
-    assert read(run, "run.json")["starts"][-1]["changed"] == {"finetune.steps": [4, 6]} and json.loads(json.dumps(results)) == read(run)
-
-
-def test_moved_data_go_on_and_other_data_do_not(config, simulated, run, tmp_path, console):
-    forget(run, "evaluate")
     shutil.copytree(simulated, tmp_path / "moved")
     changed = config.copy_and_resolve_references()
-    changed.data.raw_dir = str(tmp_path / "moved") + "/"
-    go(changed, run, console)
-    assert read(run, "config.json")["data.raw_dir"] == str(tmp_path / "moved") + "/"
+    changed.finetune.steps, changed.data.raw_dir = 6, f"{tmp_path / 'moved'}/"
+    results = go(changed, run, console)
+    assert read(run, "config.json")["finetune.steps"] == 6 and read(run, "finetune/done.json")["last"] == 6
+    (_, start) = read(run, "run.json")["starts"]
+    assert start["changed"].keys() == {"finetune.steps", "data.raw_dir"} and json.loads(json.dumps(results)) == read(run)
 
 
 def test_a_run_that_learned_nothing_has_failed(config, tmp_path, console, monkeypatch):
