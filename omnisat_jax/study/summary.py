@@ -142,6 +142,7 @@ def _tiles(folder, results, position) -> Tiles:
     subsets, tiles = len(results["subsets"]), arrays.get("tile", np.zeros(0)).shape
     shape = tiles + (subsets, classes)
     expected = {"tile": tiles} | ({"counts": (*shape, classes + 1)} if dense else {"predicted": shape, "labels": (*tiles, classes)})
+    expected |= {"some": (*tiles, subsets)} if "some" in arrays else {}
     found = {name: array.shape for name, array in arrays.items()}
     if len(tiles) != 1 or not tiles[0] or not expected.items() <= found.items():
         raise DataError(tile="-", path=path, expected=f"arrays {expected}", found=f"{found}", advice="Evaluate the run again.")

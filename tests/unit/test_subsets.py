@@ -35,7 +35,7 @@ class Model:
             return arguments[0]
         inputs, present = arguments
         seen = sum(jnp.where(present[:, i], inputs[name]["values"].mean((1, 2, 3)), 0) for i, name in enumerate(NAMES))
-        first = jnp.where(present.any(1), 1 + seen, -1.0)
+        first = jnp.where(present.any(1), 1 + seen**2, -1.0)
         logits = jnp.stack([first, -first], -1)
         return logits if self.flat else jnp.broadcast_to(logits[:, None, None], (len(first), 4, 4, 2))
 
@@ -99,13 +99,13 @@ def test_a_subset_that_no_tile_holds_has_no_score(make, labels):
 def test_predictions_that_are_not_finite_are_refused_by_name(make, labels):
     task, names = make(Model()), ("t0", "t1", "t2", "t3", "t4")
     tiles = batch(AERIAL, RADAR, labels)
-    tiles["radar"]["values"] = tiles["radar"]["values"].at[2].set(3.4e38).at[4].set(3.4e38)  # t4 is padding
+    tiles["radar"]["values"] = tiles["radar"]["values"].at[2].set(1e25).at[4].set(1e25)  # t4 is padding
     scores = task.scores(names)
     scores.add({key: np.asarray(value) for key, value in task.evaluate({}, tiles, MASKS).items()})
     with pytest.raises(UserError, match=r"found others in 1 of 4 tiles: t2\. Measurements may be far out of range"):
         scores.compute()
     scores = task.scores(names)
-    scores.add({key: np.asarray(value) for key, value in task.evaluate({}, batch([True] * 5, [True] * 5, labels, 3.4e38), MASKS).items()})
+    scores.add({key: np.asarray(value) for key, value in task.evaluate({}, batch([True] * 5, [True] * 5, labels, 1e25), MASKS).items()})
     with pytest.raises(UserError, match="in 4 of 4 tiles: t0, t1, t2, t3. The weights have diverged"):
         scores.compute()
 
@@ -222,8 +222,8 @@ def test_resampled_tiles_do_not_count_either(tmp_path):
     some = np.ones((6, 2), bool)
     some[:3, 1] = False
     np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
-    protocol = {"protocol": {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}}
-    found = summary._tiles(tmp_path, protocol, 1)
+    about = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
+    found = summary._tiles(tmp_path, {"task": "classify", "protocol": about, "subsets": [{}, {}]}, 1)
     alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
     np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
 
