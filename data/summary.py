@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data.raw import NO_DATA_INT16
+from data.raw import NO_DATA_INT16, known_values
 
 # A date whose first band is this many robust standard deviations above the tile's usual is taken for cloud.
 CLOUD_DEVIATIONS = 3.0
@@ -107,7 +107,7 @@ def clear_dates(values):
 def band_moments(values):
     """(3, C) float64: count, mean and sum of squared deviations of each band of values (..., C), no data left out."""
     flat = values.reshape(-1, values.shape[-1])
-    known = flat != NO_DATA_INT16 if flat.dtype == np.int16 else np.isfinite(flat)
+    known = known_values(flat)
     count = known.sum(0).astype(np.float64)
     numbers = np.where(known, flat, 0).astype(np.float64)
     mean = numbers.sum(0) / np.maximum(count, 1)

@@ -244,6 +244,7 @@ class _Reader:
         if not os.path.lexists(path):
             return np.zeros(shape, np.int64)
         numbers = read_npy(path, tile=tile, what="parcel numbers", shape=shape, kinds="iuf", root=self.root)
+        numbers = numbers.astype(np.float64) if numbers.dtype.kind == "f" else numbers
         limit = PARCELS if tile in self.numbering else 2**53
         if not ((numbers > -limit) & (numbers < limit) & (numbers == np.rint(numbers))).all():
             found = f"{numbers.dtype} from {numbers.min()} to {numbers.max()}"
