@@ -107,35 +107,56 @@ def _normalise_one(entry, statistics):
         return known_only(entry)
     mean = jnp.asarray(statistics["mean"], jnp.float32)
     std = jnp.asarray(statistics["std"], jnp.float32)
-    return known_only(entry, lambda values: (values.astype(jnp.float32) - mean) / std)
+    return _known(entry, lambda values: (values.astype(jnp.float32) - mean) / std)
 
 
-def known_only(entry, of_values=lambda values: values):
+@jax.tree_util.register_pytree_with_keys_class
+class Known(dict):
+    """An entry of which `known_only` is left. A changed copy of one (`entry | {...}`) is an entry like any other."""
+
+    def tree_flatten_with_keys(self):
+        """Children with their keys, as of a dict."""
+        names = sorted(self)
+        return [(jax.tree_util.DictKey(name), self[name]) for name in names], tuple(names)
+
+    @classmethod
+    def tree_unflatten(cls, names, children):
+        """The inverse."""
+        return cls(zip(names, children))
+
+
+def known_only(entry) -> Known:
     """One modality with nothing left of what is unknown. The one place that decides what is absent.
 
     Args:
       entry: as in a batch, stored or normalised; "valid" and "dates" of a series only.
-      of_values: what to make of the known values.
 
     Returns:
       The entry with present = present and something is known; of a series valid = valid, present and something of the date is known, and
       dates 0 where not valid; values 0 where unknown.
     """
+    return entry if isinstance(entry, Known) else _known(entry, lambda values: values)
+
+
+def _known(entry, of_values):
+    """`known_only` with of_values(values) in place of the known values."""
     values = entry["values"]
     known = _measured(values)
     if values.ndim == 2:
         known = known.all(1, keepdims=True)  # half a place is none
-    alone = (slice(None), *(None,) * (values.ndim - 1))  # (B,) against values
+    # The barriers keep the decision out of what the compiler makes of the encoders: they are the program that they were, to the bit.
     if "valid" not in entry:
-        present = entry["present"] & _any(known, 1)
-        return {"present": present, "values": jnp.where(known & present[alone], of_values(values), 0)}
+        present = jax.lax.optimization_barrier(entry["present"] & _any(known, 1))
+        alone = (slice(None), *(None,) * (values.ndim - 1))  # (B,) against values
+        return Known(present=present, values=jnp.where(known & present[alone], of_values(values), 0))
     valid = entry["valid"] & entry["present"][:, None] & _any(known, 2)
-    return {
-        "present": valid.any(1),
-        "dates": jnp.where(valid, entry["dates"], 0),
-        "valid": valid,
-        "values": jnp.where(known & valid[:, :, None, None, None], of_values(values), 0),
-    }
+    valid, present = jax.lax.optimization_barrier((valid, valid.any(1)))
+    return Known(
+        present=present,
+        dates=jnp.where(valid, entry["dates"], 0),
+        valid=valid,
+        values=jnp.where(known & valid[:, :, None, None, None], of_values(values), 0),
+    )
 
 
 def _measured(values):

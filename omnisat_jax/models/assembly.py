@@ -73,7 +73,7 @@ class Assembly(nn.Module):
         return self.predict(self.encode(inputs, train=train), present, train=train)
 
     def known(self, inputs):
-        """Normalised inputs with nothing left of what is unknown, and there (B,M) bool, see `Encoded`."""
+        """Inputs with nothing left of what is unknown, and there (B,M) bool, see `Encoded`."""
         inputs = {name: known_only(inputs[name]) for name in self.names}
         return inputs, jnp.stack([inputs[name]["present"] for name in self.names], 1)
 

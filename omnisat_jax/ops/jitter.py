@@ -49,7 +49,8 @@ def jittered(inputs, drawn: dict[str, Jitter]):
         entry, values = inputs[name], inputs[name]["values"]
         shape = (values.shape[0], *[1] * (values.ndim - 2), values.shape[-1])
         moved = values * jitter.gain.reshape(shape) + jitter.offset.reshape(shape)
-        out[name] = entry | {"values": jnp.where(values == 0, values, moved)}
+        # What was unknown still is, so the form of the entry stays what it is.
+        out[name] = type(entry)(entry | {"values": jnp.where(values == 0, values, moved)})
         if "dates" in entry:
             out[name]["dates"] = jnp.where(entry["valid"], entry["dates"] + jitter.days[:, None], entry["dates"])
     return out
