@@ -9,6 +9,7 @@ import pathlib
 import re
 import unicodedata
 
+from omnisat_jax import schema
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
@@ -132,7 +133,8 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     stages = (*identity.STAGES, "evaluate")
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
-    changes = identity.changes(before, flat, begun=begun, done=done)
+    # Keys that are younger than the run: it behaved by their known values.
+    changes = identity.changes(schema.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
     if refused:
         raise WorkdirError(

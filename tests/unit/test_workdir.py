@@ -10,6 +10,7 @@ import sys
 import jax
 import pytest
 
+from omnisat_jax import schema
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.locks import InUseError
 from omnisat_jax.train import identity, workdir
@@ -172,6 +173,13 @@ def test_more_steps_of_a_stage_that_has_begun_are_said_and_of_a_finished_one_ref
     mark_done(run, "finetune", {"step": 12})
     with pytest.raises(WorkdirError, match="finetune.steps: 12 before, 20 now"):
         claim(run, FLAT | {"finetune.steps": 20})
+
+
+def test_keys_that_are_younger_than_the_run_have_their_earlier_value(run, monkeypatch):
+    monkeypatch.setitem(schema.ADDED, "model.new", 7)
+    assert claim(run, FLAT | {"model.new": 7}) == []
+    with pytest.raises(WorkdirError, match="model.new: 7 before, 8 now"):
+        claim(run, FLAT | {"model.new": 8})
 
 
 @pytest.mark.parametrize(("key", "stage"), identity.UNTIL.items())
