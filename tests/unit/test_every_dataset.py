@@ -25,7 +25,7 @@ CONTRADICTIONS = {
     "an absolute part": ({"parts": {"/tmp/x": ("1",)}}, "a name of a part"),
     "a tile that is a path": ({"parts": {"a": ("../1",)}}, "a name of a tile"),
     "a tile with an escape": ({"parts": {"a": ("\x1b[31m1",)}}, "a name of a tile"),
-    "a sensor called labels": ({"modalities": {"labels": IMAGE}}, "no modality called labels"),
+    "a sensor called labels": ({"modalities": {"labels": IMAGE}}, "no modality called .*labels.*, found labels"),
     "a sensor called remarks": ({"modalities": {"remarks": IMAGE}}, "no modality called"),
     "a sensor called location": ({"modalities": {"location": IMAGE}}, "location: image"),
     "a location of another name": ({"modalities": {"s2": location_modality()}}, "s2: location"),
