@@ -3,7 +3,7 @@
 python -m tests.fuzz --seconds 600 [--seed N] [--dataset tiles]
 python -m tests.fuzz --dataset tiles --seed N --only 1234        one case again
 
-Every case is read in full, every fourth is verified and every eighth prepared. It fails with a traceback of anything but a finding, more than a
+Every case is read in full, every eighth is verified and every 32nd prepared. It fails with a traceback of anything but a finding, more than a
 minute for one case, more than 1 GB of memory, or a change outside the dataset's and the output folder.
 """
 
@@ -17,6 +17,7 @@ import random
 import resource
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -89,26 +90,58 @@ def state(folder: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
+def restore(good: pathlib.Path, copy: pathlib.Path) -> None:
+    """Makes `copy` what `good` is. Only what differs in kind, size or time of change is written."""
+    os.makedirs(copy, exist_ok=True)
+    wanted = {entry.name: entry for entry in os.scandir(good)}
+    for entry in list(os.scandir(copy)):
+        kept = wanted.get(entry.name)
+        if kept is not None and kept.is_dir() and entry.is_dir(follow_symlinks=False):
+            continue
+        if kept is None or _look(kept) != _look(entry):
+            shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+    for name, entry in wanted.items():
+        if entry.is_dir():
+            restore(pathlib.Path(entry.path), copy / name)
+        elif not os.path.lexists(copy / name):
+            shutil.copy2(entry.path, copy / name)
+
+
+def _look(entry):
+    about = entry.stat(follow_symlinks=False)
+    return stat.S_IFMT(about.st_mode), about.st_size, about.st_mtime_ns
+
+
+def spoil(name: str, seed: int, number: int, base: pathlib.Path) -> tuple[list[str], random.Random]:
+    """Makes the dataset of one case in base/spoiled/NAME/raw; what was done to it, and the generator for what follows."""
+    r = random.Random(f"{name}/{seed}/{number}")
+    place = base / "spoiled" / name
+    restore(base / "good" / name, place / "raw")
+    restore(base / "good" / "victim", place / "victim")
+    return [mutate(r, place / "raw") for _ in range(r.choice([1, 1, 1, 2, 3]))], r
+
+
 def case(name: str, seed: int, number: int, base: pathlib.Path) -> tuple[list[str], str]:
     """Spoils a copy of a dataset and uses it; what was done to it, and what came of it."""
-    r = random.Random(f"{name}/{seed}/{number}")
-    root = base / "spoiled" / "raw"
-    shutil.rmtree(root.parent, ignore_errors=True)
-    shutil.copytree(base / "good" / name, root, symlinks=True)
-    shutil.copytree(base / "good" / "victim", base / "spoiled" / "victim")
-    done = [mutate(r, root) for _ in range(r.choice([1, 1, 1, 2, 3]))]
-    before = state(base / "spoiled" / "victim"), sorted(os.listdir(base)), sorted(os.listdir(base / "spoiled"))
+    done, r = spoil(name, seed, number, base)
+    root, out = base / "spoiled" / name / "raw", base / "out"
+
+    def around():
+        return state(root.parent / "victim"), sorted(os.listdir(base)), sorted(os.listdir(root.parent))
+
+    before = around()
     found = read_everything(name, root)
-    if number % 4 == 0:
-        command(verify.main, [name, "--raw", str(root), "--jobs", "1", "--manifest", str(base / "out" / "manifest.json")], (0, 1, 2))
     if number % 8 == 0:
+        command(verify.main, [name, "--raw", str(root), "--jobs", "1", "--manifest", str(out / "manifest.json")], (0, 1))
+    if number % 32 == 0:
         policy = r.choice(["raise", "skip", "mask"])
-        command(prepare.main, [name, "--raw", str(root), "--out", str(base / "out" / "records"), "--jobs", "1", "--on_bad", policy, "--max_bad", "1"], (0, 1))
-    written = {path.name for path in (base / "out").iterdir()}
+        command(prepare.main, [name, "--raw", str(root), "--out", str(out / "records"), "--jobs", "1", "--on_bad", policy, "--max_bad", "1"], (0, 1))
+    written = {path.name for path in out.iterdir()}
     assert written <= {"manifest.json", "records", "records.lock", ".records.lock"}, f"written beside the output: {written}"
-    shutil.rmtree(base / "out")
-    (base / "out").mkdir()
-    assert before == (state(base / "spoiled" / "victim"), sorted(os.listdir(base)), sorted(os.listdir(base / "spoiled"))), "something else changed"
+    if written:
+        shutil.rmtree(out)
+        out.mkdir()
+    assert before == around(), "something else changed"
     return done, found
 
 
@@ -148,11 +181,7 @@ def main(arguments=None) -> int:
             except (Exception, Slow):
                 failures += 1
                 print(f"--dataset {name} --seed {options.seed} --only {number}", flush=True)
-                r = random.Random(f"{name}/{options.seed}/{number}")
-                shutil.rmtree(base / "spoiled")
-                shutil.copytree(base / "good" / name, base / "spoiled" / "raw")
-                shutil.copytree(base / "good" / "victim", base / "spoiled" / "victim")
-                print(*(mutate(r, base / "spoiled" / "raw") for _ in range(r.choice([1, 1, 1, 2, 3]))), sep="\n")
+                print(*spoil(name, options.seed, number, base)[0], sep="\n")
                 traceback.print_exc(file=sys.stdout)
                 if not options.keep_going:
                     break
