@@ -18,7 +18,7 @@ KINDS = {
     "duplicate-date": "two images of one day in a series",
     "order": "dates that do not ascend",
     "georeference": "an image that lies elsewhere than its tile, or says nowhere",
-    "baseline": "Sentinel-2 processing baselines whose numbers differ by 1,000, mixed or unknown",
+    "baseline": "Sentinel-2 numbers of an unknown processing baseline beside later ones, or that contradict theirs",
     "link": "a link or a reference to a place outside the dataset",
     "leak": "a tile, or the bytes of an image, in more than one part",
     "changed": "a file that differs from the manifest, or prepared records from their checksums",

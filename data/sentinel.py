@@ -16,6 +16,7 @@ LOWEST = -9_999
 # Level-2A numbers of processing baseline 04.00 and later are 1,000 higher (ESA, "Copernicus Sentinel-2 Processing Baseline 04.00", January 2022).
 BASELINE_WITH_OFFSET = 400
 BASELINE_OFFSET = 1_000
+OWN_BASELINE = 9999  # of products that users made with Sen2Cor: it says nothing
 # More than this share of numbers below this is no ground: an offset was subtracted that had not been added, or twice.
 IMPLAUSIBLE, IMPLAUSIBLE_SHARE = -500, 0.01
 NEGATIVE_SHARE = 0.01  # of radar numbers, above which they are no linear power
@@ -36,9 +37,9 @@ def product_day(tile, path, product: str) -> int:
 
 
 def product_baseline(product: str) -> int | None:
-    """Processing baseline of a Sentinel-2 product name, 509 for N0509; None where the name has none."""
+    """Processing baseline of a Sentinel-2 product name, 509 for N0509; None where the name has none that says anything."""
     match = re.search(r"(?<![A-Za-z0-9])N([0-9]{4})(?![0-9A-Za-z])", product.replace("_", " "))
-    return int(match[1]) if match else None
+    return int(match[1]) if match and int(match[1]) != OWN_BASELINE else None
 
 
 def added_offset(baseline: int | None) -> int:
@@ -95,15 +96,19 @@ def share_too_low(values: np.ndarray, known: np.ndarray) -> float:
 
 
 def inspect_baselines(values, known, products, *, tile: str, path) -> Iterator[Finding]:
-    """Findings on the scale of Level-2A numbers; arguments as of `harmonise`."""
+    """Findings on the scale of Level-2A numbers; arguments as of `harmonise`. What `harmonise` mends is a doubt."""
     if not products:
         return
-    later = {baseline for product in products if added_offset(baseline := product_baseline(product))}
-    if later:
-        dates = sum(added_offset(product_baseline(product)) > 0 for product in products)
-        names = ", ".join(f"N{baseline:04d}" for baseline in sorted(later))
-        found = f"{names} for {dates} of {len(products)} dates, from whose numbers {BASELINE_OFFSET:,} is subtracted"
-        yield Finding("baseline", tile, str(path), "products of one scale, before baseline 04.00", found)
+    baselines = [product_baseline(product) for product in products]
+    later = [baseline for baseline in baselines if added_offset(baseline)]
+    names = ", ".join(f"N{baseline:04d}" for baseline in sorted(set(later)))
+    if later and None in baselines:
+        expected = f"a processing baseline in the name of every product, as numbers of those of {names} are {BASELINE_OFFSET:,} higher"
+        found = f"none for {baselines.count(None)} of {len(products)} dates, such as {products[baselines.index(None)]!r}"
+        yield Finding("baseline", tile, str(path), expected, found, "Name it, such as N0214: whether the others have the offset is not known.")
+    elif later:
+        found = f"{names} for {len(later)} of {len(products)} dates, from whose numbers {BASELINE_OFFSET:,} is subtracted"
+        yield Finding("doubt", tile, str(path), "products of one scale, before baseline 04.00", found)
     elif (low := share_too_low(values, known)) > IMPLAUSIBLE_SHARE:
         expected = f"reflectance x 10,000, hardly ever below {IMPLAUSIBLE:,}"
         found = f"{100 * low:.0f} % of the numbers below it: an offset may have been subtracted twice"

@@ -14,7 +14,6 @@ from data.tiles.sources import Layer, Source, sensing_date
 S2_OPTIONS = ("subtract", "from_2022", "none")
 _S2_PRODUCT = re.compile(r"(?<![A-Za-z0-9])(S2[A-D]?|Sentinel-?2[A-D]?)(?![A-Za-z0-9])", re.IGNORECASE)
 _S2_OFFSET_BEGAN = datetime.date(2022, 1, 25)  # the day from which ESA has processed with baseline 04.00
-_TEST_BASELINE = 9999  # of products that users made with Sen2Cor: it says nothing
 HARMONISED_BELOW = BASELINE_OFFSET - 100  # numbers with the offset are hardly ever lower: reflectance -0.01
 HARMONISED_SHARE = 0.01  # of known pixels below that, from which numbers are taken for harmonised already
 _WHOLE = 1e-6  # relative difference of offset / scale from a whole number that is rounding
@@ -141,7 +140,7 @@ def _sentinel_2(source, option):
     """For each file what ESA added to its numbers (baseline 04.00 and later) and no tag of the file takes away, and the baselines in words."""
     layers = source.layers
     products = [bool(_S2_PRODUCT.search(layer.path.stem)) and layer.dtype != np.uint8 for layer in layers]
-    baselines = [_baseline(layer.path.stem) if is_product else None for layer, is_product in zip(layers, products, strict=True)]
+    baselines = [product_baseline(layer.path.stem) if is_product else None for layer, is_product in zip(layers, products, strict=True)]
     nothing = (0,) * len(layers)
     if option == "none" or not (option or any(products)):
         return nothing, _words(products, baselines, nothing)
@@ -191,11 +190,6 @@ def _refuse_unclear(source, products, baselines, with_offset):
             f"{unclear[-1].text}: expected a processing baseline in the name (N0400) or an offset in the tags, as ESA's numbers are "
             f"{BASELINE_OFFSET:,} higher from 25 January 2022 on and the series has dates before and after, found none; {advice}"
         )
-
-
-def _baseline(name):
-    baseline = product_baseline(name)
-    return None if baseline == _TEST_BASELINE else baseline
 
 
 def _words(products, baselines, subtracted):

@@ -231,7 +231,7 @@ def test_later_baselines_are_brought_to_the_scale_of_the_earlier(root):
     change_series(root, lambda a: a + 1000 * (np.arange(20) % 2).astype(np.uint16)[:, None, None, None])
     np.testing.assert_array_equal(open_dataset("flair", root).read("000001")["s2"]["values"], values)
     (finding,) = open_dataset("flair", root).inspect("000001")
-    assert finding.kind == "baseline" and "N0510 for 10 of 20 dates" in finding.found
+    assert finding.kind == "doubt" and "N0510 for 10 of 20 dates" in finding.found
 
 
 def test_numbers_that_do_not_have_what_their_names_promise_are_refused(root):

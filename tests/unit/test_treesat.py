@@ -92,7 +92,19 @@ def test_dates_of_later_baselines_are_brought_to_the_scale_of_the_earlier(root):
     change(root, "sen-2-data", lambda a: a + raised[:, None, None, None].astype(np.float32))
     np.testing.assert_array_equal(read(root)["s2"]["values"], before)
     (finding,) = open_dataset("treesat", root).inspect(first(root))
-    assert finding.kind == "baseline" and "N0500 for 3 of 45 dates" in finding.found and finding.tile == first(root)
+    assert finding.kind == "doubt" and "N0500 for 3 of 45 dates" in finding.found and finding.tile == first(root)
+
+
+@pytest.mark.parametrize("name", [b"N9999", b"nothing"])
+def test_unknown_baselines_beside_later_ones_are_told(root, name):
+    change(root, "sen-2-data", lambda a: np.abs(a) + 1300)
+    before = read(root)["s2"]["values"]
+    rename_products(root, name, [i for i in range(45) if i not in (1, 5)])
+    np.testing.assert_array_equal(read(root)["s2"]["values"], before)
+    assert list(open_dataset("treesat", root).inspect(first(root))) == []
+    rename_products(root, b"N0500", (1, 5))
+    (finding,) = open_dataset("treesat", root).inspect(first(root))
+    assert finding.kind == "baseline" and "none for 43 of 45 dates" in finding.found and "N0500" in finding.expected
 
 
 def test_numbers_that_do_not_have_what_their_names_promise_are_refused(root):
