@@ -203,7 +203,7 @@ def _cut_sensor(work, storage, grid, tiles, advance):
         group = tiles[start : start + together]
         stacks, known_counts = np.empty((len(group), *form), storage.dtype), np.zeros(len(group), np.int64)
         for position, layer in enumerate(source.layers):
-            with open_geotiff(layer.path, what="a raster: a GeoTIFF") as raster:
+            with open_geotiff(layer.path, what="a raster: a GeoTIFF", bands=layer.count) as raster:
                 for number, tile in enumerate(group):
                     values, known = raster.read(window(grid, tile, layer.place))
                     values, known = values[list(layer.order)], known[list(layer.order)]
@@ -231,6 +231,7 @@ def _write(path, values, grid, tile, storage=None):
     profile = {
         "driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype,
         "compress": "deflate", "crs": grid.crs, "transform": rasterio.Affine(pixel, 0, left, 0, -pixel, top),
+        "photometric": "minisblack", "alpha": "unspecified",  # else GDAL calls the last of four bytes alpha
         "nodata": {"int16": NO_DATA_INT16, "float32": np.nan}.get(str(values.dtype)),
     }  # fmt: skip
     try:

@@ -122,7 +122,11 @@ class _Reader:
         path = self.files[name].get(tile)
         if path is None:
             return raw.absent(modality)
-        with open_geotiff(path, tile=tile, what=f"a tile of {name}: a GeoTIFF", root=self.root) as source:
+
+        def bands(tags):  # GDAL calls the last of four bytes alpha
+            return len(sensor.bands) * (len(tags.get(DATES_TAG, "").split(",")) if sensor.kind == "series" else 1)
+
+        with open_geotiff(path, tile=tile, what=f"a tile of {name}: a GeoTIFF", root=self.root, bands=bands) as source:
             days = _days(source) if sensor.kind == "series" else ("",)
             self._need_form(source, modality, days)
             _need_scale(source, sensor, len(days))

@@ -34,6 +34,7 @@ class Layer:
       dtype: of its pixels.
       scales, offsets: of the sensor's bands, in their order: a physical value is stored * scale + offset.
       declares_unknown: whether it says that pixels may be unknown.
+      count: bands that hold values, where the user says so: a fourth band of bytes may be called alpha; or None.
     """
 
     place: Place
@@ -44,6 +45,7 @@ class Layer:
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     declares_unknown: bool
+    count: int | None = None
 
     @property
     def path(self) -> pathlib.Path:
@@ -137,7 +139,7 @@ _MAKERS = dict(zip(KINDS, (series, image), strict=True))
 
 def _source(name, kind, dated, bands, remarks):
     check_sensor_name(name)
-    headers = {day: _header(path) for day, path in dated.items()}
+    headers = {day: _header(path, len(bands) or None) for day, path in dated.items()}
     first = next((header for header in headers.values() if any(header["names"])), next(iter(headers.values())))
     names = BandNames(first["place"].path, first["names"], bands)
     check_names(names.names, what="band", path=first["place"].path)
@@ -148,9 +150,11 @@ def _source(name, kind, dated, bands, remarks):
         layers.append(
             Layer(
                 header["place"], day, order, any(header["names"]), header["dtype"], pick(header["scales"]), pick(header["offsets"]),
-                header["declares_unknown"],
+                header["declares_unknown"], len(bands) or None,
             )
         )  # fmt: skip
+    if any(header["alpha"] for header in headers.values()):
+        remarks = [*remarks, "its alpha channel says which pixels are unknown; if that band was measured, name all bands with NAME=PATH:BAND,BAND"]
     turned = [layer for layer in layers if list(layer.order) != sorted(layer.order)]
     if turned:
         silent = [layer for layer in layers if not layer.described]
@@ -163,9 +167,9 @@ def _source(name, kind, dated, bands, remarks):
     return Source(name, kind, tuple(layers), names.names, tuple(remarks))
 
 
-def _header(path):
+def _header(path, count):
     need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
-    with open_geotiff(path, what="a raster: a GeoTIFF") as source:
+    with open_geotiff(path, what="a raster: a GeoTIFF", bands=count) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
         if dtype.kind == "c":
             raise source.error("real numbers", f"complex ones ({source.form()})", "Compute an intensity first.")
@@ -174,7 +178,7 @@ def _header(path):
                 raise source.error("a finite scale other than 0 and a finite offset", f"scale {scale:g} and offset {offset:g}")
         return {
             "place": place_of(source), "names": source.names, "dtype": dtype, "scales": source.scales, "offsets": source.offsets,
-            "declares_unknown": source.declares_unknown,
+            "declares_unknown": source.declares_unknown, "alpha": source.has_alpha,
         }  # fmt: skip
 
 

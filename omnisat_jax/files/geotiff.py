@@ -8,6 +8,7 @@ import dataclasses
 import math
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import rasterio
@@ -61,7 +62,9 @@ class GeoTIFF:
 
     Attributes:
       path, tile: for messages.
+      tags: of the file.
       bands: positions (from 1) of the bands that hold values, without an alpha channel.
+      has_alpha: whether there is such a channel.
       height, width: in pixels.
       dtypes: of the bands.
       names: descriptions of the bands, "" where there is none.
@@ -72,20 +75,21 @@ class GeoTIFF:
     """
 
     def __init__(self, source, path, tile, bands=None):
-        self._source, self.path, self.tile = source, path, tile
+        self._source, self.path, self.tile, self.tags = source, path, tile, source.tags()
         alpha = {i + 1 for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha}
         # Where the expected bands are all there are, the one that is called alpha is one of them: GDAL calls the last of four bytes so.
-        self._alpha_is_measured = bool(alpha) and source.count == bands
+        self._alpha_is_measured = bool(alpha) and source.count == (bands(self.tags) if callable(bands) else bands)
         alpha = set() if self._alpha_is_measured else alpha
-        self._alpha = tuple(sorted(alpha))
+        self._alpha, self.has_alpha = tuple(sorted(alpha)), bool(alpha)
         self.bands = tuple(i for i in range(1, source.count + 1) if i not in alpha)
-        self.height, self.width, self.crs, self.tags = source.height, source.width, source.crs, source.tags()
+        self.height, self.width, self.crs = source.height, source.width, source.crs
         self.dtypes = tuple(source.dtypes[i - 1] for i in self.bands)
         self.names = tuple(source.descriptions[i - 1] or "" for i in self.bands)
         self.scales = tuple(float(source.scales[i - 1]) for i in self.bands)
         self.offsets = tuple(float(source.offsets[i - 1]) for i in self.bands)
         self._nodata = tuple(source.nodatavals[i - 1] for i in self.bands)
-        masked = any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+        ignored = MaskFlags.alpha if self._alpha_is_measured else None
+        masked = any(MaskFlags.per_dataset in flags and ignored not in flags for flags in source.mask_flag_enums)
         self.declares_unknown = bool(alpha) or masked or any(_holds(*pair) for pair in zip(self.dtypes, self._nodata, strict=True))
         found = source.transform
         self._placed = not found.is_identity
@@ -136,7 +140,9 @@ class GeoTIFF:
         """
         t = self.transform
         if self.crs is None or not self._placed:
-            raise self.error(f"{what} with a coordinate reference system and a place in it", "none", kind="georeference")
+            points, advice = bool(self._source.gcps[0]), "Warp it first (gdalwarp -t_srs)."
+            expected, found = f"{what} with a coordinate reference system and a place in it", "ground control points only" if points else "none"
+            raise self.error(expected.strip(), found, advice if points else "", kind="georeference")
         if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
             found = f"pixels of {t.a:.10g} x {t.e:.10g}, turned by {t.b:.10g}, {t.d:.10g}"
             raise self.error(
@@ -231,14 +237,14 @@ def is_geotiff(path) -> bool:
 
 
 @contextlib.contextmanager
-def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, bands: int | None = None):
+def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, bands: int | Callable[[dict], int] | None = None):
     """Yields a `GeoTIFF`.
 
     Args:
       path: regular file.
       tile, what: for messages.
       root: see `need_file`.
-      bands: that hold values, if known; a file of so many has no alpha channel, whatever it calls them.
+      bands: how many hold values, if known, or what tells it from the tags; a file of so many has no alpha channel, whatever it calls them.
 
     Raises:
       DataError: missing, no GeoTIFF, or one whose blocks do not fit into memory.

@@ -120,6 +120,59 @@ def _mask_beside(path, values, known):
     assert path.with_name(path.name + ".msk").exists()
 
 
+def _write_rgba(path):
+    values = np.stack([GRADIENT % 199, GRADIENT % 198, GRADIENT % 197, GRADIENT % 3]).astype(np.uint8)
+    write(path, values, photometric="RGB", alpha="YES")
+    with rasterio.open(path) as source:
+        assert source.colorinterp[3] == ColorInterp.alpha
+    return values
+
+
+def test_a_fourth_band_of_bytes_that_is_named_is_measured(here, capsys):
+    """Near infrared beside red, green and blue: most programs call it alpha."""
+    values = _write_rgba(here / "im.tif")
+    assert cut(here, "--image", f"im={here / 'im.tif'}:R,G,B,NIR") == 0
+    assert "alpha" not in capsys.readouterr().out
+    dataset = open_dataset("tiles", here / "out")
+    assert dataset.modalities["im"].dtype == "uint8" and dataset.modalities["im"].bands == ("R", "G", "B", "NIR")
+    np.testing.assert_array_equal(dataset.read("r0000_c0001")["im"]["values"][0], values[:, :SIZE, SIZE : 2 * SIZE].transpose(1, 2, 0))
+    # The tiles of other programs too.
+    path = here / "out" / "im" / "r0000_c0001.tif"
+    with rasterio.open(path) as source:
+        profile, tile_values = source.profile, source.read()
+        assert source.colorinterp[3] != ColorInterp.alpha
+    write(path, tile_values, profile["transform"], photometric="RGB", alpha="YES")
+    np.testing.assert_array_equal(dataset.read("r0000_c0001")["im"]["values"][0], tile_values.transpose(1, 2, 0))
+
+
+def test_an_alpha_channel_is_told(here, capsys):
+    values = _write_rgba(here / "im.tif")
+    assert cut(here, "--image", f"im={here / 'im.tif'}") == 0
+    assert "its alpha channel says which pixels are unknown; if that band was measured, name all bands" in capsys.readouterr().out
+    found = open_dataset("tiles", here / "out").read("r0000_c0000")["im"]["values"][0, :, :, 0]
+    expected = np.where(values[3], values[0].astype(int), NO_DATA_INT16)[:SIZE, :SIZE]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_four_bands_of_a_series_of_bytes_come_back(here):
+    """Two dates of two bands: four bytes a pixel, none of which is alpha."""
+    for day, add in (("20210103", 0), ("20210203", 7)):
+        write(here / "s" / f"s_{day}.tif", np.stack([GRADIENT % 100 + add, GRADIENT % 3]).astype(np.uint8))
+    assert cut(here, "--series", f"s={here / 's'}") == 0
+    series = open_dataset("tiles", here / "out").read("r0000_c0000")["s"]
+    assert series["valid"].all() and series["values"].shape == (2, SIZE, SIZE, 2)
+    np.testing.assert_array_equal(series["values"][1, :, :, 0], (GRADIENT % 100 + 7)[:SIZE, :SIZE])
+    np.testing.assert_array_equal(series["values"][1, :, :, 1], (GRADIENT % 3)[:SIZE, :SIZE])
+
+
+def test_ground_control_points_are_no_place(here, capsys):
+    path = write(here / "im.tif", GRADIENT[None], Affine.identity(), crs=None)
+    with rasterio.open(path, "r+") as target:
+        corners = [rasterio.control.GroundControlPoint(row, column, LEFT + 10 * column, TOP - 10 * row) for row, column in ((0, 0), (0, 64), (64, 0))]
+        target.gcps = corners, rasterio.crs.CRS.from_epsg(32632)
+    refused(here, capsys, "found ground control points only. Warp it first")("--image", f"im={path}")
+
+
 def _alpha(path, values, known):
     profile = dict(driver="GTiff", count=2, height=SIDE, width=SIDE, dtype=values.dtype, crs="EPSG:32632")
     with rasterio.open(path, "w", transform=from_origin(LEFT, TOP, 10, 10), **profile) as target:
