@@ -150,6 +150,7 @@ def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path) as source:
+            _need_small(source.count * source.height * source.width)
             profile, values, tags, names = source.profile, source.read(), source.tags(), source.descriptions
         if how == "place":
             t = profile["transform"]
@@ -199,6 +200,7 @@ def mutate_h5(r: random.Random, path: pathlib.Path) -> str:
     how = r.choice(["delete", "group", "soft", "external link", "external storage", "huge", "scalar", "text", "dtype", "shape", "values", "null"])
     with h5py.File(path, "r+") as target:
         name = r.choice(sorted(target))
+        _need_small(target[name].size or 0)
         old = target[name][...]
         del target[name]
         if how == "group":
@@ -260,9 +262,14 @@ def mutate(r: random.Random, root: pathlib.Path) -> str:
     how = r.choice([mutate_bytes, mutate_place] + 5 * [kinds.get(path.suffix, mutate_bytes)])
     try:
         return f"{path.relative_to(root)}: {how(r, path)}"
-    except (ValueError, OSError, KeyError, TypeError, IndexError, OverflowError, AttributeError, RuntimeError, SyntaxError, EOFError, RecursionError) as error:
+    except (ValueError, OSError, KeyError, TypeError, IndexError, OverflowError, AttributeError, RuntimeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:  # fmt: skip
         # What an earlier mutation left is no file of its kind any more, or this one cannot be written.
         return f"{path.relative_to(root)}: {how.__name__} did not apply ({type(error).__name__})"
+
+
+def _need_small(count):
+    if count > 10**7:
+        raise ValueError("an earlier mutation made it huge")
 
 
 def _somewhere(r, value):
