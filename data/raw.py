@@ -163,8 +163,21 @@ def day_number(text: str) -> int:
 
 
 def files_in(folder) -> dict[str, pathlib.Path]:
-    """{name with its suffix in small letters: path} of what a folder holds: NAME.TIF is the file of NAME.tif."""
-    return {f"{path.stem}{path.suffix.lower()}": path for path in paths.entries(folder)}
+    """{name with its suffix in small letters: path} of what a folder holds: NAME.TIF is the file of NAME.tif.
+
+    Raises:
+      DataError: both of them are there.
+    """
+    found = {}
+    for path in paths.entries(folder):
+        name = f"{path.stem}{path.suffix.lower()}"
+        if name in found:
+            raise DataError(
+                tile="-", path=path, expected="one file of that name, whatever its capitals", found=f"{found[name].name} as well",
+                advice="Remove one of them.",
+            )  # fmt: skip
+        found[name] = path
+    return found
 
 
 def absent(modality: RawModality, remark: str = "") -> dict:

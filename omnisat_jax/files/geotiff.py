@@ -8,6 +8,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import xml.etree.ElementTree
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,7 @@ from omnisat_jax.files.paths import need_file
 
 LARGEST = 2**31  # bytes of one read, and of one block of a file
 IMPLAUSIBLE = 1e30  # magnitude above which a float is a fill value, whatever the file says
+LARGEST_XML = 2**24  # bytes of metadata beside a file
 SQUARE = 1e-6  # relative difference of width and height of a pixel that is rounding
 SUFFIXES = (".tif", ".tiff")
 # What GDAL reads beside a GeoTIFF: a mask of any format, metadata, and where it lies.
@@ -229,6 +231,15 @@ def _need_sidecars(path, tile):
                 raise DataError(
                     tile=tile, path=beside, expected="a mask that is a TIFF", found="a file of another kind", advice="Remove it."
                 )
+        else:  # of one that it cannot read, GDAL says nothing, and what it declares is lost
+            try:
+                if beside.stat().st_size > LARGEST_XML:
+                    raise ValueError(f"{beside.stat().st_size:,} bytes")
+                xml.etree.ElementTree.parse(beside)
+            except (xml.etree.ElementTree.ParseError, ValueError, LookupError, OSError) as error:
+                raise DataError(
+                    tile=tile, path=beside, expected="metadata of an image in XML", found=reason(error), advice="Restore it, or remove it."
+                ) from error
 
 
 def is_geotiff(path) -> bool:

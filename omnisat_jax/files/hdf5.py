@@ -11,6 +11,9 @@ from omnisat_jax.files.npy import LARGEST, LONGEST, kinds_in_words
 from omnisat_jax.files.paths import need_file
 
 
+LOWEST_FILL = -9_999  # numbers at or below it are taken for unknown by readers
+
+
 class HDF5File:
     """An open file; see `open_hdf5`."""
 
@@ -63,7 +66,23 @@ class HDF5File:
         if math.prod(found.shape) * found.dtype.itemsize > LARGEST:
             raise self._error(name, f"at most {LARGEST:,} bytes", f"shape {found.shape} of {found.dtype}")
         values = found[...]
+        self._need_plain(name, found, values)
         return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def _need_plain(self, name, found, values):
+        """Refuses an array whose attributes give its numbers another meaning, where nothing applies them."""
+        plain = {"scale_factor": 1.0, "add_offset": 0.0}
+        said = {key: _number(found.attrs.get(key, default)) for key, default in plain.items()}
+        if said != plain:
+            raise self._error(
+                name, "values as they are, without scale_factor and add_offset", ", ".join(f"{key} {number:g}" for key, number in said.items()),
+                "Apply them first.",
+            )  # fmt: skip
+        for key in ("_FillValue", "missing_value"):
+            fill = _number(found.attrs.get(key, math.nan))
+            # Zero and what is below all reflectance are unknown whether declared or not, see `data.sentinel`.
+            if fill > LOWEST_FILL and fill != 0 and (values == fill).any():
+                raise self._error(name, "no unknown number but 0, -9999 or NaN", f"{int((values == fill).sum()):,} of the {key} {fill:g}", "Store them so.")
 
     def texts(self, name: str, count: int) -> list[str] | None:
         """A list of texts, or None where there is none of that name.
@@ -82,6 +101,12 @@ class HDF5File:
             return [entry.decode("utf-8") if isinstance(entry, bytes) else _text(entry) for entry in found[...].tolist()]
         except (UnicodeDecodeError, TypeError) as error:
             raise self._error(name, "texts in UTF-8", reason(error)) from error
+
+
+def _number(value):
+    """An attribute as a number; NaN where it is none."""
+    value = np.asarray(value)
+    return float(value.reshape(-1)[0]) if value.size and value.dtype.kind in "iuf" else math.nan
 
 
 def _text(entry):

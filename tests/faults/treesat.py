@@ -53,6 +53,19 @@ def _external(path):
         target.create_dataset("sen-2-data", shape, dtype, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
 
 
+def _attribute(name, key, value):
+    def change(path):
+        with h5py.File(path, "r+") as target:
+            target[name].attrs[key] = value
+
+    return change
+
+
+def _filled(path):
+    breaking.change_h5(path, "sen-2-data", lambda a: breaking.put(a, (1, 0, 2, 3), 12_345))
+    _attribute("sen-2-data", "_FillValue", np.int16(12_345))(path)
+
+
 FAULTS = {
     "missing image": file(AERIAL, lambda path: path.unlink(), "none", "missing", stops=False),
     "truncated series": file(SERIES, breaking.halve, "bytes"),
@@ -76,6 +89,16 @@ FAULTS = {
     "another order of axes": array("sen-2-data", lambda a: a.transpose(0, 2, 3, 1), "6, 6, 10)"),
     "another size": array("sen-1-des-data", lambda a: a[..., :5, :5], "5, 5)"),
     "texts for numbers": array("sen-1-asc-data", lambda a: np.full(a.shape, b"x"), "S1"),
+    "scale of its own": Fault(
+        lambda root: _attribute("sen-2-data", "scale_factor", 1e-4)(root / SERIES), "unreadable", f"{SERIES}:sen-2-data", "scale_factor 0.0001", TILE
+    ),
+    "offset that is a text": Fault(
+        lambda root: _attribute("sen-1-asc-data", "add_offset", "x")(root / SERIES), "unreadable", f"{SERIES}:sen-1-asc-data", "add_offset nan", TILE
+    ),
+    "fill value of its own": Fault(lambda root: _filled(root / SERIES), "unreadable", f"{SERIES}:sen-2-data", "1 of the _FillValue 12345", TILE),
+    "series in two files": Fault(
+        lambda root: (root / SERIES).with_suffix(".H5").write_bytes((root / SERIES).read_bytes()), "unreadable", SERIES, "H5 as well", "-"
+    ),
     "reflectance beyond int16": array(
         "sen-2-data", lambda a: breaking.put(a, np.s_[:, 3, 2, 2], 40_000), "40,000", path=f"{SERIES}:sen-2-data"
     ),

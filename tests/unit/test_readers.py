@@ -343,6 +343,13 @@ def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
     assert example["spot"]["values"].shape == (1, 160, 160, 3) and len(example["s2"]["values"])
 
 
+def test_two_files_that_differ_in_capitals_are_refused(root):
+    path = root / "DATA_S2" / f"S2_{TILE}.npy"
+    path.with_suffix(".NPY").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="one file of that name, whatever its capitals, found .* as well"):
+        open_dataset("pastis", root)
+
+
 def test_parcels_of_places_that_count_for_themselves_stay_apart(root):
     change_collection(root, lambda c: [f["properties"].update({"location_id": "b"}) for f in c["features"]] and None)
     change_metadata(root, lambda p: p.update({"location_id": "a"}))

@@ -275,6 +275,18 @@ def test_links_and_formats_that_lead_elsewhere_are_refused(root, tmp_path):
     assert "of another kind" in findings(root, "c")["im"].found
 
 
+def test_metadata_beside_a_tile_is_honoured_or_refused(root):
+    """GDAL keeps nodata, scale and offset there, and says nothing of what it cannot read."""
+    beside = root / "im" / "a.tif.aux.xml"
+    band = '<PAMDataset><PAMRasterBand band="1">{}</PAMRasterBand></PAMDataset>'
+    beside.write_text(band.format("<Scale>2</Scale>"))
+    assert findings(root, "a")["im"].found == "2"
+    beside.write_text(band.format("<Scale>2</Scale>")[:-9])
+    assert findings(root, "a")["im"].path == str(beside) and "metadata of an image in XML" in findings(root, "a")["im"].expected
+    beside.write_text(band.format("<Description>R</Description>"))
+    assert findings(root, "a") == {}
+
+
 # The description.
 
 WRONG = {
