@@ -268,6 +268,7 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, b
             _need_sidecars(path.resolve(), tile)
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
             opened = GeoTIFF(source, path, tile, bands)
+            images = len(source.subdatasets)
             blocks = max(rows * columns for rows, columns in source.block_shapes)
             block = blocks * max(np.dtype(kind).itemsize for kind in source.dtypes if not kind.startswith("complex_int")) if source.count else 0
         except DataError:
@@ -277,6 +278,8 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, b
                 tile=tile, path=path, expected=what if "GeoTIFF" in what else f"{what}: a GeoTIFF",
                 found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice="Restore it from the archive.",
             ) from error  # fmt: skip
+        if images > 1:
+            raise opened.error("one image", f"{images} in one file", "Only the first would be read: store each in a file of its own (gdal_translate).")
         if not opened.bands:
             raise opened.error("at least one band of values", "none")
         if block > LARGEST:

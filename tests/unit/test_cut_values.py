@@ -165,6 +165,20 @@ def test_four_bands_of_a_series_of_bytes_come_back(here):
     np.testing.assert_array_equal(series["values"][1, :, :, 1], (GRADIENT % 3)[:SIZE, :SIZE])
 
 
+def test_a_file_of_two_images_is_refused(here, capsys):
+    path = write(here / "im.tif", GRADIENT[None])
+    write(path, GRADIENT[None] + 7, APPEND_SUBDATASET="YES")
+    refused(here, capsys, "expected one image, found 2 in one file")("--image", f"im={path}")
+
+
+def test_overviews_are_no_images_of_their_own(here):
+    path = write(here / "im.tif", GRADIENT[None], tiled=True, blockxsize=16, blockysize=16, mask=np.ones((SIDE, SIDE), bool))
+    with rasterio.open(path, "r+") as target:
+        target.build_overviews([2, 4])
+    assert cut_image(here, path) == 0
+    np.testing.assert_array_equal(tile(here, "im")["values"][0, :, :, 0], GRADIENT[:SIZE, :SIZE])
+
+
 def test_ground_control_points_are_no_place(here, capsys):
     path = write(here / "im.tif", GRADIENT[None], Affine.identity(), crs=None)
     with rasterio.open(path, "r+") as target:
