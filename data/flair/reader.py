@@ -10,6 +10,7 @@ from data.flair import layout
 from data.flair.layout import CENTRES, raw_files  # noqa: F401 - a reader has raw_files
 from data.raw import DataError
 from data.sentinel import S2_BANDS, cloudy, harmonise, inspect_baselines, measured, product_day
+from omnisat_jax.errors import Finding
 from omnisat_jax.files import paths
 from omnisat_jax.files.geotiff import open_geotiff, read_image
 from omnisat_jax.files.npy import read_npy
@@ -141,11 +142,14 @@ class _Reader:
             return source.height
 
     def inspect(self, tile):
-        """Images that lie nowhere, and numbers of other scales."""
+        """Images that lie nowhere, series without masks, and numbers of other scales."""
         yield from location.inspect_image(self.images[tile], tile, self.root)
         yield from location.inspect_image(self.masks.get(tile), tile, self.root)
         path = self.series.get(self.zones[tile])
         with contextlib.suppress(DataError):  # of `s2`
+            if path is not None and not os.path.lexists(masks := _masks_of(path)):
+                found = "none: cloud and snow count as ground"
+                yield Finding("doubt", tile, str(masks), "snow and cloud probabilities beside the super-patch", found, "Restore them from the archive.")
             if path is not None:
                 yield from inspect_baselines(*self._stored(tile, path), tile=tile, path=path)
 
@@ -216,9 +220,13 @@ class _Reader:
         products = read_lines(path.with_name(f"{stem}_products.txt"), what="product names with the dates", tile=tile, root=self.root)
         if len(products) != len(values):
             raise DataError(tile=tile, path=path, expected=f"{len(products)} images, one for each product name", found=f"{len(values)} images")
-        known, masks = measured(values, 1), path.with_name(f"{stem}_masks.npy")
+        known, masks = measured(values, 1), _masks_of(path)
         if os.path.lexists(masks):
             shape = (len(values), 2, *values.shape[2:])
             probability = read_npy(masks, tile=tile, what="snow and cloud probabilities", shape=shape, kinds="iuf", root=self.root)
             known &= ~cloudy(probability)
         return values.transpose(0, 2, 3, 1), known, products
+
+
+def _masks_of(path):
+    return path.with_name(f"{path.name.removesuffix('_data.npy')}_masks.npy")

@@ -106,7 +106,7 @@ class GeoTIFF:
 
     def form(self) -> str:
         """Bands, dtype and size in words."""
-        return f"{len(self.bands)} bands of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
+        return f"{len(self.bands)} bands{' and alpha' if self.has_alpha else ''} of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
 
     def need(self, *, bands: int | None = None, side: int | None = None, dtype: str | None = None, what: str = "") -> None:
         """Compares what the header says with what is expected, before anything is read.

@@ -10,7 +10,6 @@ from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.npy import LARGEST, LONGEST, kinds_in_words
 from omnisat_jax.files.paths import need_file
 
-
 LOWEST_FILL = -9_999  # numbers at or below it are taken for unknown by readers
 
 

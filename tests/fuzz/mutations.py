@@ -48,14 +48,15 @@ def mutate_bytes(r: random.Random, path: pathlib.Path) -> str:
 
 def mutate_place(r: random.Random, path: pathlib.Path) -> str:
     """Replaces the file by what is none, or puts it elsewhere."""
-    how = r.choice(["delete", "folder", "pipe", "link to itself", "link out", "link to nothing", "rename", "copy", "stray"])
+    how = r.choice(["delete", "folder", "pipe", "link to itself", "link out", "link to nothing", "rename", "copy", "twin", "stray"])
     victim = _root(path).parent / "victim" / "secret.npy"
-    if how in ("rename", "copy", "stray"):
+    if how in ("rename", "copy", "twin", "stray"):
         name = {"rename": r.choice(["x", "._" + path.name, path.name.upper(), path.name + "~", "a b" + path.suffix]), "copy": "copy_of_" + path.name}
+        name["twin"] = path.stem + path.suffix.upper()
         target = path.with_name(name.get(how, r.choice([".DS_Store", "Thumbs.db", "._" + path.name, ".gitkeep"])))
         if how == "rename":
             path.rename(target)
-        elif how == "copy":
+        elif how in ("copy", "twin"):
             shutil.copy(path, target)
         else:
             target.write_bytes(b"stray")
@@ -139,7 +140,7 @@ def mutate_npy(r: random.Random, path: pathlib.Path) -> str:
 
 def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
     """Changes profile, place or values, declares huge sizes, or is another format under the same name."""
-    how = r.choice(["vrt", "place", "nodata", "dtype", "values", "size", "scale", "huge", "bands", "nocrs"])
+    how = r.choice(["vrt", "place", "nodata", "dtype", "values", "size", "scale", "huge", "bands", "nocrs", "beside", "alpha", "two images"])
     if how == "vrt":
         source = r.choice(["/etc/passwd", "/vsicurl/http://127.0.0.1:9/x.tif", str(path.with_name("other.tif"))])
         path.write_text(
@@ -147,6 +148,13 @@ def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
             "</SourceFilename></VRTRasterBand></VRTDataset>"
         )
         return f"tif: vrt to {source}"
+    if how == "beside":
+        number = r.choice(["2", "0", "nan", "-1e400", "", "x"])
+        tag = r.choice(["Scale", "Offset", "NoDataValue", "Description", "UnitType"])
+        text = f'<PAMDataset><PAMRasterBand band="{r.choice([1, 2, 99])}"><{tag}>{number}</{tag}></PAMRasterBand></PAMDataset>'
+        text = r.choice([text, text, text[:-5], "", "<PAMDataset><GeoTransform>1,2,3</GeoTransform></PAMDataset>"])
+        path.with_name(path.name + r.choice([".aux.xml", ".aux.xml", ".msk", ".ovr"])).write_text(text)
+        return f"tif: beside {text}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path) as source:
@@ -178,6 +186,8 @@ def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
             profile["count"], names = len(values), ()
         elif how == "nocrs":
             profile.pop("crs", None)
+        elif how == "alpha":
+            profile.update(photometric="RGB" if len(values) > 3 and values.dtype == "uint8" else "minisblack", alpha="YES")
         for key in ("blockxsize", "blockysize", "tiled", "interleave"):
             profile.pop(key, None)
         if how == "huge":
@@ -185,6 +195,8 @@ def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
             with rasterio.open(path, "w", **profile):
                 pass
             return "tif: huge"
+        if how == "two images":
+            profile["APPEND_SUBDATASET"] = "YES"
         with rasterio.open(path, "w", **profile) as target:
             target.write(values)
             target.update_tags(**{key: value for key, value in tags.items() if key not in ("AREA_OR_POINT",)})
@@ -197,11 +209,15 @@ def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
 
 def mutate_h5(r: random.Random, path: pathlib.Path) -> str:
     """Changes one array into another, a group, a link, one kept elsewhere, or one of a huge declared size."""
-    how = r.choice(["delete", "group", "soft", "external link", "external storage", "huge", "scalar", "text", "dtype", "shape", "values", "null"])
+    how = r.choice(["delete", "group", "soft", "external link", "external storage", "huge", "scalar", "text", "dtype", "shape", "values", "null", "attribute"])
     with h5py.File(path, "r+") as target:
         name = r.choice(sorted(target))
         _need_small(target[name].size or 0)
         old = target[name][...]
+        if how == "attribute":
+            key = r.choice(["scale_factor", "add_offset", "_FillValue", "missing_value"])
+            target[name].attrs[key] = r.choice([1.0, 0, 1e-4, float("nan"), "x", [1, 2], np.zeros(0), h5py.Empty("f4"), old.flat[0] if old.size else 0])
+            return f"h5: attribute {key} of {name}"
         del target[name]
         if how == "group":
             target.create_group(name)

@@ -241,6 +241,12 @@ def test_numbers_that_do_not_have_what_their_names_promise_are_refused(root):
         open_dataset("flair", root).read("000001")
 
 
+def test_a_super_patch_without_masks_is_told(root):
+    super_patch(root, "masks.npy").unlink()
+    (finding,) = open_dataset("flair", root).inspect("000001")
+    assert finding.kind == "doubt" and finding.path.endswith("_masks.npy") and "count as ground" in finding.found
+
+
 def test_negative_reflectance_stays(root):
     np.save(super_patch(root, "masks.npy"), np.zeros((20, 2, 40, 40), np.uint8))
     change_series(root, lambda a: np.full(a.shape, -200, np.int16))
