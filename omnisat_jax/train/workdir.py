@@ -20,6 +20,7 @@ from omnisat_jax.parallel.hosts import is_leader, leader_first
 from omnisat_jax.train import identity
 
 LOCK = ".lock"
+MOST_SHOWN = 12  # keys of another configuration
 # In a folder without a run these are no stranger's: a lock, programs compiled ahead, files that were being written, by earlier versions as well.
 _OURS = re.compile(r"\.lock|compiled_.*\.json|.+\.partial-\d+")
 _MAGIC = "[]*?\\"  # Orbax finds its files by patterns
@@ -130,6 +131,8 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     Raises:
       WorkdirError: one that may not.
     """
+    if before == flat:
+        return []  # marks need not be read, which would tell of damaged ones twice
     stages = (*identity.STAGES, "evaluate")
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
@@ -137,9 +140,11 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     changes = identity.changes(schema.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
     if refused:
+        more = f"\n  and {len(refused) - MOST_SHOWN} more keys" if len(refused) > MOST_SHOWN else ""
         raise WorkdirError(
             f"{workdir} holds a run with another configuration:\n"
-            + "\n".join(printable(f"  {change}") for change in refused)
+            + "\n".join(printable(f"  {change}") for change in refused[:MOST_SHOWN])
+            + more
             + f"\nGive the same configuration to continue it, or another --workdir to start a new run. {identity.MAY_CHANGE}"
         )
     return changes
