@@ -103,14 +103,6 @@ def test_comes_back_identical(original, tmp_path):
     assert_original(load_model(put(tmp_path, original)))
 
 
-def test_a_model_trained_with_the_attention_of_gpus_loads_anywhere(original, tmp_path):
-    about = json.loads(original[CONFIG])
-    about["config"]["model.fusion.attention"] = "cudnn"
-    model = load_model(put(tmp_path, signed(original, about)))
-    assert model.config.model.fusion.attention == "cudnn"
-    assert model.module == load_model(put(tmp_path, original)).module
-
-
 def test_folders_without_checksums_still_load(original, tmp_path):
     assert_original(load_model(put(tmp_path, first_version(original))))
 
