@@ -81,7 +81,8 @@ def _make(workdir, folds):
         workdir.mkdir(parents=True, exist_ok=True)
         others = [entry.name for entry in workdir.iterdir()]
     except OSError as error:
-        raise WorkdirError(f"{workdir}: cannot be the folder of a run ({system_reason(error)}). Choose another --workdir") from error
+        what = "it is a file, or a link that leads nowhere" if isinstance(error, FileExistsError) else system_reason(error)
+        raise WorkdirError(f"{workdir}: cannot be the folder of a run ({what}). Choose another --workdir") from error
     if folds and "config.json" in others:
         raise WorkdirError(f"{workdir} holds a single run: choose another --workdir for --folds")
     known = "fold_*" if folds else "config.json"
