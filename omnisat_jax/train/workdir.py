@@ -157,11 +157,12 @@ def finished(workdir, stage: str) -> Value | None:
     if not path.exists():
         return None
     try:
-        about = read_json(path, what="the mark of a finished stage")
+        advice = "Delete it: the stage then goes on from what is saved and is marked again."
+        about = read_json(path, what="the mark of a finished stage", advice=advice)
         about.items()
         return about
     except DataError as error:
-        log.warning("%s The stage goes on from what is saved and is marked again.", error)
+        log.warning("%s It counts as deleted.", error)
         return None
 
 
@@ -205,6 +206,7 @@ def evaluated(workdir) -> tuple[dict | None, str]:
     if about is None:
         return None, ""
     try:
+        about.get("checkpoint").integer(0, 2**53)
         results = read_json(workdir / "results.json", what="the results of the run")
         results.get("subsets").list()
         probe = results.get("protocol").get("probe").text()

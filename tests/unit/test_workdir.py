@@ -310,8 +310,9 @@ def test_an_evaluation_is_finished_only_with_everything_it_promised(results, nam
     assert evaluated(results)[0]
     (results / name).unlink()
     assert evaluated(results)[0] is None or name == "tiles.npz"
-    (results / "evaluate" / "done.json").write_text('{"files": [3]}')
-    assert evaluated(results)[0] is None
+    for mark in ('{"checkpoint": 8, "files": [3]}', "{}", '{"checkpoint": null}'):
+        (results / "evaluate" / "done.json").write_text(mark)
+        assert evaluated(results)[0] is None and evaluated(results)[1]
 
 
 # The curve.
