@@ -58,6 +58,7 @@ def _define_config(name, about, listed):
     class File(flags.ArgumentParser):
         def parse(self, argument):
             config = config_files.load(argument, f"--{name}")
+            config_files.check_kind(config, name, argument)
             given = [text.lstrip("-").partition("=")[0] for text in sys.argv if text.startswith("-")]
             changed = [text.removeprefix("no") if text.startswith(f"no{name}.") else text for text in given]
             keys = [text.removeprefix(f"{name}.") for text in changed if text.startswith(f"{name}.")]
@@ -86,6 +87,8 @@ def parse(argv):
     except Exception as error:  # of absl or ml_collections
         if isinstance(error.__context__, UserError):
             raise error.__context__ from None
+        if isinstance(error, flags.UnrecognizedFlagError):
+            raise UserError(f"{error}. --help lists the options") from error
         raise UserError(str(error) if isinstance(error, flags.Error) else f"the command line: {reason(error)}") from error
     if flags.FLAGS.config is None and flags.FLAGS.study is None:
         raise UserError(
@@ -101,6 +104,7 @@ def main(argv) -> int:
     from absl import flags
 
     values = flags.FLAGS
+    _check_options(values)
     if values.study is not None:
         return _run_study(values)
     import logging
@@ -119,6 +123,21 @@ def main(argv) -> int:
         config = schema.parse(values.config)
         return _compile_ahead(config, values.compile_for, values.workdir or os.path.join("runs", config.name))
     return _run(values)
+
+
+OF_RUNS = ("config", "stage", "folds", "coordinator", "num_processes", "process_id", "compile_for", "profile", "accept_new_data", "compilation_cache")
+OF_STUDIES = ("study_shard", "study_processes")
+
+
+def _check_options(values):
+    """Refuses what would have no effect: options of single runs beside --study, and those of studies without it."""
+    from omnisat_jax.errors import UserError
+
+    study = values.study is not None
+    idle = [f"--{name}" for name in (OF_RUNS if study else OF_STUDIES) if values[name].present]
+    if idle:
+        advice = "what a study runs is set by --study.<key>, see configs/studies/base.py" if study else "they need --study"
+        raise UserError(f"{', '.join(idle)}: no effect {'with' if study else 'without'} --study; {advice}")
 
 
 def _run(values):

@@ -5,7 +5,8 @@ import datetime
 
 import numpy as np
 
-EPOCH = datetime.date(1970, 1, 1)
+from data.raw import EPOCH
+
 FIRST = datetime.date(1972, 7, 23)  # launch of Landsat 1: no series of images of the Earth is older
 ENOUGH = 10  # tiles from which on it can be said what is usual
 MARGIN = 60  # days

@@ -12,13 +12,13 @@ import os
 import pathlib
 import sys
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from data import writing
 from data.datasets import DATASETS, open_dataset, reader_of, simulator
 from data.reading import POLICIES, Form
+from omnisat_jax import terminal
 from omnisat_jax.commands import run_command
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import hashing
@@ -94,7 +94,7 @@ def _origin(dataset, nomenclature, simulated):
 
 def _key(dataset, root, nomenclature, form, console):
     how = f"{dataset}/{VERSION}/{_nomenclature(dataset, nomenclature)}/{form.on_bad}/{form.float16}"
-    with console.status(escape(f"hashing {root}"), spinner="dots"):
+    with console.status(Text(f"hashing {root}"), spinner="dots"):
         return hashing.fingerprint(root, reader_of(dataset).raw_files(root), how)
 
 
@@ -124,7 +124,7 @@ def _simulate(settings, reader, console):
 
 def _report(console, about, summaries, folder):
     title = f"{folder}: {about['dataset']}{' (simulated)' if about['simulated'] else ''}"
-    table = Table(title=escape(printable(title, None)), title_justify="left")
+    table = Table(title=Text(printable(title, None)), title_justify="left")
     for heading in ("part", "tiles", *about["modalities"], "labels", "MB", "seconds"):
         table.add_column(heading, justify="left" if heading == "part" else "right", overflow="fold", no_wrap=heading == "part")
     for part, summary in summaries.items():
@@ -167,7 +167,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--max_bad", type=float, default=0.05, help="largest share of tiles with a broken file")
     parser.add_argument("--float16", action="store_true", help="store floats in two bytes (see data/README.md)")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = terminal.console()
     form = Form(on_bad=options.on_bad, float16=options.float16)
     if options.jobs < 1:
         raise UserError(f"--jobs: expected 1 or more, found {options.jobs}")

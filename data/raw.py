@@ -147,8 +147,8 @@ def usual(tiles: Iterable[str], size_of: Callable[[str], int]) -> int:
     return counts.most_common(1)[0][0]
 
 
-def day_number(text: str) -> int:
-    """Days since 1970-01-01 of a date YYYYMMDD.
+def day_of(text: str) -> datetime.date:
+    """The date of YYYYMMDD.
 
     Raises:
       ValueError: no such day, or one of a year outside YEARS.
@@ -159,7 +159,12 @@ def day_number(text: str) -> int:
     day = datetime.date(*map(int, match.groups()))
     if not YEARS[0] <= day.year <= YEARS[1]:
         raise ValueError(f"the year {day.year} is not from {YEARS[0]} to {YEARS[1]}")
-    return (day - EPOCH).days
+    return day
+
+
+def day_number(text: str) -> int:
+    """Days since 1970-01-01 of a date YYYYMMDD; raises as `day_of`."""
+    return (day_of(text) - EPOCH).days
 
 
 def files_in(folder) -> dict[str, pathlib.Path]:

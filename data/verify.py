@@ -28,6 +28,7 @@ from data.raw import DataError
 from data.records_check import check_records
 from data.workers import in_order
 from data.writing import progress_bar
+from omnisat_jax import terminal
 from omnisat_jax.commands import run_command
 from omnisat_jax.errors import Finding, UserError
 from omnisat_jax.files.atomic import write_json
@@ -196,7 +197,7 @@ def main(arguments=None) -> int:
     allowed = set(filter(None, options.allow.split(",")))
     if allowed - set(KINDS):
         raise UserError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console = terminal.console(width=None if sys.stdout.isatty() else WIDE)
     more = {"allowed": allowed, "json_file": options.json, "console": console}
     if options.prepared:
         findings = verify_records(options.dataset, options.prepared, **more)

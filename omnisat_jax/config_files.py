@@ -66,6 +66,25 @@ def _own(path, option, action):
         raise ConfigError(f"{option}: {path}{line}: {type(error).__name__}: {reason(error)}") from error
 
 
+OWN_KEY = {"config": "modalities", "study": "rows"}  # that the one kind of file has and the other has not
+
+
+def check_kind(config, option: str, text: str) -> None:
+    """Shows that a file is not of the other option.
+
+    Args:
+      option: "config" or "study".
+      text: that named the file.
+
+    Raises:
+      ConfigError: it is; says which option it belongs to.
+    """
+    (other,) = OWN_KEY.keys() - {option}
+    if OWN_KEY[option] not in config and OWN_KEY[other] in config:
+        what = "a study" if other == "study" else "the configuration of a run"
+        raise ConfigError(f"--{option}: {text} is {what}; give it as --{other}={text}")
+
+
 def check_keys(config, keys, listed: str) -> None:
     """Shows that a configuration has every one of some dotted keys.
 

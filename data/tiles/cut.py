@@ -26,6 +26,7 @@ from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
 from data.tiles.sources import Source, need_sources, parse_source, read_labels_header
 from data.tiles.values import S2_OPTIONS, OffsetCheck, Storage, known_pixels, plan_storage
 from data.writing import progress_bar
+from omnisat_jax import terminal
 from omnisat_jax.commands import run_command
 from omnisat_jax.errors import UserError, printable, reason
 from omnisat_jax.files.atomic import new_folder, write_json
@@ -321,7 +322,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--citation", default="own data", help="source and licence, in reports")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     options = parser.parse_args(arguments)
-    console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+    console = terminal.console(width=None if sys.stdout.isatty() else 200)
     sources = [parse_source(text, "series") for text in options.series] + [parse_source(text, "image") for text in options.image]
     report = cut(
         options.out, options.labels, sources, name=options.name, classes=options.classes.split(","), ignore=options.ignore,

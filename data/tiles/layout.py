@@ -8,6 +8,7 @@
 import datetime
 import re
 
+from data.raw import day_of
 from omnisat_jax.modalities import LOCATION, RESERVED
 
 DESCRIPTION = "dataset.json"
@@ -20,18 +21,14 @@ SENSOR = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 RESERVED_SENSORS = RESERVED | {LOCATION}
 # Parts become names of files of records.
 RESERVED_PARTS = frozenset({"dataset", "preparing", "manifest", "tiles", "frames", "downloads"})
-YEARS = (1970, 2100)  # of dates that are believed
-_DAY = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
 
 
 def parse_day(text: str) -> datetime.date | None:
-    """The date of YYYYMMDD; None for anything else, a day that does not exist, or a year beyond YEARS."""
-    match = _DAY.fullmatch(text)
+    """See `raw.day_of`; None where it raises."""
     try:
-        day = datetime.date(*map(int, match.groups())) if match else None
+        return day_of(text)
     except ValueError:
         return None
-    return day if day and YEARS[0] <= day.year <= YEARS[1] else None
 
 
 def band_name(day: str, band: str) -> str:

@@ -1,17 +1,16 @@
 """Reads folders of GeoTIFF tiles, any sensors and classes (see README.md here)."""
 
 import collections
-import datetime
 import functools
 import pathlib
 
 import numpy as np
 
 from data import raw
-from data.raw import DataError
+from data.raw import EPOCH, YEARS, DataError
 from data.tiles.bands import BandNames
 from data.tiles.description import WHERE, Sensor, read_description
-from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, YEARS, parse_day
+from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, parse_day
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import SIDECARS, Footprint, GeoTIFF, is_geotiff, open_geotiff
 from omnisat_jax.files.paths import below, entries, need_folder
@@ -20,7 +19,6 @@ __all__ = ["WHERE", "open_raw", "raw_files"]
 SAMPLE = 32  # tiles whose headers say how large tiles are
 SAME_PLACE = 0.01  # px that a sensor may lie away from the labels by, which is rounding
 SAME_NUMBER = 1e-9  # relative difference of two scales or offsets that is rounding
-EPOCH = datetime.date(1970, 1, 1)
 
 
 def open_raw(root) -> raw.RawDataset:

@@ -43,7 +43,7 @@ class Value:
         """An entry that must be there."""
         found = self.items()
         if key not in found:
-            raise self.error(f"a key {key!r}", f"only {', '.join(list(found)[:8]) or 'nothing'}")
+            raise self.error(f"a key {key!r}", f"only {', '.join(list(found)[:8])}" if found else "an empty object")
         return found[key]
 
     def find(self, key: str, default=None) -> "Value":

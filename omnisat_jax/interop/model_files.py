@@ -46,7 +46,7 @@ class TrainedModel:
     """What a folder of model files holds.
 
     Attributes:
-      module: ready to apply to {"params": params}.
+      module: ready to apply to {"params": params}, in float32 on any device.
       params: nested names -> float32 arrays.
       statistics: {modality: {"mean": [C], "std": [C]}} of the training tiles; see `batch.normalise`.
       classes: names of the classes, in the order of the logits.
@@ -130,7 +130,7 @@ def load_model(folder) -> TrainedModel:
     if description and description.complete:
         with problems.gathered(CONFIG):
             module = make_model(
-                description.specs, description.config, len(description.classes), description.label_patch, jnp.float32
+                description.specs, _anywhere(description.config), len(description.classes), description.label_patch, jnp.float32
             )
             expected = shapes.assembly_shapes(module)
             if weights:
@@ -148,6 +148,12 @@ def load_model(folder) -> TrainedModel:
     problems.finish()
     params = flax.traverse_util.unflatten_dict({name: value.astype(np.float32) for name, value in arrays.items()}, sep="/")
     return TrainedModel(module, params, statistics, description.classes, description.config)
+
+
+def _anywhere(config: schema.Experiment) -> schema.Experiment:
+    """The settings with the attention that every device can compute: how it was computed in training is no property of the weights."""
+    fusion = dataclasses.replace(config.model.fusion, attention="xla")
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, fusion=fusion))
 
 
 def _problems(folder):

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from omnisat_jax.errors import DataError
+from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.atomic import write_json, write_text
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.report import escaping
@@ -40,6 +40,7 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
             finished[run.name] = (run, read_results(folder / "runs" / run.name, SCORED))
         else:
             missing.append(run.name)
+    _check_data(folder, finished.values())
     entries = [
         entry
         for name, row in study.rows.items()
@@ -71,6 +72,28 @@ def summarise(study: Study, folder, outcomes=None) -> dict:
     write_text(folder / "table.csv", as_csv(about))
     write_text(folder / "table.tex", latex(about))
     return about
+
+
+_DATA = ("data.dataset", "data.raw_dir", "data.prepared_dir", "data.nomenclature", "data.on_bad", "data.float16", "data.simulated.")
+
+
+def _check_data(folder, finished):
+    """Shows that runs which name the same data were made from the same: a folder may change between them.
+
+    Raises:
+      UserError: they were not; names runs of either.
+    """
+    first = {}
+    for run, results in finished:
+        known = results["protocol"].get("fingerprint")
+        named = tuple(sorted((key, str(value)) for key, value in run.settings.items() if key.startswith(_DATA)))
+        # Fingerprints of earlier versions are of another length, and cannot be compared.
+        other, name = first.setdefault((named, len(known or "")), (known, run.name))
+        if other != known:
+            raise UserError(
+                f"{folder / 'runs'}: {name} was made from data {other}, {run.name} from {known}, so they cannot share a table. Restore the "
+                "data, delete the folders of the runs that were made from others, and start the study again"
+            )
 
 
 def _protocol(results):

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import sys
 
 import jax
@@ -287,7 +288,7 @@ def _compare(path, about, data, accept, expected):
 
 def steps_in(directory) -> list[int]:
     """Steps of the checkpoints in a folder, ascending, whether or not they can be read."""
-    return sorted(int(path.name) for path in pathlib.Path(directory).glob("*") if path.name.isdigit())
+    return sorted(int(path.name) for path in pathlib.Path(directory).glob("*") if re.fullmatch("[0-9]+", path.name))
 
 
 def aside(directory) -> pathlib.Path:

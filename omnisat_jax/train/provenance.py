@@ -53,9 +53,11 @@ class Start:
             log.warning("%s is missing: the record of earlier starts is lost; checkpoints know their data themselves", self._path)
         if about and about["data"]["fingerprint"] != data["fingerprint"] and not accept_new_data:
             before = about["data"]
+            earlier = len(before["fingerprint"]) != len(data["fingerprint"])
+            note = " Fingerprints of earlier versions are others: if the data are as they were, --accept_new_data is right." if earlier else ""
             raise WorkdirError(
                 f"{workdir}: this run was started on data {before['fingerprint']} ({before.get('source')}), now they are "
-                f"{data['fingerprint']} ({data['source']}). Restore the data, choose another --workdir, or go on regardless with --accept_new_data."
+                f"{data['fingerprint']} ({data['source']}). Restore the data, choose another --workdir, or go on regardless with --accept_new_data.{note}"
             )
         device = jax.devices()[0]
         self._facts = {

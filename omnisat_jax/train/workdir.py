@@ -20,6 +20,7 @@ from omnisat_jax.parallel.hosts import is_leader, leader_first
 from omnisat_jax.train import identity
 
 LOCK = ".lock"
+MOST_SHOWN = 12  # keys of another configuration
 # In a folder without a run these are no stranger's: a lock, programs compiled ahead, files that were being written, by earlier versions as well.
 _OURS = re.compile(r"\.lock|compiled_.*\.json|.+\.partial-\d+")
 _MAGIC = "[]*?\\"  # Orbax finds its files by patterns
@@ -80,7 +81,8 @@ def _make(workdir, folds):
         workdir.mkdir(parents=True, exist_ok=True)
         others = [entry.name for entry in workdir.iterdir()]
     except OSError as error:
-        raise WorkdirError(f"{workdir}: cannot be the folder of a run ({system_reason(error)}). Choose another --workdir") from error
+        what = "it is a file, or a link that leads nowhere" if isinstance(error, FileExistsError) else system_reason(error)
+        raise WorkdirError(f"{workdir}: cannot be the folder of a run ({what}). Choose another --workdir") from error
     if folds and "config.json" in others:
         raise WorkdirError(f"{workdir} holds a single run: choose another --workdir for --folds")
     known = "fold_*" if folds else "config.json"
@@ -130,6 +132,8 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     Raises:
       WorkdirError: one that may not.
     """
+    if before == flat:
+        return []  # marks need not be read, which would tell of damaged ones twice
     stages = (*identity.STAGES, "evaluate")
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
@@ -137,9 +141,11 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     changes = identity.changes(schema.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
     if refused:
+        more = f"\n  and {len(refused) - MOST_SHOWN} more keys" if len(refused) > MOST_SHOWN else ""
         raise WorkdirError(
             f"{workdir} holds a run with another configuration:\n"
-            + "\n".join(printable(f"  {change}") for change in refused)
+            + "\n".join(printable(f"  {change}") for change in refused[:MOST_SHOWN])
+            + more
             + f"\nGive the same configuration to continue it, or another --workdir to start a new run. {identity.MAY_CHANGE}"
         )
     return changes
@@ -151,11 +157,12 @@ def finished(workdir, stage: str) -> Value | None:
     if not path.exists():
         return None
     try:
-        about = read_json(path, what="the mark of a finished stage")
+        advice = "Delete it: the stage then goes on from what is saved and is marked again."
+        about = read_json(path, what="the mark of a finished stage", advice=advice)
         about.items()
         return about
     except DataError as error:
-        log.warning("%s The stage goes on from what is saved and is marked again.", error)
+        log.warning("%s It counts as deleted.", error)
         return None
 
 
@@ -199,6 +206,7 @@ def evaluated(workdir) -> tuple[dict | None, str]:
     if about is None:
         return None, ""
     try:
+        about.get("checkpoint").integer(0, 2**53)
         results = read_json(workdir / "results.json", what="the results of the run")
         results.get("subsets").list()
         probe = results.get("protocol").get("probe").text()

@@ -38,6 +38,11 @@ def test_help_explains_the_flags():
         (["--config=configs/pastis.py:hd"], "zenodo.org"),
         (["--config=configs/pastis.py:huge"], "demo, hd, flanders"),
         (["--config=configs/pastis.py", "--config.task=sgment"], "segment"),
+        (["--config=configs/studies/encoders.py"], "configs/studies/encoders.py is a study; give it as --study="),
+        (["--study=configs/pastis.py:hd"], "is the configuration of a run; give it as --config=configs/pastis.py:hd"),
+        (["--study=configs/studies/encoders.py", "--config=configs/pastis.py", "--folds=1"], "--config, --folds: no effect with --study"),
+        (["--config=configs/pastis.py", "--study_processes=2"], "--study_processes: no effect without --study"),
+        (["-h"], "--help lists the options"),
     ],
 )
 def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.train import checkpoint
-from omnisat_jax.train.checkpoint import BrokenStepError, Checkpoints, OtherRunError, SaveError, abstract_like, read_step
+from omnisat_jax.train.checkpoint import BrokenStepError, Checkpoints, OtherRunError, SaveError, abstract_like, read_step, steps_in
 from tests.conftest import ROOT
 
 META = {"data": {"fingerprint": "abc", "seed": 0}}
@@ -228,3 +228,9 @@ finally:
     assert done.stderr == "" and done.stdout.count("\n") == 1 and done.returncode == 0, done
     assert "could not be written" in done.stdout and "File too large" in done.stdout and "Older checkpoints are untouched" in done.stdout
     assert signal.SIGXFSZ and [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()] == ["1"]
+
+
+def test_names_that_are_no_steps_are_passed_over(tmp_path):
+    for name in ("2", "10", "²", "٣", "1a", "-1", "1.5"):
+        (tmp_path / name).mkdir()
+    assert steps_in(tmp_path) == [2, 10]

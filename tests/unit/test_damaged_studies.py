@@ -88,6 +88,20 @@ def test_results_of_another_shape(changes, key, finished):
     assert key in str(raised.value) and "start the run's command again" in str(raised.value)
 
 
+def test_runs_of_different_data_share_no_table(player, tmp_path, console):  # noqa: F811
+    study, folder = make(label_shares=(1.0,)), tmp_path / "study"
+    runner.run_study(study, folder, console=console)
+    places = sorted((folder / "runs").iterdir())
+    protocols = {place: json.loads((place / "results.json").read_text())["protocol"] for place in places if place.is_dir()}
+    for place, protocol in protocols.items():
+        change(protocol=protocol | {"fingerprint": "a" * 16})(place / "results.json")
+    summary.summarise(study, folder)
+    last = list(protocols)[-1]
+    change(protocol=protocols[last] | {"fingerprint": "b" * 16})(last / "results.json")
+    with pytest.raises(UserError, match=f"made from data a{{16}}, {last.name} from b{{16}}, so they cannot share a table"):
+        summary.summarise(study, folder)
+
+
 @pytest.mark.parametrize("arrays", [{}, {"tile": 1}, {"tile": ["a"], "counts": np.zeros((1, 9, 9, 9))}, {"tile": [], "counts": np.zeros((0, 2, 2, 3))}])
 def test_tiles_of_another_shape(arrays, finished):
     study, folder = finished

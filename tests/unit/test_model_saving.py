@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from omnisat_jax import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.interop import model_files
 from omnisat_jax.interop.model_files import ModelError, load_model, save_model
+from tests.conftest import tiny
 from tests.unit.test_model_files import assert_original, made
 
 
@@ -57,3 +59,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: cannot be written"):
         save_model(tmp_path / "file", params, **about)
+
+
+def test_a_model_trained_with_the_attention_of_gpus_loads_anywhere(tmp_path):
+    params, about = made()
+    config = schema.parse(tiny("demo", **{"model.fusion.attention": "cudnn"}))
+    save_model(tmp_path / "gpu", params, **about | {"config": config})
+    save_model(tmp_path / "cpu", params, **about)
+    model = load_model(tmp_path / "gpu")
+    assert model.config == config and model.module == load_model(tmp_path / "cpu").module

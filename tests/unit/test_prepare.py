@@ -47,6 +47,12 @@ def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
     assert "fold_1" in shown and "MB per tile" in shown and "data.prepared_dir" in shown
 
 
+def test_names_of_folders_are_shown_as_they_are(simulated, tmp_path, capsys):
+    assert run(simulated, tmp_path / "[b] :smile:") == 0
+    shown = capsys.readouterr().out
+    assert shown.count("[b] :smile:") == 2 and "\\[" not in shown  # above the table, and in the advice
+
+
 def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
     out = tmp_path / "out"
     assert run(simulated, out) == 0

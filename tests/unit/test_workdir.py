@@ -113,7 +113,7 @@ def test_a_stranger_s_folder_is_refused_and_left_alone(tmp_path):
         with pytest.raises(WorkdirError, match="holds no run .*thesis.tex"), held(tmp_path, folds=folds):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(WorkdirError, match="cannot be the folder of a run"), held(tmp_path / "thesis.tex"):
+    with pytest.raises(WorkdirError, match=r"cannot be the folder of a run \(it is a file"), held(tmp_path / "thesis.tex"):
         pass
     with pytest.raises(WorkdirError, match="a part of its path is a file"), held(tmp_path / "thesis.tex" / "run"):
         pass
@@ -164,6 +164,12 @@ def test_what_changes_the_result_is_refused_with_what_may_change(run):
         with pytest.raises(WorkdirError, match=f"{key}: .* before, .* now") as refused:
             claim(run, FLAT | {key: value, "data.threads": 5})
         assert "May change: where data lie" in str(refused.value) and "data.threads: 2" not in str(refused.value)
+
+
+def test_of_a_wholly_other_configuration_a_few_keys_are_shown(run):
+    with pytest.raises(WorkdirError, match="and 88 more keys") as refused:
+        claim(run, FLAT | {f"extra.{index}": 1 for index in range(100)})
+    assert str(refused.value).count("\n") < 20
 
 
 def test_more_steps_of_a_stage_that_has_begun_are_said_and_of_a_finished_one_refused(run):
@@ -218,6 +224,8 @@ def test_the_only_start_of_an_earlier_version_is_kept(run):
 def test_other_data_are_refused_unless_accepted(run):
     with pytest.raises(WorkdirError, match=r"started on data abc \(/a\), now they are xyz"):
         begin(run, data={"fingerprint": "xyz", "source": "/b"})
+    with pytest.raises(WorkdirError, match="of earlier versions are others: if the data are as they were"):
+        begin(run, data={"fingerprint": "0123456789abcdef", "source": "/a"})
     begin(run, data={"fingerprint": "xyz", "source": "/b"}, accept_new_data=True).begin()
     assert [entry["data"]["fingerprint"] for entry in read(run / "run.json")["starts"]] == ["abc", "xyz"]
 
@@ -271,7 +279,8 @@ def test_a_damaged_mark_counts_as_none(run, caplog, how):
     mark_done(run, "pretrain", {"step": 4})
     assert finished(run, "pretrain").get("step").value == 4
     damage(run / "pretrain" / "done.json", how)
-    assert finished(run, "pretrain") is None and str(run / "pretrain" / "done.json") in caplog.text
+    assert claim(run, FLAT) == [] and finished(run, "pretrain") is None
+    assert caplog.text.count(str(run / "pretrain" / "done.json")) == 1
 
 
 @pytest.fixture
@@ -301,8 +310,9 @@ def test_an_evaluation_is_finished_only_with_everything_it_promised(results, nam
     assert evaluated(results)[0]
     (results / name).unlink()
     assert evaluated(results)[0] is None or name == "tiles.npz"
-    (results / "evaluate" / "done.json").write_text('{"files": [3]}')
-    assert evaluated(results)[0] is None
+    for mark in ('{"checkpoint": 8, "files": [3]}', "{}", '{"checkpoint": null}'):
+        (results / "evaluate" / "done.json").write_text(mark)
+        assert evaluated(results)[0] is None and evaluated(results)[1]
 
 
 # The curve.
