@@ -90,7 +90,9 @@ def read_arrays(path, what: str) -> dict[str, np.ndarray]:
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         size = path.stat().st_size
+        # NumPy would advise to load them all the same.
+        why = "no arrays, or such of Python objects, which are not loaded" if "pickle" in str(error) else reason(error)
         raise DataError(
-            tile="-", path=path, expected=f"{what}: arrays of NumPy", found=f"{size:,} bytes that are none ({reason(error)})",
+            tile="-", path=path, expected=f"{what}: arrays of NumPy", found=f"{size:,} bytes that are none ({why})",
             advice="Evaluate the run again.",
         ) from error  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.report import html
+from omnisat_jax.report.run_files import read_arrays
 from omnisat_jax.study import grid, runner, summary
 from tests.unit.test_study import calls, make, player  # noqa: F401  a fixture
 
@@ -129,6 +130,15 @@ def test_a_run_that_ends_without_its_model_has_failed(finished, console, tmp_pat
     (folder / "runs" / RUN / "model" / "config.json").unlink()
     outcome = runner.run_study(study, folder, console=console)[RUN]
     assert outcome.state == "failed" and "ended without model/config.json: delete" in outcome.reason
+
+
+@pytest.mark.parametrize("content", ["null", np.array([{}])])
+def test_nobody_is_advised_to_load_objects(content, tmp_path):
+    path = tmp_path / "tiles.npz"
+    path.write_text(content) if isinstance(content, str) else np.savez(path, tile=content)
+    with pytest.raises(DataError, match="tiles.npz: expected arrays.*which are not loaded") as raised:
+        read_arrays(path, "arrays")
+    assert "pickle" not in str(raised.value)
 
 
 def test_a_study_runs_from_any_folder(player, tmp_path, console, monkeypatch):  # noqa: F811
