@@ -105,6 +105,10 @@ def main(argv) -> int:
 
     values = flags.FLAGS
     _check_options(values)
+    from omnisat_jax.train.workdir import check_place
+
+    if values.workdir:
+        check_place(values.workdir)  # before anything makes a path of it, in which an address is none any more
     if values.study is not None:
         return _run_study(values)
     import logging
