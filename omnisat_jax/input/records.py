@@ -153,7 +153,7 @@ class TileSource:
         self._tables, self._sources, self._frames = [], [], []
         for part in parts:
             self._tables.append(table_path(records.root, part))
-            self._sources.append(_open_table(self._tables[-1], records.about["split"], len(records.tiles([part]))))
+            self._sources.append(_open_table(self._tables[-1], records, len(records.tiles([part]))))
             sensors = {name: stored for name, stored in records.modalities.items() if stored.kind != "location"}
             self._frames.append({n: FrameStore(frames_path(records.root, part, n), s.shape, s.dtype) for n, s in sensors.items()})
         self._ends = np.cumsum([len(source) for source in self._sources])
@@ -194,15 +194,21 @@ def _damaged_row(tile, path, found):
     return DataError(tile=tile, path=path, expected="the row of this tile, as it was written", found=found, advice=AGAIN, kind="changed")
 
 
-def _open_table(folder, split, rows):
+def _open_table(folder, records, rows):
     try:
-        source = tfds.builder_from_directory(folder).as_data_source(split=split)
-        count = len(source)
+        builder = tfds.builder_from_directory(folder)
+        source = builder.as_data_source(split=records.about["split"])
+        count, columns = len(source), set(builder.info.features) - {"tile_id", "labels", "parcels"}
     except Exception as error:  # of TFDS, Protocol Buffers and ArrayRecord
         found = f"an unreadable one ({reason(error)})"
         raise DataError(tile="-", path=folder, expected="a table of tiles, as it was written", found=found, advice=AGAIN) from error
     if count != rows:
         raise DataError(tile="-", path=folder, expected=f"a table of {rows} tiles, as in its summary", found=f"{count}", advice=AGAIN)
+    if columns != set(records.modalities):
+        raise DataError(
+            tile="-", path=folder, expected=f"a table of {', '.join(records.modalities)}, as in the description",
+            found=f"one of {', '.join(sorted(columns))}", advice=AGAIN, kind="changed",
+        )  # fmt: skip
     return source
 
 

@@ -49,8 +49,8 @@ def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
 
 def test_names_of_folders_are_shown_as_they_are(simulated, tmp_path, capsys):
     assert run(simulated, tmp_path / "[b] :smile:") == 0
-    shown = capsys.readouterr().out
-    assert shown.count("[b] :smile:") == 2 and "\\[" not in shown  # above the table, and in the advice
+    shown = "".join(capsys.readouterr().out.split())  # a narrow terminal folds it
+    assert shown.count("[b]:smile:") == 2 and "\\[" not in shown  # above the table, and in the advice
 
 
 def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
