@@ -24,7 +24,7 @@ def base() -> ConfigDict:
     c.contrast = ConfigDict()
     c.contrast.weight = 1.0  # 0 to 1000
     c.contrast.granularity = "patch"  # what a row of the loss is: patch | tile | pixel, or several as pixel+patch+tile
-    c.contrast.pixels = 64  # pixels a tile that are contrasted (granularity pixel)
+    c.contrast.pixels = 64  # pixels per tile that are contrasted (granularity pixel)
     c.contrast.views = ()  # modalities that are contrasted; () = all
     c.contrast.scope = "global"  # global (all tiles of the batch) | group:K (K tiles, whatever the device count)
     c.contrast.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (every logit at once)
@@ -181,7 +181,7 @@ def modality(
     m.kind = kind  # series (T images with dates) | image (one) | location (of the tile's centre)
     m.channels = channels  # bands, up to 1024; 2 of a location
     m.resolution = resolution  # metres a pixel
-    m.patch = patch  # pixels a token side; patch * resolution must agree between modalities
+    m.patch = patch  # pixels per token side; patch * resolution must agree between modalities
     m.encoder = encoder  # series: utae | patch_ltae; image: vit | resnet | patch_cnn; location: location
     m.dates_train = dates_train  # dates drawn a training step; 0 = the longest series of the data
     m.dates_eval = dates_eval  # evenly spaced dates in evaluation; 0 = all

@@ -1,4 +1,4 @@
-"""When series were recorded: dates a tile and month, gaps, and tiles whose dates lie elsewhere than those of the others."""
+"""When series were recorded: dates per tile and per month, gaps, and tiles whose dates lie elsewhere than those of the others."""
 
 import collections
 import datetime
@@ -57,7 +57,7 @@ class Calendar:
         return [(self._tiles[i], expected, f"{day(self._first[i])} to {day(self._last[i])}") for i in odd]
 
     def to_json(self) -> dict:
-        """Dates a tile (min, median, max), the first and last, the widest gap of any tile, and dates a tile of each month."""
+        """Dates per tile (min, median, max), the first and last date, the widest gap of any tile, and dates per tile in each month."""
         widest = int(np.argmax([days for days, _ in self._gaps]))
         days, start = self._gaps[widest]
         return {

@@ -68,7 +68,7 @@ class RawDataset:
       readers: modality name -> function from a tile id to that modality, see `read`.
       labels: function from a tile id to {"labels"} or {"labels", "parcels"}, see `read`.
       path_of: (tile id, modality name) -> where the modality is, or would be.
-      inspect: tile id -> `Finding`s of what is odd though it can be read, for `data.verify`.
+      inspect: tile id -> `Finding`s about readable but unusual files, for `data.verify`.
       unscored: classes that are predicted but do not enter mean scores.
       colours: of the classes in pictures, "#rrggbb" each; () = a default palette.
     """

@@ -126,7 +126,7 @@ class Known(dict):
 
 
 def known_only(entry) -> Known:
-    """One modality with nothing left of what is unknown. The one place that decides what is absent.
+    """Masks every unknown value of one modality. This is the only place that decides what is absent.
 
     Args:
       entry: as in a batch, stored or normalised; "valid" and "dates" of a series only.

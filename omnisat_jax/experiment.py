@@ -257,7 +257,7 @@ def _warn(s: Setting, stage, scores):
         )
     if scores.get("place", 0.0) > SHORTCUT:
         s.console.print(
-            f"{stage}: the embedding tells where in its tile a patch lies (R² {scores['place']:.2f}), which says nothing of the "
+            f"{stage}: the embedding encodes the position of a patch in its tile (R² {scores['place']:.2f}), which says nothing about the "
             "ground; set contrast.roll=True",
             style="yellow",
         )

@@ -28,7 +28,7 @@ class ModalitySpec:
       kind: "series" (T images with dates), "image" (one) or "location" (longitude and latitude of the tile's centre).
       channels: bands.
       resolution: metres a pixel.
-      patch: pixels a token side; `patch * resolution` is the ground side of a token.
+      patch: pixels per token side; `patch * resolution` is the ground side of a token.
       encoder: which encoder turns it into tokens.
       dates_train: dates drawn a training step (series; 0 = the longest series of the data).
       dates_eval: evenly spaced dates in evaluation (series; 0 = all).

@@ -208,7 +208,7 @@ SCOPE = Pattern("global|group:([2-9]|[1-9][0-9]{1,4})", "'global', or 'group:K' 
 class Contrast:
     weight: Weight
     granularity: Annotated[str, Joined(("pixel", "patch", "tile"))]
-    pixels: Annotated[int, Range(1, 65_536, "pixels a tile")]
+    pixels: Annotated[int, Range(1, 65_536, "pixels per tile")]
     views: Annotated[tuple[Annotated[str, MODALITY_NAME], ...], Length(0, 10, distinct=True)]
     scope: Annotated[str, SCOPE]
     implementation: Annotated[str, Choice(("ring", "dense"))]

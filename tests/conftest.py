@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 from omnisat_jax.compiler import as_flags, unoptimised
 
@@ -15,6 +16,7 @@ from rich.console import Console  # noqa: E402
 
 from configs import pastis  # noqa: E402
 from omnisat_jax import experiment, schema  # noqa: E402
+from omnisat_jax.commands import run_command  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "realdata"
@@ -86,6 +88,19 @@ def simulated(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("simulated") / "pastis"
     return simulate(root, tiles=10, tile_size=16, seed=0)
+
+
+@pytest.fixture
+def root(simulated, tmp_path):
+    """A copy of the simulated PASTIS-HD, which a test may change."""
+    return shutil.copytree(simulated, tmp_path / "pastis")
+
+
+def prepare_pastis(root, out, *options):
+    """The exit code of `python -m data.prepare pastis`."""
+    from data.prepare import main
+
+    return run_command(main, ["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ class Agreement:
       specs: the modalities both know, in configuration order.
       dropped: configured modalities that the data do not hold.
       unused: modalities of the data that the configuration does not ask for.
-      grid: tokens a tile side; crop: tokens a side of a training crop.
-      label_patch: label pixels a token side (segment), 0 (classify).
+      grid: tokens per tile side; crop: tokens per side of a training crop.
+      label_patch: label pixels per token side (segment), 0 (classify).
       classes: names of what is predicted: the data's classes, or those that a tile can have where its labels are made from dense ones.
       train, evaluation: static batch layouts.
     """
@@ -71,7 +71,7 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
             f"of the configured modalities the data hold only {', '.join(s.name for s in specs)}: a sensor is needed too"
         )
     if len(set(grids.values())) > 1:
-        raise UserError(f"modalities must cover the same patches, found patches a side: {grids}; check resolution and patch")
+        raise UserError(f"modalities must cover the same patches, found patches per side: {grids}; check resolution and patch")
     grid = next(iter(grids.values()))
     classes = records.classes
     if settings.task != records.task:
@@ -80,7 +80,7 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     if settings.task == "segment":
         side = records.label_side
         if side % grid:
-            raise UserError(f"labels of {side} px cannot be cut into {grid} patches a side")
+            raise UserError(f"labels of {side} px cannot be cut into {grid} patches per side")
         label_patch = side // grid
         if settings.data.crop:
             if settings.data.crop % label_patch or not 0 < settings.data.crop <= side:

@@ -19,7 +19,7 @@ class Assemble(grain.transforms.RandomMap):
 
     Attributes:
       layout: the form to reach.
-      grid: tokens a tile side before cropping.
+      grid: tokens per tile side before cropping.
       crop: tokens a side to keep; equal to `grid` for the whole tile.
       origin: day 0 of dates: ISO day, "season" or "year".
       random: draw dates, crop and flips (training); else evenly spaced dates, centre crop, no flips.

@@ -102,7 +102,7 @@ def main(arguments=None) -> int:
         command.add_argument("--n_head", type=_positive, default=16, help="heads of temporal attention")
         command.add_argument("--d_k", type=_positive, default=key_dim, help="key width a head")
     utae.add_argument("--d_model", type=_positive, default=256, help="width of temporal attention")
-    omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels a token side, each modality")
+    omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels per token side, each modality")
     omnisat.add_argument("--period", type=float, default=734, help="base of the date sinusoid, days")
     options = parser.parse_args(arguments)
     if options.network == "utae":

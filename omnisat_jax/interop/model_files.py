@@ -66,7 +66,7 @@ def save_model(folder, params, *, config: schema.Experiment, modalities, classes
     Args:
       params: nested dict of host arrays.
       modalities: names of those that the model was built for, in its order.
-      label_patch: label pixels a token side; 0 for tile labels.
+      label_patch: label pixels per token side; 0 for tile labels.
 
     Raises:
       ModelError: weights or statistics that no model can use, such as NaN.

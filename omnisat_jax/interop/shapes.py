@@ -13,7 +13,7 @@ from omnisat_jax.interop.problems import Problems
 from omnisat_jax.models.assembly import Assembly
 
 Shapes = dict[str, tuple[int, ...]]
-# Learned positions of the published combiner: a tile's and one a patch, so their number is that of the tiles of the training.
+# The published combiner learns one position per patch and one for the tile, so their number is fixed by the tile size of its training.
 POSITIONS = ("fusion/position", "fusion/query_position")
 
 

@@ -70,7 +70,7 @@ def load_omnisat_encoders(path, *, n_head=16, d_k=8, patch, period=734):
     Args:
       path: .safetensors with the original names, or the authors' .ckpt (extra "torch"); of a whole training, what lies under "encoder.".
       n_head, d_k: of temporal attention; all other widths are read from the file.
-      patch: {modality as the file names it: pixels a token side}, e.g. {"s2": 4, "s1-asc": 4, "aerial": 40}; "-" may be "_".
+      patch: {modality as the file names it: pixels per token side}, e.g. {"s2": 4, "s1-asc": 4, "aerial": 40}; "-" may be "_".
       period: base of the date sinusoid in days.
 
     Returns:

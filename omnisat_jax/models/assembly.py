@@ -34,7 +34,7 @@ class Assembly(nn.Module):
       contrast: what `embed` gives.
       task: "segment" or "classify".
       num_classes: K.
-      label_patch: label pixels a token side (segment).
+      label_patch: label pixels per token side (segment).
       dtype: of the computation; parameters are float32.
     """
 
@@ -73,7 +73,7 @@ class Assembly(nn.Module):
         return self.predict(self.encode(inputs, train=train), present, train=train)
 
     def known(self, inputs):
-        """Inputs with nothing left of what is unknown, and there (B,M) bool, see `Encoded`."""
+        """Inputs with unknown values masked, and which modalities are there (B,M) bool; see `Encoded`."""
         inputs = {name: known_only(inputs[name]) for name in self.names}
         return inputs, jnp.stack([inputs[name]["present"] for name in self.names], 1)
 

@@ -23,7 +23,7 @@ def make_model(specs, config, num_classes: int, label_patch: int, dtype) -> Asse
       specs: the modalities that the data hold, in order.
       config: schema.Experiment.
       num_classes: K.
-      label_patch: label pixels a token side; 0 for tile labels.
+      label_patch: label pixels per token side; 0 for tile labels.
       dtype: of the computation.
     """
     kind = ASSEMBLIES[config.model.assembly]

@@ -42,7 +42,7 @@ def encode_each(specs, encoders, inputs, *, train: bool):
     }
     counts = {spec.name: encoded[spec.name].tokens.shape[1] for spec in specs if spec.kind != "location"}
     if len(set(counts.values())) > 1:
-        raise UserError(f"modalities must cover the same patches, found tokens a tile: {counts}")
+        raise UserError(f"modalities must cover the same patches, found tokens per tile: {counts}")
     for spec in specs:
         if spec.kind == "location":
             tokens = encoded[spec.name].tokens

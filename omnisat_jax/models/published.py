@@ -24,7 +24,7 @@ class PublishedSeriesEncoder(nn.Module):
     Attributes:
       settings, ltae: widths.
       width: D.
-      patch: pixels a token side.
+      patch: pixels per token side.
       normalise_input: whether attention has an input norm (the published one has it for Sentinel-2 only).
     """
 
@@ -50,7 +50,7 @@ class PublishedImageEncoder(nn.Module):
     Attributes:
       settings: number of residual blocks.
       width: D.
-      patch: pixels a token side.
+      patch: pixels per token side.
     """
 
     settings: schema.PatchCNN
@@ -65,7 +65,7 @@ class PublishedImageEncoder(nn.Module):
 
 
 def _known(given):
-    """(values,), (values, dates) or (values, dates, valid) of one modality as an entry of a batch with nothing left of what is unknown."""
+    """(values,), (values, dates) or (values, dates, valid) of one modality as an entry of a batch, with unknown values masked."""
     values, dates, valid = (*given, None, None)[:3]
     entry = {"values": values, "present": jnp.ones(values.shape[0], bool)}
     if dates is not None:
@@ -169,7 +169,7 @@ class PublishedFusion(nn.Module):
         """
         b, m, p, d = tokens.shape
         if self.patches and p != self.patches:
-            raise UserError(f"this combiner was trained for {self.patches} patches a tile, found {p}")
+            raise UserError(f"this combiner was trained for {self.patches} patches per tile, found {p}")
         small = nn.initializers.normal(0.02)
         position = self.param("position", small, (p + 1, d), jnp.float32)
         tile = self.param("tile", small, (1, d), jnp.float32) + position[:1]

@@ -38,7 +38,7 @@ class SpatialEncoder(nn.Module):
     Attributes:
       frame_width: F.
       width: D.
-      patch: pixels a token side.
+      patch: pixels per token side.
       fine: whether frames are to be halved.
       norm, dtype: see `ConvNormAct`.
     """

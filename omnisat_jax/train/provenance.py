@@ -138,7 +138,7 @@ class Start:
 
 
 def _differences(before, now):
-    """What is not as it was at the last start, one line a fact."""
+    """Differences from the last start, one line per fact."""
     lines = []
     for key in COMPARED:
         if key not in before or before[key] == now[key]:

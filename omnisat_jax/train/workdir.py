@@ -58,7 +58,7 @@ def held(workdir, *, folds: bool = False):
     """Creates the folder of a run, and keeps every other start out of it while the body runs, whatever host that is on.
 
     Args:
-      folds: it holds one run a fold, each in a folder of its own.
+      folds: it holds one run per fold, each in its own folder.
 
     Raises:
       WorkdirError: a folder that cannot be, or that holds other things.

@@ -13,18 +13,8 @@ from omnisat_jax.commands import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.input.records import Records
 from tests import faults
+from tests.conftest import prepare_pastis as run
 from tests.conftest import tiny
-
-
-@pytest.fixture
-def root(simulated, tmp_path):
-    target = tmp_path / "pastis"
-    shutil.copytree(simulated, target)
-    return target
-
-
-def run(root, out, *options):
-    return run_command(command.main, ["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
 
 
 def keep_times(path, change):

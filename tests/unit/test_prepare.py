@@ -16,23 +16,12 @@ from data import reading, writing
 from data.datasets import open_dataset
 from data.raw import DataError, RawModality, absent
 from data.summary import Summary, clear_dates
-from omnisat_jax.commands import run_command
 from omnisat_jax.files import atomic
 from omnisat_jax.input.records import Records
 from tests import faults
 from tests.conftest import ROOT
+from tests.conftest import prepare_pastis as run
 from tests.faults import TILE
-
-
-@pytest.fixture
-def root(simulated, tmp_path):
-    target = tmp_path / "pastis"
-    shutil.copytree(simulated, target)
-    return target
-
-
-def run(root, out, *options):
-    return run_command(command.main, ["pastis", "--raw", str(root), "--out", str(out), "--jobs", "1", *options])
 
 
 def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):

@@ -15,13 +15,6 @@ from tests.faults.breaking import link_out
 from tests.faults.pastis import METADATA, PARCELS, change_collection
 
 
-@pytest.fixture
-def root(simulated, tmp_path):
-    target = tmp_path / "pastis"
-    shutil.copytree(simulated, target)
-    return target
-
-
 def s2(root):
     return root / "DATA_S2" / f"S2_{TILE}.npy"
 

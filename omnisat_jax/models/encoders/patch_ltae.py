@@ -19,7 +19,7 @@ class PatchLTAE(nn.Module):
     Attributes:
       settings, ltae: widths.
       width: D of the tokens.
-      patch: pixels a token side.
+      patch: pixels per token side.
       dtype: of the computation.
       norm: "image" or "affine", see `LTAE`.
       normalise_input: whether attention has an input norm (the published one has it for Sentinel-2 only).

@@ -133,7 +133,7 @@ class UTAE(nn.Module):
     Attributes:
       settings, ltae: widths.
       width: D of the tokens.
-      patch: pixels a token side.
+      patch: pixels per token side.
       dtype, remat, norm: see `_OverDates`.
     """
 
