@@ -151,7 +151,7 @@ def _lines(axes, title, unit, places, legend):
     axes.set_ylabel(unit, fontsize=8)
     axes.tick_params(labelsize=8)
     if legend:  # the same places in all of them
-        axes.legend(fontsize=7, loc="best", ncols=3, framealpha=0.7)
+        axes.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
 
 
 def _labels(figure, axes, dataset, labels):

@@ -133,5 +133,5 @@ def attention_figure(tile, classes, colours, title: str):
         place.tick_params(labelsize=8)
     axes[0, 0].legend(fontsize=8, frameon=False, ncols=len(places), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes[-1, 0].set_xlabel("date (days since the dataset's day 0); dotted: every date alike", fontsize=8)
-    figure.suptitle(f"{title}\ntile {tile['tile']}: which dates tell a parcel", fontsize=9)
+    figure.suptitle(f"{title}\ntile {tile['tile']}: mean attention per date over each parcel", fontsize=9)
     return figure
