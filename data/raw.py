@@ -11,10 +11,8 @@ import numpy as np
 
 from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
+from omnisat_jax.missing import FILL, NO_DATA_INT16
 
-# Stored in place of a measurement that is missing; readers set it, normalisation turns it into "nothing known".
-NO_DATA_INT16 = np.iinfo(np.int16).min
-FILL = 1e30  # magnitude above which a float is a fill value, whether it is declared or not
 EPOCH = datetime.date(1970, 1, 1)
 YEARS = (1970, 2100)  # of images that anybody has
 LOOKED_AT = 64  # tiles by which the usual size is told

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data.raw import NO_DATA_INT16, known_values
+from data.raw import known_values
+from omnisat_jax.missing import NO_DATA_INT16
 
 # A date whose first band is this many robust standard deviations above the tile's usual is taken for cloud.
 CLOUD_DEVIATIONS = 3.0

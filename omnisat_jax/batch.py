@@ -9,7 +9,7 @@ A batch is a dict:
   "labels": (B,H,W) uint8 classes, or (B,K) float32
   "tile_index": (B,) int32, position in Records.tile_ids
   "weight": (B,) float32, 0 for the samples that fill up the last batch of an evaluation
-Unknown numbers are int16's minimum, NaN, infinite, or larger than LARGEST (undeclared fill values such as -3.4e38).
+Unknown numbers are int16's minimum, NaN, infinite, or larger than FILL (undeclared fill values such as -3.4e38).
 A date without a known number is not valid, and a modality without one is absent, whatever "valid" and "present" say.
 """
 
@@ -20,9 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax.errors import UserError
-
-NO_DATA_INT16 = np.iinfo(np.int16).min
-LARGEST = 1e30  # magnitude of a floating-point measurement; beyond it stand fill values
+from omnisat_jax.missing import FILL, NO_DATA_INT16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _measured(values):
     if values.dtype == jnp.int16:
         return values != NO_DATA_INT16
     if jnp.issubdtype(values.dtype, jnp.floating):
-        return jnp.abs(values.astype(jnp.float32)) <= LARGEST
+        return jnp.abs(values.astype(jnp.float32)) <= FILL
     return jnp.ones(values.shape, bool)
 
 

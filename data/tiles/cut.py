@@ -18,7 +18,6 @@ from rasterio.io import MemoryFile
 from rich.console import Console
 from rich.table import Table
 
-from data.raw import NO_DATA_INT16
 from data.sentinel import BASELINE_OFFSET
 from data.tiles.description import CLASSES, check_ignore, check_names
 from data.tiles.grid import CutError, Grid, folds, lay_grid, need_same_system, window
@@ -32,6 +31,7 @@ from omnisat_jax.errors import UserError, printable, reason
 from omnisat_jax.files.atomic import new_folder, write_json
 from omnisat_jax.files.geotiff import LARGEST, open_geotiff
 from omnisat_jax.files.paths import check_text
+from omnisat_jax.missing import NO_DATA_INT16
 
 BUFFER = 2**28  # bytes of tiles in memory: each file is opened once for as many tiles as fit
 

@@ -14,6 +14,7 @@ from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, parse_day
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import SIDECARS, Footprint, GeoTIFF, is_geotiff, open_geotiff
 from omnisat_jax.files.paths import below, entries, need_folder
+from omnisat_jax.missing import NO_DATA_INT16
 
 __all__ = ["WHERE", "open_raw", "raw_files"]
 SAMPLE = 32  # tiles whose headers say how large tiles are
@@ -137,12 +138,12 @@ class _Reader:
                 found=f"{(~known).mean():.1%} that the file declares unknown", advice=f'Give {name} "dtype": "int16" in dataset.json.',
             )  # fmt: skip
         if modality.dtype == "int16":
-            values, known = values.astype(np.int16), known & (values.astype(np.int16) != raw.NO_DATA_INT16)
+            values, known = values.astype(np.int16), known & (values.astype(np.int16) != NO_DATA_INT16)
         if not known.any():
             return raw.absent(modality, remark=f"{path.name} has no known pixel")
         frames, known = (_frames(array, order) for array in (values, known))
         if modality.dtype == "int16":
-            frames = np.where(known, frames, np.int16(raw.NO_DATA_INT16))
+            frames = np.where(known, frames, np.int16(NO_DATA_INT16))
         elif modality.dtype == "float32":
             frames = np.where(known, frames, np.float32(np.nan))
         if sensor.kind == "image":
@@ -150,7 +151,7 @@ class _Reader:
         dates = np.array([(parse_day(day) - EPOCH).days for day in days], np.int32)
         frames, dates = raw.sort_by_date(tile, path, frames, dates)
         if modality.dtype == "int16":
-            frames, valid = raw.mask_integers(frames, (frames == raw.NO_DATA_INT16).any(-1))
+            frames, valid = raw.mask_integers(frames, (frames == NO_DATA_INT16).any(-1))
         elif modality.dtype == "float32":
             frames, valid = raw.mask_floats(frames)
         else:

@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 
-from data.raw import NO_DATA_INT16
 from data.sentinel import BASELINE_OFFSET, BASELINE_WITH_OFFSET, product_baseline
 from data.tiles.grid import CutError
 from data.tiles.sources import Layer, Source, sensing_date
+from omnisat_jax.missing import NO_DATA_INT16
 
 S2_OPTIONS = ("subtract", "from_2022", "none")
 _S2_PRODUCT = re.compile(r"(?<![A-Za-z0-9])(S2[A-D]?|Sentinel-?2[A-D]?)(?![A-Za-z0-9])", re.IGNORECASE)

@@ -20,9 +20,9 @@ from rasterio.windows import Window
 
 from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.paths import need_file
+from omnisat_jax.missing import FILL
 
 LARGEST = 2**31  # bytes of one read, and of one block of a file
-IMPLAUSIBLE = 1e30  # magnitude above which a float is a fill value, whatever the file says
 LARGEST_XML = 2**24  # bytes of metadata beside a file
 SQUARE = 1e-6  # relative difference of width and height of a pixel that is rounding
 SUFFIXES = (".tif", ".tiff")
@@ -172,7 +172,7 @@ class GeoTIFF:
 
         Returns:
           values (C,H,W) of one dtype, without scale and offset; known (C,H,W) bool: False for nodata, masked and wholly transparent pixels,
-          numbers that are not finite, and fill values beyond IMPLAUSIBLE.
+          numbers that are not finite, and fill values beyond FILL.
 
         Raises:
           DataError: more than LARGEST bytes, complex numbers, or pixels that cannot be read.
@@ -204,7 +204,7 @@ class GeoTIFF:
                 masks[band] &= values[band] != nodata
         if values.dtype.kind == "f":
             with np.errstate(invalid="ignore"):
-                masks &= np.isfinite(values) & (np.abs(values) < IMPLAUSIBLE)
+                masks &= np.isfinite(values) & (np.abs(values) < FILL)
         if self._south_up:
             values, masks = values[:, ::-1], masks[:, ::-1]
         return np.ascontiguousarray(values), np.ascontiguousarray(masks)

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
-from omnisat_jax.batch import NO_DATA_INT16  # noqa: E402
+from omnisat_jax.missing import NO_DATA_INT16  # noqa: E402
 
 # Names of classes, tiles and sensors are shown, never taken for formulas, whatever a user's matplotlibrc says.
 matplotlib.rcParams["text.parse_math"] = False

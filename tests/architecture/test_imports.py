@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 # Lower rooms know nothing of higher ones.
 LAYERS = [
-    {"errors", "files", "signals", "children", "commands", "terminal"},
+    {"errors", "missing", "files", "signals", "children", "commands", "terminal"},
     {"checks", "config_files", "schema", "modalities", "validation", "ops", "compiler"},
     {"batch", "models", "losses", "metrics", "parallel", "optim"},
     {"input", "interop"},

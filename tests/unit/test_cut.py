@@ -10,10 +10,11 @@ import rasterio
 from rasterio.transform import from_origin
 
 from data.datasets import open_dataset
-from data.raw import NO_DATA_INT16, DataError
+from data.raw import DataError
 from data.tiles import cut
 from omnisat_jax.commands import run_command
 from omnisat_jax.files import atomic
+from omnisat_jax.missing import NO_DATA_INT16
 
 CORNER = (400_000.0, 5_900_000.0)
 

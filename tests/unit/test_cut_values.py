@@ -11,8 +11,8 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from data.datasets import open_dataset
-from data.raw import NO_DATA_INT16
 from data.tiles import cut as command
+from omnisat_jax.missing import NO_DATA_INT16
 from tests.rasters import FIELDS, GRADIENT, LEFT, SIDE, SIZE, TOP, about, cut, cut_image, make_region, refused, tile, write
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from data.datasets import open_dataset
 from data.flair import layout, reader
 from data.flair.simulated import simulate
-from data.raw import NO_DATA_INT16, DataError
+from data.raw import DataError
+from omnisat_jax.missing import NO_DATA_INT16
 from tests.conftest import real
 from tests.faults.breaking import link_out
 

@@ -9,7 +9,8 @@ import rasterio
 
 from data.datasets import open_dataset
 from data.pastis import reader
-from data.raw import NO_DATA_INT16, DataError
+from data.raw import DataError
+from omnisat_jax.missing import NO_DATA_INT16
 from tests.faults import LABEL, S1A, SPOT, TILE, change_array, change_metadata, pickled, truncate
 from tests.faults.breaking import link_out
 from tests.faults.pastis import METADATA, PARCELS, change_collection

@@ -11,8 +11,9 @@ from affine import Affine
 from rasterio.transform import from_origin
 
 from data.datasets import open_dataset, reader_of
-from data.raw import NO_DATA_INT16, DataError
+from data.raw import DataError
 from data.tiles.layout import DATES_TAG
+from omnisat_jax.missing import NO_DATA_INT16
 from tests.rasters import TOP, write
 
 SIDE, EAST = 16, 400_000

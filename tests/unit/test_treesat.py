@@ -9,9 +9,10 @@ import pytest
 import rasterio
 
 from data.datasets import open_dataset
-from data.raw import NO_DATA_INT16, DataError
+from data.raw import DataError
 from data.treesat import reader
 from data.treesat.simulated import simulate
+from omnisat_jax.missing import NO_DATA_INT16
 from tests.faults.breaking import link_out
 
 
