@@ -15,7 +15,7 @@ from omnisat_jax.missing import FILL, NO_DATA_INT16
 
 EPOCH = datetime.date(1970, 1, 1)
 YEARS = (1970, 2100)  # of images that anybody has
-LOOKED_AT = 64  # tiles by which the usual size is told
+LOOKED_AT = 64  # tiles that decide which size is usual
 
 SIMULATED = "SIMULATED.txt"  # the file by which a simulated folder says so, where its layout has no place for it
 

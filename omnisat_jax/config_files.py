@@ -50,7 +50,7 @@ def _function(path, option):
 
 
 def _own(path, option, action):
-    """Runs code of a user; what it raises is told with its place, and nothing of our own is blamed."""
+    """Runs a user's code; what it raises is reported with its line in the user's file."""
     try:
         return action()
     except UserError:

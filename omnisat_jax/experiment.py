@@ -150,7 +150,7 @@ def _train(s: Setting, stage: str, task):
             checkpoints.wait()
         s.finish(stage, checkpoints)
     except BaseException:
-        with contextlib.suppress(UserError):  # what went wrong first is what is told
+        with contextlib.suppress(UserError):  # report the first failure
             checkpoints.close()
         with contextlib.suppress(UserError):
             s.start.note_time(stage, ledger.summary())

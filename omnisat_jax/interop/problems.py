@@ -10,7 +10,7 @@ class WeightsError(UserError):
     """Weights that do not fit; the message lists every entry that is wrong."""
 
 
-LINES = 20  # that are told; of a file of another kind every entry is wrong
+LINES = 20  # most lines of a message: in a file of another kind every entry is wrong
 
 
 class Problems:
