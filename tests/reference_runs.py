@@ -17,6 +17,7 @@ from rich.console import Console
 from configs import flair, treesat
 from tests.conftest import go, tiny
 from tests.integration.test_datasets import shrunk
+from tests.integration.test_your_data import follow
 
 PASTIS = ("demo", "published", "skysense", "satclip", "late", "masked", "utae", "omnisat")
 TIMING = ("examples_per_second", "teraflops", "mfu")
@@ -73,6 +74,9 @@ def main(arguments=None) -> int:
                 go(config, work / name, Console(file=nowhere))
                 found[name] = json.loads(json.dumps(outcome(work / name)))
                 print(name, flush=True)
+        (work / "tiles").mkdir()
+        follow(work / "tiles")
+        found["tiles"] = json.loads(json.dumps(outcome(work / "tiles" / "runs" / "lowland")))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1))
     lines = differences(json.loads(options.compare.read_text()), found) if options.compare else []

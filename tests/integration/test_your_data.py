@@ -14,10 +14,8 @@ PAGE = (ROOT / "docs" / "your_data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A checkout in which nothing is written but what the page writes."""
-    folder = tmp_path_factory.mktemp("checkout")
+def follow(folder):
+    """Does what the page says in `folder`, a checkout in which nothing is written but what the page writes; returns what its commands printed."""
     (folder / "configs").mkdir()
     for path in (ROOT / "configs").glob("*.py"):
         (folder / "configs" / path.name).symlink_to(path)
@@ -33,7 +31,13 @@ def workplace(tmp_path_factory):
         done = subprocess.run(["bash", "-ec", text], cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         outputs.append(done.stdout)
-    return folder, outputs
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkout")
+    return folder, follow(folder)
 
 
 def test_the_page_has_its_steps():
