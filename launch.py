@@ -6,8 +6,8 @@ A repeated command continues where the last one stopped.
 
 import sys
 
-from omnisat_jax import signals
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli import signals
+from omnisat_jax.cli.command import run_command
 
 # What is imported where it is used takes seconds, in which Ctrl-C is to be one sentence as well.
 
@@ -53,7 +53,7 @@ def _define_config(name, about, listed):
     from absl import flags
     from ml_collections import config_flags
 
-    from omnisat_jax import config_files
+    from omnisat_jax.config import files as config_files
 
     class File(flags.ArgumentParser):
         def parse(self, argument):
@@ -116,7 +116,7 @@ def main(argv) -> int:
 
     import jax
 
-    from omnisat_jax import schema
+    from omnisat_jax.config import schema
 
     if values.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(values.compilation_cache))
@@ -149,8 +149,10 @@ def _run(values):
 
     import jax
 
-    from omnisat_jax import experiment, schema, terminal
-    from omnisat_jax.cross_validation import fold_numbers, run_folds
+    from omnisat_jax.cli import terminal
+    from omnisat_jax.config import schema
+    from omnisat_jax.experiment import run as experiment
+    from omnisat_jax.experiment.cross_validation import fold_numbers, run_folds
     from omnisat_jax.parallel import hosts
     from omnisat_jax.train.loop import Preempted
     from omnisat_jax.train.timing import parse_profile
@@ -189,7 +191,7 @@ def _run_study(values):
     """Runs and summarises a study; 1 if a run of it failed. No device is asked for: they belong to the runs."""
     import os
 
-    from omnisat_jax import terminal
+    from omnisat_jax.cli import terminal
     from omnisat_jax.report import html
     from omnisat_jax.study import grid, runner, summary
 
@@ -206,8 +208,9 @@ def _run_study(values):
 
 def _compile_ahead(config, topology, folder):
     """0 if the steps fit; nothing here asks for devices, which belong to the process that compiles."""
-    from omnisat_jax import terminal
-    from omnisat_jax.ahead.command import compile_for, fits
+    from omnisat_jax.aot.command import compile_for, fits
+
+    from omnisat_jax.cli import terminal
 
     return 0 if fits(compile_for(config, topology, folder=folder, console=terminal.console())) else 1
 

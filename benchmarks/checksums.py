@@ -16,8 +16,9 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
-from omnisat_jax.commands import run_command
-from omnisat_jax.train import checkpoint, checksums
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.train import checkpoints as checkpoint
+from omnisat_jax.train import checksums
 
 
 def seconds(function):

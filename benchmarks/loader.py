@@ -26,12 +26,12 @@ from rich.table import Table
 from configs import pastis
 from data import prepare
 from data.pastis.simulated import simulate
-from omnisat_jax import schema
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
-from omnisat_jax.input.layouts import agree
-from omnisat_jax.input.records import Records
+from omnisat_jax.input.spec import agree
 from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.records.reader import Records
 
 DATES = {"S2": 45, "S1A": 50, "S1D": 50}
 BATCH = 2

@@ -13,10 +13,10 @@ import numpy as np
 
 from benchmarks.timing import measure
 from configs import pastis
-from omnisat_jax import schema
 from omnisat_jax.batch import BatchLayout, Layout
-from omnisat_jax.commands import run_command
-from omnisat_jax.models.build import make_model
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.config import schema
+from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state, make_step

@@ -13,12 +13,12 @@ import sys
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
-from omnisat_jax.commands import run_command
-from omnisat_jax.input.records import Records
-from omnisat_jax.input.splits import choose_split
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.input.transforms import day_zero
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.records.reader import Records
+from omnisat_jax.records.splits import choose_split
 
 MONTH = 30.44
 

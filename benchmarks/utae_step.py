@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from benchmarks.timing import measure
 from configs import pastis
-from omnisat_jax import schema
-from omnisat_jax.commands import run_command
-from omnisat_jax.models import layers
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.utae import UTAE
+from omnisat_jax.models.layers import blocks as layers
 from omnisat_jax.ops import convolution
 
 

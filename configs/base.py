@@ -1,7 +1,7 @@
 """Every configuration key of the project, once, with its unit and its default.
 
 The dataset files beside this one start from `base()` and change values; none of them adds a key.
-`omnisat_jax/schema.py` says what each may be, and turns the result into typed, checked dataclasses; every number is finite.
+`omnisat_jax/config/schema.py` says what each may be, and turns the result into typed, checked dataclasses; every number is finite.
 """
 
 from ml_collections import ConfigDict

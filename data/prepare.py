@@ -15,14 +15,14 @@ import sys
 from rich.table import Table
 from rich.text import Text
 
-from data import writing
-from data.datasets import DATASETS, open_dataset, reader_of, simulator
-from data.reading import POLICIES, Form
-from omnisat_jax import terminal
-from omnisat_jax.commands import run_command
+from data.preparation import writing
+from data.reading.bad_tiles import POLICIES, Form
+from data.reading.datasets import DATASETS, open_dataset, reader_of, simulator
+from omnisat_jax.cli import terminal
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import hashing
-from omnisat_jax.input.description import DESCRIPTION, VERSION, read_description
+from omnisat_jax.records.description import DESCRIPTION, VERSION, read_description
 
 
 def prepare(settings, console) -> pathlib.Path:

@@ -18,12 +18,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
-from data import curves  # noqa: E402
-from data.calendars import day  # noqa: E402
-from data.datasets import DATASETS, open_dataset  # noqa: E402
-from data.findings import line  # noqa: E402
-from data.raw import RawDataset, known_values  # noqa: E402
-from omnisat_jax.commands import run_command  # noqa: E402
+from data.figures import curves  # noqa: E402
+from data.reading.datasets import DATASETS, open_dataset  # noqa: E402
+from data.reading.raw import RawDataset, known_values  # noqa: E402
+from data.verification.calendars import day  # noqa: E402
+from data.verification.findings import line  # noqa: E402
+from omnisat_jax.cli.command import run_command  # noqa: E402
 from omnisat_jax.errors import UserError  # noqa: E402
 from omnisat_jax.files.atomic import write_bytes  # noqa: E402
 from omnisat_jax.report.pictures import class_colours, stretch, true_colour  # noqa: E402

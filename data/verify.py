@@ -17,19 +17,19 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from data import findings as kinds
-from data import manifest as manifests
-from data import tables
-from data.checks import check_tile, same_bytes
-from data.contents import Contents
-from data.datasets import DATASETS, open_dataset, reader_of
-from data.findings import KINDS, fault, once
-from data.raw import DataError
-from data.records_check import check_records
-from data.workers import in_order
-from data.writing import progress_bar
-from omnisat_jax import terminal
-from omnisat_jax.commands import run_command
+from data.preparation.writing import progress_bar
+from data.reading.datasets import DATASETS, open_dataset, reader_of
+from data.reading.raw import DataError
+from data.reading.workers import in_order
+from data.verification import findings as kinds
+from data.verification import manifest as manifests
+from data.verification import tables
+from data.verification.checks import check_tile, same_bytes
+from data.verification.contents import Contents
+from data.verification.findings import KINDS, fault, once
+from data.verification.records_check import check_records
+from omnisat_jax.cli import terminal
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import Finding, UserError
 from omnisat_jax.files.atomic import write_json
 

@@ -5,6 +5,6 @@ import sys
 __version__ = "0.1.0"
 
 if sys.argv[:1] == ["-m"]:  # `python -m omnisat_jax.report`: Ctrl-C is one sentence even while everything is still being imported
-    from omnisat_jax import signals
+    from omnisat_jax.cli import signals
 
     signals.listen()

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from omnisat_jax.validation import Choice, Pattern, Range
+from omnisat_jax.config.rules import Choice, Pattern, Range
 
 SERIES_ENCODERS = ("utae", "patch_ltae")
 IMAGE_ENCODERS = ("vit", "resnet", "patch_cnn")

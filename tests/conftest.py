@@ -4,7 +4,7 @@ import os
 import pathlib
 import shutil
 
-from omnisat_jax.compiler import as_flags, unoptimised
+from omnisat_jax.train.compilation import as_flags, unoptimised
 
 QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -15,8 +15,9 @@ import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from configs import pastis  # noqa: E402
-from omnisat_jax import experiment, schema  # noqa: E402
-from omnisat_jax.commands import run_command  # noqa: E402
+from omnisat_jax.cli.command import run_command  # noqa: E402
+from omnisat_jax.config import schema  # noqa: E402
+from omnisat_jax.experiment import run as experiment  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "realdata"
@@ -107,7 +108,7 @@ def prepare_pastis(root, out, *options):
 def records(simulated, tmp_path_factory):
     """Prepared records of the simulated tiles."""
     from data.prepare import prepare
-    from omnisat_jax.input.records import Records
+    from omnisat_jax.records.reader import Records
 
     config = tiny()
     config.data.raw_dir = str(simulated)

@@ -7,7 +7,8 @@ import typing
 
 import numpy as np
 
-from omnisat_jax import schema, validation
+from omnisat_jax.config import rules as validation
+from omnisat_jax.config import schema
 from tests.conftest import tiny
 
 FLAT = schema.flatten(schema.parse(tiny()))

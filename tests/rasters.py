@@ -6,9 +6,9 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from data.datasets import open_dataset
+from data.reading.datasets import open_dataset
 from data.tiles import cut as command
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli.command import run_command
 
 LEFT, TOP, SIDE, SIZE = 400_000, 5_900_000, 32, 8
 GRADIENT = (100 * np.arange(SIDE)[:, None] + np.arange(SIDE)).astype(np.int16)

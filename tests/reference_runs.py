@@ -16,8 +16,8 @@ from rich.console import Console
 
 from configs import flair, treesat
 from tests.conftest import go, tiny
-from tests.integration.test_datasets import shrunk
-from tests.integration.test_your_data import follow
+from tests.docs.test_your_data import follow
+from tests.experiment.test_datasets import shrunk
 
 PASTIS = ("demo", "published", "skysense", "satclip", "late", "masked", "utae", "omnisat")
 TIMING = ("examples_per_second", "teraflops", "mfu")

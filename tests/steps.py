@@ -4,13 +4,13 @@ import dataclasses
 
 import jax
 
-from omnisat_jax import schema
 from omnisat_jax.batch import check_batch
+from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.device import put
-from omnisat_jax.input.layouts import agree
+from omnisat_jax.input.spec import agree
 from omnisat_jax.input.transforms import Assemble
-from omnisat_jax.models.build import make_model
+from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules

@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 
-from data.raw import DataError
+from data.reading.raw import DataError
 from omnisat_jax.files import paths
 from omnisat_jax.files.json_file import Value, read_json
 

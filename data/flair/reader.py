@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 
-from data import location, raw
 from data.flair import layout
 from data.flair.layout import CENTRES, raw_files  # noqa: F401 - a reader has raw_files
-from data.raw import DataError
-from data.sentinel import S2_BANDS, cloudy, harmonise, inspect_baselines, measured, product_day
+from data.reading import location, raw
+from data.reading.raw import DataError
+from data.reading.sentinel import S2_BANDS, cloudy, harmonise, inspect_baselines, measured, product_day
 from omnisat_jax.errors import Finding
 from omnisat_jax.files import paths
 from omnisat_jax.files.geotiff import open_geotiff, read_image

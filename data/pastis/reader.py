@@ -8,9 +8,9 @@ import pathlib
 
 import numpy as np
 
-from data import location, raw
-from data.raw import DataError
-from data.sentinel import S2_BANDS, measured
+from data.reading import location, raw
+from data.reading.raw import DataError
+from data.reading.sentinel import S2_BANDS, measured
 from omnisat_jax.errors import Finding, reason
 from omnisat_jax.files import paths
 from omnisat_jax.files.geotiff import open_geotiff, read_image

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from data.raw import SIMULATED
+from data.reading.raw import SIMULATED
 from omnisat_jax.errors import UserError
 
 

@@ -18,15 +18,15 @@ from rasterio.io import MemoryFile
 from rich.console import Console
 from rich.table import Table
 
-from data.sentinel import BASELINE_OFFSET
+from data.preparation.writing import progress_bar
+from data.reading.sentinel import BASELINE_OFFSET
 from data.tiles.description import CLASSES, check_ignore, check_names
 from data.tiles.grid import CutError, Grid, folds, lay_grid, need_same_system, window
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
 from data.tiles.sources import Source, need_sources, parse_source, read_labels_header
 from data.tiles.values import S2_OPTIONS, OffsetCheck, Storage, known_pixels, plan_storage
-from data.writing import progress_bar
-from omnisat_jax import terminal
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli import terminal
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError, printable, reason
 from omnisat_jax.files.atomic import new_folder, write_json
 from omnisat_jax.files.geotiff import LARGEST, open_geotiff

@@ -8,7 +8,7 @@
 import datetime
 import re
 
-from data.raw import day_of
+from data.reading.raw import day_of
 from omnisat_jax.modalities import LOCATION, RESERVED
 
 DESCRIPTION = "dataset.json"

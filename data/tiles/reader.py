@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
-from data import raw
-from data.raw import EPOCH, YEARS, DataError
+from data.reading import raw
+from data.reading.raw import EPOCH, YEARS, DataError
 from data.tiles.bands import BandNames
 from data.tiles.description import WHERE, Sensor, read_description
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, parse_day

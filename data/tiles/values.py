@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from data.sentinel import BASELINE_OFFSET, BASELINE_WITH_OFFSET, product_baseline
+from data.reading.sentinel import BASELINE_OFFSET, BASELINE_WITH_OFFSET, product_baseline
 from data.tiles.grid import CutError
 from data.tiles.sources import Layer, Source, sensing_date
 from omnisat_jax.missing import NO_DATA_INT16

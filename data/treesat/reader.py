@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 
-from data import location, raw
-from data.raw import DataError
-from data.sentinel import S2_BANDS, cloudy, decibels, harmonise, inspect_baselines, measured, product_day
+from data.reading import location, raw
+from data.reading.raw import DataError
+from data.reading.sentinel import S2_BANDS, cloudy, decibels, harmonise, inspect_baselines, measured, product_day
 from omnisat_jax.files import paths
 from omnisat_jax.files.geotiff import read_image
 from omnisat_jax.files.hdf5 import open_hdf5

@@ -79,7 +79,7 @@ class HDF5File:
             )  # fmt: skip
         for key in ("_FillValue", "missing_value"):
             fill = _number(found.attrs.get(key, math.nan))
-            # Zero and what is below all reflectance are unknown whether declared or not, see `data.sentinel`.
+            # Zero and what is below all reflectance are unknown whether declared or not, see `data.reading.sentinel`.
             if fill > LOWEST_FILL and fill != 0 and (values == fill).any():
                 raise self._error(name, "no unknown number but 0, -9999 or NaN", f"{int((values == fill).sum()):,} of the {key} {fill:g}", "Store them so.")
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.input.records import TileSource
 from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.records.reader import TileSource
 
 
 class _Rows(grain.MapDataset):

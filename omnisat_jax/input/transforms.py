@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from omnisat_jax.batch import BatchLayout
-from omnisat_jax.input.frames import Frames
+from omnisat_jax.records.frames import Frames
 
 EPOCH = datetime.date(1970, 1, 1)
 

@@ -15,15 +15,15 @@ import numpy as np
 import xxhash
 from safetensors.numpy import save as to_bytes
 
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError, printable, system_sentence
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
+from omnisat_jax.files.problems import Problems, WeightsError
+from omnisat_jax.files.safetensors_file import open_safetensors
 from omnisat_jax.interop.networks import build, describe, network_shapes, shapes_in
-from omnisat_jax.interop.problems import Problems, WeightsError
-from omnisat_jax.interop.safetensors_file import open_safetensors
-from omnisat_jax.interop.shapes import compare
 from omnisat_jax.interop.torch_weights import load_omnisat, load_utae
+from omnisat_jax.models.shapes import compare
 
 NETWORK, WEIGHTS = "network.json", "weights.safetensors"
 CHECKSUM = "checksum"  # of the weights, beside the description of the network

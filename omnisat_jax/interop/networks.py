@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import flax.traverse_util
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import Value
-from omnisat_jax.interop.shapes import Shapes, array, shapes_of
 from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published import PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
+from omnisat_jax.models.published_parts import PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
+from omnisat_jax.models.shapes import Shapes, array, shapes_of
 
 NETWORKS = {c.__name__: c for c in (UTAESegmenter, PublishedOmniSat, PublishedSeriesEncoder, PublishedImageEncoder)}
 SETTINGS = {c.__name__: c for c in (schema.UTAE, schema.LTAE, schema.PatchLTAE, schema.PatchCNN)}

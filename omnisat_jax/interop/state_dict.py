@@ -7,8 +7,8 @@ import numpy as np
 
 from omnisat_jax.errors import DataError, printable
 from omnisat_jax.files.paths import need_file
-from omnisat_jax.interop.problems import Problems, WeightsError
-from omnisat_jax.interop.safetensors_file import open_safetensors
+from omnisat_jax.files.problems import Problems, WeightsError
+from omnisat_jax.files.safetensors_file import open_safetensors
 from omnisat_jax.interop.torch_file import read_torch
 
 EPSILON = 1e-5  # of BatchNorm in the original code

@@ -3,7 +3,7 @@
 import numpy as np
 
 from omnisat_jax.errors import printable, reason
-from omnisat_jax.interop.problems import WeightsError
+from omnisat_jax.files.problems import WeightsError
 
 OLDEST = (2, 6)  # before, weights_only=True could be made to execute code (CVE-2025-32434)
 DEEPEST = 8  # dicts around the state dict

@@ -3,14 +3,14 @@
 The networks are those of facts published with the code: Garnot & Landrieu, ICCV 2021; Astruc et al., ECCV 2024.
 """
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.errors import printable
+from omnisat_jax.files.problems import Problems, WeightsError
 from omnisat_jax.interop.networks import LARGEST, network_shapes, shapes_in
-from omnisat_jax.interop.problems import Problems, WeightsError
-from omnisat_jax.interop.shapes import compare
 from omnisat_jax.interop.state_dict import StateDict, read_state_dict
 from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published import BUCKETS, PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
+from omnisat_jax.models.published_parts import BUCKETS, PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
+from omnisat_jax.models.shapes import compare
 
 
 def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):

@@ -6,9 +6,9 @@ Letters: B batch, T dates, H W pixels, C channels, K classes, M modalities, N he
 import flax.linen as nn
 import jax.numpy as jnp
 
-from omnisat_jax import schema
 from omnisat_jax.batch import known_only
-from omnisat_jax.models.assembly import Assembly
+from omnisat_jax.config import schema
+from omnisat_jax.models.base import Assembly
 from omnisat_jax.models.encoders.utae import UTAEDecoder, UTAENetwork, UTAEStream
 from omnisat_jax.models.heads import ClassificationHead, ConvHead
 from omnisat_jax.ops.dates import interpolation_weights

@@ -6,8 +6,8 @@ Letters: B batch, M modalities, P patches, D width.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from omnisat_jax import schema
-from omnisat_jax.models.transformer import Block
+from omnisat_jax.config import schema
+from omnisat_jax.models.layers.transformer import Block
 from omnisat_jax.ops.patches import masked_mean
 from omnisat_jax.ops.positions import grid_sinusoid
 

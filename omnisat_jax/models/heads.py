@@ -3,8 +3,8 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from omnisat_jax import schema
-from omnisat_jax.models.layers import Conv, ConvNormAct, gelu
+from omnisat_jax.config import schema
+from omnisat_jax.models.layers.blocks import Conv, ConvNormAct, gelu
 from omnisat_jax.ops.patches import resize
 
 

@@ -2,15 +2,15 @@
 
 import jax.numpy as jnp
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
-from omnisat_jax.models.alignment import AlignedAssembly
 from omnisat_jax.models.encoders.image import PatchCNN, ResNet, ViT
 from omnisat_jax.models.encoders.location import LocationEncoder
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
 from omnisat_jax.models.encoders.utae import UTAE
 from omnisat_jax.models.fusion import Fusion
+from omnisat_jax.models.pretrainable import AlignedAssembly
 
 INPUTS = {"series": ("values", "dates", "valid"), "image": ("values",), "location": ("values",)}
 

@@ -13,10 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from omnisat_jax import schema
-from omnisat_jax.models.alignment import AlignedAssembly
-from omnisat_jax.models.layers import ConvNormAct
-from omnisat_jax.models.transformer import Block
+from omnisat_jax.config import schema
+from omnisat_jax.models.layers.blocks import ConvNormAct
+from omnisat_jax.models.layers.transformer import Block
+from omnisat_jax.models.pretrainable import AlignedAssembly
 from omnisat_jax.ops.patches import masked_mean, resize, roll_tokens, to_patches
 from omnisat_jax.ops.positions import date_sinusoid, grid_sinusoid
 

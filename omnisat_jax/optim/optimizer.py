@@ -3,7 +3,7 @@
 import jax
 import optax
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 
 
 def schedule(stage: schema.Stage):

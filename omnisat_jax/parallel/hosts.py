@@ -22,7 +22,7 @@ import jax
 from jax._src import distributed  # the client of the coordination service has no public name
 from jax.experimental import multihost_utils
 
-from omnisat_jax import signals
+from omnisat_jax.cli import signals
 from omnisat_jax.errors import UserError
 
 LAST_WORDS = 10.0  # s that process 0 waits for the others before it leaves

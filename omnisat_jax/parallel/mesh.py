@@ -7,7 +7,7 @@ import jax
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 
 # Whole copies on slices that are joined by the data-centre network | copies within a slice | parameters cut.

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.report import html
 
 

@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.text import Text
 
-from omnisat_jax.input.layouts import Agreement
-from omnisat_jax.input.records import Records
-from omnisat_jax.input.splits import Split
+from omnisat_jax.input.spec import Agreement
+from omnisat_jax.records.reader import Records
+from omnisat_jax.records.splits import Split
 
 
 def announce(console: Console, records: Records, split: Split, agreement: Agreement) -> None:

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 
-from omnisat_jax import terminal
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli import terminal
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables

@@ -7,11 +7,11 @@ import pathlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.files import atomic
-from omnisat_jax.input.layouts import Agreement
-from omnisat_jax.input.records import Records
-from omnisat_jax.input.splits import Split
+from omnisat_jax.input.spec import Agreement
+from omnisat_jax.records.reader import Records
+from omnisat_jax.records.splits import Split
 from omnisat_jax.report import html, pictures, tables
 
 

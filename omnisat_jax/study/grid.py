@@ -9,10 +9,11 @@ import pathlib
 import re
 from typing import Annotated
 
-from omnisat_jax import config_files, schema
+from omnisat_jax.config import files as config_files
+from omnisat_jax.config import schema
+from omnisat_jax.config.rules import NAME, ConfigError, Length, Pattern, Range, Text, build, found, is_group, nearest
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import paths
-from omnisat_jax.validation import NAME, ConfigError, Length, Pattern, Range, Text, build, found, is_group, nearest
 
 MOST_RUNS = 100_000
 HOME = "configs/studies/base.py"

@@ -23,7 +23,7 @@ import time
 import filelock
 from rich.text import Text
 
-from omnisat_jax import children
+from omnisat_jax.cli import children
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.files.json_file import read_json

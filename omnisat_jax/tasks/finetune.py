@@ -13,8 +13,8 @@ from omnisat_jax.metrics.calibration import calibration_counts
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.metrics.subsets import Each, held
-from omnisat_jax.models.assembly import Assembly
-from omnisat_jax.ops.parts import in_parts
+from omnisat_jax.models.base import Assembly
+from omnisat_jax.ops.microbatches import in_parts
 from omnisat_jax.ops.random import drop_modalities, of_part
 
 

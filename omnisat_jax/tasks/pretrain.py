@@ -8,15 +8,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from omnisat_jax import schema
 from omnisat_jax.batch import normalise, presence
-from omnisat_jax.losses.contrastive import contrastive_loss
+from omnisat_jax.config import schema
+from omnisat_jax.losses.infonce import contrastive_loss
+from omnisat_jax.losses.infonce_ring import ring_contrastive_loss
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
-from omnisat_jax.losses.ring import ring_contrastive_loss
 from omnisat_jax.metrics.representation import place_score, representation_scores
-from omnisat_jax.models.alignment import FUSED, AlignedAssembly, Draws
+from omnisat_jax.models.pretrainable import FUSED, AlignedAssembly, Draws
 from omnisat_jax.ops.jitter import draw_jitter, jittered
-from omnisat_jax.ops.parts import in_parts
+from omnisat_jax.ops.microbatches import in_parts
 from omnisat_jax.ops.random import drop_modalities, mask_tokens, of_part, stratified
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.train.finite import NonFiniteError, check_trained
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.train.timing import Ledger, Profile

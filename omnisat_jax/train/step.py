@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from omnisat_jax.compiler import unoptimised
 from omnisat_jax.ops.random import Streams
+from omnisat_jax.train.compilation import unoptimised
 
 
 @flax.struct.dataclass

@@ -9,7 +9,7 @@ import pathlib
 import re
 import unicodedata
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash

@@ -9,7 +9,7 @@ import sys
 
 import jax
 
-from omnisat_jax.input.records import Records
+from omnisat_jax.records.reader import Records
 from tests import steps
 
 # (devices, replica, fsdp, parts of the batch)

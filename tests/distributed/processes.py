@@ -104,12 +104,12 @@ def program(before, argv):
     """Source of a process that runs `before` and then what launch.py runs."""
     return f"""
 import sys
-from omnisat_jax import signals
+from omnisat_jax.cli import signals
 signals.listen()
 sys.argv = {argv!r}
 {before}
 import launch
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli.command import run_command
 sys.exit(run_command(launch.program, sys.argv))
 """
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from omnisat_jax import schema
-from omnisat_jax.losses import ring
-from omnisat_jax.losses.contrastive import contrastive_loss
+from omnisat_jax.config import schema
+from omnisat_jax.losses import infonce_ring as ring
+from omnisat_jax.losses.infonce import contrastive_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
 ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full

@@ -146,7 +146,7 @@ def test_a_disk_that_is_full_loses_nothing(launcher, whole, tmp_path):
     limited = f"""
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from omnisat_jax.train import checkpoint
+from omnisat_jax.train import checkpoints as checkpoint
 save = checkpoint.Checkpoints.save
 def limited(self, step, state, value=None):
     if step >= 4:

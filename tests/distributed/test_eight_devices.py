@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.parallel import mesh as meshes
 from tests.conftest import ROOT
 

@@ -40,12 +40,12 @@ else:
 """
 STAGES = {
     "importing": ("jax:", 1),
-    "reading the configuration": ("omnisat_jax.schema:parse", 1),
+    "reading the configuration": ("omnisat_jax.config.schema:parse", 1),
     "simulating": ("data.pastis.simulated:np.save", 5),
-    "preparing": ("data.builder:FrameWriters.take", 3),
+    "preparing": ("data.preparation.builder:FrameWriters.take", 3),
     "compiling": ("jax.stages:Lowered.compile", 1),
     "training": ("omnisat_jax.train.writers:MetricsWriter.write", 3),
-    "evaluating": ("omnisat_jax.experiment:all_subsets", 1),
+    "evaluating": ("omnisat_jax.experiment.run:all_subsets", 1),
     "writing": ("omnisat_jax.report.results:tables.markdown", 1),
 }
 
@@ -80,7 +80,7 @@ def test_every_stage_of_a_run(number, tmp_path):
 
 def test_several_processes_end_together(simulated, tmp_path):
     launcher = Launcher(simulated, tmp_path / "cache", tmp_path / "programs")
-    before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment:all_subsets", call=1)
+    before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment.run:all_subsets", call=1)
     for child in launcher.start(tmp_path / "run", processes=2, devices=2, before=before, stderr=subprocess.PIPE):
         ended(child, 75)
     for child in launcher.start(tmp_path / "run", processes=2, devices=2, stderr=subprocess.PIPE):
@@ -90,7 +90,7 @@ def test_several_processes_end_together(simulated, tmp_path):
 # What holds a process up as a compiler does: a call that no signal interrupts.
 STUCK = """
 import ctypes, os
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 mutex = ctypes.create_string_buffer(64)
 def stuck(config):
     library = ctypes.CDLL(None)
@@ -113,9 +113,9 @@ def test_a_call_that_does_not_return_is_not_waited_for(number, tmp_path):
 
 PREPARE = """
 import sys
-from omnisat_jax import signals
+from omnisat_jax.cli import signals
 signals.listen()
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli.command import run_command
 import data.prepare
 {before}
 if __name__ == "__main__":
@@ -128,7 +128,7 @@ def test_workers_end_with_their_command(number, simulated, tmp_path):
     arguments = ["pastis", f"--raw={simulated}", f"--out={tmp_path / 'records'}", "--jobs=2"]
     # Only the command itself is killed; Ctrl-C and SIGTERM go to the whole group.
     kill = SEND.replace("os.killpg(0", "os.kill(os.getpid()" if number == signal.SIGKILL else "os.killpg(0")
-    for before in (kill.format(number=int(number), place="data.builder:FrameWriters.take", call=2), ""):
+    for before in (kill.format(number=int(number), place="data.preparation.builder:FrameWriters.take", call=2), ""):
         child = subprocess.Popen(
             [sys.executable, "-c", PREPARE.format(before=before), *arguments],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
@@ -145,7 +145,7 @@ def test_a_killed_worker_is_one_sentence(simulated, tmp_path):
     """As the kernel does where memory is short."""
     kill = """
 import os, signal
-from data import workers
+from data.reading import workers
 receive = workers._Pool._receive
 def killing(self, timeout):
     receive(self, timeout)
@@ -163,8 +163,8 @@ workers._Pool._receive = killing
 # A run that signals the study and then trains for ever; told to end it saves, as a real one does.
 RUN = """
 import os, pathlib, sys
-from omnisat_jax import signals
-from omnisat_jax.commands import run_command
+from omnisat_jax.cli import signals
+from omnisat_jax.cli.command import run_command
 signals.listen()
 place = pathlib.Path(next(a for a in sys.argv if a.startswith("--workdir=")).split("=", 1)[1])
 place.mkdir(parents=True, exist_ok=True)

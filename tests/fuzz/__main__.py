@@ -27,8 +27,8 @@ import warnings
 import numpy as np
 
 from data import prepare, verify
-from data.datasets import open_dataset
-from omnisat_jax.commands import run_command
+from data.reading.datasets import open_dataset
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import DataError, UserError
 from tests.fuzz.datasets import MAKERS
 from tests.fuzz.mutations import mutate

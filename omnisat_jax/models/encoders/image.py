@@ -6,10 +6,10 @@ Letters: B batch, H W pixels, C channels, P patches, D width, p pixels a patch s
 import flax.linen as nn
 import jax.numpy as jnp
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.encoding import Encoding
-from omnisat_jax.models.layers import Conv, ConvNormAct, gelu, group_norm
-from omnisat_jax.models.transformer import Block
+from omnisat_jax.models.layers.blocks import Conv, ConvNormAct, gelu, group_norm
+from omnisat_jax.models.layers.transformer import Block
 from omnisat_jax.ops.patches import pool_to_grid, resize, to_patches
 from omnisat_jax.ops.positions import grid_sinusoid
 

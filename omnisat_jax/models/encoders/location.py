@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.ops.sphere import spherical_harmonics
 

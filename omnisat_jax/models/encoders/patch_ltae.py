@@ -6,10 +6,10 @@ Letters: B batch, T dates, H W pixels, C channels, P patches, D width.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.encoding import Encoding
-from omnisat_jax.models.layers import dense_norm_relu
-from omnisat_jax.models.ltae import LTAE
+from omnisat_jax.models.layers.blocks import dense_norm_relu
+from omnisat_jax.models.layers.ltae import LTAE
 from omnisat_jax.ops.patches import to_patches
 
 

@@ -9,10 +9,10 @@ Letters: B batch, T dates, H W pixels (h w at the bottom), C channels, N heads, 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from omnisat_jax import schema
+from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.encoding import Encoding
-from omnisat_jax.models.layers import ConvNormAct, groups_for, map_norm
-from omnisat_jax.models.ltae import LTAE
+from omnisat_jax.models.layers.blocks import ConvNormAct, groups_for, map_norm
+from omnisat_jax.models.layers.ltae import LTAE
 from omnisat_jax.ops.patches import resize, to_patches
 
 

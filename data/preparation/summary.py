@@ -1,0 +1,125 @@
+"""What a part of a dataset contains: counts, labels, exact band statistics and parcels, gathered while it is written."""
+
+import numpy as np
+
+from data.reading.raw import known_values
+from omnisat_jax.missing import NO_DATA_INT16
+
+# A date whose first band is this many robust standard deviations above the tile's usual is taken for cloud.
+CLOUD_DEVIATIONS = 3.0
+MAD_TO_STD = 1.4826  # of a normal distribution
+
+
+class Summary:
+    """Accumulates one part. Statistics ignore no-data pixels and invalid dates.
+
+    "moments" keep clouds, as the data do; "clear_moments" leave out the dates of a reflectance series that `clear_dates` rejects.
+    """
+
+    def __init__(self, modalities, *, classes: int, ignore: int, with_parcels: bool):
+        """classes: K; ignore: label of pixels that do not count, or -1; with_parcels: labels are dense."""
+        self._modalities, self._classes, self._ignore, self._labels = modalities, classes, ignore, []
+        self._moments = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items()}
+        self._clear = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items() if _is_reflectance(spec)}
+        self._present, self._unknown = dict.fromkeys(modalities, 0), dict.fromkeys(modalities, 0)
+        self._longest = {name: 0 for name, spec in modalities.items() if spec.kind == "series"}
+        self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
+        self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """Ids of the tiles that were added."""
+        return tuple(self._tiles)
+
+    def note_bad(self, entries):
+        """Keeps what `read_tile` says of a broken tile."""
+        self._bad += entries
+
+    def add(self, example):
+        """Counts one tile, as returned by `RawDataset.read`."""
+        self._tiles.append(example["tile_id"])
+        self._labels.append(self._count(example["labels"]))
+        for name in example.get("remarks", ()):
+            self._unknown[name] += 1
+        for name, spec in self._modalities.items():
+            values = example[name]["values"]
+            if not len(values):
+                continue
+            self._present[name] += 1
+            if spec.kind == "series":
+                valid = example[name]["valid"]
+                self._longest[name] = max(self._longest[name], len(values))
+                self._dates[name] += len(values)
+                self._invalid[name] += int((~valid).sum())
+                values = values[valid]
+            if name in self._clear:
+                keep = clear_dates(values)
+                clear = band_moments(values[keep])
+                self._clear[name] = merge(self._clear[name], clear)
+                self._moments[name] = merge(self._moments[name], merge(clear, band_moments(values[~keep])))
+            else:
+                self._moments[name] = merge(self._moments[name], band_moments(values))
+        if self._parcels is not None:
+            numbers = np.unique(example["parcels"])
+            self._parcels[example["tile_id"]] = [int(n) for n in numbers if n > 0]
+
+    def _count(self, labels):
+        """Pixels of each class of labels (H,W), or which labels (K,) a tile has."""
+        if labels.ndim == 1:
+            return [int(value > 0.5) for value in labels]
+        counts = np.bincount(labels.reshape(-1), minlength=self._classes)[: self._classes]
+        return [int(count) if index != self._ignore else 0 for index, count in enumerate(counts)]
+
+    def to_json(self):
+        """The summary as plain values."""
+        return {
+            "tiles": self._tiles,
+            "labels": self._labels,  # of each tile
+            "present": self._present,
+            "wholly_unknown": self._unknown,  # tiles with a file that holds no known value; they count as absent
+            "longest": self._longest,
+            "dates": self._dates,
+            "invalid_dates": self._invalid,
+            "moments": {name: moments.tolist() for name, moments in self._moments.items()},
+            "clear_moments": {name: moments.tolist() for name, moments in self._clear.items()},
+            "parcels": self._parcels,
+            "bad": self._bad,
+        }
+
+
+def _is_reflectance(modality):
+    return modality.kind == "series" and modality.dtype == "int16"
+
+
+def clear_dates(values):
+    """Which dates of a reflectance series (T,H,W,C) int16 are not much brighter than the tile usually is, (T,) bool.
+
+    The median over pixels of the first (bluest) band, a date at a time, against its median over dates: clouds are bright in the blue.
+    """
+    if not len(values):
+        return np.zeros(0, bool)
+    blue = np.ma.masked_equal(values[..., 0].reshape(len(values), -1), NO_DATA_INT16)
+    level = np.ma.median(blue, axis=1).filled(np.nan).astype(np.float64)
+    usual = np.nanmedian(level)
+    spread = MAD_TO_STD * np.nanmedian(np.abs(level - usual))
+    return level <= usual + CLOUD_DEVIATIONS * spread
+
+
+def band_moments(values):
+    """(3, C) float64: count, mean and sum of squared deviations of each band of values (..., C), no data left out."""
+    flat = values.reshape(-1, values.shape[-1])
+    known = known_values(flat)
+    count = known.sum(0).astype(np.float64)
+    numbers = np.where(known, flat, 0).astype(np.float64)
+    mean = numbers.sum(0) / np.maximum(count, 1)
+    deviation = (np.where(known, numbers - mean, 0) ** 2).sum(0)
+    return np.stack([count, mean, deviation])
+
+
+def merge(a, b):
+    """Moments of the union of two samples (Chan, Golub & LeVeque 1979), exact and stable in any order."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    count = a[0] + b[0]
+    safe = np.maximum(count, 1)
+    delta = b[1] - a[1]
+    return np.stack([count, a[1] + delta * b[0] / safe, a[2] + b[2] + delta**2 * a[0] * b[0] / safe])

@@ -1,0 +1,103 @@
+"""`launch.py --compile_for=TOPOLOGY`: compiles the training steps for TPU chips that are not there, in a process of its own."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+from rich.console import Console
+from rich.table import Table
+
+from omnisat_jax.aot.chips import parse_topology
+from omnisat_jax.cli import children
+from omnisat_jax.config import schema
+from omnisat_jax.errors import UserError
+from omnisat_jax.files.json_file import read_json
+
+GIB = 2**30
+TOO_LARGE = 3  # exit code of the compiling process: a step does not fit
+
+
+def compile_for(config: schema.Experiment, topology: str, *, folder, console: Console) -> dict:
+    """Compiles, prints a table, writes <folder>/compiled_<topology>.json and returns it.
+
+    Raises:
+      UserError: an unknown topology, no libtpu, or a configuration that does not fit the devices in number.
+    """
+    chip, chips = parse_topology(topology)
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("--compile_for needs the TPU compiler: pip install 'omnisat-jax[tpu-compiler]', or pip install libtpu")
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    out = (folder / f"compiled_{topology.replace(':', '_')}.json").resolve()
+    out.unlink(missing_ok=True)  # of an earlier call
+    environment = os.environ | {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "JAX_PLATFORMS": "cpu",
+        "TPU_ACCELERATOR_TYPE": f"{chip.accelerator}-{chips * chip.cores}",
+        # More than one device, so that nothing takes a path made for a single CPU.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as given:
+        given.write(json.dumps(schema.flatten(config)))
+        given.flush()
+        command = [sys.executable, "-m", "omnisat_jax.aot.report", topology, given.name, str(out)]
+        with console.status(f"compiling for {topology}", spinner="dots"):
+            code, said = children.run(command, environment=environment, cwd=pathlib.Path(__file__).parents[2])
+    if code not in (0, TOO_LARGE) or not out.is_file():
+        lines = [line for line in said.splitlines() if line.strip()] or [f"the compiler ended with exit code {code}"]
+        raise UserError(f"--compile_for={topology}: {lines[-1].removeprefix('error: ')}")
+    report = read_json(out, what="what the compiler found").value
+    show(console, report)
+    console.print(f"written: {out}", highlight=False)
+    return report
+
+
+def fits(report: dict) -> bool:
+    """Whether every stage fits the memory of a chip."""
+    return all(stage["fits"] for stage in report["stages"].values())
+
+
+def show(console: Console, report: dict) -> None:
+    """The report as a table, a column a stage."""
+    table = Table(
+        title=f"{report['name']} on {report['topology']} ({report['chips']} chips), a chip and step", title_justify="left"
+    )
+    table.add_column("")
+    for stage in report["stages"]:
+        table.add_column(stage, justify="right")
+    rows = {
+        "tiles a step, all chips": lambda s: f"{s['batch_size']}",
+        "fits": lambda s: "yes" if s["fits"] else "NO",
+        "memory needed of": lambda s: f"{s['needed_bytes'] / GIB:.2f} of {s['memory_bytes'] / GIB:.0f} GiB",
+        "  arguments": lambda s: f"{s['arguments_bytes'] / GIB:.2f} GiB",
+        "  temporaries": lambda s: f"{s['temporaries_bytes'] / GIB:.2f} GiB",
+        "  output, beyond what replaces arguments": lambda s: f"{(s['output_bytes'] - s['aliased_bytes']) / GIB:.2f} GiB",
+        "TFLOP": lambda s: f"{s['flops'] / 1e12:.2f}",
+        **{
+            f"sent by {kind}": lambda s, kind=kind: f"{s['interconnect_bytes'][kind] / 2**20:.1f} MiB"
+            for kind in ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+        },
+        "at least: compute": lambda s: f"{1000 * s['seconds']['compute']:.1f} ms",
+        "at least: memory access": lambda s: f"{1000 * s['seconds']['memory']:.1f} ms",
+        "at least: communication": lambda s: f"{1000 * s['seconds']['communication']:.1f} ms",
+        "roofline estimate of a step": lambda s: f"{1000 * s['seconds']['step']:.1f} ms",
+        "utilisation (MFU) at that estimate": lambda s: f"{100 * s['mfu']:.0f} %",
+    }
+    for name, cell in rows.items():
+        table.add_row(name, *(_cell(cell, stage) for stage in report["stages"].values()))
+    console.print(table)
+    for name, stage in report["stages"].items():
+        if "compiler" in stage:
+            console.print(f"{name}: the compiler gives up: {stage['compiler']}", highlight=False)
+
+
+def _cell(cell, stage):
+    try:
+        return cell(stage)
+    except KeyError:
+        return "-"

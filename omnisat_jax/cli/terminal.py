@@ -1,0 +1,51 @@
+"""The terminal: what comes from files is shown there, never interpreted."""
+
+import logging
+import os
+import sys
+
+from rich.console import Console
+from rich.segment import Segment
+
+from omnisat_jax.cli.signals import DEBUG
+from omnisat_jax.errors import printable, reason
+
+
+class _Plain(Console):
+    """A console that obeys nothing inside of a text: no [markup], no :emoji:, no escape sequences; colours are arguments (`style=`)."""
+
+    def _render_buffer(self, buffer):
+        return super()._render_buffer(
+            segment if segment.control else Segment(printable(segment.text, None), segment.style) for segment in buffer
+        )
+
+
+def console(**options) -> Console:
+    """The console of a command, on stdout.
+
+    Args:
+      options: as of rich's Console.
+    """
+    return _Plain(**{"file": sys.stdout, "markup": False, "emoji": False, "highlight": False} | options)
+
+
+class _OneLine(logging.Formatter):
+    """A line each, also of what was logged with a traceback."""
+
+    def formatException(self, ei):
+        return reason(ei[1])
+
+    def format(self, record):
+        record.exc_text = None
+        return " ".join(printable(super().format(record), None).split("\n")) if record.exc_info else printable(super().format(record), None)
+
+
+def set_up_logging(console: Console) -> None:
+    """Progress on a terminal; a line of log where there is none."""
+    debug = bool(os.environ.get(DEBUG))
+    quiet = console.is_terminal or console.quiet
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter((logging.Formatter if debug else _OneLine)("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("omnisat_jax").setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    logging.captureWarnings(True)

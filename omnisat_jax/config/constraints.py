@@ -1,0 +1,168 @@
+"""What must hold between the keys of a configuration. Errors name the keys, what was expected and what was found."""
+
+from omnisat_jax.config.rules import ConfigError, nearest
+from omnisat_jax.modalities import ENCODERS, LOCATION
+
+LARGEST_TOKEN = 1_000_000  # numbers of one date under a token, which encoders take and decoders give as one vector
+LEARNED_TEMPERATURE = (0.01, 1.0)  # models.heads.Temperature keeps it between these
+WITH_MAPS = ("utae", "resnet")  # encoders with a dense map
+
+
+def need(condition, message: str) -> None:
+    """Raises ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def check(e) -> None:
+    """Shows that the keys of `e` (schema.Experiment), each right by itself, go together.
+
+    Raises:
+      ConfigError: the settings cannot be run, or would train nothing.
+    """
+    _check_modalities(e.modalities)
+    _check_widths(e.model)
+    _check_assembly(e)
+    for name in ("pretrain", "finetune"):
+        stage = getattr(e, name)
+        need(
+            stage.batch_size % stage.parts == 0,
+            f"{name}.parts must divide {name}.batch_size {stage.batch_size}, found {stage.parts}",
+        )
+    _check_pretraining(e)
+    if e.pretrain.steps:
+        _check_objective(e)
+    need(
+        e.data.protocol != "tile_f1" or e.task == "classify",
+        f"data.protocol 'tile_f1' scores labels of tiles: set task to 'classify', found {e.task!r}",
+    )
+    need(
+        e.data.dataset == "flair" or not e.data.nomenclature,
+        f"data.nomenclature: expected '' for data.dataset {e.data.dataset!r}, which has one set of classes, found {e.data.nomenclature!r}",
+    )
+
+
+def _check_modalities(specs):
+    """Each modality by itself, that names differ as names of files, and that patches cover the same ground."""
+    names = [spec.name.lower() for spec in specs]
+    twice = [spec.name for spec in specs if names.count(spec.name.lower()) > 1]
+    need(not twice, f"modalities: expected names that differ in more than the case of letters, found {', '.join(twice)}")
+    for spec in specs:
+        key, encoders = f"modalities.{spec.name}", ENCODERS[spec.kind]
+        need(
+            spec.encoder in encoders,
+            f"{key}.encoder of a {spec.kind} must be one of {', '.join(encoders)}, found {spec.encoder!r}",
+        )
+        if spec.kind == LOCATION:
+            need(spec.channels == 2, f"{key}.channels of a location must be 2 (longitude and latitude), found {spec.channels}")
+        else:
+            need(
+                spec.name.lower() != LOCATION,
+                f"{key}.kind must be 'location', as that name says where a tile lies, found {spec.kind!r}",
+            )
+            size = spec.patch**2 * spec.channels
+            need(
+                size <= LARGEST_TOKEN,
+                f"{key}.patch: expected patch * patch * channels of at most {LARGEST_TOKEN}, found {spec.patch} * {spec.patch} * {spec.channels} = {size}",
+            )
+    grounds = {spec.name: spec.ground for spec in specs if spec.kind != LOCATION}
+    need(grounds, "modalities names no sensor: name at least one, beside a location")
+    low, high = min(grounds, key=grounds.get), max(grounds, key=grounds.get)
+    need(
+        grounds[high] - grounds[low] < 1e-6 * grounds[high],
+        "patch * resolution must be the same ground distance for every modality, found "
+        + " and ".join(f"modalities.{name}.patch * modalities.{name}.resolution = {grounds[name]:.9g} m" for name in (low, high)),
+    )
+
+
+def _check_widths(model):
+    """Heads that share a width, and levels that belong together."""
+    need(model.width % 4 == 0, f"model.width must be divisible by 4, found {model.width}")
+    for key, heads in (("fusion", model.fusion.heads), ("vit", model.vit.heads)):
+        need(model.width % heads == 0, f"model.{key}.heads must divide model.width {model.width}, found {heads}")
+    need(
+        model.ltae.width % (2 * model.ltae.heads) == 0,
+        f"model.ltae.width must be divisible by 2 * model.ltae.heads, found {model.ltae.width} and {model.ltae.heads}",
+    )
+    need(
+        len(model.utae.encoder_widths) == len(model.utae.decoder_widths),
+        "model.utae.encoder_widths and model.utae.decoder_widths must have the same length, found "
+        f"{model.utae.encoder_widths} and {model.utae.decoder_widths}",
+    )
+    need(
+        model.fusion.attention != "cudnn" or model.precision != "float32",
+        f"model.fusion.attention 'cudnn' computes in bfloat16: set model.precision to 'bfloat16' or 'auto', found {model.precision!r}",
+    )
+
+
+def _check_assembly(e):
+    """What only some whole models can do."""
+    kind = e.model.assembly
+    places = [spec.name for spec in e.modalities if spec.kind == LOCATION]
+    if kind in ("early", "late", "dual"):
+        others = [spec.name for spec in e.modalities if spec.kind != "series"]
+        need(not others, f"model.assembly {kind!r} takes series only, found {', '.join(others)}")
+        need(
+            not e.pretrain.steps, f"model.assembly {kind!r} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}"
+        )
+        patches = {spec.patch for spec in e.modalities}
+        need(len(patches) == 1, f"model.assembly {kind!r} takes series of one resolution, found patches of {sorted(patches)} px")
+    if kind in ("published", "skysense"):
+        need(not places, f"model.assembly {kind!r} takes series and images, found {', '.join(places)}")
+    if kind == "published":
+        need(e.task == "classify", f"model.assembly 'published' has no dense head: set task to 'classify', found {e.task!r}")
+
+
+def _check_pretraining(e):
+    """Settings of the contrast that are wrong whether or not there is pre-training."""
+    need(
+        not e.contrast.group or e.pretrain.batch_size % e.contrast.group == 0,
+        f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of the group in contrast.scope {e.contrast.scope!r}",
+    )
+    names = [spec.name for spec in e.modalities]
+    strangers = [name for name in e.contrast.views if name not in names]
+    need(
+        not strangers,
+        f"contrast.views must name configured modalities, found {', '.join(strangers)}.{nearest((strangers or [''])[0], names)}",
+    )
+    low, high = LEARNED_TEMPERATURE
+    need(
+        not e.contrast.learned_temperature or low <= e.contrast.temperature <= high,
+        f"contrast.temperature: expected {low} to {high} where contrast.learned_temperature is True, as it is learned between these, "
+        f"found {e.contrast.temperature}",
+    )
+    need(
+        not e.pretrain_from or e.pretrain.steps,
+        "pretrain_from names a run, but pretrain.steps is 0: there is nothing to take from it; clear one of them",
+    )
+
+
+def _check_objective(e):
+    """That pre-training has something to learn."""
+    contrast, reconstruction = e.contrast, e.reconstruction
+    need(
+        contrast.weight or reconstruction.weight,
+        "contrast.weight and reconstruction.weight are both 0: pre-training has nothing to learn; set pretrain.steps to 0",
+    )
+    need(
+        not reconstruction.weight or reconstruction.mask_ratio or e.pretrain.modality_dropout,
+        "reconstruction.mask_ratio and pretrain.modality_dropout are both 0: nothing is hidden that could be reconstructed; "
+        "set reconstruction.weight to 0",
+    )
+    if not contrast.weight:
+        return
+    viewed = [spec for spec in e.modalities if not contrast.views or spec.name in contrast.views]
+    maps = [s for s in viewed if s.encoder in WITH_MAPS or (e.model.assembly == "skysense" and s.kind != LOCATION)]
+    for granularity in contrast.granularities:
+        views = len(maps) if granularity == "pixel" else len(viewed) + contrast.fused
+        what = "modalities with a dense map (utae, resnet)" if granularity == "pixel" else "views (modalities, and the fused one)"
+        need(
+            views >= 2,
+            f"contrast.granularity {granularity!r}: expected at least 2 {what} to align, found {views}; name more modalities, "
+            "change contrast.views or the encoders, or set pretrain.steps to 0",
+        )
+    need(
+        "tile" not in contrast.granularities or e.pretrain.batch_size > 1,
+        "contrast.granularity 'tile' tells the tiles of a step apart: expected pretrain.batch_size of at least 2, "
+        f"found {e.pretrain.batch_size}",
+    )

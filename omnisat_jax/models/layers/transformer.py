@@ -1,0 +1,89 @@
+"""Pre-norm transformer blocks with masked attention. Letters: B batch, Q queries, L keys, D width, N heads."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from omnisat_jax.errors import UserError
+from omnisat_jax.models.layers.blocks import gelu
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over y; keys with mask False have no influence, and with no key left the result is 0.
+
+    Attributes:
+      heads: N.
+      implementation: "xla" or "cudnn" (GPU, bfloat16).
+      dtype: of the computation; softmax runs in float32.
+    """
+
+    heads: int
+    implementation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, y, mask):
+        """x (B,Q,D), y (B,L,D), mask (B,L) bool or None -> (B,Q,D).
+
+        Raises:
+          UserError: "cudnn" where it cannot run.
+        """
+        width = x.shape[-1]
+        if self.implementation == "cudnn":
+            _need_cudnn(width // self.heads, self.dtype)
+
+        def heads(name, inputs):
+            return nn.DenseGeneral((self.heads, width // self.heads), dtype=self.dtype, name=name)(inputs)
+
+        q, k, v = heads("query", x), heads("key", y), heads("value", y)
+        full = None if mask is None else jnp.broadcast_to(mask[:, None, None, :], (x.shape[0], 1, x.shape[1], y.shape[1]))
+        out = jax.nn.dot_product_attention(q, k, v, mask=full, implementation=self.implementation)
+        out = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(out)
+        if mask is not None:
+            # Without any key the softmax is a uniform average over hidden ones.
+            out = jnp.where(mask.any(1)[:, None, None], out, 0)
+        return out
+
+
+def _need_cudnn(size, dtype):
+    """Says what cuDNN's attention needs before it fails with a message of its own; size: channels a head."""
+    backend, dtype = jax.default_backend(), jnp.dtype(dtype)
+    if backend != "gpu" or dtype.itemsize != 2 or size % 8 or size > 128:
+        raise UserError(
+            "model.fusion.attention 'cudnn': expected a GPU, bfloat16 and heads of 8, 16, ... 128 channels, found "
+            f"{backend}, {dtype.name} and heads of {size} channels. Set model.fusion.attention to 'xla'."
+        )
+
+
+class Mlp(nn.Module):
+    """Two dense layers with GELU."""
+
+    ratio: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, train):
+        width = x.shape[-1]
+        x = gelu(nn.Dense(self.ratio * width, dtype=self.dtype)(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(width, dtype=self.dtype)(x)
+
+
+class Block(nn.Module):
+    """Self-attention and MLP, or cross-attention where `context` is given."""
+
+    heads: int
+    mlp_ratio: int
+    dropout: float
+    implementation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, mask, train, context=None):
+        """x (B,Q,D); mask (B,L) or None over the keys (x itself, or context (B,L,D)) -> (B,Q,D)."""
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        y = nn.LayerNorm(dtype=self.dtype)(x)
+        keys = y if context is None else nn.LayerNorm(dtype=self.dtype)(context)
+        x = x + drop(Attention(self.heads, self.implementation, self.dtype)(y, keys, mask))
+        return x + drop(Mlp(self.mlp_ratio, self.dropout, self.dtype)(nn.LayerNorm(dtype=self.dtype)(x), train))

@@ -1,0 +1,104 @@
+"""Counting operations and collectives, and the real TPU compiler where it is installed."""
+
+import importlib.util
+import io
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from omnisat_jax.aot.chips import CHIPS, parse_topology
+from omnisat_jax.aot.collectives import collectives, totals
+from omnisat_jax.aot.command import compile_for, fits, show
+from omnisat_jax.aot.flops import count_flops
+from rich.console import Console
+
+from omnisat_jax.config import schema
+from tests.conftest import tiny
+
+
+def test_flops_of_products_loops_and_convolutions():
+    a, b = jnp.ones((4, 8)), jnp.ones((8, 16))
+    assert count_flops(lambda a, b: a @ b, a, b) == 2 * 4 * 8 * 16
+    loop = lambda a: jax.lax.scan(lambda c, _: (c @ jnp.ones((8, 8)), None), a, length=5)[0]  # noqa: E731
+    assert count_flops(loop, a) == 5 * 2 * 4 * 8 * 8
+    image, kernel = jnp.ones((2, 10, 10, 3)), jnp.ones((3, 3, 3, 7))
+    convolve = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))  # noqa: E731
+    assert count_flops(convolve, image, kernel) == 2 * 9 * 3 * 2 * 100 * 7
+    # A step forward and back is three products; recomputation adds one.
+    gradient = jax.grad(lambda a, b: (jnp.sin(a @ b) ** 2).sum(), (0, 1))
+    assert count_flops(gradient, a, b) == 3 * 2 * 4 * 8 * 16
+    again = jax.grad(jax.checkpoint(lambda a, b: (jnp.sin(a @ b) ** 2).sum()), (0, 1))
+    assert count_flops(again, a, b) == 4 * 2 * 4 * 8 * 16
+
+
+HLO = """HloModule jit_step
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  ROOT %sum = f32[] add(%x, %y)
+}
+
+%body (carry: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %sent = (f32[8,4]{1,0}, f32[8,4]{1,0}, u32[], u32[]) collective-permute-start(%block), source_target_pairs={{0,1},{1,0}}
+  %got = f32[8,4]{1,0} collective-permute-done(%sent)
+}
+
+%condition (carry: (s32[], f32[8,4])) -> pred[] {
+}
+
+ENTRY %main (p: f32[16]) -> f32[16] {
+  %loop = (s32[], f32[8,4]) while(%start), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"6"}}
+  %both = (f32[16]{0}, bf16[2,2]{1,0}) all-reduce-start(%p, %q), to_apply=%add
+  %begin = (f32[4]{0}, f32[16]{0}) all-gather-start(%p), dimensions={0}
+  %end = f32[16]{0} all-gather-done(%begin)
+}
+"""
+
+
+def test_collectives_are_counted_as_often_as_they_run():
+    sent = totals(collectives(HLO))
+    assert sent["collective-permute"] == 6 * 8 * 4 * 4
+    assert sent["all-reduce"] == 16 * 4 + 4 * 2
+    assert sent["all-gather"] == 16 * 4
+    assert sent["reduce-scatter"] == 0
+
+
+def test_topologies():
+    assert parse_topology("v5e:4x4") == (CHIPS["v5e"], 16)
+    assert parse_topology("v4:2x2x4")[1] == 16
+    for wrong in ("v9:4x4", "v5e", "v5e:4", "4x4"):
+        with pytest.raises(ValueError, match="expected CHIP:AxB"):
+            parse_topology(wrong)
+
+
+def test_what_does_not_fit_is_said():
+    report = {
+        "name": "large", "topology": "v5e:2x2", "chips": 4,
+        "stages": {"pretrain": {"batch_size": 4, "fits": False, "compiler": "RESOURCE_EXHAUSTED: 40 GiB of 16 GiB"}},
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=100)
+    show(console, report)
+    text = console.file.getvalue()
+    assert not fits(report) and "NO" in text and "40 GiB of 16 GiB" in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_tpu_compiler_takes_both_steps(parts, tmp_path):
+    """Small model, full tiles, at once or in parts: it fits four chips, and data-parallel means that nothing whole is gathered."""
+    config = tiny("omnisat_resnet,s2_only", **{"mesh.data": -1, "model.precision": "auto"})
+    for stage in (config.pretrain, config.finetune):
+        stage.batch_size, stage.parts = 4 * parts, parts
+    report = compile_for(schema.parse(config), "v5e:2x2", folder=tmp_path, console=Console(quiet=True))
+    assert fits(report) and set(report["stages"]) == {"pretrain", "finetune"}
+    assert json.loads((tmp_path / "compiled_v5e_2x2.json").read_text()) == report
+    for stage in report["stages"].values():
+        assert stage["flops"] > 1e9 and 0 < stage["mfu"] < 1 and stage["interconnect_bytes"]["all-reduce"] > 0
+        assert stage["interconnect_bytes"]["all-gather"] < min(stage["parameter_bytes"], stage["token_bytes"])
+    assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0  # the ring
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="only where the TPU compiler is missing")
+def test_without_the_compiler_it_says_what_to_install(tmp_path):
+    with pytest.raises(ValueError, match="pip install libtpu"):
+        compile_for(schema.parse(tiny()), "v5e:2x2", folder=tmp_path, console=Console(quiet=True))

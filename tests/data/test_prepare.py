@@ -1,0 +1,320 @@
+"""`python -m data.prepare`: records from several processes, broken tiles, small floats, foreign folders."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data import prepare as command
+from data.preparation import writing
+from data.preparation.summary import Summary, clear_dates
+from data.reading import bad_tiles as reading
+from data.reading.datasets import open_dataset
+from data.reading.raw import DataError, RawModality, absent
+from omnisat_jax.files import atomic
+from omnisat_jax.records.reader import Records
+from tests import faults
+from tests.conftest import ROOT
+from tests.conftest import prepare_pastis as run
+from tests.faults import TILE
+
+
+def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
+    assert run(simulated, tmp_path / "one") == 0
+    assert run(simulated, tmp_path / "two", "--jobs", "2") == 0
+    one, two = Records(tmp_path / "one"), Records(tmp_path / "two")
+    assert one.tile_ids == two.tile_ids and one.fingerprint == two.fingerprint
+    for a, b in zip(one.source(one.parts), two.source(two.parts), strict=True):
+        np.testing.assert_array_equal(a["s1a"]["values"], b["s1a"]["values"])
+        np.testing.assert_array_equal(a["labels"], b["labels"])
+    shown = capsys.readouterr().out
+    assert "fold_1" in shown and "MB per tile" in shown and "data.prepared_dir" in shown
+
+
+def test_names_of_folders_are_shown_as_they_are(simulated, tmp_path, capsys):
+    assert run(simulated, tmp_path / "[b] :smile:") == 0
+    shown = "".join(capsys.readouterr().out.split())  # a narrow terminal folds it
+    assert shown.count("[b]:smile:") == 2 and "\\[" not in shown  # above the table, and in the advice
+
+
+def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
+    out = tmp_path / "out"
+    assert run(simulated, out) == 0
+    kept = (out / "fold_1.json").stat().st_mtime_ns
+    # As after a kill in the middle of fold 4.
+    for part in ("fold_4", "fold_5"):
+        (out / f"{part}.json").unlink()
+    (out / "dataset.json").unlink()
+    assert run(simulated, out) == 0
+    assert (out / "fold_1.json").stat().st_mtime_ns == kept and len(Records(out).tile_ids) == 10
+
+
+def test_two_commands_at_once_make_one_folder(simulated, tmp_path):
+    command_line = [sys.executable, "-m", "data.prepare", "pastis", "--raw", simulated, "--out", tmp_path / "out", "--jobs", "1"]
+    both = [subprocess.Popen(command_line, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(100) for process in both] == [0, 0]
+    assert len(Records(tmp_path / "out").tile_ids) == 10
+
+
+def test_a_killed_command_leaves_no_process_behind_and_goes_on(simulated, tmp_path):
+    script = """
+import os, signal, sys
+from data import prepare
+from data.reading import bad_tiles as reading
+from data.preparation import writing
+kept = reading.BadTiles.add
+def add(self, entries):
+    kept(self, entries)
+    self.tiles = getattr(self, "tiles", 0) + 1
+    if self.tiles == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+writing.BadTiles.add = add
+if __name__ == "__main__":
+    sys.exit(prepare.main(sys.argv[1:]))
+"""
+    (tmp_path / "kill.py").write_text(script)
+    arguments = ["pastis", "--raw", simulated, "--out", tmp_path / "out", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    # The output ends when the last process that could write to it has gone.
+    killed = subprocess.run([sys.executable, tmp_path / "kill.py", *arguments], capture_output=True, env=environment, timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "out" / "fold_2.json").is_file() and not (tmp_path / "out" / "dataset.json").exists()
+    kept = (tmp_path / "out" / "fold_1.json").stat().st_mtime_ns
+    assert run(simulated, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "fold_1.json").stat().st_mtime_ns == kept and len(Records(tmp_path / "out").tile_ids) == 10
+
+
+def test_foreign_folders_are_refused(simulated, tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert run(simulated, tmp_path) == 1
+    assert "thesis.tex" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert run(simulated, out) == 0
+    assert run(simulated, out, "--float16") == 1
+    error = capsys.readouterr().err
+    assert "those of others" in error and "float16 False then, True now" in error
+
+
+def test_a_kill_at_any_write_can_be_resumed(simulated, tmp_path, monkeypatch):
+    """Whatever a process that died leaves at a write of a description, the next one goes on."""
+    writes = []
+    real = atomic.write_bytes
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path, content):
+        writes.append(path.name)
+        if len(writes) == moment:
+            # As after SIGKILL: the partial file of a process that is gone.
+            path.with_name(f"{path.name}.partial-{atomic._host()}-999999999-0123abcd").write_bytes(content[:10])
+            raise Killed
+        real(path, content)
+
+    monkeypatch.setattr(atomic, "write_bytes", killed)
+    for moment in range(1, 8):  # the claim, five parts, the whole
+        writes.clear()
+        out = tmp_path / f"out{moment}"
+        with pytest.raises(Killed):
+            command.main(["pastis", "--raw", str(simulated), "--out", str(out), "--jobs", "1"])
+        moment = 0
+        assert run(simulated, out) == 0
+        assert len(Records(out).tile_ids) == 10 and not list(out.rglob("*.partial-*"))
+
+
+def test_nothing_is_removed_that_was_not_made_here(simulated, tmp_path, capsys):
+    """Not even in a folder that was claimed: what carries no mark, and what links lead to, is left alone."""
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    assert run(simulated, out) == 0
+    (out / "dataset.json").unlink()
+    (out / "fold_2.json").unlink()
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("mine")
+    (out / "frames").rename(out / "kept")
+    (out / "frames").symlink_to(precious)
+    assert run(simulated, out) == 1
+    assert "found a link" in capsys.readouterr().err
+    (out / "frames").unlink()
+    (out / "frames" / "fold_2").mkdir(parents=True)
+    (out / "frames" / "fold_2" / "thesis.tex").write_text("mine")
+    assert run(simulated, out) == 1
+    assert "is left alone" in capsys.readouterr().err
+    assert (precious / "thesis.tex").is_file() and (out / "frames" / "fold_2" / "thesis.tex").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": {"../out": ("10000",), "b": ("10001",)}}, "name of a part.*'../out'"),
+        ({"parts": {"/tmp/x": ("10000",)}}, "name of a part"),
+        ({"parts": {"2019/20": ("10000",)}}, "name of a part.*2019/20"),
+        ({"parts": {"dataset": ("10000",)}}, "a part not named dataset"),
+        ({"parts": {"a": ("10000",), "b": ()}}, "a tile in every part, found none in b"),
+        ({"parts": {"a": ("10000",), "b": ("10000",)}}, "each tile once, in one part, found 2 times"),
+        ({"parts": {"a": ("10000",), "A": ("10001",)}}, "each value once"),
+        ({"classes": ("a",) * 19}, "each value once"),
+    ],
+)
+def test_no_name_is_written_that_was_not_checked(simulated, tmp_path, console, change, message):
+    dataset = dataclasses.replace(open_dataset("pastis", simulated), **change)
+    with pytest.raises(DataError, match=message):
+        write(dataset, tmp_path / "deep" / "out", console)
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize("name", ["../s2", "/tmp/s2", "labels", "tile_id", "s2.xxh3", "location"])
+def test_no_modality_is_written_that_was_not_checked(simulated, tmp_path, console, name):
+    dataset = open_dataset("pastis", simulated)
+    renamed = {name if key == "s2" else key: modality for key, modality in dataset.modalities.items() if key != "location"}
+    dataset = dataclasses.replace(dataset, modalities=renamed)
+    with pytest.raises(DataError, match="modality|a sensor with a name of its own"):
+        write(dataset, tmp_path / "out", console)
+    assert not (tmp_path / "out").exists()
+
+
+def write(dataset, folder, console):
+    origin = {"reader": "pastis", "nomenclature": "", "simulated": None}
+    return writing.write_records(dataset, folder, "abc", reading.Form(), origin, max_bad=0.0, jobs=1, console=console)
+
+
+def test_places_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert run(simulated, out) == 1
+        error = capsys.readouterr().err
+        assert f"{out}: records cannot be written there" in error and error.count("\n") == 1
+
+
+def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatch, capsys):
+    real = command.open_dataset
+
+    def unknown(name, root, nomenclature):
+        dataset = real(name, root, nomenclature)
+        reader = dataset.readers["spot"]
+
+        def read(tile):
+            return absent(dataset.modalities["spot"], "no known value") if tile in ("10000", "10001") else reader(tile)
+
+        return dataclasses.replace(dataset, readers=dict(dataset.readers) | {"spot": read})
+
+    monkeypatch.setattr(command, "open_dataset", unknown)
+    assert run(simulated, tmp_path / "out") == 0
+    assert "spot: wholly unknown in 2 tiles" in capsys.readouterr().out
+    counts = Records(tmp_path / "out").counts(("fold_1", "fold_2", "fold_3"))
+    assert counts["spot"] == {"present": 4, "absent": 2, "wholly_unknown": 2, "invalid_dates": 0}
+    assert counts["s2"]["wholly_unknown"] == 0
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(simulated, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 99, 1))
+    assert run(simulated, tmp_path / "out") == 1
+    assert "GB of free disk for 10 tiles" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "tiles").exists()
+
+
+def test_broken_tiles_end_the_preparation_unless_told_otherwise(root, tmp_path, capsys):
+    faults.truncate(root / faults.S2)
+    assert run(root, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert TILE in error and "S2_10003.npy" in error
+
+
+def test_skip_leaves_the_tile_out_and_counts_it(root, tmp_path, capsys):
+    faults.truncate(root / faults.S2)
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 0
+    records = Records(tmp_path / "out")
+    assert len(records.tile_ids) == 9 and TILE not in records.tile_ids
+    (entry,) = records.bad
+    assert entry["tile"] == TILE and entry["action"] == "left out" and "S2_10003.npy" in entry["message"]
+    assert "left out" in capsys.readouterr().out
+
+
+def test_a_broken_first_tile_does_not_make_the_folder_unusable(root, tmp_path):
+    for path in (root / "ANNOTATIONS" / "TARGET_10000.npy", next(root.rglob("SPOT6_*_10000.tif"))):
+        path.write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 0
+    assert "10000" not in Records(tmp_path / "out").tile_ids and len(Records(tmp_path / "out").tile_ids) == 9
+
+
+def test_a_part_of_which_nothing_is_left_is_named(root, tmp_path, capsys):
+    for tile in ("10000", "10005"):  # all of fold 1
+        (root / "ANNOTATIONS" / f"TARGET_{tile}.npy").write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.5") == 1
+    error = capsys.readouterr().err
+    assert "part fold_1 has no whole tile" in error and "TARGET_10000.npy" in error
+
+
+def test_a_dataset_that_does_not_exist_is_named(simulated):
+    with pytest.raises(ValueError, match="data.dataset: expected one of pastis, treesat, flair, tiles, found 'pasits'"):
+        open_dataset("pasits", simulated)
+
+
+def test_mask_keeps_what_is_whole(root, tmp_path):
+    faults.truncate(root / faults.S2)
+    (root / faults.LABEL).unlink()
+    assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.1") == 0
+    records = Records(tmp_path / "out")
+    example = next(e for e in records.source(records.parts) if records.tile_ids[e["tile_index"]] == TILE)
+    assert len(example["s2"]["values"]) == 0 and len(example["s1a"]["values"]) > 0
+    assert (example["labels"] == records.ignore).all()
+    assert [entry["part"] for entry in records.bad] == ["s2", "labels"]
+    assert {entry["action"] for entry in records.bad} == {"masked"}
+
+
+def test_a_tile_of_which_nothing_is_left_is_left_out(root, tmp_path):
+    for path in root.rglob(f"*_{TILE}.*"):
+        if "ANNOTATIONS" not in str(path):
+            path.write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.1") == 0
+    assert TILE not in Records(tmp_path / "out").tile_ids
+
+
+def test_too_many_broken_tiles_end_it_even_across_parts(root, tmp_path, capsys):
+    for tile in ("10000", "10003"):
+        (root / "DATA_S2" / f"S2_{tile}.npy").write_bytes(b"")
+    assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 1
+    error = capsys.readouterr().err
+    assert "2 of 10 tiles are broken" in error and "S2_10000.npy" in error and "data.verify" in error
+
+
+def test_float16_changes_radar_by_less_than_the_third_decimal_of_a_speckle(simulated, tmp_path):
+    assert run(simulated, tmp_path / "out", "--float16") == 0
+    records = Records(tmp_path / "out")
+    assert records.modalities["s1a"].dtype == "float16" and records.modalities["location"].dtype == "float32"
+    for example in records.source(("fold_1",)):
+        raw = np.load(simulated / "DATA_S1A" / f"S1A_{records.tile_ids[example['tile_index']]}.npy").transpose(0, 2, 3, 1)
+        assert example["s1a"]["values"].dtype == np.float16
+        assert np.abs(example["s1a"]["values"][:].astype(np.float32) - raw).max() < 0.016
+
+
+def test_numbers_beyond_float16_are_named(root):
+    faults.change_array(root / faults.S1A, lambda a: a + 1e5)
+    work = (open_dataset("pastis", root), reading.Form(float16=True))
+    with pytest.raises(DataError, match="S1A_10003.npy.*65504"):
+        reading.read_tile(work, TILE)
+
+
+def test_a_nomenclature_that_does_not_exist_is_named(simulated):
+    with pytest.raises(ValueError, match="data.nomenclature of pastis.*'13'"):
+        open_dataset("pastis", simulated, "13")
+
+
+def test_clear_statistics_leave_out_bright_dates():
+    rng = np.random.default_rng(0)
+    values = rng.normal(500, 20, (12, 8, 8, 2)).astype(np.int16)
+    values[4] = 6000  # cloud
+    np.testing.assert_array_equal(np.flatnonzero(~clear_dates(values)), [4])
+    summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, classes=2, ignore=-1, with_parcels=False)
+    example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
+    summary.add({"tile_id": "a", "s2": example, "labels": np.array([1.0, 0.0])})
+    told = json.loads(json.dumps(summary.to_json()))
+    kept = values[np.arange(12) != 4].reshape(-1, 2).astype(np.float64)
+    np.testing.assert_allclose(told["clear_moments"]["s2"][1], kept.mean(0))
+    np.testing.assert_allclose(told["moments"]["s2"][1], values.reshape(-1, 2).astype(np.float64).mean(0))
+    assert told["moments"]["s2"][0] == [768, 768]

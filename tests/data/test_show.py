@@ -1,0 +1,158 @@
+"""`data.show`: what is on the figure of a tile, for every kind of dataset."""
+
+import json
+import shutil
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from data import show
+from data.reading.datasets import open_dataset, simulator
+from omnisat_jax.cli.command import run_command
+from tests.faults import TILE, breaking, change_array, tiles
+
+
+def titles(figure):
+    found = [axes.get_title() + axes.get_title(loc="left") for axes in figure.axes]
+    plt.close(figure)
+    return found
+
+
+def test_a_tile_of_pastis(simulated):
+    figure = show.show(open_dataset("pastis", simulated), TILE)
+    assert TILE in figure.get_suptitle() and "simulated" in figure.get_suptitle() and "° N" in figure.get_suptitle()
+    found = titles(figure)
+    assert sum(title.startswith("s2: 201") for title in found) == show.CLEAR
+    for wanted in ("spot: true colour", "labels", "s2: NDVI of clear dates", "s1a: VV", "s1d: VH"):
+        assert wanted in found
+
+
+def test_a_tile_without_dense_labels(tmp_path):
+    root = simulator("treesat").simulate(tmp_path / "t", tiles=5, tile_size=304, seed=0)
+    dataset = open_dataset("treesat", root)
+    figure = show.show(dataset, dataset.parts["test"][0])
+    assert any(name in figure.get_suptitle() for name in dataset.classes)
+    found = titles(figure)
+    assert "aerial: near infrared, red, green" in found and "labels" not in found
+
+
+def test_a_tile_that_lacks_its_series(simulated, tmp_path):
+    root = tmp_path / "pastis"
+    shutil.copytree(simulated, root)
+    for path in root.rglob(f"S*_{TILE}.npy"):
+        path.unlink()
+    assert titles(show.show(open_dataset("pastis", root), TILE)) == ["spot: true colour", "labels"]
+
+
+@pytest.fixture
+def lowland(tmp_path):
+    return tiles.write(tmp_path / "tiles")
+
+
+def drawn(root, tile, tmp_path):
+    """Titles of a figure that was drawn and saved without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("error", UserWarning)
+        figure = show.show(open_dataset("tiles", root), tile)
+        show.save(figure, tmp_path / "tile.png")
+    return titles(figure)
+
+
+def test_series_of_any_grid_are_drawn(lowland, tmp_path):
+    found = drawn(lowland, "a", tmp_path)  # coarser than the labels
+    assert found[:2] == ["radar: VV, mean of 3 dates", "aerial: true colour"] and "radar: VH" in found
+    for name in tiles.NAMES:  # 28 px over 8, and 3 over 8
+        breaking.regrid_tiff(lowland / "radar" / f"{name}.tif", lambda b: np.kron(b, np.ones((7, 7), np.float32)))
+    assert drawn(lowland, "a", tmp_path) == found
+    for name in tiles.NAMES:
+        breaking.regrid_tiff(lowland / "radar" / f"{name}.tif", lambda b: b[:, :3, :3])
+    assert drawn(lowland, "a", tmp_path) == found
+
+
+def test_places_are_those_of_the_labels_under_a_pixel(simulated):
+    from data.figures.curves import places
+
+    dataset = open_dataset("pastis", simulated)
+    example = dataset.read(TILE)
+    same, finer = (places(dataset, example, side) for side in (16, 48))
+    assert list(same) == list(finer) and len(same) > 1
+    for name, (_, mask) in same.items():
+        np.testing.assert_array_equal(finer[name][1], np.kron(mask, np.ones((3, 3), bool)))
+
+
+def test_nothing_usable_nothing_known_and_nothing_labelled(lowland, simulated, tmp_path):
+    breaking.change_tiff(lowland / "radar" / "a.tif", lambda b: np.full_like(b, np.nan))
+    breaking.change_tiff(lowland / "labels" / "a.tif", lambda b: np.full_like(b, 255))
+    assert [title for title in drawn(lowland, "a", tmp_path) if title in ("labels", "aerial: true colour", "radar: VV")] == [
+        "aerial: true colour", "labels",
+    ]  # fmt: skip
+    breaking.change_tiff(lowland / "radar" / "b.tif", lambda b: breaking.put(b, np.s_[0], np.nan))
+    assert "radar: VV" in drawn(lowland, "b", tmp_path)
+    root = tmp_path / "pastis"
+    shutil.copytree(simulated, root)
+    change_array(root / f"DATA_S2/S2_{TILE}.npy", np.zeros_like)
+    change_array(root / f"ANNOTATIONS/TARGET_{TILE}.npy", lambda a: np.full_like(a, 19))  # the parcels keep their numbers
+    assert "s1a: VV" in titles(show.show(open_dataset("pastis", root), TILE))
+
+
+def test_unknown_pixels_are_grey_and_take_no_contrast():
+    values = np.random.default_rng(0).normal(-10, 1, (8, 8, 1)).astype(np.float32)
+    whole = show._picture(values, [0])
+    values[:4] = np.nan
+    half = show._picture(values, [0])
+    assert (half[:4] == show.GREY).all() and half[4:].min() == 0 and half[4:].max() == 1 and half.shape == whole.shape == (8, 8, 3)
+    assert (show._picture(np.full((4, 4, 1), np.nan, np.float32), [0]) == show.GREY).all()
+
+
+def test_names_are_shown_never_interpreted(lowland, tmp_path):
+    about = json.loads((lowland / tiles.ABOUT).read_text())
+    about |= {"name": "$x_{", "classes": ["_$\\frac{", "[/bold]", "a very long name of a class that goes on and on and on"]}
+    about["modalities"]["radar"]["bands"] = ["$VV", "$VH_{"]
+    (lowland / tiles.ABOUT).write_text(json.dumps(about))
+    assert "radar: $VH_{" in drawn(lowland, "a", tmp_path)
+
+
+def test_what_cannot_be_drawn_or_written_is_one_sentence(lowland, tmp_path, capsys):
+    arguments = ["tiles", "--raw", str(lowland), "--tile"]
+    for options, words in (
+        (["z"], "expected one of the 6 tiles (a, b, c, d, e, ...), found 'z'"),
+        (["a", "--out", str(tmp_path / "tile.xyz")], "a name that ends in one of"),
+        (["a", "--out", str(tmp_path / "tile")], "a name that ends in one of"),
+        (["a", "--out", str(tmp_path / "nowhere" / "tile.png")], "cannot be written"),
+        (["a", "--out", str(lowland / "dataset.json" / "tile.png")], "cannot be written"),
+    ):
+        assert run_command(show.main, [*arguments, *options]) == 1
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1 and "fault of the program" not in error
+    breaking.empty(lowland / "radar" / "a.tif")
+    assert run_command(show.main, [*arguments, "a"]) == 1
+    assert "radar/a.tif" in capsys.readouterr().err
+
+
+def test_a_lake_leaves_the_fields_their_contrast():
+    fields = np.random.default_rng(0).uniform(-14, -10, (32, 32, 1))
+    image = np.where(np.arange(32)[:, None, None] < 2, -40, fields)  # 6 % water
+    shown = show.stretch(image)
+    assert shown.min() == 0 and shown.max() == 1 and np.ptp(shown[2:]) > 0.5
+    half = np.repeat([0.0, 1.0], 512).reshape(32, 32, 1) * (np.arange(32)[:, None] > 28)  # three quarters of it one value
+    np.testing.assert_array_equal(show.stretch(half), half)
+
+
+def test_command_line(simulated, tmp_path, capsys):
+    out = tmp_path / "tile.png"
+    assert show.main(["pastis", "--raw", str(simulated), "--tile", TILE, "--out", str(out)]) == 0 and out.stat().st_size > 10_000
+    assert run_command(show.main, ["pastis", "--raw", str(simulated), "--tile", "77"]) == 1
+    assert "expected one of the 10 tiles" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["treesat", "flair", "pastis"])
+def test_simulations_are_the_same_every_time(name, tmp_path):
+    size = {"treesat": 304, "flair": 64, "pastis": 8}[name]
+    first, second = (simulator(name).simulate(tmp_path / folder, tiles=2, tile_size=size, seed=3) for folder in ("first", "second"))
+    files = [path for path in first.rglob("*") if path.is_file() and path.suffix != ".h5"]
+    assert files and all(path.read_bytes() == (second / path.relative_to(first)).read_bytes() for path in files)
+    with pytest.raises(ValueError, match="at least"):
+        simulator(name).simulate(tmp_path / "third", tiles=0, tile_size=size, seed=3)

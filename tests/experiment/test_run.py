@@ -1,0 +1,182 @@
+"""Whole runs at tiny size on simulated tiles: every stage, resume, refusals."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from omnisat_jax.config import schema
+from omnisat_jax.experiment import run as experiment
+from omnisat_jax.experiment.cross_validation import run_folds
+from omnisat_jax.inference.model_folder import load_model
+from omnisat_jax.train.workdir import WorkdirError, cores
+from tests.conftest import go, tiny
+
+
+def state_of(folder, stage, step):
+    path = pathlib.Path(folder) / stage / "checkpoints" / str(step) / "state"
+    return ocp.StandardCheckpointer().restore(path.resolve())
+
+
+def lines(folder, drop=("examples_per_second", "teraflops")):
+    rows = [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in drop} for row in rows]
+
+
+@pytest.fixture
+def config(simulated, tmp_path):
+    return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")})
+
+
+def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, console, monkeypatch):
+    for name in ("s1a", "s1d"):  # all rows run with radar in test_rows.py; here programs are compiled for three runs
+        del config.modalities[name]
+    config.eval.monitor_tiles = 4
+    whole = go(config, tmp_path / "whole", console)
+    for name in ("results.json", "results.md", "panels.png", "confusion.png", "metrics.jsonl", "run.json", "statistics.json"):
+        assert (tmp_path / "whole" / name).stat().st_size > 0, name
+    assert list((tmp_path / "whole" / "tensorboard" / "finetune").iterdir())
+    assert len(whole["subsets"]) == 3 and whole["subsets"][0]["modalities"] == ["s2", "spot"]
+    assert all(s["scores"]["pixels"] == whole["subsets"][0]["scores"]["pixels"] for s in whole["subsets"])
+    # What pre-training learned is watched, at both of its validations, and drawn.
+    watched = [row for row in lines(tmp_path / "whole") if row["stage"] == "pretrain" and "validation_loss" in row]
+    assert len(watched) == 2 and all(0 <= row["validation_knn_miou"] <= 100 for row in watched)
+    for name in ("embedding.png", "attention.png"):
+        assert (tmp_path / "whole" / "pretrain" / name).stat().st_size > 0, name
+    about = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert about["data"]["fingerprint"] and about["versions"]["jax"] and about["config"]["seed"] == 0
+    assert about["cores"] == len(cores())
+
+    # The model goes out as plain files and comes back identical, numbers and settings.
+    model = load_model(tmp_path / "whole" / "model")
+    assert schema.flatten(model.config) == schema.flatten(schema.parse(config)) and model.module.names == ("s2", "spot")
+    best = json.loads((tmp_path / "whole" / "evaluate" / "done.json").read_text())["checkpoint"]
+    kept = state_of(tmp_path / "whole", "finetune", best)["params"]
+    jax.tree.map(np.testing.assert_array_equal, model.params, kept)
+    assert model.statistics == json.loads((tmp_path / "whole" / "statistics.json").read_text())
+
+    # The same run, killed in the third step of each stage.
+    real_loop = experiment.run_loop
+
+    class Killed(Exception):
+        pass
+
+    def killed(state, first, stage, budget, use):
+        taken = iter(range(first, first + 3))
+
+        def step(state, batch):
+            if next(taken) == first + 2 and first == 0:
+                raise Killed
+            return use.step(state, batch)
+
+        return real_loop(state, first, stage, budget, dataclasses.replace(use, step=step))
+
+    monkeypatch.setattr(experiment, "run_loop", killed)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            go(config, tmp_path / "cut", console)
+    again = go(config, tmp_path / "cut", console)
+    assert again["subsets"] == whole["subsets"]
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    for stage in ("pretrain", "finetune"):
+        a, b = (state_of(tmp_path / run, stage, 4) for run in ("whole", "cut"))
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+    # A finished run is shown, not repeated.
+    monkeypatch.setattr(experiment, "run_loop", None)
+    assert go(config, tmp_path / "cut", console)["subsets"] == whole["subsets"]
+
+    # Another configuration in the same folder is refused, key by key.
+    config.finetune.learning_rate = 0.5
+    with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.002 before, 0\.5 now"):
+        go(config, tmp_path / "cut", console)
+
+
+def test_changed_data_are_refused(config, simulated, tmp_path, console):
+    root = tmp_path / "raw"
+    shutil.copytree(simulated, root)
+    config.data.raw_dir = str(root)
+    config.finetune.steps = 0
+    go(config, tmp_path / "run", console, stage="prepare")
+    (root / "DATA_S2" / "S2_10001.npy").unlink()
+    with pytest.raises(WorkdirError, match="started on data"):
+        go(config, tmp_path / "run", console, stage="prepare")
+
+
+def test_a_foreign_folder_is_refused(config, tmp_path, console):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(WorkdirError, match="holds no run"):
+        go(config, tmp_path / "run", console)
+
+
+def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console):
+    for name in ("s1a", "s1d", "spot"):
+        del config.modalities[name]
+    config.pretrain.steps = 0
+    config.finetune.steps = 1
+    config.finetune.eval_every = 0
+    scores = []
+    for size in (1, 3):
+        config.eval.batch_size = size
+        scores.append(go(config, tmp_path / f"run{size}", console)["subsets"][0]["scores"])
+    # Pixels are counted, probabilities are added up: in another order, so with other rounding.
+    assert scores[0].pop("ece") == pytest.approx(scores[1].pop("ece"), rel=1e-5)
+    assert scores[0] == scores[1]
+
+
+def test_sentinel_2_alone(config, tmp_path, console):
+    for name in ("s1a", "s1d", "spot"):
+        del config.modalities[name]
+    config.contrast.granularity = "tile"
+    config.contrast.learned_temperature = True
+    config.contrast.scope = "group:2"
+    results = go(config, tmp_path / "run", console)
+    assert [s["modalities"] for s in results["subsets"]] == [["s2"]]
+
+
+def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
+    config.pretrain.steps = 0
+    config.finetune.steps = 1
+    config.finetune.eval_every = 0
+    for name in ("s1a", "s1d", "spot"):
+        del config.modalities[name]
+    run = functools.partial(run_folds, schema.parse(config), (1, 3), folder=tmp_path / "run", console=console)
+    assert run(stage="prepare") is None
+    results = run(stage="all")
+    parts = [json.loads((tmp_path / "run" / f"fold_{k}" / "results.json").read_text()) for k in (1, 3)]
+    assert [part["protocol"]["test"] for part in parts] == [["fold_5"], ["fold_2"]]
+    total = sum(np.array(part["subsets"][0]["confusion"]) for part in parts)
+    np.testing.assert_array_equal(results["subsets"][0]["confusion"], total)
+    assert results["protocol"]["test"] == ["fold_5", "fold_2"] and (tmp_path / "run" / "results.md").is_file()
+    # Finished folds are not trained again.
+    monkeypatch.setattr(experiment, "run_loop", None)
+    assert run(stage="all")["subsets"] == results["subsets"]
+
+
+def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
+    for name in ("s1a", "s1d"):
+        del config.modalities[name]
+    config.pretrain.steps = config.finetune.steps = 2
+    go(config, tmp_path / "first", console, stage="pretrain")
+    config.pretrain_from = str(tmp_path / "first")
+    config.data.label_share = 0.5
+    results = go(config, tmp_path / "second", console)
+    assert not (tmp_path / "second" / "pretrain").exists() and (tmp_path / "second" / "report.html").is_file()
+    assert results["protocol"]["pretrain_from"] == str(tmp_path / "first") and results["protocol"]["label_share"] == 0.5
+    text = (tmp_path / "second" / "results.md").read_text()
+    assert "Labels: 50 % of the training tiles" in text and f"Pre-trained by the run in {tmp_path / 'first'}" in text
+    with np.load(tmp_path / "second" / "tiles.npz") as tiles:
+        assert tiles["counts"].sum((0, 2, 3)).tolist() == [results["subsets"][0]["scores"]["pixels"]] * 3
+    config.pretrain_from = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
+        go(config, tmp_path / "third", console)
+    config.pretrain.steps = 0
+    with pytest.raises(schema.ConfigError, match="pretrain.steps is 0"):
+        go(config, tmp_path / "fourth", console)

@@ -1,0 +1,70 @@
+"""A model is written whole or not at all, and only if it is sound."""
+
+import jax
+import numpy as np
+import pytest
+
+from omnisat_jax.config import schema
+from omnisat_jax.errors import UserError
+from omnisat_jax.inference import model_folder as model_files
+from omnisat_jax.inference.model_folder import ModelError, load_model, save_model
+from tests.conftest import tiny
+from tests.inference.test_model_folder import assert_original, made
+
+
+@pytest.mark.parametrize("fill", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, fill):
+    params, about = made()
+    spoilt = jax.tree.map(np.copy, params)
+    spoilt["fusion"]["query"][1] = fill
+    with pytest.raises(ModelError, match="fusion/query: expected finite numbers, found 1 of 16"):
+        save_model(tmp_path / "model", spoilt, **about)
+    with pytest.raises(ModelError, match=r"s2.std\[0\]"):
+        save_model(tmp_path / "model", params, **about | {"statistics": {"s2": {"mean": [0.5] * 10, "std": [fill] * 10}}})
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 2, 3])
+def test_killed_while_writing_is_no_model_and_can_be_written_again(tmp_path, killed_at, monkeypatch):
+    """Over an older model of the same place: the old and the new never mix."""
+    params, about = made()
+    save_model(tmp_path, jax.tree.map(np.zeros_like, params), **about)
+    steps = iter(range(killed_at))
+    write = model_files.atomic.write_bytes
+
+    class Killed(BaseException):
+        pass
+
+    def writing(path, content):
+        if next(steps, None) is None:
+            (path.parent / f"{path.name}.partial-x-1-00000000").write_bytes(content[:10])
+            raise Killed
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_files.atomic, "write_bytes", writing)
+        if killed_at < 3:
+            with pytest.raises(Killed):
+                save_model(tmp_path, params, **about)
+            with pytest.raises(ModelError, match="config.json: expected what a model is, found no such file"):
+                load_model(tmp_path)
+        else:
+            save_model(tmp_path, params, **about)
+    save_model(tmp_path, params, **about)
+    assert_original(load_model(tmp_path))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    params, about = made()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: cannot be written"):
+        save_model(tmp_path / "file", params, **about)
+
+
+def test_a_model_trained_with_the_attention_of_gpus_loads_anywhere(tmp_path):
+    params, about = made()
+    config = schema.parse(tiny("demo", **{"model.fusion.attention": "cudnn"}))
+    save_model(tmp_path / "gpu", params, **about | {"config": config})
+    save_model(tmp_path / "cpu", params, **about)
+    model = load_model(tmp_path / "gpu")
+    assert model.config == config and model.module == load_model(tmp_path / "cpu").module

@@ -1,0 +1,64 @@
+"""A batch in parts: the same result, gradients and order of tiles, in less memory."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnisat_jax.ops.microbatches import in_parts
+from omnisat_jax.ops.random import Streams
+from tests import steps
+
+
+@given(count=st.sampled_from([1, 2, 3, 6]), axis=st.sampled_from([0, 1]), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_values_gradients_and_order_are_those_of_the_whole_batch(count, axis, seed):
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+
+    def together(w, count):
+        def part(tiles, index):
+            assert len(tiles["x"]) == 6 // count
+            y = jnp.tanh(tiles["x"] @ w)
+            return {"y": y if axis == 0 else jnp.stack([y, -y]), "scale": w.sum()}
+
+        out = in_parts(part, count, {"x": x}, batch_axes={"y": axis, "scale": -1})
+        y = out["y"].reshape(-1, 3)
+        return (jax.nn.log_softmax(y @ y.T) * out["scale"]).sum(), out["y"]  # every tile is compared with every other
+
+    (value, rows), gradient = jax.value_and_grad(together, has_aux=True)(w, count)
+    (expected, whole), right = jax.value_and_grad(together, has_aux=True)(w, 1)
+    np.testing.assert_allclose(rows, whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, right, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_step_in_parts_is_the_same_step_in_less_memory(records, stage):
+    _, tasks, batch = steps.bench(
+        records,
+        4,
+        "demo,s2_only",
+        **{
+            "finetune.modality_dropout": 0.0,
+            "pretrain.modality_dropout": 0.0,
+            "contrast.jitter": 0.2,
+            "contrast.jitter_days": 10.0,
+        },
+    )
+    streams = Streams(jax.random.key(0), jnp.int32(3))
+    params = tasks[stage].init(jax.random.key(1), batch)
+
+    def step(parts):
+        task = dataclasses.replace(tasks[stage], parts=parts)
+        return jax.jit(jax.value_and_grad(lambda params: task.loss(params, batch, streams), has_aux=True)).lower(params).compile()
+
+    whole, parts = step(1), step(4)
+    ((loss, _), gradient), ((right, _), expected) = parts(params), whole(params)
+    np.testing.assert_allclose(loss, right, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), gradient, expected)
+    assert parts.memory_analysis().temp_size_in_bytes < 0.6 * whole.memory_analysis().temp_size_in_bytes

@@ -1,0 +1,393 @@
+"""The folder of a run: who may start in it, what may change, and what its damaged files say."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from omnisat_jax.config import schema
+from omnisat_jax.errors import DataError, UserError
+from omnisat_jax.files.locks import InUseError
+from omnisat_jax.train import identity, workdir
+from omnisat_jax.train.provenance import Start
+from omnisat_jax.train.workdir import WorkdirError, check_place, claim, evaluated, finished, held, mark_done, mark_evaluated
+from omnisat_jax.train.writers import MetricsWriter
+
+FLAT = {
+    "seed": 0, "data.threads": 2, "data.raw_dir": "/a", "pretrain.steps": 4, "finetune.steps": 8, "finetune.eval_every": 2, "eval.panels": 4,
+    "eval.threshold": 0.5, "pretrain_from": "runs/x", "model.utae.encoder_widths": [8, 12],
+}  # fmt: skip
+DATA = {"fingerprint": "abc", "source": "/a"}
+
+
+def begin(folder, data=DATA, flat=FLAT, precision="float32", **how):
+    changes = claim(folder, flat)
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+    how = {"mesh": mesh, "precision": precision, "accept_new_data": False} | how
+    return Start(folder, flat=flat, data=data, changes=changes, **how)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder in which a run has started."""
+    folder = tmp_path / "run"
+    with held(folder):
+        begin(folder).begin()
+    return folder
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+# One start at a time.
+
+
+def _hold(folder, ready, release):
+    with held(folder):
+        ready.set()
+        release.wait(60)
+
+
+def test_a_second_start_is_refused_with_who_is_first_and_a_dead_one_holds_nothing(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    first = context.Process(target=_hold, args=(tmp_path / "run", ready, release))
+    first.start()
+    try:
+        assert ready.wait(120)
+        host = os.uname().nodename
+        with pytest.raises(InUseError, match=rf"run: another start is at work in it \(process {first.pid} on {host}, since \d{{4}}-"), held(tmp_path / "run"):
+            pass
+    finally:
+        first.kill()
+        first.join()
+    with held(tmp_path / "run"):
+        assert claim(tmp_path / "run", FLAT) == []
+
+
+def test_folds_lock_their_common_folder(tmp_path):
+    with held(tmp_path / "runs", folds=True):
+        with held(tmp_path / "runs" / "fold_1"), pytest.raises(InUseError), held(tmp_path / "runs" / "fold_1"):
+            pass
+        with pytest.raises(InUseError), held(tmp_path / "runs", folds=True):
+            pass
+    with held(tmp_path / "runs", folds=True):
+        pass
+    with held(tmp_path / "single"):
+        claim(tmp_path / "single", FLAT)
+    with pytest.raises(WorkdirError, match="holds a single run"), held(tmp_path / "single", folds=True):
+        pass
+
+
+# Where a run may be.
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a]", "a*b", "what?", "a\\b", "a\nb", "a\x1b[31mb", "a\udcffb"])
+def test_a_path_that_could_not_be_read_again_is_refused(tmp_path, name):
+    for folder in (tmp_path / name, tmp_path / name / "run"):
+        with pytest.raises(WorkdirError, match="--workdir must not have") as refused, held(folder):
+            pass
+        assert str(refused.value).isprintable()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "Zürich", "日本", "a(b){c}", "50%", "#1", "a'b\"c", "~x", "a=b,c;d&e!f$g^h`i|j+k@l<m>n"])
+def test_other_paths_are_accepted(tmp_path, name):
+    check_place(tmp_path / name)
+
+
+def test_an_address_is_no_folder():
+    with pytest.raises(WorkdirError, match="not an address"):
+        check_place("gs://bucket/run")
+
+
+def test_a_stranger_s_folder_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    for folds in (False, True):
+        with pytest.raises(WorkdirError, match="holds no run .*thesis.tex"), held(tmp_path, folds=folds):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(WorkdirError, match=r"cannot be the folder of a run \(it is a file"), held(tmp_path / "thesis.tex"):
+        pass
+    with pytest.raises(WorkdirError, match="a part of its path is a file"), held(tmp_path / "thesis.tex" / "run"):
+        pass
+
+
+def test_a_start_that_died_at_the_first_file_blocks_nothing(tmp_path):
+    folder = tmp_path / "run"
+    killed = f"""
+import os, pathlib, signal, sys
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith("config.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from omnisat_jax.train.workdir import claim, held
+with held({str(folder)!r}):
+    claim({str(folder)!r}, {FLAT!r})
+"""
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -9
+    left = [path.name for path in folder.iterdir()]
+    assert any("config.json.partial-" in name for name in left) and "config.json" not in left
+    # And what other machines, earlier versions and desktops leave.
+    for name in ("config.json.partial-elsewhere-1-0123abcd", "config.json.partial-17", ".DS_Store", "compiled_v5e-4x4.json"):
+        (folder / name).write_text("")
+    with held(folder):
+        assert claim(folder, FLAT) == []
+        # Of the two that may still be written, nothing is removed.
+        assert {path.name for path in folder.glob("*.partial-*")} == {"config.json.partial-elsewhere-1-0123abcd", "config.json.partial-17"}
+    assert read(folder / "config.json") == FLAT
+
+
+# What may change.
+
+
+def test_what_does_not_change_the_result_may_change(run):
+    before = read(run / "config.json")
+    now = FLAT | {"data.threads": 9, "data.raw_dir": "/moved", "eval.panels": 0, "finetune.steps": 12, "pretrain_from": "runs/x/"}
+    start = begin(run, flat=now)
+    assert read(run / "config.json") == before  # nothing has run yet
+    told = start.begin()
+    assert "data.threads: 2 before, 9 now" in told and not any("learning rate" in text for text in told)
+    assert read(run / "config.json")["data.threads"] == 9
+    assert read(run / "run.json")["starts"][-1]["changed"]["finetune.steps"] == [8, 12]
+    assert claim(run, now) == []
+
+
+def test_what_changes_the_result_is_refused_with_what_may_change(run):
+    for key, value in {"seed": 1, "model.utae.encoder_widths": [8], "finetune.steps": 7, "pretrain_from": "runs/y", "extra": 1}.items():
+        with pytest.raises(WorkdirError, match=f"{key}: .* before, .* now") as refused:
+            claim(run, FLAT | {key: value, "data.threads": 5})
+        assert "May change: where data lie" in str(refused.value) and "data.threads: 2" not in str(refused.value)
+
+
+def test_of_a_wholly_other_configuration_a_few_keys_are_shown(run):
+    with pytest.raises(WorkdirError, match="and 88 more keys") as refused:
+        claim(run, FLAT | {f"extra.{index}": 1 for index in range(100)})
+    assert str(refused.value).count("\n") < 20
+
+
+def test_more_steps_of_a_stage_that_has_begun_are_said_and_of_a_finished_one_refused(run):
+    (run / "finetune" / "checkpoints").mkdir(parents=True)
+    (told,) = begin(run, flat=FLAT | {"finetune.steps": 12}).begin()
+    assert "goes on with the learning rate of 12 steps where it has followed that of 8" in told
+    mark_done(run, "finetune", {"step": 12})
+    with pytest.raises(WorkdirError, match="finetune.steps: 12 before, 20 now"):
+        claim(run, FLAT | {"finetune.steps": 20})
+
+
+def test_keys_that_are_younger_than_the_run_have_their_earlier_value(run, monkeypatch):
+    monkeypatch.setitem(schema.ADDED, "model.new", 7)
+    assert claim(run, FLAT | {"model.new": 7}) == []
+    with pytest.raises(WorkdirError, match="model.new: 7 before, 8 now"):
+        claim(run, FLAT | {"model.new": 8})
+
+
+@pytest.mark.parametrize(("key", "stage"), identity.UNTIL.items())
+def test_keys_of_a_stage_may_change_until_it_has_run(key, stage):
+    def allowed(**how):
+        (change,) = identity.changes({key: 1}, {key: 2}, **({"begun": (), "done": ()} | how))
+        return change.allowed
+
+    assert allowed() and not allowed(begun=[stage], done=[stage])
+    assert allowed(begun=[stage]) == (stage == "evaluate")
+
+
+# Provenance.
+
+
+def test_starts_are_appended_and_differences_told(run):
+    first = read(run / "run.json")
+    start = begin(run, precision="bfloat16")
+    assert (run / "run.json").read_text() == json.dumps(first, indent=1) + "\n"  # nothing runs yet
+    assert start.begin() == ["precision: 'float32' at the last start, 'bfloat16' now"] and start.begin() == []
+    start.note_time("pretrain", {"total": 1.0})
+    about = read(run / "run.json")
+    assert [entry["precision"] for entry in about["starts"]] == ["float32", "bfloat16"] and about["precision"] == "bfloat16"
+    assert about["seconds"] == {"pretrain": [{"total": 1.0}]}
+    assert {"command", "git", "versions", "device", "cores", "processes", "host", "time"} <= about["starts"][0].keys()
+
+
+def test_the_only_start_of_an_earlier_version_is_kept(run):
+    about = read(run / "run.json")
+    del about["starts"]
+    (run / "run.json").write_text(json.dumps(about | {"command": "old", "cores": 77}))
+    assert begin(run).begin() == [f"cores: 77 at the last start, {len(workdir.cores())} now"]
+    assert [entry["command"] == "old" for entry in read(run / "run.json")["starts"]] == [True, False]
+
+
+def test_other_data_are_refused_unless_accepted(run):
+    with pytest.raises(WorkdirError, match=r"started on data abc \(/a\), now they are xyz"):
+        begin(run, data={"fingerprint": "xyz", "source": "/b"})
+    with pytest.raises(WorkdirError, match="of earlier versions are others: if the data are as they were"):
+        begin(run, data={"fingerprint": "0123456789abcdef", "source": "/a"})
+    begin(run, data={"fingerprint": "xyz", "source": "/b"}, accept_new_data=True).begin()
+    assert [entry["data"]["fingerprint"] for entry in read(run / "run.json")["starts"]] == ["abc", "xyz"]
+
+
+# Damaged files.
+
+DAMAGE = {
+    "empty": b"", "truncated": None, "binary": b"\xff\xfe\x00", "list": b"[1]", "null": b"null", "text": b'"x"', "deep": b"[" * 100_000,
+    "other keys": b'{"a": {}}', "other kinds": b'{"data": [], "config": 1, "seconds": {"a": [{"b": "c"}]}, "starts": [1], "step": {}}',
+}  # fmt: skip
+
+
+def damage(path, how):
+    content = DAMAGE[how]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", ["config.json", "run.json"])
+def test_a_damaged_file_of_a_run_is_one_sentence_that_says_how_to_go_on(run, name, how):
+    damage(run / name, how)
+    if name == "config.json" and how.startswith("other"):
+        with pytest.raises(WorkdirError, match="another configuration"):
+            begin(run)
+        return
+    with pytest.raises(DataError) as told:
+        begin(run)
+    assert str(run / name) in str(told.value) and "elete it" in str(told.value) and "\n" not in str(told.value)
+    (run / name).unlink()  # as it says
+    begin(run).begin()
+    assert read(run / "config.json") == FLAT and read(run / "run.json")["data"] == DATA
+
+
+def test_both_records_gone_is_said(run):
+    for name in ("config.json", "run.json"):
+        (run / name).unlink()
+    mark_done(run, "pretrain", {})
+    with pytest.raises(WorkdirError, match="holds no run"), held(run):
+        pass
+
+
+def test_a_lost_record_beside_finished_stages_is_said(run, caplog):
+    mark_done(run, "pretrain", {})
+    (run / "run.json").unlink()
+    begin(run).begin()
+    assert "run.json is missing: the record of earlier starts is lost" in caplog.text and (run / "run.json").is_file()
+
+
+@pytest.mark.parametrize("how", [how for how in DAMAGE if not how.startswith("other")])
+def test_a_damaged_mark_counts_as_none(run, caplog, how):
+    mark_done(run, "pretrain", {"step": 4})
+    assert finished(run, "pretrain").get("step").value == 4
+    damage(run / "pretrain" / "done.json", how)
+    assert claim(run, FLAT) == [] and finished(run, "pretrain") is None
+    assert caplog.text.count(str(run / "pretrain" / "done.json")) == 1
+
+
+@pytest.fixture
+def results(run):
+    (run / "results.json").write_text(json.dumps({"subsets": [], "protocol": {"probe": "none"}}))
+    (run / "model").mkdir()
+    for name in ("config.json", "statistics.json", "weights.safetensors"):
+        (run / "model" / name).write_text(name)
+    (run / "tiles.npz").write_bytes(b"tiles")
+    mark_evaluated(run, {"checkpoint": 8}, model=True)
+    return run
+
+
+@pytest.mark.parametrize("name", ["results.json", "tiles.npz", "model/config.json", "model/statistics.json", "model/weights.safetensors"])
+def test_an_evaluation_is_finished_only_with_everything_it_promised(results, name):
+    assert evaluated(results)[0]["protocol"] == {"probe": "none"}
+    content = (results / name).read_bytes()
+    for broken in (content[:-1], content.replace(content[2:3], b"~"), b"", None):
+        (results / name).unlink()
+        if broken is not None:
+            (results / name).write_bytes(broken)
+        found, why = evaluated(results)
+        assert found is None and name.rsplit("/")[-1] in why
+        (results / name).write_bytes(content)
+    # Marks of earlier versions name no files.
+    (results / "evaluate" / "done.json").write_text('{"checkpoint": 8}')
+    assert evaluated(results)[0]
+    (results / name).unlink()
+    assert evaluated(results)[0] is None or name == "tiles.npz"
+    for mark in ('{"checkpoint": 8, "files": [3]}', "{}", '{"checkpoint": null}'):
+        (results / "evaluate" / "done.json").write_text(mark)
+        assert evaluated(results)[0] is None and evaluated(results)[1]
+
+
+# The curve.
+
+ROWS = [{"stage": "pretrain", "step": 4, "loss": 1.0}, *({"stage": "finetune", "step": step, "loss": 1.0} for step in (1, 2, 3))]
+
+
+def curve(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def cut(folder, text, after_step=2):
+    (folder / "metrics.jsonl").write_text(text)
+    writer = MetricsWriter(folder, "finetune", after_step=after_step)
+    writer.write(after_step + 1, {"loss": 0.5})
+    writer.sync()
+    writer.close()
+    return curve(folder)
+
+
+def test_rows_of_a_killed_start_are_dropped(tmp_path):
+    text = "".join(json.dumps(row) + "\n" for row in ROWS)
+    for whole in (text, text + '{"stage": "finetune", "st', text + '{"stage": "finetune", "step": 4}'):
+        assert cut(tmp_path, whole) == [*ROWS[:3], {"stage": "finetune", "step": 3, "loss": 0.5}]
+    assert not list(tmp_path.glob("*.broken-*"))
+
+
+def test_damaged_rows_are_said_and_kept_beside(tmp_path, caplog):
+    text = "".join(line + "\n" for line in (json.dumps(ROWS[0]), '{"loss": 1}', "[]", "\x00\x00", '{"stage": 1, "step": "a"}', json.dumps(ROWS[1])))
+    assert cut(tmp_path, text)[:2] == ROWS[:2]
+    assert "4 rows cannot be read, the first in line 2" in caplog.text
+    (kept,) = tmp_path.glob("*.broken-*")
+    assert kept.read_text() == text
+
+
+def test_a_lost_curve_is_said(tmp_path, caplog):
+    cut(tmp_path, "")
+    assert "metrics.jsonl holds nothing of the first 2 steps of finetune" in caplog.text
+
+
+def test_a_kill_while_the_curve_is_cut_loses_nothing(tmp_path):
+    text = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    seen = []
+
+    def hook(event, arguments):
+        if event == "open" and str(arguments[0]) == str(tmp_path / "metrics.jsonl") and "w" in str(arguments[1]):
+            seen.append(arguments)
+        if event == "os.rename" and str(arguments[1]) == str(tmp_path / "metrics.jsonl"):
+            seen.append((tmp_path / "metrics.jsonl").read_text())
+
+    with _audited(hook):
+        MetricsWriter(tmp_path, "finetune", after_step=2).close()
+    assert seen == [text]  # whole until the very moment at which the new one takes its place
+
+
+@contextlib.contextmanager
+def _audited(hook):
+    """An audit hook cannot be taken back, but it can be told to listen no more."""
+    listening = [True]
+    sys.addaudithook(lambda event, arguments: hook(event, arguments) if listening else None)
+    try:
+        yield
+    finally:
+        listening.clear()
+
+
+def test_a_full_disk_at_the_first_file_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with held(tmp_path / "run"):
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="config.json: cannot be written .*the disk is full"):
+            claim(tmp_path / "run", FLAT)
+        monkeypatch.undo()
+    with held(tmp_path / "run"):
+        assert claim(tmp_path / "run", FLAT) == []
