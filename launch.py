@@ -209,7 +209,6 @@ def _run_study(values):
 def _compile_ahead(config, topology, folder):
     """0 if the steps fit; nothing here asks for devices, which belong to the process that compiles."""
     from omnisat_jax.aot.command import compile_for, fits
-
     from omnisat_jax.cli import terminal
 
     return 0 if fits(compile_for(config, topology, folder=folder, console=terminal.console())) else 1

@@ -1,6 +1,6 @@
 """Memory and time of the contrastive loss with its gradient: dense against the ring, on one device, in one run.
 
-    python -m benchmarks.contrast [--limit_mib=2048]
+    python -m benchmarks.contrastive [--limit_mib=2048]
 
 A row is one patch of one tile in one view: three views of 1, 4 and 16 PASTIS-HD tiles (1,024 patches), embeddings of 128 numbers. Then the largest
 number of rows whose temporaries stay below the limit.
@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from benchmarks.timing import measure
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
-from omnisat_jax.losses.infonce import contrastive_loss
-from omnisat_jax.losses.infonce_ring import ring_contrastive_loss
+from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
 VIEWS, PATCHES, WIDTH = 3, 1024, 128
@@ -49,9 +49,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit_mib", type=float, default=2048)
     options = parser.parse_args()
-    mesh = make_mesh(schema.Mesh(1, 1, 1, 0), jax.devices()[:1])
-    ring = gradient(lambda *arguments: ring_contrastive_loss(*arguments, mesh=mesh))
-    dense = gradient(contrastive_loss)
+    mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
+    ring = gradient(lambda *arguments: ring_infonce_loss(*arguments, mesh=mesh))
+    dense = gradient(infonce_loss)
     print(f"device {jax.devices()[0].device_kind}, jax {jax.__version__}")
     for tiles in (1, 4, 16):
         rows = VIEWS * tiles * PATCHES

@@ -30,7 +30,7 @@ from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.spec import agree
-from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.records.reader import Records
 
 DATES = {"S2": 45, "S1A": 50, "S1D": 50}
@@ -83,9 +83,9 @@ def time_ours(folder, count, threads, augment):
     """Seconds a tile."""
     config = pastis.get_config("hd")
     settings, records = schema.parse(config), Records(folder)
-    agreement = agree(settings, records)
-    assemble = Assemble(agreement.train, agreement.grid, agreement.crop, settings.data.origin, random=True, augment=augment)
-    dataset = pipeline.training(records.source(records.parts), assemble, seed=0, batch_size=BATCH, threads=threads, buffer=2)
+    input_spec = agree(settings, records)
+    make_batch = MakeBatch(input_spec.train, input_spec.grid, input_spec.crop, settings.data.origin, random=True, augment=augment)
+    dataset = pipeline.training(records.source(records.parts), make_batch, seed=0, batch_size=BATCH, threads=threads, buffer=2)
     iterator = iter(dataset)
     start = time.perf_counter()
     for _ in range(count // BATCH):

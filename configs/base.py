@@ -21,19 +21,19 @@ def base() -> ConfigDict:
     c.pretrain = stage(steps=10_000, learning_rate=1e-3)
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
 
-    c.contrast = ConfigDict()
-    c.contrast.weight = 1.0  # 0 to 1000
-    c.contrast.granularity = "patch"  # what a row of the loss is: patch | tile | pixel, or several as pixel+patch+tile
-    c.contrast.pixels = 64  # pixels per tile that are contrasted (granularity pixel)
-    c.contrast.views = ()  # modalities that are contrasted; () = all
-    c.contrast.scope = "global"  # global (all tiles of the batch) | group:K (K tiles, whatever the device count)
-    c.contrast.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (every logit at once)
-    c.contrast.temperature = 0.1  # of the softmax, 0.001 to 100
-    c.contrast.learned_temperature = False  # between 0.01 and 1
-    c.contrast.roll = True  # move each modality by its own number of patches, so that a place in the tile names no patch
-    c.contrast.jitter = 0.0  # spread of a random gain and offset of each band of a tile, in standard deviations, up to 2; 0 = none
-    c.contrast.jitter_days = 0.0  # spread in days by which a series of a tile is moved as a whole, up to 366; 0 = none
-    c.contrast.fused = True  # the fused tokens of a random subset are one more view to align
+    c.contrastive = ConfigDict()
+    c.contrastive.weight = 1.0  # 0 to 1000
+    c.contrastive.granularities = ("patch",)  # what a row of the loss is: any of patch, tile, pixel; each is a loss of its own
+    c.contrastive.pixels = 64  # pixels per tile that are contrasted (granularity pixel)
+    c.contrastive.views = ()  # modalities that are contrasted; () = all
+    c.contrastive.group_size = 0  # tiles that are contrasted together, whatever the device count; 0 = all tiles of the batch
+    c.contrastive.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (every logit at once)
+    c.contrastive.temperature = 0.1  # of the softmax, 0.001 to 100
+    c.contrastive.learned_temperature = False  # between 0.01 and 1
+    c.contrastive.roll = True  # move each modality by its own number of patches, so that a place in the tile names no patch
+    c.contrastive.jitter = 0.0  # spread of a random gain and offset of each band of a tile, in standard deviations, up to 2; 0 = none
+    c.contrastive.jitter_days = 0.0  # spread in days by which a series of a tile is moved as a whole, up to 366; 0 = none
+    c.contrastive.fused = True  # the fused tokens of a random subset are one more view to align
     c.reconstruction = ConfigDict()
     c.reconstruction.weight = 0.0  # of masked reconstruction beside the contrast, up to 1000; 0 = none
     c.reconstruction.mask_ratio = 0.75  # share of the tokens hidden from fusion, below 1
@@ -92,7 +92,7 @@ def _data() -> ConfigDict:
 def _model() -> ConfigDict:
     """Widths and kinds of every part of the model."""
     c = ConfigDict()
-    c.assembly = "omnisat"  # omnisat | early, late, dual (series only, no pre-training) | published (classify only) | skysense
+    c.architecture = "omnisat"  # omnisat | early, late, dual (series only, no pre-training) | published (classify only) | skysense
     c.width = 256  # D, token width; a multiple of 4 and of the heads of vit and fusion
     c.precision = "auto"  # computation: auto (bfloat16 on GPU/TPU, float32 on CPU) | float32 | bfloat16
     c.norm = "image"  # of convolutions: image (GroupNorm of each image) | pixel (LayerNorm of each pixel: keeps overall brightness)
@@ -158,7 +158,7 @@ def stage(*, steps: int, learning_rate: float) -> ConfigDict:
     s = ConfigDict()
     s.steps = steps  # optimizer steps; 0 = leave the stage out
     s.batch_size = 8  # tiles a step, over all devices
-    s.parts = 1  # in how many parts, one after another, the tiles of a step go through the model: memory of one part
+    s.num_microbatches = 1  # in how many equal parts, one after another, the tiles of a step go through the model: memory of one part
     s.learning_rate = learning_rate  # peak; above 0 up to 10
     s.warmup = 0.05  # share of the steps, 0 to 1, with rising learning rate; cosine decay afterwards
     s.weight_decay = 0.05  # AdamW, 0 to 10, matrices only (no biases, norms, positions)

@@ -70,7 +70,7 @@ def _baseline(assembly, *names):
     """U-TAE on the named series alone, trained with labels only."""
 
     def change(config):
-        config.model.assembly = assembly
+        config.model.architecture = assembly
         _without(*(name for name in list(config.modalities) if name not in names))(config)
         _no_pretrain(config)
         _no_dropout(config)
@@ -95,13 +95,13 @@ def _tile_f1(config):
 
 
 def _published(config):
-    config.model.assembly = "published"
+    config.model.architecture = "published"
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].encoder = "patch_ltae"
     config.modalities.spot.encoder = "patch_cnn"
     config.model.ltae.key_dim = 8
     config.model.ltae.period = 734.0
-    config.contrast.fused = False
+    config.contrastive.fused = False
     if config.model.width == 256:  # the published size and optimizer; the small sizes keep theirs
         config.model.fusion.depth, config.model.fusion.heads = 6, 16
         config.pretrain.learning_rate, config.finetune.learning_rate = 1e-4, 2e-4
@@ -113,13 +113,13 @@ def _published(config):
 
 def _satclip(config):
     config.modalities.location = base.modality(kind="location", channels=2, resolution=40.0, patch=1, encoder="location")
-    config.contrast.granularity = "tile"
-    config.contrast.views = ("location",)
+    config.contrastive.granularities = ("tile",)
+    config.contrastive.views = ("location",)
 
 
 def _skysense(config):
-    config.model.assembly = "skysense"
-    config.contrast.granularity = "pixel+patch+tile"
+    config.model.architecture = "skysense"
+    config.contrastive.granularities = ("pixel", "patch", "tile")
     _no_dropout(config)
 
 
@@ -208,7 +208,7 @@ def _hd(config):
     config.pretrain.steps = 40_000
     config.pretrain.batch_size = 16
     config.pretrain.learning_rate = 5e-4
-    config.contrast.scope = "group:2"
+    config.contrastive.group_size = 2
     config.finetune.steps = 30_000
     config.finetune.batch_size = 16
     config.finetune.learning_rate = 5e-4

@@ -26,7 +26,7 @@ from omnisat_jax.records.description import DESCRIPTION, VERSION, read_descripti
 
 
 def prepare(settings, console) -> pathlib.Path:
-    """Makes sure that the records of `settings` (schema.Data) exist and returns their folder.
+    """Makes sure that the records of `settings` (schema.DataConfig) exist and returns their folder.
 
     Args:
       settings: which dataset, where it is, or how many tiles to simulate.

@@ -57,7 +57,7 @@ def tiny(preset="demo", **changes):
         stage.steps, stage.batch_size, stage.learning_rate = min(stage.steps, 4), 2, 2e-3
         stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
     for modality in config.modalities.values():
-        if modality.channels == 3 and modality.encoder == "utae" and config.model.assembly == "omnisat":
+        if modality.channels == 3 and modality.encoder == "utae" and config.model.architecture == "omnisat":
             modality.encoder = "patch_ltae"  # both series encoders are tried, and programs stay small
         if modality.kind == "series":
             modality.dates_train, modality.dates_eval = 4, 6

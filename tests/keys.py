@@ -50,7 +50,7 @@ def accepted(flat, *changed):
     return settings
 
 
-def leaves(cls=schema.Experiment, prefix=""):
+def leaves(cls=schema.ExperimentConfig, prefix=""):
     """(dotted key, type, rule) of every key; those of modalities once, of s2."""
     for key, hint in validation.hints(cls).items():
         kind, rule = validation.split(hint)

@@ -29,7 +29,7 @@ def configurations(work: pathlib.Path):
         config = tiny(preset)
         config.data.cache_dir = str(work / "cache")
         if preset == "masked":
-            config.pretrain.parts = 2
+            config.pretrain.num_microbatches = 2
         yield preset, config
     probe = tiny("demo", **{"eval.probe": "linear"})
     probe.data.cache_dir = str(work / "cache")

@@ -9,7 +9,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.device import put
 from omnisat_jax.input.spec import agree
-from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
@@ -32,7 +32,7 @@ def bench(records, batch_size, preset="demo", **changes):
         "pretrain": Pretrain(model, statistics, 0.3, settings.reconstruction),
         "finetune": Segment(model, statistics, records.classes, 0.3, ignore=19),
     }
-    transform = Assemble(a.train, a.grid, a.crop, settings.data.origin, True, True, 19)
+    transform = MakeBatch(a.train, a.grid, a.crop, settings.data.origin, True, True, 19)
     batch = next(iter(pipeline.training(records.source(PARTS), transform, seed=0, batch_size=batch_size)))
     check_batch(batch, a.train, batch_size)
     return settings, tasks, batch
@@ -40,7 +40,7 @@ def bench(records, batch_size, preset="demo", **changes):
 
 def start(settings, task, batch, devices=1, replica=1, fsdp=1, min_size=2**20):
     """(fresh state, jitted step, batch on its devices, root key) with the optimizer of settings.finetune."""
-    mesh = meshes.make_mesh(schema.Mesh(replica, -1, fsdp, min_size), jax.devices()[:devices])
+    mesh = meshes.make_mesh(schema.MeshConfig(replica, -1, fsdp, min_size), jax.devices()[:devices])
     if isinstance(task, Pretrain) and devices > 1:
         task = dataclasses.replace(task, mesh=mesh)
     optimizer = make_optimizer(dataclasses.replace(settings.finetune, steps=50, warmup=0.1))

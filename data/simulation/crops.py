@@ -162,7 +162,7 @@ class Growth:
 
 
 def grow(rng, cover: str, region_shift: float) -> Growth:
-    """Draws one parcel's season."""
+    """PretrainDraws one parcel's season."""
     crop = crop_of(cover)
     cuts = tuple(np.sort(rng.uniform(235, 390, rng.poisson(crop.mowing)))) if crop.mowing else ()
     return Growth(

@@ -20,7 +20,7 @@ GIB = 2**30
 TOO_LARGE = 3  # exit code of the compiling process: a step does not fit
 
 
-def compile_for(config: schema.Experiment, topology: str, *, folder, console: Console) -> dict:
+def compile_for(config: schema.ExperimentConfig, topology: str, *, folder, console: Console) -> dict:
     """Compiles, prints a table, writes <folder>/compiled_<topology>.json and returns it.
 
     Raises:

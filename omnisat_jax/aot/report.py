@@ -30,27 +30,27 @@ from omnisat_jax.train.checkpoints import abstract_like
 from omnisat_jax.train.step import create_state, make_step
 
 
-def compile_stage(config: schema.Experiment, stage: str, mesh):
+def compile_stage(config: schema.ExperimentConfig, stage: str, mesh):
     """(compiled step, facts) of a stage for the devices of a mesh, from shapes alone.
 
     facts: FLOPs of one step over all devices; bytes of all parameters; bytes of all tokens of a batch.
     """
     settings = getattr(config, stage)
-    meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh, settings.parts)
+    meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh, settings.num_microbatches)
     records = nominal(config.data.dataset)
-    agreement = agree(config, records)
+    input_spec = agree(config, records)
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
-    model = make_model(agreement.specs, config, len(agreement.classes), agreement.label_patch, dtype)
-    statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
-    task = make_task(stage, config, model, statistics, classes=agreement.classes, ignore=records.ignore, mesh=mesh)
+    model = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype)
+    statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
+    task = make_task(stage, config, model, statistics, classes=input_spec.classes, ignore=records.ignore, mesh=mesh)
     optimizer, key = make_optimizer(settings), jax.random.key(0)
-    batch = agreement.train.abstract(settings.batch_size, meshes.batch_sharding(mesh))
-    shapes = jax.eval_shape(lambda b: create_state(task, optimizer, key, b), agreement.train.abstract(1))
+    batch = input_spec.train.abstract(settings.batch_size, meshes.batch_sharding(mesh))
+    shapes = jax.eval_shape(lambda b: create_state(task, optimizer, key, b), input_spec.train.abstract(1))
     places = rules.shardings(shapes, mesh, config.mesh.fsdp_min_size)
     state = abstract_like(shapes, places)
     root = abstract_like(key, meshes.replicated(mesh))
     traced = jax.jit(make_step(task, optimizer), donate_argnums=0, out_shardings=(places, None)).trace(state, batch, root)
-    tokens = settings.batch_size * agreement.crop**2 * len(agreement.specs) * config.model.width * dtype.itemsize
+    tokens = settings.batch_size * input_spec.crop**2 * len(input_spec.specs) * config.model.width * dtype.itemsize
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
     facts = {"flops": program_flops(traced.jaxpr), "parameter_bytes": parameters, "token_bytes": tokens}
     return traced.lower().compile(), facts

@@ -15,7 +15,7 @@ def need(condition, message: str) -> None:
 
 
 def check(e) -> None:
-    """Shows that the keys of `e` (schema.Experiment), each right by itself, go together.
+    """Shows that the keys of `e` (schema.ExperimentConfig), each right by itself, go together.
 
     Raises:
       ConfigError: the settings cannot be run, or would train nothing.
@@ -26,8 +26,8 @@ def check(e) -> None:
     for name in ("pretrain", "finetune"):
         stage = getattr(e, name)
         need(
-            stage.batch_size % stage.parts == 0,
-            f"{name}.parts must divide {name}.batch_size {stage.batch_size}, found {stage.parts}",
+            stage.batch_size % stage.num_microbatches == 0,
+            f"{name}.num_microbatches must divide {name}.batch_size {stage.batch_size}, found {stage.num_microbatches}",
         )
     _check_pretraining(e)
     if e.pretrain.steps:
@@ -97,39 +97,39 @@ def _check_widths(model):
 
 def _check_assembly(e):
     """What only some whole models can do."""
-    kind = e.model.assembly
+    kind = e.model.architecture
     places = [spec.name for spec in e.modalities if spec.kind == LOCATION]
     if kind in ("early", "late", "dual"):
         others = [spec.name for spec in e.modalities if spec.kind != "series"]
-        need(not others, f"model.assembly {kind!r} takes series only, found {', '.join(others)}")
+        need(not others, f"model.architecture {kind!r} takes series only, found {', '.join(others)}")
         need(
-            not e.pretrain.steps, f"model.assembly {kind!r} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}"
+            not e.pretrain.steps, f"model.architecture {kind!r} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}"
         )
         patches = {spec.patch for spec in e.modalities}
-        need(len(patches) == 1, f"model.assembly {kind!r} takes series of one resolution, found patches of {sorted(patches)} px")
+        need(len(patches) == 1, f"model.architecture {kind!r} takes series of one resolution, found patches of {sorted(patches)} px")
     if kind in ("published", "skysense"):
-        need(not places, f"model.assembly {kind!r} takes series and images, found {', '.join(places)}")
+        need(not places, f"model.architecture {kind!r} takes series and images, found {', '.join(places)}")
     if kind == "published":
-        need(e.task == "classify", f"model.assembly 'published' has no dense head: set task to 'classify', found {e.task!r}")
+        need(e.task == "classify", f"model.architecture 'published' has no dense head: set task to 'classify', found {e.task!r}")
 
 
 def _check_pretraining(e):
     """Settings of the contrast that are wrong whether or not there is pre-training."""
     need(
-        not e.contrast.group or e.pretrain.batch_size % e.contrast.group == 0,
-        f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of the group in contrast.scope {e.contrast.scope!r}",
+        not e.contrastive.group_size or e.pretrain.batch_size % e.contrastive.group_size == 0,
+        f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of contrastive.group_size {e.contrastive.group_size}",
     )
     names = [spec.name for spec in e.modalities]
-    strangers = [name for name in e.contrast.views if name not in names]
+    strangers = [name for name in e.contrastive.views if name not in names]
     need(
         not strangers,
-        f"contrast.views must name configured modalities, found {', '.join(strangers)}.{nearest((strangers or [''])[0], names)}",
+        f"contrastive.views must name configured modalities, found {', '.join(strangers)}.{nearest((strangers or [''])[0], names)}",
     )
     low, high = LEARNED_TEMPERATURE
     need(
-        not e.contrast.learned_temperature or low <= e.contrast.temperature <= high,
-        f"contrast.temperature: expected {low} to {high} where contrast.learned_temperature is True, as it is learned between these, "
-        f"found {e.contrast.temperature}",
+        not e.contrastive.learned_temperature or low <= e.contrastive.temperature <= high,
+        f"contrastive.temperature: expected {low} to {high} where contrastive.learned_temperature is True, as it is learned between these, "
+        f"found {e.contrastive.temperature}",
     )
     need(
         not e.pretrain_from or e.pretrain.steps,
@@ -139,30 +139,30 @@ def _check_pretraining(e):
 
 def _check_objective(e):
     """That pre-training has something to learn."""
-    contrast, reconstruction = e.contrast, e.reconstruction
+    contrastive, reconstruction = e.contrastive, e.reconstruction
     need(
-        contrast.weight or reconstruction.weight,
-        "contrast.weight and reconstruction.weight are both 0: pre-training has nothing to learn; set pretrain.steps to 0",
+        contrastive.weight or reconstruction.weight,
+        "contrastive.weight and reconstruction.weight are both 0: pre-training has nothing to learn; set pretrain.steps to 0",
     )
     need(
         not reconstruction.weight or reconstruction.mask_ratio or e.pretrain.modality_dropout,
         "reconstruction.mask_ratio and pretrain.modality_dropout are both 0: nothing is hidden that could be reconstructed; "
         "set reconstruction.weight to 0",
     )
-    if not contrast.weight:
+    if not contrastive.weight:
         return
-    viewed = [spec for spec in e.modalities if not contrast.views or spec.name in contrast.views]
-    maps = [s for s in viewed if s.encoder in WITH_MAPS or (e.model.assembly == "skysense" and s.kind != LOCATION)]
-    for granularity in contrast.granularities:
-        views = len(maps) if granularity == "pixel" else len(viewed) + contrast.fused
+    viewed = [spec for spec in e.modalities if not contrastive.views or spec.name in contrastive.views]
+    maps = [s for s in viewed if s.encoder in WITH_MAPS or (e.model.architecture == "skysense" and s.kind != LOCATION)]
+    for granularity in contrastive.granularities:
+        views = len(maps) if granularity == "pixel" else len(viewed) + contrastive.fused
         what = "modalities with a dense map (utae, resnet)" if granularity == "pixel" else "views (modalities, and the fused one)"
         need(
             views >= 2,
-            f"contrast.granularity {granularity!r}: expected at least 2 {what} to align, found {views}; name more modalities, "
-            "change contrast.views or the encoders, or set pretrain.steps to 0",
+            f"contrastive.granularities {granularity!r}: expected at least 2 {what} to align, found {views}; name more modalities, "
+            "change contrastive.views or the encoders, or set pretrain.steps to 0",
         )
     need(
-        "tile" not in contrast.granularities or e.pretrain.batch_size > 1,
-        "contrast.granularity 'tile' tells the tiles of a step apart: expected pretrain.batch_size of at least 2, "
+        "tile" not in contrastive.granularities or e.pretrain.batch_size > 1,
+        "contrastive.granularities 'tile' tells the tiles of a step apart: expected pretrain.batch_size of at least 2, "
         f"found {e.pretrain.batch_size}",
     )

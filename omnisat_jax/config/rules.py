@@ -100,20 +100,6 @@ class Choice(Rule):
 
 
 @dataclasses.dataclass(frozen=True)
-class Joined(Rule):
-    """Some of a few words, each once, joined by "+"."""
-
-    among: tuple[str, ...]
-
-    def expects(self, kind: type) -> str:
-        return f"some of {', '.join(self.among)}, each once, joined by '+'"
-
-    def allows(self, value) -> bool:
-        words = value.split("+")
-        return set(words) <= set(self.among) and len(set(words)) == len(words)
-
-
-@dataclasses.dataclass(frozen=True)
 class Text(Rule):
     """Text to be shown, or a path: without control characters, line breaks, surrogates and marks of direction."""
 

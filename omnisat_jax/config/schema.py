@@ -4,6 +4,7 @@ Every key is annotated with what it may be. No dataclass has defaults: those liv
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -13,9 +14,7 @@ from omnisat_jax.config.rules import (
     Choice,
     ConfigError,
     Day,
-    Joined,
     Length,
-    Pattern,
     Range,
     Text,
     build,
@@ -44,14 +43,14 @@ DEEPEST = 2  # groups above a key
 
 
 @dataclasses.dataclass(frozen=True)
-class Simulated:
+class SimulatedConfig:
     tiles: Annotated[int, Range(0, 100_000, "tiles")]
     tile_size: Annotated[int, Range(1, 1024, "pixels")]
     seed: Seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataConfig:
     dataset: Annotated[str, Choice(("pastis", "treesat", "flair", "tiles"))]
     raw_dir: Path
     prepared_dir: Path
@@ -70,18 +69,18 @@ class Data:
     void_test_parcels: bool
     threads: Annotated[int, Range(1, 256, "threads")]
     buffer: Annotated[int, Range(1, 64, "batches")]  # of which one can have a gigabyte
-    simulated: Simulated
+    simulated: SimulatedConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class UTAE:
+class UTAEConfig:
     encoder_widths: Widths
     decoder_widths: Widths
     border: Annotated[str, Choice(("reflect", "zeros"))]
 
 
 @dataclasses.dataclass(frozen=True)
-class LTAE:
+class LTAEConfig:
     heads: Heads
     key_dim: Annotated[int, Range(1, 1024, "channels a head")]
     width: Width
@@ -91,13 +90,13 @@ class LTAE:
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchLTAE:
+class PatchLTAEConfig:
     input_widths: Annotated[tuple[Width, ...], Length(0, 8)]
     output_widths: Annotated[tuple[Width, ...], Length(0, 8)]
 
 
 @dataclasses.dataclass(frozen=True)
-class ViT:
+class ViTConfig:
     depth: Depth
     heads: Heads
     stem: Annotated[str, Choice(("linear", "conv"))]
@@ -105,18 +104,18 @@ class ViT:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResNet:
+class ResNetConfig:
     widths: Widths
     blocks: Depth
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchCNN:
+class PatchCNNConfig:
     blocks: Depth
 
 
 @dataclasses.dataclass(frozen=True)
-class Location:
+class LocationConfig:
     degrees: Annotated[int, Range(1, 40, "degrees")]
     layers: Annotated[int, Range(1, 16, "layers")]
     hidden: Width
@@ -124,12 +123,12 @@ class Location:
 
 
 @dataclasses.dataclass(frozen=True)
-class Decoder:
+class DecoderConfig:
     hidden: Width
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
+class PublishedConfig:
     grid_positions: bool
     keep_position: bool
     mask_padding: bool
@@ -137,19 +136,19 @@ class Published:
 
 
 @dataclasses.dataclass(frozen=True)
-class SkySense:
+class SkySenseConfig:
     frame_width: Width
     depth: Depth
 
 
 @dataclasses.dataclass(frozen=True)
-class Projection:
+class ProjectionConfig:
     hidden: Width
     width: Width
 
 
 @dataclasses.dataclass(frozen=True)
-class Fusion:
+class FusionConfig:
     depth: Depth
     heads: Heads
     mlp_ratio: Annotated[int, Range(1, 16, "times the width")]
@@ -158,38 +157,38 @@ class Fusion:
 
 
 @dataclasses.dataclass(frozen=True)
-class Head:
+class HeadConfig:
     width: Width
     dropout: Probability
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-    assembly: Annotated[str, Choice(("omnisat", "early", "late", "dual", "published", "skysense"))]
+class ModelConfig:
+    architecture: Annotated[str, Choice(("omnisat", "early", "late", "dual", "published", "skysense"))]
     width: Annotated[int, Range(8, 4096, "channels")]
     precision: Annotated[str, Choice(("auto", "float32", "bfloat16"))]
     norm: Annotated[str, Choice(("image", "pixel"))]
     remat: bool
-    utae: UTAE
-    ltae: LTAE
-    patch_ltae: PatchLTAE
-    vit: ViT
-    resnet: ResNet
-    patch_cnn: PatchCNN
-    location: Location
-    decoder: Decoder
-    published: Published
-    skysense: SkySense
-    projection: Projection
-    fusion: Fusion
-    head: Head
+    utae: UTAEConfig
+    ltae: LTAEConfig
+    patch_ltae: PatchLTAEConfig
+    vit: ViTConfig
+    resnet: ResNetConfig
+    patch_cnn: PatchCNNConfig
+    location: LocationConfig
+    decoder: DecoderConfig
+    published: PublishedConfig
+    skysense: SkySenseConfig
+    projection: ProjectionConfig
+    fusion: FusionConfig
+    head: HeadConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class StageConfig:
     steps: Steps
     batch_size: BatchSize
-    parts: BatchSize
+    num_microbatches: BatchSize
     learning_rate: Annotated[float, Range(0, 10, but=(0,))]
     warmup: Annotated[float, Range(0, 1, "share of the steps")]
     weight_decay: Annotated[float, Range(0, 10)]
@@ -201,16 +200,13 @@ class Stage:
     keep: Annotated[int, Range(1, 1000, "checkpoints")]
 
 
-SCOPE = Pattern("global|group:([2-9]|[1-9][0-9]{1,4})", "'global', or 'group:K' with K (tiles contrasted together) from 2 to 99999")
-
-
 @dataclasses.dataclass(frozen=True)
-class Contrast:
+class ContrastiveConfig:
     weight: Weight
-    granularity: Annotated[str, Joined(("pixel", "patch", "tile"))]
+    granularities: Annotated[tuple[Annotated[str, Choice(("pixel", "patch", "tile"))], ...], Length(1, 3, distinct=True)]
     pixels: Annotated[int, Range(1, 65_536, "pixels per tile")]
     views: Annotated[tuple[Annotated[str, MODALITY_NAME], ...], Length(0, 10, distinct=True)]
-    scope: Annotated[str, SCOPE]
+    group_size: Annotated[int, Range(0, 99_999, "tiles", but=(1,))]
     implementation: Annotated[str, Choice(("ring", "dense"))]
     temperature: Annotated[float, Range(0.001, 100)]
     learned_temperature: bool
@@ -219,31 +215,21 @@ class Contrast:
     jitter: Annotated[float, Range(0, 2, "standard deviations")]
     jitter_days: Annotated[float, Range(0, 366, "days")]
 
-    @property
-    def granularities(self) -> tuple[str, ...]:
-        """What rows of the loss are, each a loss of its own."""
-        return tuple(self.granularity.split("+"))
-
-    @property
-    def group(self) -> int:
-        """Tiles that are contrasted together; 0 = the whole batch."""
-        return int(self.scope.split(":")[1]) if self.scope.startswith("group:") else 0
-
 
 @dataclasses.dataclass(frozen=True)
-class Reconstruction:
+class ReconstructionConfig:
     weight: Weight
     mask_ratio: Annotated[float, Range(0, 1, "share of the tokens", but=(1,))]
     date_share: Share
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmentation:
+class SegmentationConfig:
     dice_weight: Weight
 
 
 @dataclasses.dataclass(frozen=True)
-class Mesh:
+class MeshConfig:
     replica: Devices
     data: Devices
     fsdp: Annotated[int, Range(1, 1_048_576, "devices")]
@@ -251,7 +237,7 @@ class Mesh:
 
 
 @dataclasses.dataclass(frozen=True)
-class Eval:
+class EvalConfig:
     batch_size: BatchSize
     panels: Annotated[int, Range(0, 1000, "tiles")]
     threshold: Annotated[float, Range(0, 1, "probability", but=(0, 1))]
@@ -262,31 +248,31 @@ class Eval:
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class ExperimentConfig:
     name: Annotated[str, NAME]
     seed: Seed
     task: Annotated[str, Choice(("segment", "classify"))]
-    data: Data
+    data: DataConfig
     modalities: Annotated[tuple[ModalitySpec, ...], Length(1, 10)]  # of n every one of 2^n - 1 subsets is scored
-    model: Model
+    model: ModelConfig
     pretrain_from: Path
-    pretrain: Stage
-    finetune: Stage
-    contrast: Contrast
-    reconstruction: Reconstruction
-    segmentation: Segmentation
+    pretrain: StageConfig
+    finetune: StageConfig
+    contrastive: ContrastiveConfig
+    reconstruction: ReconstructionConfig
+    segmentation: SegmentationConfig
     nonfinite_budget: Annotated[int, Range(0, 1_000_000, "steps")]
-    mesh: Mesh
-    eval: Eval
+    mesh: MeshConfig
+    eval: EvalConfig
 
 
-def parse(config) -> Experiment:
+def parse(config) -> ExperimentConfig:
     """Typed, checked settings from a ConfigDict.
 
     Raises:
       ConfigError: an unknown, missing, wrongly typed or impossible value, with its full key.
     """
-    experiment = build(Experiment, config)
+    experiment = build(ExperimentConfig, config)
     check(experiment)
     return experiment
 
@@ -310,20 +296,47 @@ def flatten(settings, prefix="") -> dict[str, object]:
 # Keys that are younger than some model folders and runs, each with the value that the program behaved by before it had them;
 # "modalities.*.key" stands for every modality.
 ADDED: dict[str, object] = {}
+# Keys that were called otherwise once, each with its present name, and groups of them.
+RENAMED = {
+    "model.assembly": "model.architecture",
+    "pretrain.parts": "pretrain.num_microbatches",
+    "finetune.parts": "finetune.num_microbatches",
+    "contrast.granularity": "contrastive.granularities",
+    "contrast.scope": "contrastive.group_size",
+}
+RENAMED_GROUPS = {"contrast": "contrastive"}
+# Keys whose values were written otherwise once: from the old spelling to the present one.
+RESPELLED = {
+    "contrast.granularity": lambda text: text.split("+") if isinstance(text, str) else text,
+    "contrast.scope": lambda text: _group_size(text),
+}
+
+
+def _group_size(text):
+    """Tiles that "global" or "group:K" contrasted together; anything else as it is, to be refused with its key."""
+    match = re.fullmatch("global|group:([0-9]{1,5})", text) if isinstance(text, str) else None
+    return int(match[1] or 0) if match else text
 
 
 def upgrade(flat: Mapping[str, object]) -> dict[str, object]:
-    """A flat configuration, with the keys that its writer did not know yet."""
-    names = dict.fromkeys(key.split(".")[1] for key in flat if isinstance(key, str) and key.startswith("modalities."))
+    """A flat configuration of any version, with today's keys and spellings."""
+    renamed = {}
+    for key, value in flat.items():
+        new = key
+        if isinstance(key, str):
+            group, dot, rest = key.partition(".")
+            new = RENAMED.get(key, f"{RENAMED_GROUPS.get(group, group)}{dot}{rest}")
+        renamed[new] = RESPELLED[key](value) if key in RESPELLED else value
+    names = dict.fromkeys(key.split(".")[1] for key in renamed if isinstance(key, str) and key.startswith("modalities."))
     added = {
         key.replace("*", name): value
         for key, value in ADDED.items()
         for name in (names if key.startswith("modalities.*.") else [""])
     }
-    return {**flat, **{key: value for key, value in added.items() if key not in flat}}
+    return {**renamed, **{key: value for key, value in added.items() if key not in renamed}}
 
 
-def unflatten(flat) -> Experiment:
+def unflatten(flat) -> ExperimentConfig:
     """The settings that `flatten` made `flat` from, or that an earlier version did; whatever a stranger's file says instead is refused.
 
     Raises:

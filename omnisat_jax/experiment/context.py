@@ -14,9 +14,9 @@ from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.input import pipeline
-from omnisat_jax.input.spec import Agreement, agree
-from omnisat_jax.input.transforms import Assemble
-from omnisat_jax.models.base import Assembly
+from omnisat_jax.input.spec import InputSpec, agree
+from omnisat_jax.input.transforms import MakeBatch
+from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import hosts, rules
@@ -62,15 +62,15 @@ class Trained:
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class RunContext:
     """Everything the stages share."""
 
-    config: schema.Experiment
+    config: schema.ExperimentConfig
     folder: pathlib.Path
     console: Console
     records: Records
     split: Split
-    agreement: Agreement
+    input_spec: InputSpec
     mesh: jax.sharding.Mesh
     dtype: np.dtype
     statistics: dict
@@ -88,17 +88,17 @@ class Setting:
     @property
     def names(self):
         """Modalities in model order."""
-        return tuple(spec.name for spec in self.agreement.specs)
+        return tuple(spec.name for spec in self.input_spec.specs)
 
     @functools.cached_property
-    def model(self) -> Assembly:
+    def model(self) -> MultimodalModel:
         """The whole model."""
-        return make_model(self.agreement.specs, self.config, len(self.agreement.classes), self.agreement.label_patch, self.dtype)
+        return make_model(self.input_spec.specs, self.config, len(self.input_spec.classes), self.input_spec.label_patch, self.dtype)
 
     def task(self, stage):
         """The task of "pretrain" or "finetune"."""
         about = {
-            "classes": self.agreement.classes,
+            "classes": self.input_spec.classes,
             "ignore": self.records.ignore,
             "unscored": self.records.unscored,
             "mesh": self.mesh,
@@ -110,12 +110,12 @@ class Setting:
         """Parcels whose pixels are void in training: those of the test tiles, where the configuration asks for it."""
         return self.records.parcels(self.split.test) if self.config.data.void_test_parcels else None
 
-    def assemble(self, training: bool, void_parcels=None) -> Assemble:
+    def make_batch(self, training: bool, void_parcels=None) -> MakeBatch:
         """The transform from stored tiles to batch elements."""
-        return Assemble(
-            layout=self.agreement.train if training else self.agreement.evaluation,
-            grid=self.agreement.grid,
-            crop=self.agreement.crop if training else self.agreement.grid,
+        return MakeBatch(
+            layout=self.input_spec.train if training else self.input_spec.evaluation,
+            grid=self.input_spec.grid,
+            crop=self.input_spec.crop if training else self.input_spec.grid,
             origin=self.config.data.origin,
             random=training,
             augment=self.config.data.augment == "d4",
@@ -128,7 +128,7 @@ class Setting:
         """Host batches of every tile of a share of `parts` once, this process's rows; pixels of `void_parcels` do not count."""
         return pipeline.evaluation(
             self.records.source(parts, share, self.config.seed),
-            self.assemble(training=False, void_parcels=void_parcels),
+            self.make_batch(training=False, void_parcels=void_parcels),
             batch_size=self.config.eval.batch_size,
             rows=meshes.local_rows(self.mesh, self.config.eval.batch_size),
         )
@@ -140,7 +140,7 @@ class Setting:
 
     def compile_evaluation(self, task, abstract_params, count):
         """Compiled `task.evaluate` for `count` subsets; results on every host."""
-        batch = self.agreement.evaluation.abstract(self.config.eval.batch_size, meshes.batch_sharding(self.mesh))
+        batch = self.input_spec.evaluation.abstract(self.config.eval.batch_size, meshes.batch_sharding(self.mesh))
         masks = jax.ShapeDtypeStruct((count, len(self.names)), bool, sharding=meshes.replicated(self.mesh))
         step = jax.jit(task.evaluate, out_shardings=meshes.replicated(self.mesh))
         return step.lower(abstract_params, batch, masks).compile()
@@ -169,7 +169,7 @@ class Setting:
             "data": self._made_from(stage),
             "statistics": self.statistics,
             "modalities": list(self.names),
-            "classes": list(self.agreement.classes),
+            "classes": list(self.input_spec.classes),
         }
         keep = getattr(self.config, stage).keep
         return Checkpoints(self.folder / stage / "checkpoints", keep=keep, meta=meta, accept_new_data=self.accept_new_data)
@@ -210,7 +210,7 @@ class Setting:
         step = about.find("step", best if chosen else last).integer(0, 2**53)
         checksum = about.find("checksum").value
         place = folder.resolve() / stage / "checkpoints"
-        sample = self.agreement.train.abstract(1)
+        sample = self.input_spec.train.abstract(1)
         optimizer = make_optimizer(settings)
         shapes = jax.eval_shape(lambda key, batch: create_state(task, optimizer, key, batch), jax.random.key(0), sample)
         own = folder == self.folder
@@ -249,7 +249,7 @@ class Setting:
 def _mesh_for(config, console):
     """A mesh that all batches can be cut over."""
     sizes = {
-        f"{stage}.batch_size": (getattr(config, stage).batch_size, getattr(config, stage).parts)
+        f"{stage}.batch_size": (getattr(config, stage).batch_size, getattr(config, stage).num_microbatches)
         for stage in ("pretrain", "finetune")
     }
     sizes["eval.batch_size"] = (config.eval.batch_size, 1)
@@ -267,9 +267,9 @@ def _mesh_for(config, console):
     return mesh
 
 
-def set_up(
-    config: schema.Experiment, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool, profile, changes=()
-) -> Setting:
+def make_run_context(
+    config: schema.ExperimentConfig, folder: pathlib.Path, console: Console, records: Records, accept_new_data: bool, profile, changes=()
+) -> RunContext:
     """Chooses the split and matches configuration and data with each other and with what the folder was started on.
 
     Args:
@@ -281,7 +281,7 @@ def set_up(
     split = choose_split(config.data.protocol, records.parts, config.data.fold)
     check_labels(records, split, config)
     mesh = _mesh_for(config, console)
-    agreement = agree(config, records)
+    input_spec = agree(config, records)
     precision = config.model.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -297,11 +297,11 @@ def set_up(
             changes=changes,
         )
     every = records.statistics(split.train, clear=config.data.statistics == "clear")
-    statistics = {name: every[name] for name in (spec.name for spec in agreement.specs)}
+    statistics = {name: every[name] for name in (spec.name for spec in input_spec.specs)}
     if start.new and hosts.is_leader():
         _keep_statistics(folder, statistics)
     dtype = np.dtype(jax.numpy.dtype(precision))
-    return Setting(config, folder, console, records, split, agreement, mesh, dtype, statistics, accept_new_data, profile, start)
+    return RunContext(config, folder, console, records, split, input_spec, mesh, dtype, statistics, accept_new_data, profile, start)
 
 
 def _keep_statistics(folder, statistics):

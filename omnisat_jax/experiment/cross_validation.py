@@ -31,7 +31,7 @@ def fold_numbers(texts) -> list[int]:
 
 
 def run_folds(
-    config: schema.Experiment, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
+    config: schema.ExperimentConfig, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
 ) -> dict | None:
     """Runs `experiment.run` for each fold in <folder>/fold_<number>; then joins what they scored.
 

@@ -2,7 +2,7 @@
 
 import jax
 
-from omnisat_jax.experiment.context import Setting
+from omnisat_jax.experiment.context import RunContext
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.parallel import hosts
 from omnisat_jax.parallel import mesh as meshes
@@ -15,7 +15,7 @@ from omnisat_jax.train.step import run_once
 from omnisat_jax.train.warmstart import warm_start
 
 
-def probe(s: Setting, trained: dict | None) -> dict:
+def probe(s: RunContext, trained: dict | None) -> dict:
     """Fits the probe of eval.probe on the training parts, all modalities present, and scores every subset on the test parts.
 
     Args:
@@ -25,7 +25,7 @@ def probe(s: Setting, trained: dict | None) -> dict:
       {"subsets": of the pre-trained weights, "floor": of random ones}; without pre-training, the random ones alone as "subsets".
     """
     reader = TokenReader(s.model, s.statistics)
-    sample = s.agreement.evaluation.abstract(1)
+    sample = s.input_spec.evaluation.abstract(1)
     root = jax.random.key(s.config.seed)
     shapes = jax.eval_shape(reader.init, root, sample)
 
@@ -53,18 +53,18 @@ def probe(s: Setting, trained: dict | None) -> dict:
     return {"subsets": score(params), "floor": floor}
 
 
-def _fitted(s: Setting, read, params, kind, share) -> ProbeScores:
+def _fitted(s: RunContext, read, params, kind, share) -> ProbeScores:
     """Fresh scores of a probe that was fitted to a share of the training tiles; `read` is compiled for all modalities.
 
     Frozen tokens are read as in evaluation: all dates, no augmentation.
     """
     settings, tiles = s.config.eval, max(1, round(share * len(s.records.tiles(s.split.train))))
-    collector = Collector(len(s.agreement.classes), settings.probe_tokens, tiles, s.config.seed, s.records.tile_ids)
+    collector = Collector(len(s.input_spec.classes), settings.probe_tokens, tiles, s.config.seed, s.records.tile_ids)
     batches = s.evaluation_batches(s.split.train, s.void_parcels, share)
     tokens, targets = evaluate(read, params, batches, s.masks([s.names]), collector, meshes.batch_sharding(s.mesh))
     predict = fit(kind, tokens, targets, dense=s.config.task == "segment", neighbours=settings.probe_neighbours)
     about = {"ignore": s.records.ignore, "threshold": settings.threshold, "unscored": s.records.unscored, "tile_names": s.records.tile_ids}
-    return ProbeScores(predict, s.agreement.classes, **about)
+    return ProbeScores(predict, s.input_spec.classes, **about)
 
 
 class Monitor:
@@ -74,7 +74,7 @@ class Monitor:
     their tokens are drawn.
     """
 
-    def __init__(self, s: Setting, abstract_params):
+    def __init__(self, s: RunContext, abstract_params):
         self._s = s
         reader = TokenReader(s.model, s.statistics)
         self._read = s.compile_evaluation(reader, abstract_params, 1)
@@ -99,5 +99,5 @@ class Monitor:
         values = evaluate(self._read, params, batches, s.masks([s.names]), scores, sharding, watch=watch)[0]
         if hosts.is_leader():
             title = f"{s.config.name}, {'simulated' if s.records.about['simulated'] else 'real'} data, step {step} of pre-training"
-            shown.save(s.folder / "pretrain", s.agreement.classes, s.records.colours, title)
+            shown.save(s.folder / "pretrain", s.input_spec.classes, s.records.colours, title)
         return {f"knn_{key}": value for key, value in values.items() if isinstance(value, float)}

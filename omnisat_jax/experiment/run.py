@@ -13,7 +13,7 @@ from omnisat_jax.aot.chips import PEAKS
 from omnisat_jax.aot.flops import program_flops
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
-from omnisat_jax.experiment.context import LostStepError, Setting, Trained, set_up
+from omnisat_jax.experiment.context import LostStepError, RunContext, Trained, make_run_context
 from omnisat_jax.experiment.probing import Monitor, probe
 from omnisat_jax.inference.model_folder import save_model
 from omnisat_jax.input import device, pipeline
@@ -30,7 +30,7 @@ from omnisat_jax.train import progress as display
 from omnisat_jax.train import workdir
 from omnisat_jax.train.checkpoints import abstract_like
 from omnisat_jax.train.evaluator import evaluate
-from omnisat_jax.train.loop import Collaborators, run_loop
+from omnisat_jax.train.loop import LoopHooks, run_loop
 from omnisat_jax.train.step import create_state, make_step, run_once
 from omnisat_jax.train.timing import Ledger, Profile
 from omnisat_jax.train.warmstart import warm_start
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    config: schema.Experiment, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
+    config: schema.ExperimentConfig, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
 ) -> dict | None:
     """Runs the stages up to and including `stage` that are not finished yet ("all": every one).
 
@@ -68,12 +68,12 @@ def run(
             changes = workdir.claim(folder, flat)
         with hosts.leader_first("prepare", timeout=PREPARATION):
             records = Records(prepare(config.data, console))
-        setting = set_up(config, folder, console, records, accept_new_data, profile, changes)
-        announce(console, records, setting.split, setting.agreement)
+        setting = make_run_context(config, folder, console, records, accept_new_data, profile, changes)
+        announce(console, records, setting.split, setting.input_spec)
         return _stages(setting, STAGES if stage == "all" else STAGES[: STAGES.index(stage) + 1])
 
 
-def _stages(s: Setting, wanted) -> dict | None:
+def _stages(s: RunContext, wanted) -> dict | None:
     """Runs what of the wanted stages is not finished."""
     probing = s.config.eval.probe != "none"
     for name in ("pretrain", "finetune"):
@@ -97,7 +97,7 @@ def _stages(s: Setting, wanted) -> dict | None:
     return results
 
 
-def _train(s: Setting, stage: str, task):
+def _train(s: RunContext, stage: str, task):
     """Trains one stage, or goes on where it stopped, or leaves it if it is finished."""
     settings = getattr(s.config, stage)
     done = workdir.finished(s.folder, stage) is not None
@@ -109,7 +109,7 @@ def _train(s: Setting, stage: str, task):
     root = run_once(lambda: jax.random.fold_in(jax.random.key(s.config.seed), STAGES.index(stage)), meshes.replicated(s.mesh))
     optimizer = make_optimizer(settings)
     sharding = meshes.batch_sharding(s.mesh)
-    abstract_batch = s.agreement.train.abstract(settings.batch_size, sharding)
+    abstract_batch = s.input_spec.train.abstract(settings.batch_size, sharding)
 
     def create(key):
         sample = jax.tree.map(lambda x: jax.numpy.zeros((1, *x.shape[1:]), x.dtype), abstract_batch)
@@ -162,7 +162,7 @@ def _train(s: Setting, stage: str, task):
     hosts.wait(f"{stage} is done")
 
 
-def _trained(s: Setting, stage: str) -> Trained:
+def _trained(s: RunContext, stage: str) -> Trained:
     """What a finished stage hands on; one whose last checkpoint is lost is trained again from an older one."""
     try:
         return s.trained(stage)
@@ -176,7 +176,7 @@ def _trained(s: Setting, stage: str) -> Trained:
         return s.trained(stage)
 
 
-def _tell_time(s: Setting, stage, ledger):
+def _tell_time(s: RunContext, stage, ledger):
     summary = ledger.summary()
     total = summary.pop("total")
     parts = ", ".join(
@@ -191,12 +191,12 @@ def _tell_time(s: Setting, stage, ledger):
         )
 
 
-def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstract_params, ledger):
+def _loop(s: RunContext, stage, task, state, first, step, flops, checkpoints, abstract_params, ledger):
     settings = getattr(s.config, stage)
     sharding = meshes.batch_sharding(s.mesh)
     dataset = pipeline.training(
         s.records.source(s.split.train, s.config.data.label_share if stage == "finetune" else 1.0, s.config.seed),
-        s.assemble(training=True, void_parcels=s.void_parcels),
+        s.make_batch(training=True, void_parcels=s.void_parcels),
         seed=s.config.seed,
         batch_size=settings.batch_size,
         rows=meshes.local_rows(s.mesh, settings.batch_size),
@@ -227,7 +227,7 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
     profile = Profile(s.folder / "profile" / stage, s.profile)
     with display.progress(s.console, stage, settings.steps, first) as show, hosts.preemption() as stop:
         try:
-            use = Collaborators(
+            use = LoopHooks(
                 step=step,
                 batches=device.prefetch(pipeline.start_at(dataset, first), sharding),
                 validate=validate,
@@ -248,23 +248,23 @@ def _loop(s: Setting, stage, task, state, first, step, flops, checkpoints, abstr
             writer.close()
 
 
-def _warn(s: Setting, stage, scores):
+def _warn(s: RunContext, stage, scores):
     """Says what the monitors of pre-training show to be going wrong."""
     if scores.get("effective_rank", COLLAPSED) < COLLAPSED:
         s.console.print(
             f"{stage}: the embedding has collapsed to about {scores['effective_rank']:.1f} directions; lower the learning rate, "
-            "raise contrast.temperature or the batch size",
+            "raise contrastive.temperature or the batch size",
             style="yellow",
         )
-    if scores.get("place", 0.0) > SHORTCUT:
+    if scores.get("position_r2", 0.0) > SHORTCUT:
         s.console.print(
             f"{stage}: the embedding encodes the position of a patch in its tile (R² {scores['place']:.2f}), which says nothing about the "
-            "ground; set contrast.roll=True",
+            "ground; set contrastive.roll=True",
             style="yellow",
         )
 
 
-def _evaluate(s: Setting) -> dict:
+def _evaluate(s: RunContext) -> dict:
     """Scores the fine-tuned model on the test parts with every non-empty subset of modalities."""
     if not s.config.finetune.steps:
         raise schema.ConfigError(
@@ -291,7 +291,7 @@ def _evaluate(s: Setting) -> dict:
     results = {
         "name": s.config.name,
         "task": s.config.task,
-        "protocol": reporting.protocol(s.config, s.records, s.split, s.agreement, _checkpoint(trained)),
+        "protocol": reporting.protocol(s.config, s.records, s.split, s.input_spec, _checkpoint(trained)),
         "subsets": reporting.entries(subsets, values, scores),
     }
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params))
@@ -302,8 +302,8 @@ def _evaluate(s: Setting) -> dict:
             whole,
             config=s.config,
             modalities=s.names,
-            classes=s.agreement.classes,
-            label_patch=s.agreement.label_patch,
+            classes=s.input_spec.classes,
+            label_patch=s.input_spec.label_patch,
             statistics=s.statistics,
         )
         reporting.write_results(s.folder, results, panels, s.records)
@@ -314,12 +314,12 @@ def _evaluate(s: Setting) -> dict:
     return results
 
 
-def _probe(s: Setting) -> dict:
+def _probe(s: RunContext) -> dict:
     """Scores the frozen pre-trained tokens on the test parts, and those of random weights as the floor."""
     s.begin()
     trained = _trained(s, "pretrain") if s.config.pretrain.steps else None
     checkpoint = _checkpoint(trained)
-    protocol = reporting.protocol(s.config, s.records, s.split, s.agreement, checkpoint)
+    protocol = reporting.protocol(s.config, s.records, s.split, s.input_spec, checkpoint)
     scores = probe(s, trained and trained.params)
     results = {"name": s.config.name, "task": s.config.task, "protocol": protocol} | scores
     if hosts.is_leader():

@@ -24,7 +24,7 @@ from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.problems import Problems
 from omnisat_jax.files.safetensors_file import open_safetensors
 from omnisat_jax.models import shapes
-from omnisat_jax.models.base import Assembly
+from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
 
 CONFIG, WEIGHTS, STATISTICS = "config.json", "weights.safetensors", "statistics.json"
@@ -54,14 +54,14 @@ class TrainedModel:
       config: the settings of the run.
     """
 
-    module: Assembly
+    module: MultimodalModel
     params: dict
     statistics: dict
     classes: tuple[str, ...]
-    config: schema.Experiment
+    config: schema.ExperimentConfig
 
 
-def save_model(folder, params, *, config: schema.Experiment, modalities, classes, label_patch: int, statistics: dict):
+def save_model(folder, params, *, config: schema.ExperimentConfig, modalities, classes, label_patch: int, statistics: dict):
     """Writes a model; the folder is complete once config.json is there. One that is there already is replaced.
 
     Args:
@@ -133,7 +133,7 @@ def load_model(folder) -> TrainedModel:
             module = make_model(
                 description.specs, _anywhere(description.config), len(description.classes), description.label_patch, jnp.float32
             )
-            expected = shapes.assembly_shapes(module)
+            expected = shapes.model_shapes(module)
             if weights:
                 stored = {name: entry.shape for name, entry in weights.entries.items()}
                 shapes.compare(shapes.with_grid_of(expected, stored), stored, problems, WEIGHTS)
@@ -151,7 +151,7 @@ def load_model(folder) -> TrainedModel:
     return TrainedModel(module, params, statistics, description.classes, description.config)
 
 
-def _anywhere(config: schema.Experiment) -> schema.Experiment:
+def _anywhere(config: schema.ExperimentConfig) -> schema.ExperimentConfig:
     """The settings with the attention that every device can compute: how it was computed in training is no property of the weights."""
     fusion = dataclasses.replace(config.model.fusion, attention="xla")
     return dataclasses.replace(config, model=dataclasses.replace(config.model, fusion=fusion))
@@ -166,7 +166,7 @@ def _problems(folder):
 class _Description:
     """What config.json says, as far as it can be understood."""
 
-    config: schema.Experiment | None = None
+    config: schema.ExperimentConfig | None = None
     specs: tuple | None = None
     classes: tuple[str, ...] | None = None
     label_patch: int | None = None
@@ -218,7 +218,7 @@ def _short(value: Value, most: int) -> list[Value]:
     return value.list()
 
 
-def _settings(value: Value) -> schema.Experiment:
+def _settings(value: Value) -> schema.ExperimentConfig:
     """The settings, every one a plain value, and no layer of a width that only a slip or an attack has."""
     flat = {}
     if isinstance(value.value, dict) and len(value.value) > MOST_SETTINGS:

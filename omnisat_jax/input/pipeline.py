@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.records.reader import TileSource
 
 
@@ -32,18 +32,18 @@ class _Rows(grain.MapDataset):
         return self._parent[batch * self._batch_size + self._rows[row]]
 
 
-def need_memory(assemble: Assemble, rows: int, batches: int = 1) -> None:
+def need_memory(make_batch: MakeBatch, rows: int, batches: int = 1) -> None:
     """Refuses what cannot fit: without this the system ends the process, with no word of why.
 
     Args:
-      assemble: the transform that makes the batches.
+      make_batch: the transform that makes the batches.
       rows: samples a batch that this process reads.
       batches: held at a time.
 
     Raises:
       UserError: the batches are larger than the memory of the machine.
     """
-    size = batches * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(assemble.layout.abstract(rows)))
+    size = batches * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(make_batch.layout.abstract(rows)))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise UserError(
@@ -52,12 +52,12 @@ def need_memory(assemble: Assemble, rows: int, batches: int = 1) -> None:
         )
 
 
-def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=None, threads=2, buffer=4):
+def training(source: TileSource, make_batch: MakeBatch, *, seed, batch_size, rows=None, threads=2, buffer=4):
     """Endless batches of this process's rows of `batch_size` samples.
 
     Args:
       source: the training tiles.
-      assemble: the transform, with random=True.
+      make_batch: the transform, with random=True.
       seed: order of tiles and augmentation.
       batch_size: samples a step over all processes.
       rows: which rows of the global batch to read, ascending; None = all.
@@ -68,10 +68,10 @@ def training(source: TileSource, assemble: Assemble, *, seed, batch_size, rows=N
     """
     if not len(source):
         raise UserError("the training parts hold no tile")
-    dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(assemble)
+    dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(make_batch)
     rows = tuple(range(batch_size)) if rows is None else tuple(rows)
-    need_memory(assemble, len(rows), buffer)
-    dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True, batch_fn=assemble.batch)
+    need_memory(make_batch, len(rows), buffer)
+    dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True, batch_fn=make_batch.batch)
     # The buffer counts elements, and after batch() an element is a batch: Grain's default of 500 would fill the memory.
     return dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
 
@@ -83,7 +83,7 @@ def start_at(dataset, step):
     return iterator
 
 
-def evaluation(source, assemble: Assemble, *, batch_size, rows=None):
+def evaluation(source, make_batch: MakeBatch, *, batch_size, rows=None):
     """Every tile once, in order, as batches of equal size on every process; fillers have weight 0.
 
     Args:
@@ -94,8 +94,8 @@ def evaluation(source, assemble: Assemble, *, batch_size, rows=None):
       UserError: a batch larger than the memory.
     """
     rows = range(batch_size) if rows is None else rows
-    need_memory(assemble, len(rows))
+    need_memory(make_batch, len(rows))
     for start in range(0, len(source), batch_size):
         wanted = [start + row for row in rows]
         rng = np.random.default_rng(0)  # nothing is drawn
-        yield assemble.batch([assemble.random_map(source[i], rng) if i < len(source) else None for i in wanted])
+        yield make_batch.batch([make_batch.random_map(source[i], rng) if i < len(source) else None for i in wanted])

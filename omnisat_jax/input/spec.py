@@ -10,7 +10,7 @@ from omnisat_jax.records.reader import Records
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class InputSpec:
     """The common ground of records and configuration.
 
     Attributes:
@@ -34,7 +34,7 @@ class Agreement:
     evaluation: BatchLayout
 
 
-def agree(settings: schema.Experiment, records: Records) -> Agreement:
+def agree(settings: schema.ExperimentConfig, records: Records) -> InputSpec:
     """Matches configured modalities with stored ones.
 
     Raises:
@@ -96,7 +96,7 @@ def agree(settings: schema.Experiment, records: Records) -> Agreement:
     def layout(patches, shape, dates):
         return BatchLayout(tuple(_layout(spec, records, patches, dates) for spec in specs), shape, dtype)
 
-    return Agreement(
+    return InputSpec(
         specs=specs,
         dropped=tuple(s.name for s in settings.modalities if s not in specs),
         unused=tuple(name for name, m in records.modalities.items() if name not in grids and m.kind != "location"),

@@ -14,7 +14,7 @@ EPOCH = datetime.date(1970, 1, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Assemble(grain.transforms.RandomMap):
+class MakeBatch(grain.transforms.RandomMap):
     """Chooses dates, crops, flips and pads one tile to the static layout.
 
     Attributes:
@@ -38,7 +38,7 @@ class Assemble(grain.transforms.RandomMap):
     background: int = -1
     void_parcels: np.ndarray | None = None
 
-    def random_map(self, element, rng: np.random.Generator) -> "Drawn":
+    def random_map(self, element, rng: np.random.Generator) -> "SampleDraw":
         """Everything that is drawn of a tile; none of its images is read."""
         # Every draw happens whatever the tile holds, so that one modality's absence changes no other's randomness.
         top, left = rng.integers(0, self.grid - self.crop + 1, 2) if self.random else [(self.grid - self.crop) // 2] * 2
@@ -48,7 +48,7 @@ class Assemble(grain.transforms.RandomMap):
             for m in self.layout.modalities
             if m.dates
         }
-        return Drawn(self, element, (int(top), int(left)), turns, flip, chosen)
+        return SampleDraw(self, element, (int(top), int(left)), turns, flip, chosen)
 
     def batch(self, drawn) -> dict:
         """A batch (see `batch`) of tiles as drawn, or None for the fillers of the last one, which have weight 0.
@@ -67,10 +67,10 @@ class Assemble(grain.transforms.RandomMap):
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class SampleDraw:
     """A tile with all that was drawn for it: upper left token of the crop, quarter turns, flip, positions of dates a series."""
 
-    assemble: Assemble
+    make_batch: MakeBatch
     element: dict
     corner: tuple[int, int]
     turns: int
@@ -79,16 +79,16 @@ class Drawn:
 
     def place(self, frame):
         """A view of a frame (H,W,...), cropped and turned."""
-        side, grid, crop = frame.shape[0], self.assemble.grid, self.assemble.crop
+        side, grid, crop = frame.shape[0], self.make_batch.grid, self.make_batch.crop
         rows, columns = (slice(side * start // grid, side * (start + crop) // grid) for start in self.corner)
         frame = np.rot90(frame[rows, columns], self.turns)
         return frame[:, ::-1] if self.flip else frame
 
     def write(self, batch, index: int):
         """Fills sample `index` of a batch of zeros."""
-        element, layout = self.element, self.assemble.layout
+        element, layout = self.element, self.make_batch.layout
         batch["tile_index"][index], batch["weight"][index] = element["tile_index"], 1
-        origin = day_zero(self.assemble.origin, [element[m.name]["dates"] for m in layout.modalities if m.dates])
+        origin = day_zero(self.make_batch.origin, [element[m.name]["dates"] for m in layout.modalities if m.dates])
         for m in layout.modalities:
             out, stored = batch[m.name], element[m.name]
             if m.dates:
@@ -120,7 +120,7 @@ class Drawn:
                 target[...] = self.place(frames[position])
 
     def _labels(self):
-        a, labels = self.assemble, self.element["labels"]
+        a, labels = self.make_batch, self.element["labels"]
         if labels.ndim == 1:
             return labels
         if a.void_parcels is not None and len(a.void_parcels):

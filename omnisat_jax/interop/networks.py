@@ -15,7 +15,7 @@ from omnisat_jax.models.published_parts import PublishedImageEncoder, PublishedO
 from omnisat_jax.models.shapes import Shapes, array, shapes_of
 
 NETWORKS = {c.__name__: c for c in (UTAESegmenter, PublishedOmniSat, PublishedSeriesEncoder, PublishedImageEncoder)}
-SETTINGS = {c.__name__: c for c in (schema.UTAE, schema.LTAE, schema.PatchLTAE, schema.PatchCNN)}
+SETTINGS = {c.__name__: c for c in (schema.UTAEConfig, schema.LTAEConfig, schema.PatchLTAEConfig, schema.PatchCNNConfig)}
 HIDDEN = ("parent", "name", "dtype")  # attributes of modules that are no settings
 LARGEST = 2**16  # of any width, number or side
 MOST_TOKENS = 2**13  # of all modalities: the combiner compares each with each

@@ -54,8 +54,8 @@ def load_utae(path, *, n_head=16, d_model=256, d_k=4, faithful=True):
     }
     state.finish()
     module = UTAESegmenter(
-        schema.UTAE(encoder_widths=encoder, decoder_widths=decoder, border="reflect"),
-        schema.LTAE(heads=n_head, key_dim=d_k, width=d_model, period=1000.0, dropout=0.2, attention_dropout=0.1),
+        schema.UTAEConfig(encoder_widths=encoder, decoder_widths=decoder, border="reflect"),
+        schema.LTAEConfig(heads=n_head, key_dim=d_k, width=d_model, period=1000.0, dropout=0.2, attention_dropout=0.1),
         head_width=head,
         num_classes=classes,
         norm="affine",
@@ -209,8 +209,8 @@ def _patch_ltae(state, name, patch, heads, key_dim, period):
         )
     kernel = params["in0"]["kernel"].reshape(channels, patch, patch, -1)
     params["in0"]["kernel"] = kernel.transpose(1, 2, 0, 3).reshape(inputs, -1)
-    ltae = schema.LTAE(heads=heads, key_dim=key_dim, width=widths[-1], period=float(period), dropout=0.2, attention_dropout=0.1)
-    settings = schema.PatchLTAE(input_widths=tuple(widths[:-1]), output_widths=tuple(mlp[:-1]))
+    ltae = schema.LTAEConfig(heads=heads, key_dim=key_dim, width=widths[-1], period=float(period), dropout=0.2, attention_dropout=0.1)
+    settings = schema.PatchLTAEConfig(input_widths=tuple(widths[:-1]), output_widths=tuple(mlp[:-1]))
     module = PublishedSeriesEncoder(settings, ltae, mlp[-1], patch, f"{name}.in_norm.weight" in state)
     return module, {"params": {"encoder": params}}
 
@@ -223,7 +223,7 @@ def _patch_cnn(state, name, patch):
         params[f"block{place}_first"] = state.conv(f"{name}.proj.{index}.conv1", 3, width, width, bias=False)
         params[f"block{place}_second"] = state.conv(f"{name}.proj.{index}.conv2", 3, width, width, bias=False)
         params[f"block{place}_norm"] = state.norm(f"{name}.proj.{index}.bn", width)
-    module = PublishedImageEncoder(schema.PatchCNN(blocks=len(blocks)), width, patch)
+    module = PublishedImageEncoder(schema.PatchCNNConfig(blocks=len(blocks)), width, patch)
     return module, {"params": {"encoder": params}}
 
 

@@ -11,7 +11,7 @@ from omnisat_jax.errors import UserError
 _NEVER = -1e30
 
 
-def contrastive_loss(z, present, temperature, *, group: int = 0):
+def infonce_loss(z, present, temperature, *, group: int = 0):
     """Mean over rows of logsumexp(all others) - logsumexp(positives).
 
     A row is one patch of one tile in one view. Its positives are the same patch in the other views; its denominator is every
@@ -33,7 +33,7 @@ def contrastive_loss(z, present, temperature, *, group: int = 0):
     v, b, p, e = z.shape
     size = group or b
     if b % size:
-        raise UserError(f"a batch of {b} tiles cannot be cut into groups of {size}: change contrast.scope or the batch size")
+        raise UserError(f"a batch of {b} tiles cannot be cut into groups of {size}: change contrastive.group_size or the batch size")
     z = z.astype(jnp.float32).reshape(v, b // size, size, p, e).transpose(1, 0, 2, 3, 4)
     seen = present.reshape(v, b // size, size).transpose(1, 0, 2)
     sums = jax.vmap(lambda z, seen: _group_sums(z, seen, temperature))(z, seen)

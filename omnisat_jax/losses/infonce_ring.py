@@ -20,8 +20,8 @@ _NEVER = -1e30
 _CHUNK_ELEMENTS = 2**22  # logits held at once, on one device
 
 
-def ring_contrastive_loss(z, present, temperature, *, mesh, group: int = 0):
-    """`contrastive.contrastive_loss` of embeddings whose tiles are cut over the devices of a mesh.
+def ring_infonce_loss(z, present, temperature, *, mesh, group: int = 0):
+    """`contrastive.infonce_loss` of embeddings whose tiles are cut over the devices of a mesh.
 
     Args:
       z: (V,B,P,E) float32 or bfloat16, unit length, B cut over all axes of `mesh`.
@@ -38,7 +38,7 @@ def ring_contrastive_loss(z, present, temperature, *, mesh, group: int = 0):
     """
     tiles = z.shape[1]
     if tiles % (group or tiles):
-        raise UserError(f"a batch of {tiles} tiles cannot be cut into groups of {group}: change contrast.scope or the batch size")
+        raise UserError(f"a batch of {tiles} tiles cannot be cut into groups of {group}: change contrastive.group_size or the batch size")
     axes = tuple(mesh.axis_names)
     local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group or tiles)
     cut = PartitionSpec(None, axes)

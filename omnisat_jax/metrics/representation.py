@@ -47,7 +47,7 @@ def representation_scores(z, present):
     return {"alignment": alignment, "uniformity": uniformity, "effective_rank": rank, "retrieval": retrieval}
 
 
-def place_score(z, present):
+def position_r2(z, present):
     """How well the place of a patch in its tile can be read from its embedding: 0 = not at all, 1 = exactly.
 
     Encoders that see more than a patch can satisfy a contrast of patches by telling where they are, which says nothing of the ground.

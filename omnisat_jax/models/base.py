@@ -15,13 +15,13 @@ from omnisat_jax.modalities import ModalitySpec
 
 
 class Encoded(NamedTuple):
-    """What `Assembly.encode` gives: what the subclass made of the inputs, and there (B,M) bool, which modalities have a known value."""
+    """What `MultimodalModel.encode` gives: what the subclass made of the inputs, and there (B,M) bool, which modalities have a known value."""
 
     parts: object
     there: jax.Array
 
 
-class Assembly(nn.Module):
+class MultimodalModel(nn.Module):
     """Base of the whole models.
 
     What is absent is decided here, for all of them: a series without a valid date and a modality without a known value are absent, whatever
@@ -31,7 +31,7 @@ class Assembly(nn.Module):
     Attributes:
       specs: the modalities, in order.
       settings: widths.
-      contrast: what `embed` gives.
+      contrastive: what `embed` gives.
       task: "segment" or "classify".
       num_classes: K.
       label_patch: label pixels per token side (segment).
@@ -39,8 +39,8 @@ class Assembly(nn.Module):
     """
 
     specs: tuple[ModalitySpec, ...]
-    settings: schema.Model
-    contrast: schema.Contrast
+    settings: schema.ModelConfig
+    contrastive: schema.ContrastiveConfig
     task: str
     num_classes: int
     label_patch: int

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from omnisat_jax.batch import known_only
 from omnisat_jax.config import schema
-from omnisat_jax.models.base import Assembly
+from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.encoders.utae import UTAEDecoder, UTAENetwork, UTAEStream
 from omnisat_jax.models.heads import ClassificationHead, ConvHead
 from omnisat_jax.ops.dates import interpolation_weights
@@ -28,8 +28,8 @@ class UTAESegmenter(nn.Module):
       dtype: of the computation.
     """
 
-    settings: schema.UTAE
-    ltae: schema.LTAE
+    settings: schema.UTAEConfig
+    ltae: schema.LTAEConfig
     head_width: int
     num_classes: int
     norm: str = "image"
@@ -47,7 +47,7 @@ class UTAESegmenter(nn.Module):
         return (logits, attention.swapaxes(0, 1)) if return_attention else logits
 
 
-class SeriesBaseline(Assembly):
+class SeriesBaseline(MultimodalModel):
     """Series -> one dense map -> U-TAE's head. How several series become one map is what the baselines differ in.
 
     With one modality all of them are U-TAE.

@@ -26,7 +26,7 @@ class Fusion(nn.Module):
       remat: recompute blocks in the backward pass.
     """
 
-    settings: schema.Fusion
+    settings: schema.FusionConfig
     modalities: tuple[str, ...]
     dtype: jnp.dtype = jnp.float32
     remat: bool = False

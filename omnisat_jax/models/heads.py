@@ -11,7 +11,7 @@ from omnisat_jax.ops.patches import resize
 class Projection(nn.Module):
     """MLP into the shared contrastive space, L2-normalised, float32."""
 
-    settings: schema.Projection
+    settings: schema.ProjectionConfig
     dtype: jnp.dtype
 
     @nn.compact
@@ -73,7 +73,7 @@ class SegmentationHead(nn.Module):
     own head: a second normalised convolution and a 1x1 one to the logits in its place cost seven points (docs/results.md).
     """
 
-    settings: schema.Head
+    settings: schema.HeadConfig
     num_classes: int
     label_patch: int
     modalities: tuple[str, ...]
@@ -107,7 +107,7 @@ class SegmentationHead(nn.Module):
 class ClassificationHead(nn.Module):
     """Mean token -> logits of each label."""
 
-    settings: schema.Head
+    settings: schema.HeadConfig
     num_classes: int
     dtype: jnp.dtype
 

@@ -10,12 +10,12 @@ from omnisat_jax.models.encoders.location import LocationEncoder
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
 from omnisat_jax.models.encoders.utae import UTAE
 from omnisat_jax.models.fusion import Fusion
-from omnisat_jax.models.pretrainable import AlignedAssembly
+from omnisat_jax.models.pretrainable import PretrainableModel
 
 INPUTS = {"series": ("values", "dates", "valid"), "image": ("values",), "location": ("values",)}
 
 
-def make_encoder(spec: ModalitySpec, model: schema.Model, dtype, name=None):
+def make_encoder(spec: ModalitySpec, model: schema.ModelConfig, dtype, name=None):
     """The encoder that `spec` asks for."""
     if spec.encoder == "location":
         return LocationEncoder(model.location, model.width, dtype, name=name)
@@ -51,7 +51,7 @@ def encode_each(specs, encoders, inputs, *, train: bool):
     return encoded
 
 
-class OmniSat(AlignedAssembly):
+class OmniSat(PretrainableModel):
     """Any subset of modalities of a place -> tokens, aligned embeddings, predictions.
 
     Parameters exist only for what is called: pre-training makes encoders, fusion, projections and decoders; fine-tuning encoders,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.models.base import Assembly
+from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.decoder import Decoder, most_attended
 from omnisat_jax.models.heads import ClassificationHead, Projection, SegmentationHead, Temperature
 from omnisat_jax.ops.patches import resize, roll_map, roll_tokens
@@ -18,7 +18,7 @@ from omnisat_jax.ops.patches import resize, roll_map, roll_tokens
 FUSED = "fused"
 
 
-class Draws(NamedTuple):
+class PretrainDraws(NamedTuple):
     """What chance decides of a pre-training step, drawn outside the model.
 
     Attributes:
@@ -48,17 +48,17 @@ class Reconstruction(NamedTuple):
     valid: jax.Array | None = None
 
 
-class AlignedAssembly(Assembly):
+class PretrainableModel(MultimodalModel):
     """Base of the models that can be pre-trained. A subclass gives `encode_known` ({name: Encoding}) and `fuse`."""
 
     def setup(self):
         contrasted = [*self.contrasted, FUSED]
         self.projections = {
             f"{granularity}_{name}": Projection(self.settings.projection, self.dtype)
-            for granularity in self.contrast.granularities
+            for granularity in self.contrastive.granularities
             for name in contrasted
         }
-        self.temperature = Temperature(self.contrast.temperature, self.contrast.learned_temperature)
+        self.temperature = Temperature(self.contrastive.temperature, self.contrastive.learned_temperature)
         self.decoders = {
             spec.name: Decoder(self.settings.decoder.hidden, spec.patch**2 * spec.channels, self.settings.ltae.period, self.dtype)
             for spec in self.specs
@@ -80,7 +80,7 @@ class AlignedAssembly(Assembly):
     @property
     def contrasted(self) -> tuple[str, ...]:
         """Modalities that are views of the contrast."""
-        return tuple(name for name in self.names if not self.contrast.views or name in self.contrast.views)
+        return tuple(name for name in self.names if not self.contrastive.views or name in self.contrastive.views)
 
     def fuse(self, encoded, present, masked=None, *, train: bool):
         """Fused tokens (B,P,D) of the modalities in present (B,M), some tokens masked (B,M,P)."""
@@ -102,7 +102,7 @@ class AlignedAssembly(Assembly):
             return self.head(fused, {name: out.features for name, out in encoded.items()}, present, train=train)
         return self.head(fused, train=train)
 
-    def embed(self, inputs, visible, draws: Draws, *, reconstruct: float = 0.0, train: bool):
+    def embed(self, inputs, visible, draws: PretrainDraws, *, reconstruct: float = 0.0, train: bool):
         """What pre-training compares.
 
         Args:
@@ -118,9 +118,9 @@ class AlignedAssembly(Assembly):
         encoded = self._encode_rolled(inputs, draws.shifts, train)
         sensors = jnp.asarray([spec.kind != "location" for spec in self.specs])
         fused = None
-        if self.contrast.fused or reconstruct:
+        if self.contrastive.fused or reconstruct:
             fused = self.fuse(encoded, visible & there & sensors, draws.masked, train=train)
-        views = {granularity: self._views(granularity, encoded, fused, draws.pixels) for granularity in self.contrast.granularities}
+        views = {granularity: self._views(granularity, encoded, fused, draws.pixels) for granularity in self.contrastive.granularities}
         decoded = {}
         for spec in self.specs:
             if not reconstruct or spec.kind == "location":
@@ -164,14 +164,14 @@ class AlignedAssembly(Assembly):
         if granularity == "pixel":
             maps = {name: encoded[name].features for name in self.contrasted if encoded[name].features is not None}
             if not maps:
-                raise UserError("contrast.granularity 'pixel' needs an encoder with a dense map: utae or resnet")
+                raise UserError("contrastive.granularities 'pixel' needs an encoder with a dense map: utae or resnet")
             side = max(m.shape[1] for m in maps.values())
             views = {name: resize(m, side).reshape(m.shape[0], side * side, -1) for name, m in maps.items()}
             chosen = (pixels * side * side).astype(jnp.int32)  # the same places in every tile and view
             views = {name: view[:, chosen] for name, view in views.items()}
         else:
             views = {name: encoded[name].tokens for name in self.contrasted}
-            if self.contrast.fused:
+            if self.contrastive.fused:
                 views[FUSED] = fused
         if granularity == "tile":
             views = {name: view.mean(1, keepdims=True) for name, view in views.items()}

@@ -1,7 +1,7 @@
 """OmniSat as published (Astruc et al., ECCV 2024), to be trained: every repaired defect is a switch (`model.published`).
 
 Not offered: BatchNorm on values as stored (values are standardised, norms look at one tile), and random dates in evaluation. Kept out for
-size: dropout and stochastic depth of the combiner. Negatives from one device only are `contrast.scope`, modality dropout is a key of each stage.
+size: dropout and stochastic depth of the combiner. Negatives from one device only are `contrastive.group_size`, modality dropout is a key of each stage.
 
 Letters: B batch, M modalities, P patches, D width, K classes.
 """
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
 from omnisat_jax.models.omnisat import encode_each, make_encoder
-from omnisat_jax.models.pretrainable import AlignedAssembly
+from omnisat_jax.models.pretrainable import PretrainableModel
 from omnisat_jax.models.published_parts import PublishedFusion
 
 
-class PublishedAssembly(AlignedAssembly):
+class PublishedOmniSat(PretrainableModel):
     """Patch L-TAE, patch CNN and the published combiner; labels of a tile are read from the tile token."""
 
     def setup(self):

@@ -28,8 +28,8 @@ class PublishedSeriesEncoder(nn.Module):
       normalise_input: whether attention has an input norm (the published one has it for Sentinel-2 only).
     """
 
-    settings: schema.PatchLTAE
-    ltae: schema.LTAE
+    settings: schema.PatchLTAEConfig
+    ltae: schema.LTAEConfig
     width: int
     patch: int
     normalise_input: bool
@@ -53,7 +53,7 @@ class PublishedImageEncoder(nn.Module):
       patch: pixels per token side.
     """
 
-    settings: schema.PatchCNN
+    settings: schema.PatchCNNConfig
     width: int
     patch: int
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.problems import Problems
-from omnisat_jax.models.base import Assembly
+from omnisat_jax.models.base import MultimodalModel
 
 Shapes = dict[str, tuple[int, ...]]
 # The published combiner learns one position per patch and one for the tile, so their number is fixed by the tile size of its training.
@@ -35,7 +35,7 @@ def shapes_of(init: Callable, *inputs) -> Shapes:
     return {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(made, sep="/").items()}
 
 
-def assembly_shapes(model: Assembly) -> Shapes:
+def model_shapes(model: MultimodalModel) -> Shapes:
     """Shapes of what a whole model needs to predict; `POSITIONS` are those of tiles of 2 x 2 patches.
 
     Raises:
@@ -66,7 +66,7 @@ def compare(expected: Shapes, found: Mapping[str, tuple[int, ...]], problems: Pr
 
 
 def with_grid_of(expected: Shapes, found: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """`assembly_shapes` with `POSITIONS` as they are in `found`, if they are of a square grid of patches."""
+    """`model_shapes` with `POSITIONS` as they are in `found`, if they are of a square grid of patches."""
     rows = {found[name][0] for name in POSITIONS if name in expected and found.get(name)}
     if len(rows) != 1:
         return expected

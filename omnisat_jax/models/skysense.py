@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from omnisat_jax.config import schema
 from omnisat_jax.models.layers.blocks import ConvNormAct
 from omnisat_jax.models.layers.transformer import Block
-from omnisat_jax.models.pretrainable import AlignedAssembly
+from omnisat_jax.models.pretrainable import PretrainableModel
 from omnisat_jax.ops.patches import masked_mean, resize, roll_tokens, to_patches
 from omnisat_jax.ops.positions import date_sinusoid, grid_sinusoid
 
@@ -75,8 +75,8 @@ class TemporalFusion(nn.Module):
       dtype: of the computation.
     """
 
-    settings: schema.SkySense
-    fusion: schema.Fusion
+    settings: schema.SkySenseConfig
+    fusion: schema.FusionConfig
     period: float
     modalities: tuple[str, ...]
     dtype: jnp.dtype
@@ -109,7 +109,7 @@ class TemporalFusion(nn.Module):
         return nn.LayerNorm(dtype=self.dtype, name="norm")(x[:, 0]).reshape(b, p, d)
 
 
-class SkySense(AlignedAssembly):
+class SkySense(PretrainableModel):
     """See the module's text."""
 
     def setup(self):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def in_parts(function, count: int, tiles, *, batch_axes=0):
+def in_microbatches(function, count: int, tiles, *, batch_axes=0):
     """`function` of all tiles, computed on `count` parts of them in turn; the backward pass computes each part again.
 
     The memory of activations is that of one part, whatever the batch; the time is that of one more forward pass. Gradients are those

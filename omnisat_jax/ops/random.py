@@ -24,7 +24,7 @@ class Streams:
         return jax.random.fold_in(jax.random.fold_in(self.root, zlib.crc32(name.encode())), self.step)
 
 
-def of_part(keys, part):
+def of_microbatch(keys, part):
     """{name: key} of one part of a batch; those of part 0 are what a batch in one part draws from too.
 
     Args:

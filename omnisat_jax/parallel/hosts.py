@@ -188,7 +188,7 @@ def agree(folder, flat: dict, timeout: float = 300) -> None:
         mark.touch()
     wait("mark", timeout)
     here = {"host": socket.gethostname(), "sees": mark.exists(), "code": code_revision(), "config": json.loads(json.dumps(flat))}
-    first, *others = everyone = exchange("agreement", here, timeout)
+    first, *others = everyone = exchange("input_spec", here, timeout)
     if is_leader():
         mark.unlink()
     problems = []

@@ -15,7 +15,7 @@ AXES = ("replica", "data", "fsdp")
 BATCH_AXES = AXES  # the batch is cut over every device
 
 
-def usable_devices(settings: schema.Mesh, sizes: dict[str, int], devices=None) -> list:
+def usable_devices(settings: schema.MeshConfig, sizes: dict[str, int], devices=None) -> list:
     """All devices; or, in a single process whose mesh.data is left open, the most of them that every batch can be cut over.
 
     Args:
@@ -32,7 +32,7 @@ def usable_devices(settings: schema.Mesh, sizes: dict[str, int], devices=None) -
     return devices[: max(counts, default=len(devices))]
 
 
-def make_mesh(settings: schema.Mesh, devices=None) -> jax.sharding.Mesh:
+def make_mesh(settings: schema.MeshConfig, devices=None) -> jax.sharding.Mesh:
     """A ("replica", "data", "fsdp") mesh over all devices, neighbours in the mesh close to each other in the network.
 
     Raises:

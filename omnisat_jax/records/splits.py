@@ -103,7 +103,7 @@ def _natural(name):
     return [(0, int(text), "") if text.isdecimal() else (1, 0, text) for text in re.split(r"(\d+)", name) if text]
 
 
-def check_labels(records: Records, split: Split, settings: schema.Experiment) -> None:
+def check_labels(records: Records, split: Split, settings: schema.ExperimentConfig) -> None:
     """Refuses to train on nothing, or to score nothing.
 
     Raises:

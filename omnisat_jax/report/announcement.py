@@ -3,12 +3,12 @@
 from rich.console import Console
 from rich.text import Text
 
-from omnisat_jax.input.spec import Agreement
+from omnisat_jax.input.spec import InputSpec
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split
 
 
-def announce(console: Console, records: Records, split: Split, agreement: Agreement) -> None:
+def announce(console: Console, records: Records, split: Split, input_spec: InputSpec) -> None:
     """Prints it; simulated data are called so, loudly."""
     if records.about["simulated"]:
         console.rule(Text("SIMULATED DATA: no number of this run describes real fields", style="bold yellow"))
@@ -16,14 +16,14 @@ def announce(console: Console, records: Records, split: Split, agreement: Agreem
     console.print(
         f"protocol {split.protocol}: train {' '.join(split.train)} ({len(records.tiles(split.train))} tiles), "
         f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({len(records.tiles(split.test))} tiles); "
-        f"modalities {' '.join(spec.name for spec in agreement.specs)}",
+        f"modalities {' '.join(spec.name for spec in input_spec.specs)}",
         markup=False,
         highlight=False,
     )
-    if agreement.dropped:
-        console.print(f"not in the data, so left out: {', '.join(agreement.dropped)}", style="yellow", markup=False)
-    if agreement.unused:
-        console.print(f"in the data but not configured, so left out: {', '.join(agreement.unused)}", style="yellow", markup=False)
+    if input_spec.dropped:
+        console.print(f"not in the data, so left out: {', '.join(input_spec.dropped)}", style="yellow", markup=False)
+    if input_spec.unused:
+        console.print(f"in the data but not configured, so left out: {', '.join(input_spec.unused)}", style="yellow", markup=False)
     if records.bad:
         done = {action: sum(entry["action"] == action for entry in records.bad) for action in ("left out", "masked")}
         console.print(
@@ -44,6 +44,6 @@ def announce(console: Console, records: Records, split: Split, agreement: Agreem
             )
     for use, parts in (("training", split.train), ("test", split.test)):
         counts = records.label_counts(parts)
-        without = [name for name, count in zip(records.classes, counts, strict=True) if not count and name in agreement.classes]
+        without = [name for name, count in zip(records.classes, counts, strict=True) if not count and name in input_spec.classes]
         if without and counts.any():
             console.print(f"without a label in the {use} parts: {', '.join(without)}", style="yellow", markup=False, highlight=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from omnisat_jax.config import schema
 from omnisat_jax.files import atomic
-from omnisat_jax.input.spec import Agreement
+from omnisat_jax.input.spec import InputSpec
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split
 from omnisat_jax.report import html, pictures, tables
@@ -160,7 +160,7 @@ def restore_reports(workdir, results: dict) -> None:
         html.write(workdir)
 
 
-def protocol(config: schema.Experiment, records: Records, split: Split, agreement: Agreement, checkpoint: dict) -> dict:
+def protocol(config: schema.ExperimentConfig, records: Records, split: Split, input_spec: InputSpec, checkpoint: dict) -> dict:
     """All that a score must be read with.
 
     Args:
@@ -177,18 +177,18 @@ def protocol(config: schema.Experiment, records: Records, split: Split, agreemen
         "test_tiles": len(records.tiles(split.test)),
         "broken": {"on_bad": records.about["made_with"]["on_bad"], "tiles": len({entry["tile"] for entry in records.bad})},
         "void_test_parcels": config.data.void_test_parcels,
-        "classes": list(agreement.classes),
+        "classes": list(input_spec.classes),
         "colours": list(records.colours),
         "unscored": list(records.unscored),
         "statistics": config.data.statistics,
         "threshold": config.eval.threshold,
-        "dates": {m.name: m.dates for m in agreement.evaluation.modalities if m.dates},
+        "dates": {m.name: m.dates for m in input_spec.evaluation.modalities if m.dates},
         "seed": config.seed,
         **checkpoint,
         "pretrain_steps": config.pretrain.steps,
         "pretrain_from": config.pretrain_from,
         "label_share": config.data.label_share,
-        "modalities": [spec.name for spec in agreement.specs],
-        "missing_modalities": list(agreement.dropped),
+        "modalities": [spec.name for spec in input_spec.specs],
+        "missing_modalities": list(input_spec.dropped),
         "probe": config.eval.probe,
     }

@@ -21,7 +21,7 @@ class Board:
 
     @contextlib.contextmanager
     def shown(self):
-        """Draws the table below what is printed meanwhile."""
+        """PretrainDraws the table below what is printed meanwhile."""
         if not self._console.is_terminal:
             yield self
             return

@@ -9,7 +9,7 @@ def make_task(stage: str, config, model, statistics, *, classes, ignore: int, un
     """What "pretrain" or "finetune" optimises.
 
     Args:
-      config: schema.Experiment.
+      config: schema.ExperimentConfig.
       model: see `models.build.make_model`.
       statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
       classes: names of what is predicted.
@@ -18,11 +18,11 @@ def make_task(stage: str, config, model, statistics, *, classes, ignore: int, un
       mesh: the devices over which the contrast runs as a ring, if the configuration asks for one; None = dense.
     """
     if stage == "pretrain":
-        ring = mesh if config.contrast.implementation == "ring" else None
-        return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring, config.pretrain.parts)
+        ring = mesh if config.contrastive.implementation == "ring" else None
+        return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring, config.pretrain.num_microbatches)
     common = (model, statistics, classes, config.finetune.modality_dropout)
-    parts = config.finetune.parts
+    num_microbatches = config.finetune.num_microbatches
     if config.task == "segment":
         weight = config.segmentation.dice_weight
-        return Segment(*common, ignore=ignore, unscored=unscored, dice_weight=weight, parts=parts)
-    return Classify(*common, threshold=config.eval.threshold, parts=parts)
+        return Segment(*common, ignore=ignore, unscored=unscored, dice_weight=weight, num_microbatches=num_microbatches)
+    return Classify(*common, threshold=config.eval.threshold, num_microbatches=num_microbatches)

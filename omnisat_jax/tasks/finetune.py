@@ -13,20 +13,20 @@ from omnisat_jax.metrics.calibration import calibration_counts
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.metrics.subsets import Each, held
-from omnisat_jax.models.base import Assembly
-from omnisat_jax.ops.microbatches import in_parts
-from omnisat_jax.ops.random import drop_modalities, of_part
+from omnisat_jax.models.base import MultimodalModel
+from omnisat_jax.ops.microbatches import in_microbatches
+from omnisat_jax.ops.random import drop_modalities, of_microbatch
 
 
 @dataclasses.dataclass(frozen=True)
 class _Finetune:
     """What both kinds of labels share; see `tasks.base.Task`."""
 
-    model: Assembly
+    model: MultimodalModel
     statistics: dict
     classes: tuple[str, ...]
     modality_dropout: float
-    parts: int = dataclasses.field(default=1, kw_only=True)
+    num_microbatches: int = dataclasses.field(default=1, kw_only=True)
     step_name: str = dataclasses.field(default="finetune_step", kw_only=True)
     higher: bool = dataclasses.field(default=True, kw_only=True)
 
@@ -48,12 +48,12 @@ class _Finetune:
 
         def predict(tiles, part):
             measured, views = tiles
-            inputs, drawn = normalise(measured, self.statistics, names), of_part(rngs, part)
+            inputs, drawn = normalise(measured, self.statistics, names), of_microbatch(rngs, part)
             encoded = self.model.apply(variables, inputs, train=True, rngs=drawn, method="encode")
             return [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
 
         tiles = {name: batch[name] for name in names}, views
-        losses = [self._loss(logits, batch) for logits in in_parts(predict, self.parts, tiles)]
+        losses = [self._loss(logits, batch) for logits in in_microbatches(predict, self.num_microbatches, tiles)]
         return jax.tree.map(lambda *of_views: sum(of_views) / len(of_views), *losses)
 
     def logits(self, params, batch, subsets):

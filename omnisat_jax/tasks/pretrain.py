@@ -10,14 +10,14 @@ import jax.numpy as jnp
 
 from omnisat_jax.batch import normalise, presence
 from omnisat_jax.config import schema
-from omnisat_jax.losses.infonce import contrastive_loss
-from omnisat_jax.losses.infonce_ring import ring_contrastive_loss
+from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
-from omnisat_jax.metrics.representation import place_score, representation_scores
-from omnisat_jax.models.pretrainable import FUSED, AlignedAssembly, Draws
+from omnisat_jax.metrics.representation import position_r2, representation_scores
+from omnisat_jax.models.pretrainable import FUSED, PretrainableModel, PretrainDraws
 from omnisat_jax.ops.jitter import draw_jitter, jittered
-from omnisat_jax.ops.microbatches import in_parts
-from omnisat_jax.ops.random import drop_modalities, mask_tokens, of_part, stratified
+from omnisat_jax.ops.microbatches import in_microbatches
+from omnisat_jax.ops.random import drop_modalities, mask_tokens, of_microbatch, stratified
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Pretrain:
     reconstruction it also sees only part of their tokens and must tell what the others measured.
     """
 
-    model: AlignedAssembly
+    model: PretrainableModel
     statistics: dict
     modality_dropout: float
-    reconstruction: schema.Reconstruction
+    reconstruction: schema.ReconstructionConfig
     mesh: jax.sharding.Mesh | None = None
-    parts: int = 1
+    num_microbatches: int = 1
     step_name: str = "contrastive_step"
     best: str = "loss"
     higher: bool = False
@@ -59,14 +59,14 @@ class Pretrain:
         grid = inputs[sensor.name]["values"].shape[-2] // sensor.patch
         if self.reconstruction.weight:
             masked = mask_tokens(jax.random.fold_in(key, 0), (*present.shape, grid**2), self.reconstruction.mask_ratio)
-        if "pixel" in self.model.contrast.granularities:
-            pixels = stratified(jax.random.fold_in(key, 1), self.model.contrast.pixels)
-        if train and self.model.contrast.roll:
+        if "pixel" in self.model.contrastive.granularities:
+            pixels = stratified(jax.random.fold_in(key, 1), self.model.contrastive.pixels)
+        if train and self.model.contrastive.roll:
             shifts = jax.random.randint(jax.random.fold_in(key, 2), (present.shape[1], 2), 0, grid)
-        return Draws(masked, pixels, shifts)
+        return PretrainDraws(masked, pixels, shifts)
 
     def _jitter(self, key, inputs):
-        bands, days = self.model.contrast.jitter, self.model.contrast.jitter_days
+        bands, days = self.model.contrastive.jitter, self.model.contrastive.jitter_days
         return draw_jitter(jax.random.fold_in(key, 3), inputs, bands=bands, days=days) if bands or days else {}
 
     def _objective(self, params, batch, visible, key, group, train, rngs):
@@ -78,16 +78,16 @@ class Pretrain:
         def embed(tiles, part):
             measured, visible, masked, jitter = tiles
             inputs = jittered(normalise(measured, self.statistics, self.model.names), jitter)
-            arguments = dict(reconstruct=self._dates, train=train, rngs=rngs and of_part(rngs, part), method="embed")
+            arguments = dict(reconstruct=self._dates, train=train, rngs=rngs and of_microbatch(rngs, part), method="embed")
             return self.model.apply({"params": params}, inputs, visible, draws._replace(masked=masked), **arguments)
 
         tiles = {name: batch[name] for name in self.model.names}, visible, draws.masked, jitter
-        views, temperature, decoded = in_parts(embed, self.parts if train else 1, tiles, batch_axes=(1, -1, 0))
+        views, temperature, decoded = in_microbatches(embed, self.num_microbatches if train else 1, tiles, batch_axes=(1, -1, 0))
         metrics = {"temperature": temperature}
         seen = {granularity: self._present(v, present, visible) for granularity, v in views.items()}
         losses, accuracies = zip(*(self._align(v, seen[granularity], temperature, group) for granularity, v in views.items()))
-        metrics |= {"contrast": sum(losses) / len(losses), "contrast_accuracy": sum(accuracies) / len(accuracies)}
-        loss = self.model.contrast.weight * metrics["contrast"]
+        metrics |= {"contrastive": sum(losses) / len(losses), "contrastive_accuracy": sum(accuracies) / len(accuracies)}
+        loss = self.model.contrastive.weight * metrics["contrastive"]
         if decoded:
             metrics["reconstruction"] = self._reconstruct(decoded, inputs, present, visible, draws.masked)
             loss = loss + self.reconstruction.weight * metrics["reconstruction"]
@@ -97,7 +97,7 @@ class Pretrain:
             metrics |= representation_scores(first.z, seen[granularity])
             if granularity != "pixel":
                 encoders = [index for index, name in enumerate(first.names) if name != FUSED]  # fusion is told the place
-                metrics["place"] = place_score(first.z[jnp.array(encoders)], seen[granularity][jnp.array(encoders)])
+                metrics["position_r2"] = position_r2(first.z[jnp.array(encoders)], seen[granularity][jnp.array(encoders)])
         return loss, metrics
 
     def _present(self, views, present, visible):
@@ -109,8 +109,8 @@ class Pretrain:
 
     def _align(self, views, present, temperature, group):
         if self.mesh is None:
-            return contrastive_loss(views.z, present, temperature, group=group)
-        return ring_contrastive_loss(views.z, present, temperature, mesh=self.mesh, group=group)
+            return infonce_loss(views.z, present, temperature, group=group)
+        return ring_infonce_loss(views.z, present, temperature, mesh=self.mesh, group=group)
 
     def _reconstruct(self, decoded, inputs, present, visible, masked):
         errors, hidden = [], []
@@ -129,7 +129,7 @@ class Pretrain:
         present = presence(batch, self.model.names) & (batch["weight"] > 0)[:, None]
         visible = drop_modalities(streams("modality_dropout"), present, self.modality_dropout)
         rngs = {"dropout": streams("dropout")}
-        return self._objective(params, batch, visible, streams("draws"), self.model.contrast.group, True, rngs)
+        return self._objective(params, batch, visible, streams("draws"), self.model.contrastive.group_size, True, rngs)
 
     def evaluate(self, params, batch, subsets):
         del subsets  # alignment is a property of all modalities together

@@ -18,7 +18,7 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.metrics.subsets import Each, held, not_finite
-from omnisat_jax.models.base import Assembly
+from omnisat_jax.models.base import MultimodalModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TokenReader:
       model, statistics: as in the training tasks.
     """
 
-    model: Assembly
+    model: MultimodalModel
     statistics: dict
 
     def init(self, key, batch):

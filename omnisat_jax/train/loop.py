@@ -17,7 +17,7 @@ class Preempted(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Collaborators:
+class LoopHooks:
     """What the loop calls.
 
     Attributes:
@@ -51,7 +51,7 @@ class Collaborators:
     tiles_of: Callable
 
 
-def run_loop(state: TrainState, first: int, stage: schema.Stage, budget: int, use: Collaborators) -> TrainState:
+def run_loop(state: TrainState, first: int, stage: schema.StageConfig, budget: int, use: LoopHooks) -> TrainState:
     """Trains from step `first` to stage.steps.
 
     Metrics of a step are read while the next one runs, so the host never holds the device up.

@@ -7,12 +7,12 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
+from rich.console import Console
+
 from omnisat_jax.aot.chips import CHIPS, parse_topology
 from omnisat_jax.aot.collectives import collectives, totals
 from omnisat_jax.aot.command import compile_for, fits, show
 from omnisat_jax.aot.flops import count_flops
-from rich.console import Console
-
 from omnisat_jax.config import schema
 from tests.conftest import tiny
 
@@ -88,7 +88,7 @@ def test_the_tpu_compiler_takes_both_steps(parts, tmp_path):
     """Small model, full tiles, at once or in parts: it fits four chips, and data-parallel means that nothing whole is gathered."""
     config = tiny("omnisat_resnet,s2_only", **{"mesh.data": -1, "model.precision": "auto"})
     for stage in (config.pretrain, config.finetune):
-        stage.batch_size, stage.parts = 4 * parts, parts
+        stage.batch_size, stage.num_microbatches = 4 * parts, parts
     report = compile_for(schema.parse(config), "v5e:2x2", folder=tmp_path, console=Console(quiet=True))
     assert fits(report) and set(report["stages"]) == {"pretrain", "finetune"}
     assert json.loads((tmp_path / "compiled_v5e_2x2.json").read_text()) == report

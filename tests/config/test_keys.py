@@ -59,7 +59,7 @@ def test_ranges_end_where_they_say(key, kind, rule):
 def accepted_alone(key, value):
     """Whether the door lets a value of one key through, whatever others say."""
     *path, last = key.replace("modalities.s2", "modalities").split(".")
-    cls = schema.Experiment
+    cls = schema.ExperimentConfig
     for part in path:
         kind = validation.split(validation.hints(cls)[part])[0]
         cls = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
@@ -99,7 +99,7 @@ def test_no_values_of_several_keys_end_in_anything_else(data):
         ("model.resnet.widths", (), "model.resnet.widths: expected 2 to 8 entries, each a whole number from 1 to 4096 (channels), found 0 (())."),
         ("model.utae", 3, "model.utae: expected a group of keys, found 3."),
         ("model.width", {"a": 1}, "model.width: expected a whole number from 8 to 4096 (channels), found a group of keys."),
-        ("contrast.views", ("s2", "s2"), "contrast.views: expected 0 to 10 entries, all different, each a name"),
+        ("contrastive.views", ("s2", "s2"), "contrastive.views: expected 0 to 10 entries, all different, each a name"),
     ],
 )  # fmt: skip
 def test_messages_name_the_key_what_is_expected_and_what_is_found(key, value, message):
@@ -150,10 +150,10 @@ def test_comments_beside_the_defaults_name_every_choice():
         assignment = re.match(r"    \w\.([\w.]+) = .*?(#.*)?$", line)
         for key in [start + assignment[1] for start in prefix] if assignment else []:
             rule = LEAVES.get(key, (None, None))[1]
-            if isinstance(rule, validation.Choice | validation.Joined | validation.Day):
+            if isinstance(rule, validation.Choice | validation.Day):
                 comment = assignment[2] or ""
                 assert not [word for word in getattr(rule, "among", None) or rule.words if word not in comment], key
                 named.add(key)
     assert named == {
-        key for key, (_, rule) in LEAVES.items() if isinstance(rule, validation.Choice | validation.Joined | validation.Day)
+        key for key, (_, rule) in LEAVES.items() if isinstance(rule, validation.Choice | validation.Day)
     }

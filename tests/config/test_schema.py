@@ -68,11 +68,10 @@ def test_missing_key_is_named():
     ("key", "value", "message"),
     [
         ("task", "segmnt", "task: expected one of segment, classify, found 'segmnt'. Did you mean 'segment'"),
-        ("contrast.scope", "group:1", "contrast.scope"),
-        ("contrast.scope", "local", "contrast.scope"),
-        ("contrast.jitter", -0.1, "contrast.jitter: expected a number from 0 to 2"),
+        ("contrastive.group_size", 1, "contrastive.group_size"),
+        ("contrastive.jitter", -0.1, "contrastive.jitter: expected a number from 0 to 2"),
         ("pretrain.batch_size", 0, "pretrain.batch_size: expected a whole number from 1 to 65536"),
-        ("finetune.parts", 3, "finetune.parts must divide finetune.batch_size 2, found 3"),
+        ("finetune.num_microbatches", 3, "finetune.num_microbatches must divide finetune.batch_size 2, found 3"),
         ("finetune.modality_dropout", 1.0, "finetune.modality_dropout"),
         ("modalities.s2.patch", 5, "same ground distance"),
         ("modalities.s2.encoder", "vit", "modalities.s2.encoder of a series"),
@@ -142,12 +141,12 @@ def test_what_is_no_configuration_is_refused(values):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"contrast.temperature": 3.0, "contrast.learned_temperature": True}, "contrast.temperature: expected 0.01 to 1.0 where"),
-        ({"contrast.views": ("s2",), "contrast.fused": False}, "contrast.granularity 'patch': expected at least 2 views"),
-        ({"contrast.granularity": "pixel", "contrast.views": ("s2", "s1a")}, "contrast.granularity 'pixel': expected at least 2 modalities"),
-        ({"contrast.granularity": "tile", "pretrain.batch_size": 1}, "expected pretrain.batch_size of at least 2, found 1"),
-        ({"contrast.scope": "group:²"}, "contrast.scope: expected 'global', or 'group:K'"),
-        ({"contrast.granularity": "patch+patch"}, "contrast.granularity: expected some of pixel, patch, tile"),
+        ({"contrastive.temperature": 3.0, "contrastive.learned_temperature": True}, "contrastive.temperature: expected 0.01 to 1.0 where"),
+        ({"contrastive.views": ("s2",), "contrastive.fused": False}, "contrastive.granularities 'patch': expected at least 2 views"),
+        ({"contrastive.granularities": ("pixel",), "contrastive.views": ("s2", "s1a")}, "contrastive.granularities 'pixel': expected at least 2 modalities"),
+        ({"contrastive.granularities": ("tile",), "pretrain.batch_size": 1}, "expected pretrain.batch_size of at least 2, found 1"),
+        ({"contrastive.group_size": -1}, "contrastive.group_size: expected a whole number from 0 to 99999"),
+        ({"contrastive.granularities": ("patch", "patch")}, "contrastive.granularities: expected 1 to 3 entries, all different"),
         ({"reconstruction.weight": 1.0, "reconstruction.mask_ratio": 0.0, "pretrain.modality_dropout": 0.0}, "nothing is hidden"),
         ({"model.fusion.attention": "cudnn", "model.precision": "float32"}, "model.fusion.attention 'cudnn' computes in bfloat16"),
         ({"data.nomenclature": "12"}, "data.nomenclature: expected '' for data.dataset 'pastis'"),
@@ -228,10 +227,10 @@ def test_no_flat_configuration_ends_in_anything_else(flat):
 
 
 def test_configurations_of_earlier_versions_are_read(monkeypatch):
-    old = {key: value for key, value in FLAT.items() if key != "contrast.roll" and not key.endswith(".dates_eval")}
+    old = {key: value for key, value in FLAT.items() if key != "contrastive.roll" and not key.endswith(".dates_eval")}
     with pytest.raises(schema.ConfigError, match="missing configuration keys"):
         schema.unflatten(old)
-    monkeypatch.setattr(schema, "ADDED", {"contrast.roll": False, "modalities.*.dates_eval": 0})
-    assert schema.unflatten(old).contrast.roll is False
+    monkeypatch.setattr(schema, "ADDED", {"contrastive.roll": False, "modalities.*.dates_eval": 0})
+    assert schema.unflatten(old).contrastive.roll is False
     assert {spec.dates_eval for spec in schema.unflatten(old).modalities} == {0}
     assert schema.upgrade(FLAT) == FLAT

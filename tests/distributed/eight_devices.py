@@ -21,7 +21,7 @@ def losses(settings, task, batch, devices, replica, fsdp, parts):
 
     On one device the contrast is dense, on several it is the ring.
     """
-    task = dataclasses.replace(task, parts=parts)
+    task = dataclasses.replace(task, num_microbatches=parts)
     state, step, placed, root = steps.start(settings, task, batch, devices, replica, fsdp, min_size=64)
     cut = sum("fsdp" in str(x.sharding.spec) for x in jax.tree.leaves(state.params))
     found = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from omnisat_jax.config import schema
 from omnisat_jax.losses import infonce_ring as ring
-from omnisat_jax.losses.infonce import contrastive_loss
+from omnisat_jax.losses.infonce import infonce_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
 ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full
@@ -22,10 +22,10 @@ def compare(devices, group, dtype, patches, present, seed):
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(3, 8, patches, 6)).astype(np.float32)
     z = jnp.asarray(z / np.linalg.norm(z, axis=-1, keepdims=True)).astype(dtype)
-    mesh = make_mesh(schema.Mesh(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices])
+    mesh = make_mesh(schema.MeshConfig(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices])
     losses = {
-        "dense": lambda z, t: contrastive_loss(z, present, t, group=group),
-        "ring": lambda z, t: ring.ring_contrastive_loss(z, present, t, mesh=mesh, group=group),
+        "dense": lambda z, t: infonce_loss(z, present, t, group=group),
+        "ring": lambda z, t: ring.ring_infonce_loss(z, present, t, mesh=mesh, group=group),
     }
     found = {}
     for name, loss in losses.items():

@@ -19,7 +19,7 @@ def get_config(arguments):
     model.fusion.heads, model.head.width = 2, 8
     config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 4
     config.eval.batch_size, config.eval.panels = 4, 0
-    config.contrast.scope = "group:4"
+    config.contrastive.group_size = 4
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.batch_size, stage.learning_rate = min(stage.steps, 8), 4, 2e-3
         stage.log_every, stage.eval_every, stage.save_every, stage.keep = 1, 0, 2, 3

@@ -58,7 +58,7 @@ def test_same_numbers_on_several_devices_and_in_parts(report, task):
 
 def test_mesh_must_fit_the_devices():
     with pytest.raises(ValueError, match="number of devices, 1; found -1 x 3 x 1"):
-        meshes.make_mesh(schema.Mesh(-1, 3, 1, 0), jax.devices()[:1])
+        meshes.make_mesh(schema.MeshConfig(-1, 3, 1, 0), jax.devices()[:1])
 
 
 def test_batch_must_fit_the_devices():
@@ -87,5 +87,5 @@ def test_batch_must_fit_the_devices():
 )
 def test_a_process_uses_as_many_devices_as_its_batches_can_be_cut_over(mesh, sizes, used):
     devices = list("abcdefgh")
-    found = meshes.usable_devices(schema.Mesh(*mesh, 0), dict(zip("xy", sizes)), devices)
+    found = meshes.usable_devices(schema.MeshConfig(*mesh, 0), dict(zip("xy", sizes)), devices)
     assert found == devices[:used]

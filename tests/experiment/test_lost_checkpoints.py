@@ -211,7 +211,7 @@ def test_the_cause_is_told_not_what_follows_from_it(config, tmp_path, console, m
     def full(self, *_):
         raise SaveError("the disk is full")
 
-    monkeypatch.setattr(experiment.Setting, "finish", full)
+    monkeypatch.setattr(experiment.RunContext, "finish", full)
     monkeypatch.setattr("omnisat_jax.train.provenance.Start.note_time", full)
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps, changed.finetune.steps = 0, 1

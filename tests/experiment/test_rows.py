@@ -49,7 +49,7 @@ def test_row_runs_end_to_end(row, simulated, tmp_path, console):
     pretrained = row not in ("utae", "utae_s1", "early", "late", "dual")
     assert (tmp_path / "run" / "pretrain").is_dir() == pretrained
     assert type(load_model(tmp_path / "run" / "model").module).__name__ == {
-        "published": "PublishedAssembly", "skysense": "SkySense", "early": "EarlyFusion", "dual": "DualStream",
+        "published": "PublishedOmniSat", "skysense": "SkySense", "early": "EarlyFusion", "dual": "DualStream",
         "utae": "LateFusion", "utae_s1": "LateFusion", "late": "LateFusion",
     }.get(row, "OmniSat")  # fmt: skip
 
@@ -66,12 +66,12 @@ def test_tile_labels_from_dense_ones(simulated, tmp_path, console):
     [
         ("late", {"pretrain.steps": 5}, "has no pre-training"),
         ("published", {"task": "segment", "data.protocol": "auto"}, "has no dense head"),
-        ("demo", {"model.assembly": "early"}, "takes series only, found spot"),
+        ("demo", {"model.architecture": "early"}, "takes series only, found spot"),
         ("demo", {"data.protocol": "tile_f1"}, "set task to 'classify'"),
-        ("demo", {"contrast.granularity": "patch+field"}, "contrast.granularity: expected some of pixel, patch, tile"),
-        ("demo", {"contrast.weight": 0.0}, "nothing to learn"),
+        ("demo", {"contrastive.granularities": ("patch", "field")}, "contrastive.granularities: expected 1 to 3 entries, all different, each one of pixel, patch, tile"),
+        ("demo", {"contrastive.weight": 0.0}, "nothing to learn"),
         ("demo", {"eval.monitor_tiles": -3}, "eval.monitor_tiles: expected a whole number"),
-        ("demo", {"contrast.views": ("s3",)}, "must name configured modalities, found s3"),
+        ("demo", {"contrastive.views": ("s3",)}, "must name configured modalities, found s3"),
         ("demo", {"reconstruction.mask_ratio": 1.0}, "reconstruction.mask_ratio: expected a number from 0 and below 1"),
     ],
 )

@@ -134,9 +134,9 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console
 def test_sentinel_2_alone(config, tmp_path, console):
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
-    config.contrast.granularity = "tile"
-    config.contrast.learned_temperature = True
-    config.contrast.scope = "group:2"
+    config.contrastive.granularities = ("tile",)
+    config.contrastive.learned_temperature = True
+    config.contrastive.group_size = 2
     results = go(config, tmp_path / "run", console)
     assert [s["modalities"] for s in results["subsets"]] == [["s2"]]
 

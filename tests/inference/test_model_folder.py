@@ -30,7 +30,7 @@ CHANNELS = 10
 def traced_once():
     """The same model is traced once, however many folders claim to hold it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes, "assembly_shapes", functools.lru_cache(64)(shapes.assembly_shapes))
+        patch.setattr(shapes, "model_shapes", functools.lru_cache(64)(shapes.model_shapes))
         yield
 
 
@@ -41,7 +41,7 @@ def made():
     specs = [spec for spec in config.modalities if spec.name == "s2"]
     model = make_model(specs, config, 2, 4, jnp.float32)
     rng = np.random.default_rng(0)
-    flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.assembly_shapes(model).items()}
+    flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.model_shapes(model).items()}
     statistics = {"s2": {"mean": [0.5] * CHANNELS, "std": [2.0] * CHANNELS}}
     about = dict(config=config, modalities=["s2"], classes=["a", "b"], label_patch=4, statistics=statistics)
     return flax.traverse_util.unflatten_dict(flat, sep="/"), about

@@ -10,15 +10,15 @@ from omnisat_jax import batch as batches
 from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.spec import agree
-from omnisat_jax.input.transforms import Assemble, choose_dates, day_zero, tile_labels
+from omnisat_jax.input.transforms import MakeBatch, choose_dates, day_zero, tile_labels
 from tests.conftest import tiny
 
 
-def assemble(records, settings, training=True, **changes):
+def make_batch(records, settings, training=True, **changes):
     a = agree(settings, records)
     common = dict(grid=a.grid, origin=settings.data.origin, random=training, augment=True, ignore=19)
     layout = a.train if training else a.evaluation
-    return Assemble(layout=layout, crop=a.crop if training else a.grid, **(common | changes)), layout
+    return MakeBatch(layout=layout, crop=a.crop if training else a.grid, **(common | changes)), layout
 
 
 def take(iterator, count):
@@ -39,7 +39,7 @@ def assert_same(a, b):
 
 
 def test_batches_have_the_declared_form(records, settings):
-    transform, layout = assemble(records, settings)
+    transform, layout = make_batch(records, settings)
     data = pipeline.training(records.source(("fold_1",)), transform, seed=0, batch_size=4)
     batch = next(iter(data))
     batches.check_batch(batch, layout, 4)
@@ -51,7 +51,7 @@ def test_batches_have_the_declared_form(records, settings):
 @pytest.mark.parametrize("split", [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0,), (1,), (2,), (3,))])
 def test_same_batch_however_its_rows_are_shared(records, settings, split):
     """Every row of every step, augmentation included, is the same on any number of processes and any order of devices."""
-    transform, _ = assemble(records, settings)
+    transform, _ = make_batch(records, settings)
     source = records.source(("fold_1", "fold_2", "fold_3"))
     whole = take(iter(pipeline.training(source, transform, seed=3, batch_size=4)), 4)
     for rows in split:
@@ -61,7 +61,7 @@ def test_same_batch_however_its_rows_are_shared(records, settings, split):
 
 
 def test_position_is_the_step(records, settings):
-    transform, _ = assemble(records, settings)
+    transform, _ = make_batch(records, settings)
     data = pipeline.training(records.source(("fold_1", "fold_2")), transform, seed=1, batch_size=2)
     whole = take(iter(data), 6)
     for batch, expected in zip(take(pipeline.start_at(data, 4), 2), whole[4:]):
@@ -70,7 +70,7 @@ def test_position_is_the_step(records, settings):
 
 @pytest.mark.parametrize(("batch_size", "split"), [(1, [(0,)]), (4, [(0, 1, 2, 3)]), (4, [(0, 1), (2, 3)]), (4, [(0, 2), (1, 3)])])
 def test_evaluation_passes_every_tile_once(records, settings, batch_size, split):
-    transform, layout = assemble(records, settings, training=False)
+    transform, layout = make_batch(records, settings, training=False)
     source = records.source(records.parts)
     seen, lengths = [], set()
     for rows in split:
@@ -85,7 +85,7 @@ def test_evaluation_passes_every_tile_once(records, settings, batch_size, split)
 def test_flips_and_crops_keep_modalities_aligned(records):
     """A marked square kilometre stays the same square in labels, series and the ten times finer image."""
     settings = schema.parse(tiny(**{"data.crop": 8}))
-    transform, _ = assemble(records, settings)
+    transform, _ = make_batch(records, settings)
     example = dict(records.source(("fold_1",))[0])
     mark = np.zeros((16, 16), np.uint8)
     mark[4:8, 8:12] = 1
@@ -110,7 +110,7 @@ def test_flips_and_crops_keep_modalities_aligned(records):
 def test_void_parcels(records, settings):
     example = records.source(("fold_1",))[0]
     parcel = example["parcels"].max()
-    transform, _ = assemble(records, settings, augment=False, void_parcels=np.array([parcel]))
+    transform, _ = make_batch(records, settings, augment=False, void_parcels=np.array([parcel]))
     labels = transform.sample(example, np.random.default_rng(0))["labels"]
     assert (labels[example["parcels"] == parcel] == 19).all()
     np.testing.assert_array_equal(labels[example["parcels"] != parcel], example["labels"][example["parcels"] != parcel])
@@ -127,7 +127,7 @@ def test_chosen_dates_are_sorted_unique_and_usable_first(valid, limit, random):
 
 def test_days_count_from_the_origin_and_may_be_negative(records, settings):
     example = records.source(("fold_1",))[0]
-    transform, _ = assemble(records, settings, training=False, origin="2019-06-01")
+    transform, _ = make_batch(records, settings, training=False, origin="2019-06-01")
     dates = transform.sample(example, np.random.default_rng(0))["s2"]["dates"]
     assert dates.min() < 0 < dates.max()
     sept = day_zero("2018-09-01", [])

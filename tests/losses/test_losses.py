@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from omnisat_jax.config import schema
 from omnisat_jax.losses.classification import multilabel_loss
-from omnisat_jax.losses.infonce import contrastive_loss
-from omnisat_jax.losses.infonce_ring import ring_contrastive_loss
+from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.losses.segmentation import segmentation_loss
 from omnisat_jax.ops.random import drop_modalities
 from omnisat_jax.parallel.mesh import make_mesh
@@ -42,7 +42,7 @@ def unit(shape, seed=0):
 @given(hnp.arrays(bool, (3, 4)), st.sampled_from([0, 2]))
 def test_contrast_equals_the_oracle_for_any_presence(present, group):
     z = unit((3, 4, 2, 5))
-    loss, accuracy = contrastive_loss(jnp.asarray(z), jnp.asarray(present), 0.1, group=group)
+    loss, accuracy = infonce_loss(jnp.asarray(z), jnp.asarray(present), 0.1, group=group)
     np.testing.assert_allclose(loss, contrast_oracle(z, present, 0.1, group or 4), rtol=1e-5, atol=1e-6)
     assert 0 <= accuracy <= 1
 
@@ -50,10 +50,10 @@ def test_contrast_equals_the_oracle_for_any_presence(present, group):
 @functools.cache
 def gradients(group):
     """Jitted value and gradient of the dense loss and of the ring on one device."""
-    mesh = make_mesh(schema.Mesh(1, 1, 1, 0), jax.devices()[:1])
+    mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
     losses = (
-        lambda z, present: contrastive_loss(z, present, 0.1, group=group)[0],
-        lambda z, present: ring_contrastive_loss(z, present, 0.1, mesh=mesh, group=group)[0],
+        lambda z, present: infonce_loss(z, present, 0.1, group=group)[0],
+        lambda z, present: ring_infonce_loss(z, present, 0.1, mesh=mesh, group=group)[0],
     )
     return [jax.jit(jax.value_and_grad(loss)) for loss in losses]
 
@@ -69,16 +69,16 @@ def test_ring_equals_dense_for_any_presence(present, group):
 
 
 def test_ring_refuses_groups_that_do_not_fit():
-    mesh = make_mesh(schema.Mesh(1, 1, 1, 0), jax.devices()[:1])
+    mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
     with pytest.raises(ValueError, match="groups of 3"):
-        ring_contrastive_loss(jnp.asarray(unit((3, 4, 2, 5))), jnp.ones((3, 4), bool), 0.1, mesh=mesh, group=3)
+        ring_infonce_loss(jnp.asarray(unit((3, 4, 2, 5))), jnp.ones((3, 4), bool), 0.1, mesh=mesh, group=3)
 
 
 def test_contrast_ignores_what_is_absent_and_has_finite_gradients():
     z, present = unit((2, 3, 2, 4)), np.array([[1, 1, 0], [1, 0, 1]], bool)
     other = z.copy()
     other[~present] = 7.0
-    f = jax.value_and_grad(lambda z: contrastive_loss(z, jnp.asarray(present), 0.1)[0])
+    f = jax.value_and_grad(lambda z: infonce_loss(z, jnp.asarray(present), 0.1)[0])
     a, grad = f(jnp.asarray(z))
     b, _ = f(jnp.asarray(other))
     np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -87,12 +87,12 @@ def test_contrast_ignores_what_is_absent_and_has_finite_gradients():
 
 def test_contrast_is_low_when_aligned_and_zero_without_pairs():
     z = np.broadcast_to(np.eye(6).reshape(1, 3, 2, 6), (2, 3, 2, 6))
-    loss, accuracy = contrastive_loss(jnp.asarray(z), jnp.ones((2, 3), bool), 0.05)
+    loss, accuracy = infonce_loss(jnp.asarray(z), jnp.ones((2, 3), bool), 0.05)
     assert loss < 1e-3 and accuracy == 1
     alone = jnp.asarray([[True, False, True], [False, True, False]])
-    assert contrastive_loss(jnp.asarray(z), alone, 0.05)[0] == 0
+    assert infonce_loss(jnp.asarray(z), alone, 0.05)[0] == 0
     with pytest.raises(ValueError, match="groups of 2"):
-        contrastive_loss(jnp.asarray(z), alone, 0.05, group=2)
+        infonce_loss(jnp.asarray(z), alone, 0.05, group=2)
 
 
 def segmentation_oracle(logits, labels, weight, ignore, dice_weight):

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from omnisat_jax.metrics.calibration import calibration_counts, expected_calibration_error
 from omnisat_jax.metrics.classification import MultiLabelScores
-from omnisat_jax.metrics.representation import COLLAPSED, place_score, representation_scores
+from omnisat_jax.metrics.representation import COLLAPSED, position_r2, representation_scores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 
 NAMES = ("a", "b", "c", "d")
@@ -160,14 +160,14 @@ def test_place_is_read_from_what_tells_it_and_from_nothing_else():
     here = np.ones((2, 6), bool)
     here[1, 3:] = False
     blind = rng.normal(size=(2, 6, 36, 8)).astype(np.float32)
-    assert abs(place_score(jnp.asarray(blind), jnp.asarray(here))) < 0.1
+    assert abs(position_r2(jnp.asarray(blind), jnp.asarray(here))) < 0.1
     rows, columns = np.mgrid[:6, :6].reshape(2, 36)
     knowing = blind.copy()
     knowing[..., 0], knowing[..., 1] = rows + knowing[..., 2], columns - 3 * knowing[..., 3]
-    assert place_score(jnp.asarray(knowing), jnp.asarray(here)) == pytest.approx(1, abs=1e-3)
+    assert position_r2(jnp.asarray(knowing), jnp.asarray(here)) == pytest.approx(1, abs=1e-3)
     one = np.stack([knowing[0], blind[1]])
-    assert place_score(jnp.asarray(one), jnp.asarray(here)) == pytest.approx(0.5, abs=0.1)
+    assert position_r2(jnp.asarray(one), jnp.asarray(here)) == pytest.approx(0.5, abs=0.1)
     # What stands under an absent view counts for nothing; a view of no tile is no view.
-    assert place_score(jnp.asarray(np.where(here[..., None, None], knowing, np.nan)), jnp.asarray(here)) > 0.99
-    assert place_score(jnp.asarray(one), jnp.asarray(here & [[True], [False]])) == pytest.approx(1, abs=1e-3)
-    assert place_score(jnp.asarray(knowing[:, :, :1]), jnp.asarray(here)) == 0
+    assert position_r2(jnp.asarray(np.where(here[..., None, None], knowing, np.nan)), jnp.asarray(here)) > 0.99
+    assert position_r2(jnp.asarray(one), jnp.asarray(here & [[True], [False]])) == pytest.approx(1, abs=1e-3)
+    assert position_r2(jnp.asarray(knowing[:, :, :1]), jnp.asarray(here)) == 0

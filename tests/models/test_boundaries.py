@@ -10,7 +10,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.spec import agree
-from omnisat_jax.input.transforms import Assemble
+from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.build import make_task
@@ -25,16 +25,16 @@ LOW = {
     **{f"model.{key}": 1 for key in ("projection.hidden", "projection.width", "resnet.blocks", "patch_cnn.blocks", "ltae.period")},
     **{f"model.{key}": (1, 1) for key in ("utae.encoder_widths", "utae.decoder_widths", "resnet.widths")},
     **{f"model.{key}": () for key in ("patch_ltae.input_widths", "patch_ltae.output_widths")},
-    "model.width": 8, "model.ltae.width": 2, "model.vit.stem": "conv", "contrast.pixels": 1, "contrast.temperature": 0.001,
+    "model.width": 8, "model.ltae.width": 2, "model.vit.stem": "conv", "contrastive.pixels": 1, "contrastive.temperature": 0.001,
     "reconstruction.date_share": 1e-6, "seed": 0, "modalities.s2.dates_train": 1, "finetune.steps": 1, "finetune.warmup": 0.0,
 }  # fmt: skip
 HIGH = {
     **{f"model.{key}.dropout": 0.999 for key in ("ltae", "vit", "fusion", "head")},
     "model.fusion.heads": 16, "model.vit.heads": 16, "model.ltae.heads": 8, "model.ltae.period": 1_000_000, "model.fusion.mlp_ratio": 16,
-    "model.utae.encoder_widths": (4,) * 8, "model.utae.decoder_widths": (4,) * 8, "model.resnet.widths": (4,) * 8, "contrast.temperature": 100,
+    "model.utae.encoder_widths": (4,) * 8, "model.utae.decoder_widths": (4,) * 8, "model.resnet.widths": (4,) * 8, "contrastive.temperature": 100,
     "reconstruction.mask_ratio": 0.999, "reconstruction.date_share": 1, "seed": 2**32 - 1, "finetune.warmup": 1, "finetune.learning_rate": 10,
     "finetune.clip": 1_000_000, "finetune.weight_decay": 10, "finetune.steps": 100_000_000, "modalities.s2.dates_train": 10_000,
-    "contrast.jitter": 2, "contrast.jitter_days": 366, "model.utae.border": "zeros",  # eight levels leave one pixel, which cannot be reflected
+    "contrastive.jitter": 2, "contrastive.jitter_days": 366, "model.utae.border": "zeros",  # eight levels leave one pixel, which cannot be reflected
 }  # fmt: skip
 
 
@@ -82,8 +82,8 @@ def test_cudnn_says_what_it_needs():
 def test_batches_beyond_memory_are_refused(records, monkeypatch):
     monkeypatch.setattr(pipeline.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**22}[name])  # 16 GiB
     settings = schema.parse(tiny())
-    agreement = agree(settings, records)
-    transform = Assemble(agreement.train, agreement.grid, agreement.crop, settings.data.origin, True, True)
+    input_spec = agree(settings, records)
+    transform = MakeBatch(input_spec.train, input_spec.grid, input_spec.crop, settings.data.origin, True, True)
     source = records.source(("fold_1",))
     with pytest.raises(UserError, match="64 batches of 65536 samples: expected at most the 17.2 GB .* Lower data.buffer"):
         pipeline.training(source, transform, seed=0, batch_size=65_536, buffer=64)
@@ -95,12 +95,12 @@ def test_more_dates_and_fewer_labels_than_the_data_have(records):
     settings = schema.parse(
         tiny(**{"modalities.s2.dates_train": 10_000, "modalities.s2.dates_eval": 10_000, "data.label_share": 1e-9})
     )
-    agreement, longest = agree(settings, records), records.modalities["s2"].longest
-    assert {m.dates for layout in (agreement.train, agreement.evaluation) for m in layout.modalities if m.name == "s2"} == {longest}
+    input_spec, longest = agree(settings, records), records.modalities["s2"].longest
+    assert {m.dates for layout in (input_spec.train, input_spec.evaluation) for m in layout.modalities if m.name == "s2"} == {longest}
     assert len(records.source(("fold_1", "fold_2"), settings.data.label_share)) == 1
 
 
 def test_the_ends_are_those_of_the_ranges():
     for ends, side in ((LOW, "low"), (HIGH, "high")):
-        for key in ("contrast.temperature", "model.ltae.period", "model.fusion.mlp_ratio", "seed", "finetune.warmup"):
+        for key in ("contrastive.temperature", "model.ltae.period", "model.fusion.mlp_ratio", "seed", "finetune.warmup"):
             assert ends[key] == getattr(LEAVES[key][1], side)

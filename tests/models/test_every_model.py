@@ -9,7 +9,7 @@ import pytest
 
 from omnisat_jax import batch as batches
 from omnisat_jax.config import schema
-from omnisat_jax.models.pretrainable import Draws
+from omnisat_jax.models.pretrainable import PretrainDraws
 from omnisat_jax.models.registry import make_model
 from tests.conftest import tiny
 
@@ -181,7 +181,7 @@ def embedded(row, shifts=None, **changes):
     inputs = {name: batch[name] for name in model.names}
     visible = jnp.ones((B, len(model.names)), bool)
     masked = jnp.zeros((B, len(model.names), 4), bool).at[:, 0].set(True)
-    draws = Draws(masked, jnp.asarray([0.1, 0.6]), shifts)
+    draws = PretrainDraws(masked, jnp.asarray([0.1, 0.6]), shifts)
     arguments = dict(reconstruct=0.5, train=False, method="embed")
     params = jax.jit(lambda key: model.init(key, inputs, visible, draws, **arguments))(jax.random.key(0))
     params = moved(params)

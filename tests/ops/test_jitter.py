@@ -69,8 +69,8 @@ def test_spreads_are_those_asked_for():
 def test_training_sees_jitter_and_evaluation_does_not(records):
     _, tasks, batch = steps.bench(records, 2, "demo,s2_only")
     plain = tasks["pretrain"]
-    contrast = dataclasses.replace(plain.model.contrast, jitter=0.5, jitter_days=20.0)
-    other = dataclasses.replace(plain, model=plain.model.clone(contrast=contrast))
+    contrast = dataclasses.replace(plain.model.contrastive, jitter=0.5, jitter_days=20.0)
+    other = dataclasses.replace(plain, model=plain.model.clone(contrastive=contrast))
     params = plain.init(jax.random.key(0), batch)
     streams = Streams(jax.random.key(0), jnp.int32(0))
     losses = [float(jax.jit(lambda task=task: task.loss(params, batch, streams)[0])()) for task in (plain, other)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnisat_jax.ops.microbatches import in_parts
+from omnisat_jax.ops.microbatches import in_microbatches
 from omnisat_jax.ops.random import Streams
 from tests import steps
 
@@ -26,7 +26,7 @@ def test_values_gradients_and_order_are_those_of_the_whole_batch(count, axis, se
             y = jnp.tanh(tiles["x"] @ w)
             return {"y": y if axis == 0 else jnp.stack([y, -y]), "scale": w.sum()}
 
-        out = in_parts(part, count, {"x": x}, batch_axes={"y": axis, "scale": -1})
+        out = in_microbatches(part, count, {"x": x}, batch_axes={"y": axis, "scale": -1})
         y = out["y"].reshape(-1, 3)
         return (jax.nn.log_softmax(y @ y.T) * out["scale"]).sum(), out["y"]  # every tile is compared with every other
 
@@ -46,15 +46,15 @@ def test_a_step_in_parts_is_the_same_step_in_less_memory(records, stage):
         **{
             "finetune.modality_dropout": 0.0,
             "pretrain.modality_dropout": 0.0,
-            "contrast.jitter": 0.2,
-            "contrast.jitter_days": 10.0,
+            "contrastive.jitter": 0.2,
+            "contrastive.jitter_days": 10.0,
         },
     )
     streams = Streams(jax.random.key(0), jnp.int32(3))
     params = tasks[stage].init(jax.random.key(1), batch)
 
     def step(parts):
-        task = dataclasses.replace(tasks[stage], parts=parts)
+        task = dataclasses.replace(tasks[stage], num_microbatches=parts)
         return jax.jit(jax.value_and_grad(lambda params: task.loss(params, batch, streams), has_aux=True)).lower(params).compile()
 
     whole, parts = step(1), step(4)

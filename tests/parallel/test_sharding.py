@@ -40,11 +40,11 @@ def parameters(name, stage="finetune"):
     module, preset = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
     records = nominal(settings.data.dataset)
-    agreement = agree(settings, records)
-    model = make_model(agreement.specs, settings, len(agreement.classes), agreement.label_patch, np.float32)
-    statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in agreement.specs}
-    task = make_task(stage, settings, model, statistics, classes=agreement.classes, ignore=records.ignore)
-    params = jax.eval_shape(task.init, jax.random.key(0), agreement.train.abstract(1))
+    input_spec = agree(settings, records)
+    model = make_model(input_spec.specs, settings, len(input_spec.classes), input_spec.label_patch, np.float32)
+    statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
+    task = make_task(stage, settings, model, statistics, classes=input_spec.classes, ignore=records.ignore)
+    params = jax.eval_shape(task.init, jax.random.key(0), input_spec.train.abstract(1))
     return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
 
 

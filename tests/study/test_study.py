@@ -111,7 +111,7 @@ def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
         return [run.pretraining for run in grid.runs(dataclasses.replace(study, rows=rows))]
 
     assert len(set(keys("finetune.learning_rate=0.1", "model.head.width=8", "eval.panels=0"))) == 1
-    for change in ("contrast.temperature=0.2", "model.width=16", "pretrain.learning_rate=0.1", "data.fold=2"):
+    for change in ("contrastive.temperature=0.2", "model.width=16", "pretrain.learning_rate=0.1", "data.fold=2"):
         found = keys(change)
         assert len(set(found)) == len(found) or change == "data.fold=2"  # the grid's own keys win
 

@@ -11,7 +11,7 @@ import pytest
 from omnisat_jax.batch import presence
 from omnisat_jax.ops.random import Streams, drop_modalities
 from omnisat_jax.optim.optimizer import decayed, schedule
-from omnisat_jax.train.loop import Collaborators, NonFiniteError, run_loop
+from omnisat_jax.train.loop import LoopHooks, NonFiniteError, run_loop
 from omnisat_jax.train.step import create_state, make_step
 from omnisat_jax.train.timing import Ledger, Profile
 from tests import steps
@@ -95,7 +95,7 @@ def test_budget_of_bad_steps_ends_the_run_and_names_the_tiles(bench):
     def step(state, batch):
         return state, {"loss": np.float32(np.nan), "finite": np.float32(0)}
 
-    use = Collaborators(
+    use = LoopHooks(
         step=step, batches=iter([(host, None)] * 9), validate=None, rank=None, save=lambda *a: None, write=lambda *a: None,
         show=lambda *a: None, stop=lambda step: False,
             ledger=Ledger(), profile=Profile("", None), flops=0.0, peak=0.0, tiles_of=lambda host: ["tile_a", "tile_b"],

@@ -21,7 +21,7 @@ class ViT(nn.Module):
     the 40 px patches of SPOT better than one dense layer.
     """
 
-    settings: schema.ViT
+    settings: schema.ViTConfig
     attention: str
     width: int
     patch: int
@@ -68,7 +68,7 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """Residual network: tokens from its coarsest map, dense features at a quarter of the image's resolution."""
 
-    settings: schema.ResNet
+    settings: schema.ResNetConfig
     width: int
     patch: int
     dtype: jnp.dtype = jnp.float32
@@ -109,7 +109,7 @@ class PatchCNN(nn.Module):
       norm: of the first convolution, see `ConvNormAct`.
     """
 
-    settings: schema.PatchCNN
+    settings: schema.PatchCNNConfig
     width: int
     patch: int
     dtype: jnp.dtype = jnp.float32

@@ -21,7 +21,7 @@ class LocationEncoder(nn.Module):
       dtype: of the result; harmonics and sines run in float32.
     """
 
-    settings: schema.Location
+    settings: schema.LocationConfig
     width: int
     dtype: jnp.dtype = jnp.float32
 

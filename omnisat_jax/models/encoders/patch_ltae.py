@@ -25,8 +25,8 @@ class PatchLTAE(nn.Module):
       normalise_input: whether attention has an input norm (the published one has it for Sentinel-2 only).
     """
 
-    settings: schema.PatchLTAE
-    ltae: schema.LTAE
+    settings: schema.PatchLTAEConfig
+    ltae: schema.LTAEConfig
     width: int
     patch: int
     dtype: jnp.dtype = jnp.float32

@@ -19,7 +19,7 @@ from omnisat_jax.ops.patches import resize, to_patches
 class FrameEncoder(nn.Module):
     """The U-Net's way down, each date on its own: (B*T,H,W,C) -> one map a resolution, finest first."""
 
-    settings: schema.UTAE
+    settings: schema.UTAEConfig
     norm: str
     dtype: jnp.dtype
 
@@ -52,8 +52,8 @@ class _OverDates(nn.Module):
       faithful: padded dates are zeros at the bottom and seen by attention's input norm, as in the original.
     """
 
-    settings: schema.UTAE
-    ltae: schema.LTAE
+    settings: schema.UTAEConfig
+    ltae: schema.LTAEConfig
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
     norm: str = "image"
@@ -91,7 +91,7 @@ class UTAEStream(_OverDates):
 class UTAEDecoder(nn.Module):
     """The way up: maps (B,h,w,C), finest first, each twice as large as the next -> features (B,H,W,C')."""
 
-    settings: schema.UTAE
+    settings: schema.UTAEConfig
     dtype: jnp.dtype = jnp.float32
     norm: str = "image"
 
@@ -137,8 +137,8 @@ class UTAE(nn.Module):
       dtype, remat, norm: see `_OverDates`.
     """
 
-    settings: schema.UTAE
-    ltae: schema.LTAE
+    settings: schema.UTAEConfig
+    ltae: schema.LTAEConfig
     width: int
     patch: int
     dtype: jnp.dtype = jnp.float32

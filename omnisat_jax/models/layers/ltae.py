@@ -30,7 +30,7 @@ class LTAE(nn.Module):
       faithful: the input norm sees padded dates as they stand, as the original's does.
     """
 
-    settings: schema.LTAE
+    settings: schema.LTAEConfig
     output_widths: tuple[int, ...]
     dtype: jnp.dtype = jnp.float32
     normalise_input: bool = True
