@@ -222,7 +222,7 @@ def test_the_only_start_of_an_earlier_version_is_kept(run):
 def test_other_data_are_refused_unless_accepted(run):
     with pytest.raises(WorkdirError, match=r"started on data abc \(/a\), now they are xyz"):
         begin(run, data={"fingerprint": "xyz", "source": "/b"})
-    with pytest.raises(WorkdirError, match="of earlier versions are others: if the data are as they were"):
+    with pytest.raises(WorkdirError, match="Earlier versions computed other fingerprints: if the data have not changed"):
         begin(run, data={"fingerprint": "0123456789abcdef", "source": "/a"})
     begin(run, data={"fingerprint": "xyz", "source": "/b"}, accept_new_data=True).begin()
     assert [entry["data"]["fingerprint"] for entry in read(run / "run.json")["starts"]] == ["abc", "xyz"]
