@@ -30,6 +30,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes are listed once, not again as members
 
 # Notebooks are text (MyST) and are executed whenever the site is built; an error in a cell is an error of the build.
 nb_execution_mode = "force"
