@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import cast
 
 import flax.traverse_util
 import jax
@@ -35,7 +35,7 @@ def shapes_of(init: Callable[..., PyTree], *inputs: PyTree) -> Shapes:
         made = jax.eval_shape(lambda *given: init(jax.random.key(0), *given), *inputs)["params"]
     except Exception as error:  # of any layer whose widths do not fit: all mean that the configuration describes no model
         raise UserError(f"expected settings of a model that can be built, found others ({reason(error)})") from error
-    leaves: Mapping[str, Any] = flax.traverse_util.flatten_dict(made, sep="/")
+    leaves = cast(dict[str, jax.ShapeDtypeStruct], flax.traverse_util.flatten_dict(made, sep="/"))
     return {name: leaf.shape for name, leaf in leaves.items()}
 
 
