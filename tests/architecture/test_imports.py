@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 # Lower rooms know nothing of higher ones.
 LAYERS = [
-    {"errors", "missing", "types", "files", "cli"},
+    {"errors", "missing", "dates", "types", "files", "cli"},
     {"config", "modalities", "ops"},
     {"batch", "models", "losses", "metrics", "parallel", "optim"},
     {"records", "input", "inference", "interop"},
