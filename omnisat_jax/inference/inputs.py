@@ -32,7 +32,7 @@ class _Given:
 
     Attributes:
       values: (B,...) numbers of any type.
-      unknown: bool, broadcastable to `values`; what the user masked.
+      unknown: bool of the same shape, what the user masked.
       days: (B,T) int64 days since 1970-01-01, and valid (B,T) bool; of a series only.
       batched: whether the user gave several tiles.
     """
@@ -66,8 +66,8 @@ def make_inputs(
     known = {spec.name: spec for spec in specs}
     for name in inputs:
         if name not in known:
-            shown = printable(str(name))
-            raise InputError(f"unknown modality {shown!r}.{nearest(shown[:100], list(known))}")
+            shown = printable(" ".join(str(name).split()), 100)
+            raise InputError(f"unknown modality '{shown}'.{nearest(shown, list(known))}")
     given = {name: _read(spec, inputs[name]) for name, spec in known.items() if name in inputs}
     side = _grid(given, specs)
     if grid is not None and side != grid:
@@ -96,7 +96,7 @@ def _read(spec: ModalitySpec, given: Any) -> _Given:
         what = "longitude and latitude" if spec.kind == "location" else f"{spec.channels} bands"
         raise InputError(f"{spec.name}: expected {what}, {AXES[spec.kind]}, found an array of shape {values.shape}")
     batched = values.ndim > axes
-    unknown = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else np.zeros((1,) * values.ndim, bool)
+    unknown = np.broadcast_to(np.ma.getmask(values), values.shape)
     values = np.asarray(np.ma.getdata(values))
     if not batched:
         values, unknown = values[None], unknown[None]
@@ -181,7 +181,8 @@ def _check_location(spec, values, unknown):
     if wrong.any():
         found = values[np.argwhere(wrong)[0][0]]
         raise InputError(
-            f"{spec.name}: expected a longitude from -180 to 180 and a latitude from -90 to 90 degrees, found {found[0]:g}, {found[1]:g}"
+            f"{spec.name}: expected a longitude from -180 to 180 and a latitude from -90 to 90 degrees, "
+            f"found {found[0]:g}, {found[1]:g}"
         )
 
 
@@ -195,7 +196,8 @@ def _grid(given: Mapping[str, _Given], specs) -> int:
         patch = entry.spec.patch
         if height != width or height % patch or not height:
             raise InputError(
-                f"{name}: expected square tiles, their sides multiples of {patch} px (one patch of {entry.spec.ground:g} m), found {height} x {width} px"
+                f"{name}: expected square tiles, their sides multiples of {patch} px (one patch of {entry.spec.ground:g} m), "
+                f"found {height} x {width} px"
             )
         grids[name] = height // patch
     if not grids:
@@ -204,10 +206,10 @@ def _grid(given: Mapping[str, _Given], specs) -> int:
     first = next(iter(grids))
     for name, grid in grids.items():
         if grid != grids[first]:
-            sides = {other: grids[other] * given[other].spec.ground for other in (first, name)}
+            spec = given[name].spec
             raise InputError(
-                f"{name}: expected the same ground as {first}, {grids[first] * given[name].spec.patch} px for its {sides[first]:g} m, found "
-                f"{grid * given[name].spec.patch} px ({sides[name]:g} m)"
+                f"{name}: expected the same ground as {first}, {grids[first] * spec.patch} px for its {grids[first] * spec.ground:g} m, "
+                f"found {grid * spec.patch} px ({grid * spec.ground:g} m)"
             )
     return grids[first]
 
@@ -218,15 +220,15 @@ def _batch_size(given: Mapping[str, _Given]) -> tuple[bool, int]:
     first = next(iter(sizes))
     for name, size in sizes.items():
         if size != sizes[first]:
-            counts = [f"{other} with {f'a batch of {sizes[other]}' if sizes[other] else 'no batch axis'}" for other in (first, name)]
-            raise InputError(f"expected the same number of tiles of every modality, found {' and '.join(counts)}")
+            one, other = (f"{n} with {f'a batch of {sizes[n]}' if sizes[n] else 'no batch axis'}" for n in (first, name))
+            raise InputError(f"expected the same number of tiles of every modality, found {one} and {other}")
     if given[first].batched and not sizes[first]:
         raise InputError(f"{first}: expected at least one tile, found a batch of 0")
     return given[first].batched, max(sizes[first], 1)
 
 
 def _empty(given, specs, size: int, side: int) -> dict[str, dict[str, np.ndarray]]:
-    """A batch without anything in it; the number of slots depends on the model, and where it takes all dates on the longest series."""
+    """A batch in which everything is absent. A series has the slots of the model, or of its own dates where the model takes all of them."""
     out = {}
     for spec in specs:
         if spec.kind == "location":
@@ -247,8 +249,8 @@ def _fill(out, given: Mapping[str, _Given], index: int, origin: str) -> None:
     """Writes one tile into the batch."""
     chosen, days, frames = {}, {}, {}
     for name, entry in given.items():
-        values, unknown = entry.values[index], np.broadcast_to(entry.unknown[index], entry.values[index].shape)
-        known = _known(values) & ~unknown
+        values = entry.values[index]
+        known = _known(values) & ~entry.unknown[index]
         if entry.spec.kind != "series":
             if known.any() if entry.spec.kind == "image" else known.all():
                 out[name]["values"][index] = _as_float(values, known)
@@ -271,7 +273,7 @@ def _fill(out, given: Mapping[str, _Given], index: int, origin: str) -> None:
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    """Which numbers are measurements, by the rules of `omnisat_jax.batch`; also wider signed integers than int16 have its no-data value."""
+    """Which numbers are measurements, by the rules of `omnisat_jax.batch`. Wider signed integers have the no-data value of int16."""
     if values.dtype.kind == "i" and values.dtype.itemsize > 1:
         return values != NO_DATA_INT16
     if _is_float(values.dtype):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax.batch import normalise
-from omnisat_jax.errors import UserError, reason
+from omnisat_jax.errors import reason
 from omnisat_jax.inference.inputs import InputError, make_inputs
 from omnisat_jax.inference.model_folder import TrainedModel, load_model
 from omnisat_jax.modalities import ModalitySpec
@@ -32,8 +32,8 @@ class Embedding:
 
     Attributes:
       tokens: (P,D) float32, or (B,P,D) of several tiles; the fused token of each patch, row by row.
-      dense: (H,W,D) float32, or (B,H,W,D); the same tokens on their grid, resized bilinearly to label pixels. A model of tile labels has none:
-        then H and W are patches.
+      dense: (H,W,D) float32, or (B,H,W,D); the same tokens on their grid, resized bilinearly to label pixels. For tile labels, which
+        have no pixels, H and W count patches.
     """
 
     tokens: np.ndarray
@@ -87,28 +87,29 @@ class Model:
         """Returns the probability of each class.
 
         Values are taken as the dataset stores them: reflectance x 10,000, decibels, digital numbers. The model normalises them with the
-        statistics of its training tiles. No other scaling is recognised or corrected. A value is unknown if it is masked (`numpy.ma`), NaN,
-        infinite or larger than 1e30, or if it is -32768 in a signed integer of 16 bits or more. A date without a known value is left out, and
-        a modality without one counts as absent.
+        statistics of its training tiles; no other scaling is recognised or corrected. A value is unknown if it is masked (`numpy.ma`),
+        NaN, infinite or larger than 1e30, or -32768 in a signed integer of 16 bits or more. A date without a known value is left out,
+        and a modality without one counts as absent.
 
-        Tiles are treated as in the evaluation of a run. Long series are reduced to `dates_eval` evenly spaced dates. Days are counted from
-        `data.origin`; where that is "season" or "year", it follows from the dates of all series given. The order of dates does not matter.
+        Tiles are treated as in the evaluation of a run. Long series are reduced to `dates_eval` evenly spaced dates. Days count from
+        `data.origin`; if that is "season" or "year", it follows from the dates of all series given. The order of dates does not matter.
 
         Args:
           inputs: any subset of the modalities, at least one sensor among them:
-            series: (values, dates) or (values, dates, valid): values (T,H,W,C) of any integer or floating-point type; dates (T,) as datetime64,
-              datetime.date or integers, which are days since 1970-01-01; valid (T,) bool, False for images to ignore, whose date may be NaT.
-            image: (H,W,C) of any integer or floating-point type.
+            series: (values, dates) or (values, dates, valid). values (T,H,W,C), any integer or floating-point type; dates (T,) as
+              datetime64, datetime.date or integers, which count days since 1970-01-01; valid (T,) bool, False for images to ignore,
+              whose date may be NaT.
+            image: (H,W,C), any integer or floating-point type.
             location: (2,) longitude and latitude in degrees.
-            For B tiles at once everything has a leading axis B; dates and valid may do without if all tiles share them. Tiles are square, cover
-            whole patches and the same ground in every sensor. Models were trained on tiles of one size and do best on it.
+            For B tiles at once everything has a leading axis B; dates and valid need none if all tiles share them. Tiles are square,
+            made of whole patches, and cover the same ground in every sensor. They should have the size of the training tiles.
 
         Returns:
-          float32: (H,W,K) that sum to 1 over K (segment), or (K,) independent of each other (classify); with a leading B for several tiles.
+          float32. Segment: (H,W,K), which sums to 1 over K. Classify: (K,), independent of each other. With a leading B for B tiles.
 
         Raises:
-          InputError: an unknown modality, another number of axes, bands, tiles or dates, sides that patches do not divide, another ground than
-            the first sensor's, dates that are none, a location out of range, or a tile without a known value.
+          InputError: an unknown modality, another number of axes, bands, tiles or dates, sides that patches do not divide, another
+            ground than the first sensor's, values that are not dates, a location out of range, or a tile without a known value.
         """
         return self._run(self._probabilities, inputs)
 
@@ -129,13 +130,11 @@ class Model:
         entries, batched = make_inputs(inputs, self.modalities, config.data.origin, self._grid)
         try:
             out = program(self._params, entries)
-        except UserError:
-            raise
         except (TypeError, ValueError) as error:  # of layers that cannot halve or pad so few pixels
-            raise InputError(f"expected tiles of a size that this model can encode, found smaller ones ({reason(error)})") from error
+            raise InputError(f"expected tiles large enough for this model, found smaller ones ({reason(error)})") from error
         out = jax.device_get(out)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out)):
-            raise InputError("expected finite predictions, found others: measurements may be far out of the range of the training data")
+            raise InputError("expected finite predictions, found others: measurements may be far out of the range of training")
         return out if batched else jax.tree.map(lambda leaf: leaf[0], out)
 
     def _encode(self, params: Params, entries):

@@ -1,7 +1,7 @@
 """A trained model as plain files that any language reads: weights.safetensors, config.json and statistics.json.
 
-config.json holds the XXH3 checksums of the other two files and of itself, so that files of different models cannot be mixed unnoticed. Reading
-a model needs jax, flax, numpy, safetensors and xxhash, and no other package.
+config.json holds the XXH3 checksums of the other two files and of itself, so that files of different models cannot be mixed unnoticed.
+Reading a model needs jax, flax, numpy, safetensors and xxhash, and no other package.
 """
 
 import contextlib
@@ -136,9 +136,9 @@ def load_model(folder: StrPath) -> TrainedModel:
     """Reads a folder that `save_model` of this version or an earlier one wrote, and checks everything in it.
 
     Raises:
-      ModelError: listing everything that is wrong: files that are missing, damaged or of another form, values out of range, statistics of
-        other bands, parameters that are missing, unknown, of another shape or type or not finite, and files that do not belong together; or a
-        folder that a later version wrote.
+      ModelError: listing everything that is wrong: files that are missing, damaged or of another form, values out of range, statistics
+        of other bands, parameters that are missing, unknown, of another shape or type or not finite, and files that do not belong
+        together; or a folder that a later version wrote.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -195,8 +195,8 @@ def _check_format(content: Value) -> None:
     number, version = found.get("format"), found.get("version")
     if type(number) is int and number > FORMAT and isinstance(version, str):
         text = (
-            f"{content.path}: expected a model folder of format {FORMAT} or earlier, found format {printable(str(number), 20)}; install "
-            f"omnisat-jax {printable(version, 40)} or later, which wrote it (this is {__version__})"
+            f"{content.path}: expected a model folder of format {FORMAT} or earlier, found format {printable(str(number), 20)}; "
+            f"install omnisat-jax {printable(version, 40)} or later, which wrote it (this is {__version__})"
         )
         raise ModelError(printable(text, None).replace("\n", " "))
 
