@@ -15,7 +15,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.experiment.context import LostStepError, RunContext, Trained, make_run_context
 from omnisat_jax.experiment.probing import Monitor, probe
-from omnisat_jax.inference.model_folder import save_model
+from omnisat_jax.inference.model_folder import ModelInfo, save_model
 from omnisat_jax.input import device, pipeline
 from omnisat_jax.metrics.representation import COLLAPSED, SHORTCUT
 from omnisat_jax.modalities import subsets as all_subsets
@@ -297,15 +297,8 @@ def _evaluate(s: RunContext) -> dict:
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(s.mesh))(params))
     if hosts.is_leader():
         tiles.save(s.folder / "tiles.npz")
-        save_model(
-            s.folder / "model",
-            whole,
-            config=s.config,
-            modalities=s.names,
-            classes=s.input_spec.classes,
-            label_patch=s.input_spec.label_patch,
-            statistics=s.statistics,
-        )
+        info = ModelInfo(s.config, s.names, s.input_spec.classes, s.input_spec.label_patch, s.statistics)
+        save_model(s.folder / "model", whole, info)
         reporting.write_results(s.folder, results, panels, s.records)
         html.write(s.folder)
     workdir.mark_evaluated(s.folder, _checkpoint(trained), model=True)
