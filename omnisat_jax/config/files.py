@@ -27,7 +27,7 @@ def load(text: str, option: str):
         if path.is_dir():
             raise ConfigError(f"{option}: expected a configuration file, found a folder: {name!r}")
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{option}: expected a configuration file, found no regular file: {name!r}")
+            raise ConfigError(f"{option}: expected a configuration file, found something else than a regular file: {name!r}")
         path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{option}: No such file or directory: {name!r}") from None

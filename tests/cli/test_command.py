@@ -247,7 +247,7 @@ def test_a_configuration_file_that_is_none(tmp_path):
     from omnisat_jax.config import files as config_files
 
     os.mkfifo(tmp_path / "pipe.py")
-    for name, message in (("", "found no name"), (".", "found a folder"), ("pipe.py", "no regular file"), ("no.py", "No such file"), ("a\0b", "no name")):
+    for name, message in (("", "found no name"), (".", "found a folder"), ("pipe.py", "not a regular file"), ("no.py", "No such file"), ("a\0b", "no name")):
         path = str(tmp_path / name) if name not in ("", "a\0b") else name
         with pytest.raises(UserError, match=message):
             config_files.load(path, "--config")

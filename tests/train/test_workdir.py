@@ -62,7 +62,7 @@ def test_a_second_start_is_refused_with_who_is_first_and_a_dead_one_holds_nothin
     try:
         assert ready.wait(120)
         host = os.uname().nodename
-        with pytest.raises(InUseError, match=rf"run: another start is at work in it \(process {first.pid} on {host}, since \d{{4}}-"), held(tmp_path / "run"):
+        with pytest.raises(InUseError, match=rf"run: another process is using it \(process {first.pid} on {host}, since \d{{4}}-"), held(tmp_path / "run"):
             pass
     finally:
         first.kill()
