@@ -13,10 +13,6 @@ class UserError(ValueError):
     """An error that the user can act on. Commands print its message without a traceback."""
 
 
-class ConfigError(UserError):
-    """A configuration that cannot be run. The message names the key, what was expected and what was found."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """A problem in a dataset.

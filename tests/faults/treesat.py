@@ -77,7 +77,7 @@ FAULTS = {
     "virtual raster": file(AERIAL, breaking.vrt, "unreadable file"),
     "link out of the dataset": file(SERIES, breaking.link_out, "a link to"),
     "arrays of another file": Fault(
-        lambda root: breaking.external_h5(root / SERIES, "sen-2-data"), "unreadable", f"{SERIES}:sen-2-data", "another place", TILE
+        lambda root: breaking.external_h5(root / SERIES, "sen-2-data"), "unreadable", f"{SERIES}:sen-2-data", "another location", TILE
     ),
     "numbers of another file": Fault(
         lambda root: _external(root / SERIES), "unreadable", f"{SERIES}:sen-2-data", "other files", TILE
