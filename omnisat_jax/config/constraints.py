@@ -1,11 +1,12 @@
 """What must hold between the keys of a configuration. Errors name the keys, what was expected and what was found."""
 
+from omnisat_jax.config.registry import MODELS, encoders_of, encoders_with_dense_map
 from omnisat_jax.config.rules import ConfigError, nearest
-from omnisat_jax.modalities import ENCODERS, LOCATION
+from omnisat_jax.modalities import LOCATION
 
 LARGEST_TOKEN = 1_000_000  # numbers of one date under a token, which encoders take and decoders give as one vector
+_PLURALS = {"series": "series", "image": "images", "location": "locations"}
 LEARNED_TEMPERATURE = (0.01, 1.0)  # models.heads.Temperature keeps it between these
-WITH_MAPS = ("utae", "resnet")  # encoders with a dense map
 
 
 def need(condition, message: str) -> None:
@@ -22,7 +23,7 @@ def check(e) -> None:
     """
     _check_modalities(e.modalities)
     _check_widths(e.model)
-    _check_assembly(e)
+    _check_architecture(e)
     for name in ("pretrain", "finetune"):
         stage = getattr(e, name)
         need(
@@ -48,7 +49,7 @@ def _check_modalities(specs):
     twice = [spec.name for spec in specs if names.count(spec.name.lower()) > 1]
     need(not twice, f"modalities: expected names that differ in more than the case of letters, found {', '.join(twice)}")
     for spec in specs:
-        key, encoders = f"modalities.{spec.name}", ENCODERS[spec.kind]
+        key, encoders = f"modalities.{spec.name}", encoders_of(spec.kind)
         need(
             spec.encoder in encoders,
             f"{key}.encoder of a {spec.kind} must be one of {', '.join(encoders)}, found {spec.encoder!r}",
@@ -95,22 +96,23 @@ def _check_widths(model):
     )
 
 
-def _check_assembly(e):
-    """What only some whole models can do."""
-    kind = e.model.architecture
-    places = [spec.name for spec in e.modalities if spec.kind == LOCATION]
-    if kind in ("early", "late", "dual"):
-        others = [spec.name for spec in e.modalities if spec.kind != "series"]
-        need(not others, f"model.architecture {kind!r} takes series only, found {', '.join(others)}")
-        need(
-            not e.pretrain.steps, f"model.architecture {kind!r} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}"
-        )
-        patches = {spec.patch for spec in e.modalities}
-        need(len(patches) == 1, f"model.architecture {kind!r} takes series of one resolution, found patches of {sorted(patches)} px")
-    if kind in ("published", "skysense"):
-        need(not places, f"model.architecture {kind!r} takes series and images, found {', '.join(places)}")
-    if kind == "published":
-        need(e.task == "classify", f"model.architecture 'published' has no dense head: set task to 'classify', found {e.task!r}")
+def _check_architecture(e):
+    """That the model can read the modalities and do what is asked of it."""
+    key, info = f"model.architecture {e.model.architecture!r}", MODELS[e.model.architecture]
+    others = [spec.name for spec in e.modalities if spec.kind not in info.kinds]
+    kinds = " and ".join(_PLURALS[kind] for kind in info.kinds)
+    need(not others, f"{key} takes {kinds} only, found {', '.join(others)}")
+    need(info.pretrainable or not e.pretrain.steps, f"{key} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}")
+    patches = {spec.patch for spec in e.modalities}
+    need(
+        not info.one_resolution or len(patches) == 1,
+        f"{key} takes {kinds} of one resolution, found patches of {sorted(patches)} px",
+    )
+    need(
+        e.task in info.tasks,
+        f"{key} has no {'dense head' if e.task == 'segment' else 'head for labels of tiles'}: "
+        f"set task to {' or '.join(map(repr, info.tasks))}, found {e.task!r}",
+    )
 
 
 def _check_pretraining(e):
@@ -152,10 +154,11 @@ def _check_objective(e):
     if not contrastive.weight:
         return
     viewed = [spec for spec in e.modalities if not contrastive.views or spec.name in contrastive.views]
-    maps = [s for s in viewed if s.encoder in WITH_MAPS or (e.model.architecture == "skysense" and s.kind != LOCATION)]
+    own = MODELS[e.model.architecture].own_encoders
+    maps = [s for s in viewed if (s.kind != LOCATION if own else s.encoder in encoders_with_dense_map())]
     for granularity in contrastive.granularities:
         views = len(maps) if granularity == "pixel" else len(viewed) + contrastive.fused
-        what = "modalities with a dense map (utae, resnet)" if granularity == "pixel" else "views (modalities, and the fused one)"
+        what = f"modalities with a dense map ({', '.join(encoders_with_dense_map())})" if granularity == "pixel" else "views (modalities, and the fused one)"
         need(
             views >= 2,
             f"contrastive.granularities {granularity!r}: expected at least 2 {what} to align, found {views}; name more modalities, "

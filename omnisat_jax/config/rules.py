@@ -11,6 +11,7 @@ import re
 import reprlib
 import struct
 import typing
+from collections.abc import Collection
 
 import numpy as np
 
@@ -84,9 +85,9 @@ def _single(value):
 
 @dataclasses.dataclass(frozen=True)
 class Choice(Rule):
-    """One of a few texts."""
+    """One of a few texts; of a registry, those that are in it when a value is checked."""
 
-    among: tuple[str, ...]
+    among: Collection[str]
 
     def expects(self, kind: type) -> str:
         return f"one of {', '.join(text or repr(text) for text in self.among)}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from omnisat_jax.config.constraints import check
+from omnisat_jax.config.registry import MODELS, TASKS
 from omnisat_jax.config.rules import (
     NAME,
     Choice,
@@ -164,7 +165,7 @@ class HeadConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    architecture: Annotated[str, Choice(("omnisat", "early", "late", "dual", "published", "skysense"))]
+    architecture: Annotated[str, Choice(MODELS)]
     width: Annotated[int, Range(8, 4096, "channels")]
     precision: Annotated[str, Choice(("auto", "float32", "bfloat16"))]
     norm: Annotated[str, Choice(("image", "pixel"))]
@@ -251,7 +252,7 @@ class EvalConfig:
 class ExperimentConfig:
     name: Annotated[str, NAME]
     seed: Seed
-    task: Annotated[str, Choice(("segment", "classify"))]
+    task: Annotated[str, Choice(TASKS)]
     data: DataConfig
     modalities: Annotated[tuple[ModalitySpec, ...], Length(1, 10)]  # of n every one of 2^n - 1 subsets is scored
     model: ModelConfig
