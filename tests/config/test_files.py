@@ -43,3 +43,39 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "latin.py").write_bytes("x = 'é'".encode("latin-1"))
     with pytest.raises(UserError, match="latin.py.*utf-8"):
         files.load(str(tmp_path / "latin.py"), "--config")
+
+
+def test_a_preset_is_passed_on_and_may_be_refused(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(preset='none'):\n"
+        "    if preset == 'bad':\n        raise ValueError(f'mine.py: no preset {preset}')\n"
+        "    return ConfigDict({'preset': preset, 'file': __file__})\n"
+    )
+    assert files.load(str(path), "--config").preset == "none"
+    assert files.load(f"{path}:small", "--config").to_dict() == {"preset": "small", "file": str(path)}
+    with pytest.raises(UserError, match="^mine.py: no preset bad$"):
+        files.load(f"{path}:bad", "--config")
+
+
+def test_studies_and_configurations_are_distinguished_by_their_keys():
+    run, study = {"modalities": {}}, {"rows": {}}
+    for config, option in ((run, "config"), (study, "study"), ({}, "config"), (run | study, "study")):
+        files.check_kind(config, option, "x.py")
+    with pytest.raises(UserError, match="--config: x.py is a study; give it as --study=x.py"):
+        files.check_kind(study, "config", "x.py")
+    with pytest.raises(UserError, match="--study: x.py is the configuration of a run; give it as --config=x.py"):
+        files.check_kind(run, "study", "x.py")
+
+
+def test_unknown_keys_are_named_with_the_nearest():
+    config = {"model": {"width": 3, "levels": {"0": 1}}}
+    files.check_keys(config, ["model", "model.width", "model.levels[0]"], "base.py")
+    for key, message in (
+        ("model.wdth", "no key 'model.wdth'; did you mean 'width'[?] base.py lists all keys"),
+        ("model.width.x", "no key 'model.width.x'; base.py lists all keys"),
+        ("q", "no key 'q'; base.py"),
+    ):
+        with pytest.raises(UserError, match=message):
+            files.check_keys(config, [key], "base.py")
