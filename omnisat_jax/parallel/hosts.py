@@ -65,12 +65,12 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
     global _tell_jax
     try:
         # JAX's preemption service listens to SIGTERM on its own, which outside of the training loop nobody would heed.
-        with signals.handler_kept(signal.SIGTERM) as _tell_jax:
+        with signals.keep_handler(signal.SIGTERM) as _tell_jax:
             jax.distributed.initialize(**known, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout)
     except (RuntimeError, ValueError, OSError) as error:
         raise HostError(f"{socket.gethostname()}: the other processes could not be reached within {timeout} s ({error})") from error
     if jax.process_count() > 1:
-        signals.leave_at_once(leave)
+        signals.exit_at_once(leave)
 
 
 def bind_address(coordinator: str) -> str | None:

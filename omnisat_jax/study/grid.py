@@ -11,7 +11,8 @@ from typing import Annotated
 
 from omnisat_jax.config import files as config_files
 from omnisat_jax.config import schema
-from omnisat_jax.config.rules import NAME, ConfigError, Length, Pattern, Range, Text, build, found, is_group, nearest
+from omnisat_jax.config.building import build
+from omnisat_jax.config.rules import NAME, ConfigError, Length, Pattern, Range, Text, found, is_group, nearest
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import paths
 
@@ -96,7 +97,7 @@ def parse(config) -> Study:
     for key in ("seeds", "folds", "label_shares", "only"):
         if key in values and not isinstance(values[key], tuple | list):
             values[key] = (values[key],)
-    study = build(Study, values, "study.", home=HOME)
+    study = build(Study, values, "study.", source=HOME)
     shares = [f"{share:g}" for share in study.label_shares]
     if len(set(shares)) < len(shares):
         raise ConfigError(f"study.label_shares: expected shares that differ in their first six digits, found {study.label_shares}.")

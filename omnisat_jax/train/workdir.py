@@ -9,7 +9,7 @@ import pathlib
 import re
 import unicodedata
 
-from omnisat_jax.config import schema
+from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
@@ -138,7 +138,7 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
     # Keys that are younger than the run: it behaved by their known values.
-    changes = identity.changes(schema.upgrade(before), flat, begun=begun, done=done)
+    changes = identity.changes(versions.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
     if refused:
         more = f"\n  and {len(refused) - MOST_SHOWN} more keys" if len(refused) > MOST_SHOWN else ""

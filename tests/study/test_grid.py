@@ -58,7 +58,7 @@ def test_what_cannot_be_run_is_said_before_anything_runs(changes, message):
         ({"subset": "s2+s2"}, "study.rows.plain.subset: expected .* each once"),
         ({"published": float("inf")}, "study.rows.plain.published: expected a number from 0 to 100"),
         ({"position": -1}, "study.rows.plain.position: expected"),
-        ({"changes": ("finetune.learning_rate=1e30",)}, "row plain: finetune.learning_rate: expected a number above 0 up to 10"),
+        ({"changes": ("finetune.learning_rate=1e30",)}, "row plain: finetune.learning_rate: expected a number above 0 and up to 10"),
         ({"changes": ("model.width=" + "[" * 5000,)}, "study.rows.plain.changes: expected"),
         ({"changes": ("model.width=" + "[" * 1900,)}, "the study sets model.width to"),
         ({"changes": ("seed",)}, "row plain: expected key=value, found 'seed'"),
