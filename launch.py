@@ -199,17 +199,18 @@ def _run_study(values):
 
     from omnisat_jax.cli import terminal
     from omnisat_jax.report import html
-    from omnisat_jax.study import grid, runner, summary
+    from omnisat_jax.study import grid, runner, summary, tables
 
     console = terminal.console()
     study = grid.parse(values.study)
     folder = os.path.abspath(values.workdir or os.path.join("runs", "studies", study.name))
-    outcomes = runner.run_study(study, folder, processes=values.study_processes, shard=values.study_shard, console=console)
-    result = summary.summarise(study, folder, outcomes)
+    launcher = runner.Launcher.of_program(__file__)
+    outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=values.study_shard)
+    found = summary.summarise(study, folder, outcomes, launcher.root)
     html.write(folder)
-    console.print(summary.markdown(result), soft_wrap=True)
+    console.print(tables.markdown(found), soft_wrap=True)
     console.print(f"written to {folder}: table.md, table.csv, table.tex, study.json, report.html")
-    return 1 if result["failed"] else 0
+    return 1 if found.failed else 0
 
 
 def _compile_for(config, topology, folder):

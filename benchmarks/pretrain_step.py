@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.timing import measure
 from configs import pastis
-from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.models.registry import make_model
@@ -29,7 +29,7 @@ def main():
     settings = schema.parse(pastis.get_config())
     specs = settings.modalities
     layout = BatchLayout(
-        tuple(Layout(s.name, s.dates_train, (SIDES[s.name], SIDES[s.name], s.channels), DTYPES[s.name]) for s in specs),
+        tuple(ModalityLayout(s.name, s.dates_train, (SIDES[s.name], SIDES[s.name], s.channels), DTYPES[s.name]) for s in specs),
         (32, 32),
         "uint8",
     )

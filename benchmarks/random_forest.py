@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from omnisat_jax.cli.command import run_command
-from omnisat_jax.input.transforms import day_zero
+from omnisat_jax.dates import day_zero
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.missing import NO_DATA_INT16
 from omnisat_jax.records.reader import Records

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from omnisat_jax.experiment.context import RunContext
-from omnisat_jax.inference.model_folder import save_model
+from omnisat_jax.inference.model_folder import ModelInfo, save_model
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
@@ -53,15 +53,9 @@ def score_model(context: RunContext, evaluator: Evaluator, trainer: Trainer, tra
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(context.mesh))(trained.params))
     if hosts.is_leader():
         tiles.save(context.folder / "tiles.npz")
-        save_model(
-            context.folder / "model",
-            whole,
-            config=context.config,
-            modalities=context.names,
-            classes=context.input_spec.classes,
-            label_patch=context.input_spec.label_patch,
-            statistics=context.statistics,
-        )
+        spec = context.input_spec
+        info = ModelInfo(context.config, context.names, spec.classes, spec.label_patch, context.statistics)
+        save_model(context.folder / "model", whole, info)
     _write(context, results, panels, trained)
     console.print(f"written to {context.folder}: report.html, results.json, results.md, pictures, model/")
     return results

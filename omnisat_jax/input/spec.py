@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
@@ -112,8 +112,8 @@ def agree(settings: schema.ExperimentConfig, records: Records) -> InputSpec:
 def _layout(spec, records, patches, dates):
     stored = records.modalities[spec.name]
     if spec.kind == "location":
-        return Layout(spec.name, 0, stored.shape, stored.dtype)
+        return ModalityLayout(spec.name, 0, stored.shape, stored.dtype)
     limit = getattr(spec, dates) or stored.longest
     side = patches * spec.patch
     count = min(limit, stored.longest) if spec.kind == "series" else 0
-    return Layout(spec.name, count, (side, side, spec.channels), stored.dtype)
+    return ModalityLayout(spec.name, count, (side, side, spec.channels), stored.dtype)

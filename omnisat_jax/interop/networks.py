@@ -11,11 +11,24 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published_parts import PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
+from omnisat_jax.models.published_encoder import PublishedEncoder, PublishedImageEncoder, PublishedSeriesEncoder
 from omnisat_jax.models.shapes import Shapes, array, shapes_of
 
-NETWORKS = {c.__name__: c for c in (UTAESegmenter, PublishedOmniSat, PublishedSeriesEncoder, PublishedImageEncoder)}
-SETTINGS = {c.__name__: c for c in (schema.UTAEConfig, schema.LTAEConfig, schema.PatchLTAEConfig, schema.PatchCNNConfig)}
+# Names in network.json, which stay as they are when a class or an attribute is renamed.
+NETWORKS = {
+    "UTAESegmenter": UTAESegmenter,
+    "PublishedOmniSat": PublishedEncoder,
+    "PublishedSeriesEncoder": PublishedSeriesEncoder,
+    "PublishedImageEncoder": PublishedImageEncoder,
+}
+CONFIGS = {
+    "UTAE": schema.UTAEConfig,
+    "LTAE": schema.LTAEConfig,
+    "PatchLTAE": schema.PatchLTAEConfig,
+    "PatchCNN": schema.PatchCNNConfig,
+}
+CLASS_NAMES = {kind: name for name, kind in (NETWORKS | CONFIGS).items()}
+ATTRIBUTES = {"config": "settings"}
 HIDDEN = ("parent", "name", "dtype")  # attributes of modules that are no settings
 LARGEST = 2**16  # of any width, number or side
 MOST_TOKENS = 2**13  # of all modalities: the combiner compares each with each
@@ -24,9 +37,9 @@ CHOICES = {"border": ("reflect", "zeros"), "norm": ("image", "pixel", "affine")}
 
 def describe(value):
     """Plain JSON of a module: its class and attributes, nested."""
-    if type(value).__name__ in NETWORKS | SETTINGS:
+    if type(value) in CLASS_NAMES:
         fields = (f.name for f in dataclasses.fields(value) if f.name not in HIDDEN)
-        return {"class": type(value).__name__} | {name: describe(getattr(value, name)) for name in fields}
+        return {"class": CLASS_NAMES[type(value)]} | {ATTRIBUTES.get(name, name): describe(getattr(value, name)) for name in fields}
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
     return dict(value) if hasattr(value, "items") else value
@@ -43,13 +56,13 @@ def build(value: Value):
 
 
 def _object(kind, value):
-    wanted = {field.name for field in dataclasses.fields(kind)} - set(HIDDEN)
+    wanted = {name: ATTRIBUTES.get(name, name) for field in dataclasses.fields(kind) if (name := field.name) not in HIDDEN}
     found = value.items()
-    if set(found) != wanted | {"class"}:
-        raise value.error(f"a {kind.__name__} with {', '.join(sorted(wanted))}", ", ".join(found))
-    found["class"].choice([kind.__name__])
+    if set(found) != {"class", *wanted.values()}:
+        raise value.error(f"a {CLASS_NAMES[kind]} with {', '.join(sorted(wanted.values()))}", ", ".join(found))
+    found["class"].choice([CLASS_NAMES[kind]])
     hints = typing.get_type_hints(kind, include_extras=False)
-    return kind(**{name: _attribute(hints[name], name, found[name]) for name in wanted})
+    return kind(**{name: _attribute(hints[name], name, found[stored]) for name, stored in wanted.items()})
 
 
 def _attribute(kind, name, value: Value):
@@ -93,7 +106,7 @@ def network_shapes(module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
     Raises:
       UserError: there is no such network, or `found` does not say how many bands it reads.
     """
-    if isinstance(module, PublishedOmniSat):
+    if isinstance(module, PublishedEncoder):
         patches, count = module.fusion["patches"], len(module.encoders)
         side = math.isqrt(patches)
         if side**2 != patches or 1 + count * patches > MOST_TOKENS or not count:
@@ -101,14 +114,14 @@ def network_shapes(module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
         inputs = {name: _example(encoder, found, side, f"encoder_{name}/") for name, encoder in module.encoders}
         return shapes_of(module.init, inputs)
     if isinstance(module, UTAESegmenter):
-        module = module.copy(settings=dataclasses.replace(module.settings, border="zeros"))  # reflection needs larger tiles
+        module = module.copy(config=dataclasses.replace(module.config, border="zeros"))  # reflection needs larger tiles
     return shapes_of(module.init, *_example(module, found, 1, ""))
 
 
 def _example(module, found, grid, prefix):
     """Inputs of one tile of grid x grid patches."""
     if isinstance(module, UTAESegmenter):
-        side = 2 ** len(module.settings.encoder_widths)
+        side = 2 ** len(module.config.encoder_widths)
         bands = _axis(found, f"{prefix}network/stream/frames/in0/conv/kernel", 2)
         return array(1, 1, side, side, bands), array(1, 1, dtype=int), array(1, 1, dtype=bool)
     side = grid * module.patch

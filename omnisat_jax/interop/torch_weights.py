@@ -9,7 +9,8 @@ from omnisat_jax.files.problems import Problems, WeightsError
 from omnisat_jax.interop.networks import LARGEST, network_shapes, shapes_in
 from omnisat_jax.interop.state_dict import StateDict, read_state_dict
 from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published_parts import BUCKETS, PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
+from omnisat_jax.models.layers.relative_attention import BUCKETS
+from omnisat_jax.models.published_encoder import PublishedEncoder, PublishedImageEncoder, PublishedSeriesEncoder
 from omnisat_jax.models.shapes import compare
 
 
@@ -116,7 +117,7 @@ def load_omnisat(path, *, n_head=16, d_k=8, patch, period=734, published=True):
     params = {f"encoder_{name}": encoders[name][1]["params"] for name in order}
     params["fusion"] = _fusion(state, depth, width, patches, (tables, size))
     state.finish()
-    return _fitting(path, PublishedOmniSat(tuple((name, encoders[name][0]) for name in order), fusion), {"params": params})
+    return _fitting(path, PublishedEncoder(tuple((name, encoders[name][0]) for name in order), fusion), {"params": params})
 
 
 def _check_options(path, *, patch=None, period=1.0, **widths):

@@ -85,12 +85,12 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
         known["coordinator_bind_address"] = bind_address(coordinator)
     try:
         # JAX's preemption service takes over SIGTERM, but it is only polled in the training loop; elsewhere our own handler must act.
-        with signals.handler_kept(signal.SIGTERM) as _process.forward_termination:
+        with signals.keep_handler(signal.SIGTERM) as _process.forward_termination:
             jax.distributed.initialize(**known, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout)
     except (RuntimeError, ValueError, OSError) as error:
         raise HostError(f"{socket.gethostname()}: the other processes could not be reached within {timeout} s ({error})") from error
     if jax.process_count() > 1:
-        signals.leave_at_once(leave)
+        signals.exit_at_once(leave)
 
 
 def bind_address(coordinator: str) -> str | None:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from omnisat_jax.config import schema
+from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
@@ -143,7 +143,7 @@ def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any]) -> l
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
     # Keys that are newer than the run have the values by which it behaved.
-    changes = identity.changes(schema.upgrade(before), flat, begun=begun, done=done)
+    changes = identity.changes(versions.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
     if refused:
         more = f"\n  and {len(refused) - MOST_SHOWN} more keys" if len(refused) > MOST_SHOWN else ""

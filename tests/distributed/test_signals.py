@@ -98,7 +98,7 @@ def stuck(config):
     print("stuck", flush=True)
     library.pthread_mutex_lock(mutex)
 schema.parse = stuck
-signals.UNHEARD = 0.0
+signals.UNRESPONSIVE = 0.0
 """
 
 
@@ -197,4 +197,4 @@ def test_runs_end_with_their_study(number, tmp_path):
         fcntl.flock(held, fcntl.LOCK_EX)  # until the run is gone
     assert lock.with_name(lock.name.removesuffix(".running")).joinpath("saved").exists()
     (log,) = (tmp_path / "study" / "logs").iterdir()
-    assert log.read_text() == "stopped: told to end (SIGTERM); the same command goes on from what is saved\n"
+    assert log.read_text() == "stopped: terminated (SIGTERM); run the same command again to resume\n"

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from omnisat_jax.files.problems import WeightsError
 from omnisat_jax.interop.torch_weights import load_omnisat, load_omnisat_encoders
-from omnisat_jax.models.published_parts import token_buckets
+from omnisat_jax.models.layers.relative_attention import token_buckets
 
 HERE = pathlib.Path(__file__).parent
 WEIGHTS = HERE / "omnisat_tiny.weights.safetensors"

@@ -10,7 +10,7 @@ import pytest
 
 from omnisat_jax import batch as batches
 from omnisat_jax.config import schema
-from omnisat_jax.models.omnisat import make_encoder
+from omnisat_jax.models.encoders.registry import make_encoder
 from omnisat_jax.models.registry import make_model
 from tests.conftest import tiny
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from omnisat_jax.config import schema
+from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.locks import InUseError
 from omnisat_jax.train import identity, workdir
@@ -60,7 +60,7 @@ def test_a_second_start_is_refused_with_who_is_first_and_a_dead_one_holds_nothin
     try:
         assert ready.wait(120)
         host = os.uname().nodename
-        with pytest.raises(InUseError, match=rf"run: another start is at work in it \(process {first.pid} on {host}, since \d{{4}}-"), held(tmp_path / "run"):
+        with pytest.raises(InUseError, match=rf"run: another process is using it \(process {first.pid} on {host}, since \d{{4}}-"), held(tmp_path / "run"):
             pass
     finally:
         first.kill()
@@ -180,7 +180,7 @@ def test_more_steps_of_a_stage_that_has_begun_are_said_and_of_a_finished_one_ref
 
 
 def test_keys_that_are_younger_than_the_run_have_their_earlier_value(run, monkeypatch):
-    monkeypatch.setitem(schema.ADDED, "model.new", 7)
+    monkeypatch.setitem(versions.ADDED, "model.new", 7)
     assert claim(run, FLAT | {"model.new": 7}) == []
     with pytest.raises(WorkdirError, match="model.new: 7 before, 8 now"):
         claim(run, FLAT | {"model.new": 8})

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from tests.study.test_study import make, player  # noqa: F401  a fixture
 
 from omnisat_jax.cli import terminal
 from omnisat_jax.report import escaping, html, pictures, tables
 from omnisat_jax.study import grid, runner, summary
-from tests.study.test_study import make, player  # noqa: F401  a fixture
 
 HOSTILE = (
     "a\n\\input{/etc/passwd}", "\\write18{id}", "$x^2$", "$\\frac{", "^^5cinput", "a_b & c # d % e ~ f {g} }h{", "[5cm]", "*{9}{x}", '"a',
