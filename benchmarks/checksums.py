@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from omnisat_jax.cli.command import run_command
+from omnisat_jax.parallel import rules
 from omnisat_jax.train import checkpoints as checkpoint
 from omnisat_jax.train import checksums
 
@@ -63,7 +64,7 @@ def main():
     size = int(options.gigabytes * 1e9 / 4 / options.arrays)
     state = {f"array{i}": jax.random.normal(jax.random.key(i), (size,), jnp.float32) for i in range(options.arrays)}
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = checkpoint.abstract_like(state, jax.tree.map(lambda _: here, state))
+    abstract = rules.abstract_like(state, jax.tree.map(lambda _: here, state))
     times = {"with": [], "without": []}
     with tempfile.TemporaryDirectory(dir=options.folder) as root:
         for repeat in range(options.repeats):

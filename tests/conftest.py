@@ -17,7 +17,8 @@ from rich.console import Console  # noqa: E402
 from configs import pastis  # noqa: E402
 from omnisat_jax.cli.command import run_command  # noqa: E402
 from omnisat_jax.config import schema  # noqa: E402
-from omnisat_jax.experiment import run as experiment  # noqa: E402
+from omnisat_jax.experiment.context import RunOptions  # noqa: E402
+from omnisat_jax.experiment.run import run  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REAL = "OMNISAT_REAL_DATA"  # environment variable: folder of real imagery, for the tests that read some
@@ -102,9 +103,16 @@ def compiled_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def options(folder, console, **changes):
+    """How launch.py starts a run."""
+    from data.prepare import prepare
+
+    return RunOptions(folder=folder, console=console, prepare=prepare, **changes)
+
+
 def go(config, folder, console, stage="all"):
     """Runs an experiment as launch.py does."""
-    return experiment.run(schema.parse(config), folder=folder, stage=stage, console=console)
+    return run(schema.parse(config), options(folder, console, stage=stage))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ STAGES = {
     "preparing": ("data.preparation.builder:FrameWriters.take", 3),
     "compiling": ("jax.stages:Lowered.compile", 1),
     "training": ("omnisat_jax.train.writers:MetricsWriter.write", 3),
-    "evaluating": ("omnisat_jax.experiment.run:all_subsets", 1),
+    "evaluating": ("omnisat_jax.experiment.scoring:all_subsets", 1),
     "writing": ("omnisat_jax.report.results:tables.markdown", 1),
 }
 
@@ -80,7 +80,7 @@ def test_every_stage_of_a_run(number, tmp_path):
 
 def test_several_processes_end_together(simulated, tmp_path):
     launcher = Launcher(simulated, tmp_path / "cache", tmp_path / "programs")
-    before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment.run:all_subsets", call=1)
+    before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment.scoring:all_subsets", call=1)
     for child in launcher.start(tmp_path / "run", processes=2, devices=2, before=before, stderr=subprocess.PIPE):
         ended(child, 75)
     for child in launcher.start(tmp_path / "run", processes=2, devices=2, stderr=subprocess.PIPE):

@@ -36,7 +36,7 @@ def test_the_environment_tells_of_others(monkeypatch, environment, several):
 
 
 def test_one_process_agrees_with_itself(tmp_path):
-    hosts.agree(tmp_path / "run", {"seed": 0})
+    hosts.check_same(tmp_path / "run", {"seed": 0})
     assert hosts.exchange("anything", {"a": 1}) == [{"a": 1}] and hosts.is_leader()
     with hosts.leader_first("work"):
         pass

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from omnisat_jax.config import versions
@@ -27,8 +26,7 @@ DATA = {"fingerprint": "abc", "source": "/a"}
 
 def begin(folder, data=DATA, flat=FLAT, precision="float32", **how):
     changes = claim(folder, flat)
-    mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
-    how = {"mesh": mesh, "precision": precision, "accept_new_data": False} | how
+    how = {"computing": {"mesh": {"data": 1}, "precision": precision}, "accept_new_data": False} | how
     return Start(folder, flat=flat, data=data, changes=changes, **how)
 
 
@@ -163,7 +161,7 @@ def test_what_changes_the_result_is_refused_with_what_may_change(run):
     for key, value in {"seed": 1, "model.utae.encoder_widths": [8], "finetune.steps": 7, "pretrain_from": "runs/y", "extra": 1}.items():
         with pytest.raises(WorkdirError, match=f"{key}: .* before, .* now") as refused:
             claim(run, FLAT | {key: value, "data.threads": 5})
-        assert "May change: where data lie" in str(refused.value) and "data.threads: 2" not in str(refused.value)
+        assert "May change: the location of the data" in str(refused.value) and "data.threads: 2" not in str(refused.value)
 
 
 def test_of_a_wholly_other_configuration_a_few_keys_are_shown(run):

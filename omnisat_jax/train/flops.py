@@ -1,24 +1,26 @@
-"""Floating-point operations of a function, counted in its program: loops as often as they run, which XLA's own analysis does not."""
+"""Floating-point operations of a program, counted in its jaxpr: loops as often as they run, unlike XLA's own analysis."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.extend import core
 
 
-def count_flops(function, *arguments) -> float:
-    """Multiplications and additions of all matrix products and convolutions, recomputation included, over all devices.
+def count_flops(function: Callable[..., Any], *arguments: Any) -> float:
+    """Multiplications and additions of all matrix products and convolutions, including recomputation, over all devices.
 
     Args:
       function: jittable.
-      arguments: arrays or ShapeDtypeStructs.
+      *arguments: arrays or ShapeDtypeStructs.
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return program_flops(jax.make_jaxpr(function)(*arguments))
 
 
-def program_flops(jaxpr) -> float:
+def program_flops(program: core.ClosedJaxpr) -> float:
     """`count_flops` of a program that is already traced (`jitted.trace(...).jaxpr`)."""
-    return _count(jaxpr.jaxpr)
+    return _count(program.jaxpr)
 
 
 def _count(jaxpr):
@@ -36,7 +38,7 @@ def _equation(equation):
         kernel = equation.invars[1].aval.shape
         inner = math.prod(size for axis, size in enumerate(kernel) if axis != numbers.rhs_spec[0])
         out = math.prod(equation.outvars[0].aval.shape)
-        # Zeros that are put between the pixels of a gradient cost nothing that a good program would compute.
+        # The gradient of a strided convolution puts zeros between pixels; a good program does not multiply by them.
         return 2 * inner * out / math.prod(parameters["lhs_dilation"])
     inside = [_count(inner) for inner in _programs(parameters)]
     if name == "scan":
@@ -49,7 +51,7 @@ def _equation(equation):
 
 
 def _programs(parameters):
-    """The programs inside an equation's parameters."""
+    """The programs inside the parameters of an equation."""
     for value in parameters.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, core.ClosedJaxpr):
