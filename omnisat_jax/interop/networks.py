@@ -1,30 +1,31 @@
-"""The networks that foreign weights are for: as JSON and back, and what parameters they need."""
+"""The networks that foreign weights are for: their description as JSON, and the parameters that they need."""
 
 import dataclasses
 import math
 import typing
 from collections.abc import Mapping
+from typing import Any
 
-import flax.traverse_util
+import flax.linen as nn
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.models.baselines import UTAESegmenter
 from omnisat_jax.models.published_parts import PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
-from omnisat_jax.models.shapes import Shapes, array, shapes_of
+from omnisat_jax.models.shapes import Shapes, array, flat_shapes, shapes_of
 
 NETWORKS = {c.__name__: c for c in (UTAESegmenter, PublishedOmniSat, PublishedSeriesEncoder, PublishedImageEncoder)}
-SETTINGS = {c.__name__: c for c in (schema.UTAEConfig, schema.LTAEConfig, schema.PatchLTAEConfig, schema.PatchCNNConfig)}
-HIDDEN = ("parent", "name", "dtype")  # attributes of modules that are no settings
-LARGEST = 2**16  # of any width, number or side
-MOST_TOKENS = 2**13  # of all modalities: the combiner compares each with each
+CONFIGS = {c.__name__: c for c in (schema.UTAEConfig, schema.LTAEConfig, schema.PatchLTAEConfig, schema.PatchCNNConfig)}
+HIDDEN = ("parent", "name", "dtype")  # attributes of modules that describe no network
+LARGEST = 2**16  # width, number or side
+MOST_TOKENS = 2**13  # of all modalities; the combiner compares each with each
 CHOICES = {"border": ("reflect", "zeros"), "norm": ("image", "pixel", "affine")}
 
 
-def describe(value):
-    """Plain JSON of a module: its class and attributes, nested."""
-    if type(value).__name__ in NETWORKS | SETTINGS:
+def describe(value: Any) -> Any:
+    """Returns a module as plain JSON: its class and attributes, nested."""
+    if type(value).__name__ in NETWORKS | CONFIGS:
         fields = (f.name for f in dataclasses.fields(value) if f.name not in HIDDEN)
         return {"class": type(value).__name__} | {name: describe(getattr(value, name)) for name in fields}
     if isinstance(value, tuple | list):
@@ -32,8 +33,8 @@ def describe(value):
     return dict(value) if hasattr(value, "items") else value
 
 
-def build(value: Value):
-    """The module that `describe` made `value` from.
+def build(value: Value) -> nn.Module:
+    """Returns the module that `describe` made `value` from.
 
     Raises:
       DataError: another class, attribute, type or size than one of these networks has.
@@ -82,16 +83,16 @@ def _few(value: Value) -> list[Value]:
     return value.list()
 
 
-def shapes_in(variables) -> Shapes:
-    """{name joined by "/": shape} of parameters."""
-    return {name: tuple(leaf.shape) for name, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items()}
+def shapes_in(variables: Mapping[str, Any]) -> Shapes:
+    """Returns {name joined by "/": shape} of the parameters in variables."""
+    return flat_shapes(variables["params"])
 
 
-def network_shapes(module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """Shapes of the parameters of a network; bands, which it does not name, as in `found`.
+def network_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Returns the shapes of the parameters of a network. The number of bands, which it does not name, is taken from `found`.
 
     Raises:
-      UserError: there is no such network, or `found` does not say how many bands it reads.
+      UserError: there is no such network, or `found` does not show how many bands it reads.
     """
     if isinstance(module, PublishedOmniSat):
         patches, count = module.fusion["patches"], len(module.encoders)
@@ -120,5 +121,5 @@ def _example(module, found, grid, prefix):
 
 def _axis(found, name, axis):
     if len(found.get(name, ())) <= axis or not 0 < found[name][axis] <= LARGEST**2:
-        raise UserError(f"expected a parameter {name} that says how many bands are read, found {found.get(name, 'none')}")
+        raise UserError(f"expected a parameter {name} that shows how many bands are read, found {found.get(name, 'none')}")
     return found[name][axis]
