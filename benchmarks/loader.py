@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import grain
 import numpy as np
 import rasterio
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -29,7 +30,7 @@ from data.pastis.simulated import simulate
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.records.reader import Records
 
@@ -83,9 +84,10 @@ def time_ours(folder, count, threads, augment):
     """Seconds a tile."""
     config = pastis.get_config("hd")
     settings, records = schema.parse(config), Records(folder)
-    input_spec = agree(settings, records)
+    input_spec = resolve_input_spec(settings, records.info)
     make_batch = MakeBatch(input_spec.train, input_spec.grid, input_spec.crop, settings.data.origin, random=True, augment=augment)
-    dataset = pipeline.training(records.source(records.parts), make_batch, seed=0, batch_size=BATCH, threads=threads, buffer=2)
+    read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
+    dataset = pipeline.training(records.source(records.parts), make_batch, seed=0, batch_size=BATCH, options=read)
     iterator = iter(dataset)
     start = time.perf_counter()
     for _ in range(count // BATCH):

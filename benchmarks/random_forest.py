@@ -83,7 +83,7 @@ def main():
             split = choose_split(options.protocol, records.parts, int(fold))
             found = run(records, split, names, origin=options.origin, void_test_parcels=options.void_test_parcels, seed=int(seed))
             scores.add(found.confusion)
-        about = {"modalities": names, "folds": options.folds, "seed": int(seed), "simulated": records.about["simulated"]}
+        about = {"modalities": names, "folds": options.folds, "seed": int(seed), "simulated": records.info.simulated}
         print(json.dumps(about | scores.compute(options.min_pixels)), flush=True)
 
 

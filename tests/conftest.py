@@ -117,7 +117,7 @@ def records(simulated, tmp_path_factory):
 
 
 @pytest.fixture
-def settings():
+def config():
     return schema.parse(tiny())
 
 

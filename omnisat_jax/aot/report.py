@@ -19,7 +19,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.files.json_file import read_json
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
@@ -38,7 +38,7 @@ def compile_stage(config: schema.ExperimentConfig, stage: str, mesh):
     settings = getattr(config, stage)
     meshes.check_batch_size(f"{stage}.batch_size", settings.batch_size, mesh, settings.num_microbatches)
     records = nominal(config.data.dataset)
-    input_spec = agree(config, records)
+    input_spec = resolve_input_spec(config, records)
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
     model = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}

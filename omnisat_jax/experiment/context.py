@@ -14,7 +14,7 @@ from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.input import pipeline
-from omnisat_jax.input.spec import InputSpec, agree
+from omnisat_jax.input.spec import InputSpec, resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
@@ -281,16 +281,15 @@ def make_run_context(
     split = choose_split(config.data.protocol, records.parts, config.data.fold)
     check_labels(records, split, config)
     mesh = _mesh_for(config, console)
-    input_spec = agree(config, records)
+    input_spec = resolve_input_spec(config, records.info)
     precision = config.model.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    about = {key: records.about[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")}
     with hosts.leader_first("describe"):
         start = Start(
             folder,
             flat=schema.flatten(config),
-            data=about | dataclasses.asdict(split),
+            data=records.info.provenance() | dataclasses.asdict(split),
             mesh=mesh,
             precision=precision,
             accept_new_data=accept_new_data,

@@ -98,6 +98,6 @@ class Monitor:
         sharding = meshes.batch_sharding(s.mesh)
         values = evaluate(self._read, params, batches, s.masks([s.names]), scores, sharding, watch=watch)[0]
         if hosts.is_leader():
-            title = f"{s.config.name}, {'simulated' if s.records.about['simulated'] else 'real'} data, step {step} of pre-training"
+            title = f"{s.config.name}, {'simulated' if s.records.info.simulated else 'real'} data, step {step} of pre-training"
             shown.save(s.folder / "pretrain", s.input_spec.classes, s.records.colours, title)
         return {f"knn_{key}": value for key, value in values.items() if isinstance(value, float)}

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import pathlib
 
+import grain
 import jax
 from clu import parameter_overview
 from rich.console import Console
@@ -200,8 +201,7 @@ def _loop(s: RunContext, stage, task, state, first, step, flops, checkpoints, ab
         seed=s.config.seed,
         batch_size=settings.batch_size,
         rows=meshes.local_rows(s.mesh, settings.batch_size),
-        threads=s.config.data.threads,
-        buffer=s.config.data.buffer,
+        options=grain.ReadOptions(num_threads=s.config.data.threads, prefetch_buffer_size=s.config.data.buffer),
     )
     validate = None
     if s.split.validation:

@@ -10,9 +10,9 @@ from omnisat_jax.records.splits import Split
 
 def announce(console: Console, records: Records, split: Split, input_spec: InputSpec) -> None:
     """Prints it; simulated data are called so, loudly."""
-    if records.about["simulated"]:
+    if records.info.simulated:
         console.rule(Text("SIMULATED DATA: no number of this run describes real fields", style="bold yellow"))
-    console.print(f"data: {records.about['citation']}", markup=False, highlight=False)
+    console.print(f"data: {records.info.citation}", markup=False, highlight=False)
     console.print(
         f"protocol {split.protocol}: train {' '.join(split.train)} ({len(records.tiles(split.train))} tiles), "
         f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({len(records.tiles(split.test))} tiles); "
@@ -28,7 +28,7 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
         done = {action: sum(entry["action"] == action for entry in records.bad) for action in ("left out", "masked")}
         console.print(
             f"broken files in {len({entry['tile'] for entry in records.bad})} tiles: {done['left out']} left out, "
-            f"{done['masked']} masked (data.on_bad={records.about['made_with']['on_bad']}). The first:",
+            f"{done['masked']} masked (data.on_bad={records.info.made_with.on_bad}). The first:",
             style="yellow",
             markup=False,
         )
