@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import grain
 import numpy as np
 import rasterio
 from rich.console import Console
@@ -32,7 +33,7 @@ from data.pastis.simulated import simulate
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.records.reader import Records
 
@@ -88,9 +89,10 @@ def time_reference(root: pathlib.Path, count: int) -> float:
 def time_pipeline(folder: pathlib.Path, count: int, threads: int, augment: bool) -> float:
     """Seconds per tile of the training pipeline."""
     config, records = schema.parse(pastis.get_config("hd")), Records(folder)
-    input_spec = agree(config, records)
+    input_spec = resolve_input_spec(config, records.info)
     make_batch = MakeBatch(input_spec.train, input_spec.grid, input_spec.crop, config.data.origin, random=True, augment=augment)
-    dataset = pipeline.training(records.source(records.parts), make_batch, seed=0, batch_size=BATCH, threads=threads, buffer=2)
+    read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
+    dataset = pipeline.training(records.source(records.parts), make_batch, seed=0, batch_size=BATCH, options=read)
     iterator = iter(dataset)
     start = time.perf_counter()
     for _ in range(count // BATCH):

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             split = choose_split(options.protocol, records.parts, int(fold))
             config = ForestConfig(names, options.origin, options.void_test_parcels, seed, options.trees)
             scores.add(run(records, split, config).confusion)
-        found = {"modalities": names, "folds": options.folds, "seed": seed, "simulated": records.about["simulated"]}
+        found = {"modalities": names, "folds": options.folds, "seed": seed, "simulated": records.info.simulated}
         print(json.dumps(found | scores.compute(options.min_pixels)), flush=True)
     return 0
 

@@ -119,7 +119,7 @@ def load_omnisat_encoders(
 
 def load_omnisat(
     path: StrPath, *, patch: Mapping[str, int], n_head: int = 16, d_k: int = 8, period: float = 734, published: bool = True
-) -> tuple[PublishedOmniSat, Variables]:
+) -> tuple[PublishedEncoder, Variables]:
     """Loads the whole published encoder with trained weights.
 
     Args:

@@ -15,7 +15,7 @@ from omnisat_jax import Model
 from omnisat_jax.config import schema
 from omnisat_jax.inference.inputs import InputError
 from omnisat_jax.inference.model_folder import ModelInfo, save_model
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.modalities import subsets
 from omnisat_jax.models.registry import make_model
@@ -84,7 +84,7 @@ def test_what_a_model_says_of_itself(model):
 def test_dense_predictions_are_those_of_an_evaluation(records, tmp_path):
     """Of every subset, with a location, series longer than the limit, and days counted from a season."""
     config = schema.parse(tiny("satclip", **{"data.origin": "season"}))
-    input_spec = agree(config, records)
+    input_spec = resolve_input_spec(config, records.info)
     names = tuple(spec.name for spec in input_spec.specs)
     module = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, jnp.float32)
     every = records.statistics(records.parts)

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from omnisat_jax.modalities import subsets as all_subsets
-from omnisat_jax.records.reader import Stored
+from omnisat_jax.records.info import ModalityInfo
 from omnisat_jax.report import panels
 
-S2 = Stored("series", (4, 4, 3), "int16", 9, ("B02", "B03", "B04"))
-S1 = Stored("series", (4, 4, 2), "float32", 9, ("VV", "VH"))
-AERIAL = Stored("image", (8, 8, 3), "uint8", 1, ("R", "G", "B"))
-HEIGHT = Stored("image", (8, 8, 1), "float32", 1, ("height",))
-LOCATION = Stored("location", (2,), "float32", 1)
+S2 = ModalityInfo("series", (4, 4, 3), "int16", 9, ("B02", "B03", "B04"))
+S1 = ModalityInfo("series", (4, 4, 2), "float32", 9, ("VV", "VH"))
+AERIAL = ModalityInfo("image", (8, 8, 3), "uint8", 1, ("R", "G", "B"))
+HEIGHT = ModalityInfo("image", (8, 8, 1), "float32", 1, ("height",))
+LOCATION = ModalityInfo("location", (2,), "float32", 1)
 
 
 @pytest.mark.parametrize(
