@@ -20,7 +20,8 @@ __all__ = ["ModalitySpec", "Model", "__version__", "load_model"]
 
 _MODULES = {"Model": "inference.model", "ModalitySpec": "modalities", "load_model": "inference.model_folder"}
 
-if sys.argv[:1] == ["-m"]:  # `python -m omnisat_jax.report`: Ctrl-C ends it with one sentence, also while everything is still being imported
+# Under `python -m omnisat_jax.report`: Ctrl-C ends the program with one sentence, also while it is still importing.
+if sys.argv[:1] == ["-m"]:
     from omnisat_jax.cli import signals
 
     signals.listen()

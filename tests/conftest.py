@@ -155,7 +155,7 @@ def records(simulated, tmp_path_factory):
 
 
 @pytest.fixture
-def settings():
+def config():
     return schema.parse(tiny())
 
 

@@ -8,7 +8,7 @@ from omnisat_jax.batch import check_batch
 from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
 from omnisat_jax.input.device import put
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
@@ -23,7 +23,7 @@ PARTS = ("fold_1", "fold_2", "fold_3", "fold_4")
 def bench(records, batch_size, preset="demo", **changes):
     """(settings, task by name, one host batch) of the tiny configuration with `changes`."""
     settings = schema.parse(tiny(preset, **changes))
-    a = agree(settings, records)
+    a = resolve_input_spec(settings, records.info)
     model = make_model(a.specs, settings, 19, a.label_patch, jax.numpy.float32)
     statistics = records.statistics(PARTS)
     tasks = {

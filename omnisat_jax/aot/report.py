@@ -21,7 +21,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.files.json_file import read_json
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel.chips import Chip
@@ -54,12 +54,12 @@ def make_trainer(config: schema.ExperimentConfig, stage: str, mesh: Mesh) -> tup
     """
     stage_config = getattr(config, stage)
     meshes.check_batch_size(f"{stage}.batch_size", stage_config.batch_size, mesh, stage_config.num_microbatches)
-    records: Any = nominal(config.data.dataset)
-    input_spec = agree(config, records)
+    info = nominal(config.data.dataset)
+    input_spec = resolve_input_spec(config, info)
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
     model = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
-    task = make_task(stage, config, model, statistics, classes=input_spec.classes, ignore=records.ignore, mesh=mesh)
+    task = make_task(stage, config, model, statistics, classes=input_spec.classes, ignore=info.ignore, mesh=mesh)
     trainer = Trainer(task, stage_config, input_spec.train.abstract(1), mesh, config.mesh.fsdp_min_size)
     tokens = stage_config.batch_size * input_spec.crop**2 * len(input_spec.specs) * config.model.width
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(trainer.abstract_state.params))

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from omnisat_jax.config import schema
-from omnisat_jax.input.spec import InputSpec, agree
+from omnisat_jax.input.spec import InputSpec, resolve_input_spec
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
@@ -84,7 +84,7 @@ def make_run_context(config: schema.ExperimentConfig, folder: pathlib.Path, reco
     split = choose_split(config.data.protocol, records.parts, config.data.fold)
     check_labels(records, split, config)
     mesh = _make_mesh(config, console)
-    input_spec = agree(config, records)
+    input_spec = resolve_input_spec(config, records.info)
     precision = config.model.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"

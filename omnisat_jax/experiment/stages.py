@@ -61,13 +61,11 @@ class Stages:
             seed=context.config.seed,
         )
         self.evaluator = Evaluator(self.batches, context.names)
-        about = context.records.about
-        keys = ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")
         with hosts.leader_first("describe"):
             self._start = Start(
                 context.folder,
                 flat=flat,
-                data={key: about[key] for key in keys} | dataclasses.asdict(context.split),
+                data=context.records.info.provenance() | dataclasses.asdict(context.split),
                 computing={"mesh": dict(context.mesh.shape), "precision": context.precision},
                 accept_new_data=options.accept_new_data,
                 changes=changes,
@@ -192,7 +190,7 @@ class Stages:
         records = self.context.records
         shown = representation.Collector(records.tile_ids)
         yield lambda host, result: shown(result)
-        kind = "simulated" if records.about["simulated"] else "real"
+        kind = "simulated" if records.info.simulated else "real"
         title = f"{self.context.config.name}, {kind} data, step {step} of pre-training"
         shown.save(self.context.folder / "pretrain", self.context.input_spec.classes, records.colours, title)
 

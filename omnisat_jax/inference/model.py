@@ -143,7 +143,7 @@ class Model:
         encoded = self._apply(params, inputs, method="encode")
         return encoded, jnp.stack([entry["present"] for entry in inputs.values()], 1)
 
-    def _apply(self, params: Params, *inputs, method: str):
+    def _apply(self, params: Params, *inputs, method: str) -> Any:
         return self.trained.module.apply({"params": params}, *inputs, train=False, method=method)
 
     def _compute_probabilities(self, params: Params, entries):

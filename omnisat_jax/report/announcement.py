@@ -12,9 +12,9 @@ ACTIONS = ("left out", "masked")  # what is done to tiles with broken files
 
 def announce(console: Console, records: Records, split: Split, input_spec: InputSpec) -> None:
     """Prints data, protocol and modalities of a run, with a clear warning if the data are simulated."""
-    if records.about["simulated"]:
+    if records.info.simulated:
         console.rule(Text("SIMULATED DATA: no score of this run describes real fields", style="bold yellow"))
-    console.print(f"data: {records.about['citation']}", markup=False, highlight=False)
+    console.print(f"data: {records.info.citation}", markup=False, highlight=False)
     console.print(
         f"protocol {split.protocol}: train {' '.join(split.train)} ({len(records.tiles(split.train))} tiles), "
         f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({len(records.tiles(split.test))} tiles); "
@@ -50,7 +50,7 @@ def _announce_broken(console, records):
     counts = ", ".join(f"{count} {action}" for action, count in done.items())
     console.print(
         f"broken files in {len({entry['tile'] for entry in records.bad})} tiles: {counts} "
-        f"(data.on_bad={records.about['made_with']['on_bad']}). The first:",
+        f"(data.on_bad={records.info.made_with.on_bad}). The first:",
         style="yellow",
         markup=False,
     )

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
 from omnisat_jax.modalities import LOCATION  # noqa: E402
-from omnisat_jax.records.reader import Stored  # noqa: E402
+from omnisat_jax.records.info import ModalityInfo  # noqa: E402
 from omnisat_jax.report.pictures import class_colours, render, true_colour  # noqa: E402
 from omnisat_jax.types import Batch, StrPath  # noqa: E402
 
@@ -112,7 +112,7 @@ def _blank_unless(some, predicted):
     return np.full_like(predicted, VOID) if predicted.ndim == 2 else predicted[:0]
 
 
-def typical_modality(modalities: Mapping[str, Stored]) -> str:
+def typical_modality(modalities: Mapping[str, ModalityInfo]) -> str:
     """The modality that a user is most likely to have alone.
 
     It is the first series with red, green and blue bands, such as Sentinel-2; without one the first series, and without any series the
@@ -124,7 +124,7 @@ def typical_modality(modalities: Mapping[str, Stored]) -> str:
     return [*optical, *series, *list(sensors)[::-1]][0]
 
 
-def shown_subsets(subsets: Sequence[Sequence[str]], modalities: Mapping[str, Stored]) -> dict[str, str]:
+def shown_subsets(subsets: Sequence[Sequence[str]], modalities: Mapping[str, ModalityInfo]) -> dict[str, str]:
     """{title: subset} of the predictions in panels.png: from all modalities, and from the typical one alone.
 
     Args:

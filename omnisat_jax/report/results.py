@@ -134,14 +134,14 @@ def protocol(
         "checkpoint_checksum".
     """
     return {
-        "dataset": records.about["dataset"],
-        "simulated": records.about["simulated"],
+        "dataset": records.info.dataset,
+        "simulated": records.info.simulated,
         "fingerprint": records.fingerprint,
         **dataclasses.asdict(split),
         "fold": config.data.fold,
         "train_tiles": len(records.tiles(split.train)),
         "test_tiles": len(records.tiles(split.test)),
-        "broken": {"on_bad": records.about["made_with"]["on_bad"], "tiles": len({entry["tile"] for entry in records.bad})},
+        "broken": {"on_bad": records.info.made_with.on_bad, "tiles": len({entry["tile"] for entry in records.bad})},
         "void_test_parcels": config.data.void_test_parcels,
         "classes": list(input_spec.classes),
         "colours": list(records.colours),

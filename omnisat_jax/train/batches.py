@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import grain
 import numpy as np
 from jax.sharding import Mesh
 
@@ -55,8 +56,7 @@ class RunBatches:
             seed=self.seed,
             batch_size=batch_size,
             rows=meshes.local_rows(self.mesh, batch_size),
-            threads=self.config.threads,
-            buffer=self.config.buffer,
+            options=grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.buffer),
         )
         return device.prefetch(pipeline.start_at(dataset, first_step), meshes.batch_sharding(self.mesh))
 

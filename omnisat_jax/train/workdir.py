@@ -142,7 +142,7 @@ def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any]) -> l
     stages = (*identity.STAGES, "evaluate")
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
-    # Keys that are newer than the run have the values by which it behaved.
+    # Keys that are younger than the run: it behaved by their known values.
     changes = identity.changes(versions.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
     if refused:

@@ -7,7 +7,7 @@ import tokenize
 
 import pytest
 
-from omnisat_jax.config.schema import RENAMED
+from omnisat_jax.config.versions import RENAMED
 from tests.conftest import ROOT
 
 # Identifiers of Python, whole.

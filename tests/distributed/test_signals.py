@@ -181,7 +181,8 @@ sys.exit(run_command(main))
 @pytest.mark.parametrize("number", [*CODES, signal.SIGKILL], ids=lambda number: number.name)
 def test_runs_end_with_their_study(number, tmp_path):
     (tmp_path / "run.py").write_text(RUN.format(number=int(number)))
-    player = f"from omnisat_jax.study import runner\nrunner.PROGRAM = {(sys.executable, str(tmp_path / 'run.py'))!r}"
+    command = (sys.executable, str(tmp_path / "run.py"))
+    player = f"from omnisat_jax.study import runner\nrunner.Launcher.of_program = lambda path: runner.Launcher({command!r}, {str(ROOT)!r})"
     study = str(ROOT / "configs" / "studies" / "encoders.py")
     code = program(player, ["launch.py", f"--study={study}", "--study.seeds=(0,)", f"--workdir={tmp_path / 'study'}"])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +15,11 @@ from omnisat_jax import Model
 from omnisat_jax.config import schema
 from omnisat_jax.inference.inputs import InputError
 from omnisat_jax.inference.model_folder import ModelInfo, save_model
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.modalities import subsets
 from omnisat_jax.models.registry import make_model
+from omnisat_jax.models.shapes import model_shapes
 from omnisat_jax.records.description import DESCRIPTION
 from omnisat_jax.records.reader import Records
 from omnisat_jax.tasks.build import make_task
@@ -82,7 +84,7 @@ def test_what_a_model_says_of_itself(model):
 def test_dense_predictions_are_those_of_an_evaluation(records, tmp_path):
     """Of every subset, with a location, series longer than the limit, and days counted from a season."""
     config = schema.parse(tiny("satclip", **{"data.origin": "season"}))
-    input_spec = agree(config, records)
+    input_spec = resolve_input_spec(config, records.info)
     names = tuple(spec.name for spec in input_spec.specs)
     module = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, jnp.float32)
     every = records.statistics(records.parts)
@@ -132,7 +134,9 @@ def test_tile_labels_are_those_of_a_run(tmp_path, console):
         tile, expected = stored_tile(example, names), predicted[tiles.index(tile_id)]
         probabilities = model.probabilities(tile)
         assert probabilities.shape == (15,) and probabilities.dtype == np.float32
-        np.testing.assert_allclose(probabilities, expected[subsets(names).index(tuple(n for n in names if n in tile))], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            probabilities, expected[subsets(names).index(tuple(n for n in names if n in tile))], rtol=0, atol=1e-5
+        )
         embedding = model.embed(tile)
         patches, width = embedding.tokens.shape
         assert embedding.dense.shape == (round(patches**0.5), round(patches**0.5), width)
@@ -230,10 +234,18 @@ def test_unknown_values_may_be_written_in_any_way(model, tile):
     assert np.abs(model.probabilities(only(tile, ["s2"])) - expected).max() > 1e-4
 
 
-def test_other_tile_sizes_and_the_only_one_of_a_model_that_has_one(model, tile):
+def test_tiles_of_another_size(model, tile):
     assert model.probabilities({"spot": tile["spot"][:80, :80]}).shape == (8, 8, 19)
-    limited = Model(model.trained)
-    limited._grid = 4
-    limited.probabilities({"spot": tile["spot"]})
-    with pytest.raises(InputError, match="expected tiles of 4 x 4 patches, the only size that this model takes, found 2 x 2"):
-        limited.probabilities({"spot": tile["spot"][:80, :80]})
+
+
+def test_a_model_with_learned_positions_takes_tiles_of_one_size(tmp_path):
+    config = schema.parse(tiny("published"))
+    specs = tuple(spec for spec in config.modalities if spec.name in ("s2", "spot"))
+    module = make_model(specs, config, 3, 0, jnp.float32)
+    params = flax.traverse_util.unflatten_dict({n: np.zeros(s, np.float32) for n, s in model_shapes(module).items()}, sep="/")
+    statistics = {spec.name: {"mean": [0.0] * spec.channels, "std": [1.0] * spec.channels} for spec in specs}
+    save_model(tmp_path, params, ModelInfo(config, tuple(spec.name for spec in specs), ("a", "b", "c"), 0, statistics))
+    limited = Model.from_pretrained(tmp_path)
+    np.testing.assert_allclose(limited.probabilities({"spot": np.ones((80, 80, 3))}), [0.5] * 3, atol=1e-6)
+    with pytest.raises(InputError, match="expected tiles of 2 x 2 patches, the only size that this model takes, found 4 x 4"):
+        limited.probabilities({"spot": np.ones((160, 160, 3))})

@@ -1,4 +1,4 @@
-"""A trained model as plain files: it comes back identical, and a folder that holds anything else is refused with everything that is wrong."""
+"""A trained model as plain files: it comes back identical, and any other folder is refused with everything that is wrong."""
 
 import functools
 import json
@@ -67,7 +67,7 @@ def put(folder, contents):
 
 
 def signed(contents, about=None):
-    """The contents with a config.json that names their checksums, so that only what they say is wrong."""
+    """The contents with matching checksums in config.json, so that only their meaning is wrong."""
     about = json.loads(contents[CONFIG]) if about is None else about
     if isinstance(about, dict) and "checksums" in about:
         files = {name: model_files.xxhash.xxh3_128_hexdigest(contents[name]) for name in (WEIGHTS, STATISTICS)}
@@ -76,7 +76,7 @@ def signed(contents, about=None):
 
 
 def first_version(contents):
-    """The contents as they were before there were checksums."""
+    """The contents in the first format, which had no checksums."""
     about = json.loads(contents[CONFIG])
     return contents | {CONFIG: json.dumps({key: about[key] for key in model_files._FIRST_KEYS}).encode()}
 
@@ -130,8 +130,8 @@ def safetensors(header, data=b""):
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, STATISTICS])
-def test_files_that_are_none(original, tmp_path, name):
-    """Missing, empty, cut off, folders, links to nothing and to themselves, and pipes, which would hang."""
+def test_what_is_not_a_readable_file(original, tmp_path, name):
+    """Missing, empty or truncated files, folders, links to nothing and to themselves, and pipes, which would block."""
     path = put(tmp_path, original) / name
     ways = {
         "missing": lambda: None,
@@ -161,7 +161,7 @@ def test_no_folder(tmp_path, folder):
         load_model(tmp_path / folder)
 
 
-def test_everything_wrong_is_told_at_once(original, tmp_path):
+def test_every_problem_is_reported_at_once(original, tmp_path):
     about = json.loads(original[CONFIG]) | {"classes": ["a", "a"], "label_patch": -1}
     contents = signed(original, about) | {STATISTICS: b"[]", WEIGHTS: b"12345678"}
     with pytest.raises(ModelError) as caught:
@@ -272,8 +272,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_files_say_is_checked(original, tmp_path, name):
-    """Whatever the checksums say, and nothing large is allocated before."""
+def test_the_content_of_files_is_checked(original, tmp_path, name):
+    """Even under matching checksums, and before anything large is allocated."""
     change, message = WRONG[name]
     put(tmp_path, change(original))
     tracemalloc.start()
@@ -286,7 +286,7 @@ def test_what_files_say_is_checked(original, tmp_path, name):
 
 
 def test_a_flipped_bit_is_found(original, tmp_path):
-    """In numbers that any value of would be right for."""
+    """Also in numbers of which any value is valid."""
     weights = bytearray(original[WEIGHTS])
     weights[-2] ^= 1
     with pytest.raises(ModelError, match="weights.safetensors: expected the file that the model was saved with"):
@@ -359,7 +359,7 @@ def test_spoilt_bytes_are_refused_or_the_same(original, room, data):
     try:
         model = load_model(room)
     except ModelError as error:
-        # A class less, or another size, may be told as weights that do not fit.
+        # A missing class or another size may be reported as weights that do not fit.
         assert name in str(error) or (name == CONFIG and WEIGHTS in str(error))
     else:
         assert_original(model)
@@ -368,7 +368,7 @@ def test_spoilt_bytes_are_refused_or_the_same(original, room, data):
 @SPOILT
 @given(st.data(), st.booleans())
 def test_other_structures_are_refused_or_sound(original, room, data, old):
-    """JSON and headers of another structure, under checksums that fit or none: only a model that can be used is loaded."""
+    """JSON and headers of another structure, with matching checksums or none: only a usable model is loaded."""
     name = data.draw(st.sampled_from([CONFIG, WEIGHTS, STATISTICS]))
     contents = first_version(original) if old else original
     if name == WEIGHTS:
@@ -382,7 +382,7 @@ def test_other_structures_are_refused_or_sound(original, room, data, old):
     try:
         model = load_model(room)
     except ModelError as error:
-        # A class less, or another size, may be told as weights that do not fit.
+        # A missing class or another size may be reported as weights that do not fit.
         assert name in str(error) or (name == CONFIG and WEIGHTS in str(error))
         str(error).encode()
         return

@@ -1,4 +1,4 @@
-"""A model is written whole or not at all, and only if it is sound."""
+"""A model is written completely or not at all, and only if it can be used."""
 
 import dataclasses
 
@@ -27,8 +27,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, fill):
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 2, 3])
-def test_killed_while_writing_is_no_model_and_can_be_written_again(tmp_path, killed_at, monkeypatch):
-    """Over an older model of the same place: the old and the new never mix."""
+def test_a_killed_save_leaves_no_model_and_can_be_repeated(tmp_path, killed_at, monkeypatch):
+    """Over an older model in the same folder: files of the two never mix."""
     params, info = made()
     save_model(tmp_path, jax.tree.map(np.zeros_like, params), info)
     steps = iter(range(killed_at))

@@ -8,7 +8,7 @@ import pytest
 
 from configs import flair, pastis, treesat
 from omnisat_jax.config import schema
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.records.nominal import nominal
@@ -42,7 +42,7 @@ RECIPES = {
 def test_both_steps_trace(name):
     module, preset, records = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
-    a = agree(settings, records)
+    a = resolve_input_spec(settings, records)
     model = make_model(a.specs, settings, len(a.classes), a.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in a.specs}
     for stage in ("pretrain", "finetune"):

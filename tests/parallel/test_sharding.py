@@ -15,7 +15,7 @@ import pytest
 
 from configs import flair, pastis, treesat
 from omnisat_jax.config import schema
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
@@ -42,7 +42,7 @@ def parameters(name, stage="finetune"):
     module, preset = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
     records = nominal(settings.data.dataset)
-    input_spec = agree(settings, records)
+    input_spec = resolve_input_spec(settings, records)
     model = make_model(input_spec.specs, settings, len(input_spec.classes), input_spec.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
     task = make_task(stage, settings, model, statistics, classes=input_spec.classes, ignore=records.ignore)

@@ -1,4 +1,4 @@
-"""Folds are joined by counts, and only folds of one study."""
+"""Folds are joined by adding counts, and only folds of one study."""
 
 import copy
 import json
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from omnisat_jax.cli.command import run_command
+from omnisat_jax.errors import UserError
 from omnisat_jax.report import folds
 
 CLASSES = ["background", "meadow", "corn"]
@@ -58,9 +59,30 @@ def test_rare_classes_may_be_left_out_of_the_mean():
         ({"test": ["fold_1"]}, "would count twice"),
     ],
 )
-def test_runs_of_another_study_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+def test_runs_of_different_studies_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
         folds.join({"a": results("fold_1", A), "b": results("fold_2", B, **change)})
+
+
+def test_results_without_counts_are_refused():
+    with pytest.raises(UserError, match="b: expected the task 'segment', whose results have counts to add, found 'classify'"):
+        folds.join({"a": results("fold_1", A), "b": results("fold_2", B) | {"task": "classify"}})
+    other = results("fold_2", B)
+    other["subsets"][0]["modalities"] = ["s1"]
+    with pytest.raises(UserError, match="b: expected scores of the same subsets of modalities as in a"):
+        folds.join({"a": results("fold_1", A), "b": other})
+    with pytest.raises(UserError, match="expected 3 by 4 confusion counts, found"):
+        folds.join({"a": results("fold_1", [[1, 2], [3, 4]])})
+
+
+def test_checkpoints_and_numbers_of_tiles_of_every_fold_are_kept():
+    runs = {name: results(part, A, fold=i, checkpoint=10 * i, checkpoint_is="best") for i, (name, part) in enumerate({"a": "fold_1", "b": "fold_2"}.items(), 1)}
+    for found in runs.values():
+        found["subsets"][0] |= {"tiles": 3, "tiles_with_all": 1, "calibration": [[1.0, 1.0, 1.0]] * 15}
+    joined = folds.join(runs)
+    protocol, (subset,) = joined["protocol"], joined["subsets"]
+    assert (protocol["fold"], protocol["checkpoint"], protocol["checkpoint_is"]) == ("1+2", "10/20", "best/best")
+    assert (subset["tiles"], subset["tiles_with_all"]) == (6, 2) and subset["calibration"] == [[2.0, 2.0, 2.0]] * 15
 
 
 def test_command(tmp_path, capsys):
@@ -70,5 +92,7 @@ def test_command(tmp_path, capsys):
     assert folds.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     out = capsys.readouterr().out
     assert "mIoU" in out and "fold_1 fold_2" in out
+    assert run_command(folds.main, [str(tmp_path / "a"), f"{tmp_path}/a/"]) == 1
+    assert "expected each run once" in capsys.readouterr().err
     assert run_command(folds.main, [str(tmp_path / "c")]) == 1
     assert "results.json: expected the results of a finished run" in capsys.readouterr().err

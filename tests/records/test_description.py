@@ -1,4 +1,4 @@
-"""Prepared records say what they are, and whatever is changed in them afterwards is found and named."""
+"""The description of records is signed, and every later change of their files is found and named."""
 
 import json
 import os
@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.records import description
+from omnisat_jax.records.info import PreparationInfo
 from omnisat_jax.records.reader import Records, check_records
 
 
 @pytest.fixture
 def copy(records, tmp_path):
-    """A copy of the records in another place, which is as good as the first."""
+    """A copy of the records in another folder."""
     root = tmp_path / "copied" / "here"
     shutil.copytree(records.root, root)
     return root
@@ -36,24 +37,22 @@ def paths(root):
 
 
 def sign(root, name, change):
-    """Changes a description and signs it again, as somebody would who means harm."""
-    about = json.loads((root / name).read_text())
-    about.pop("checksum")
-    change(about)
-    description.write_signed(root / name, about)
+    """Changes a description and signs it again, as an attacker would."""
+    values = json.loads((root / name).read_text())
+    values.pop("checksum")
+    change(values)
+    description.write_signed(root / name, values)
     if name != "dataset.json":
         sign(root, "dataset.json", lambda whole: whole["files"].update({name: description.hashed_entry(root / name)}))
 
 
-def test_a_moved_copy_is_whole(copy, records):
+def test_a_moved_copy_is_intact(copy, records):
     (copy / ".DS_Store").write_bytes(b"x")
     (copy / "frames" / ".DS_Store").write_bytes(b"x")
     use(copy)
     assert list(check_records(copy)) == [] and Records(copy).fingerprint == records.fingerprint
-    about = Records(copy).about
-    assert about["dataset"] == "pastis" and about["made_with"] == {
-        "reader": "pastis", "nomenclature": "", "simulated": None, "on_bad": "raise", "float16": False, "max_bad": 0.05,
-    }  # fmt: skip
+    info = Records(copy).info
+    assert info.dataset == "pastis" and info.made_with == PreparationInfo("pastis", "", None, "raise", False, 0.05)
 
 
 def exchange(root, one, other):
@@ -139,8 +138,8 @@ def test_files_that_do_not_belong_to_them_are_findings(copy):
 
 
 @pytest.mark.parametrize("name", ["../fold_1", "/tmp", "a/b", "", ".hidden", "dataset", "preparing", 1.5, None, ["a"], "a\x1b[1m"])
-def test_names_are_believed_even_less_where_they_are_signed(copy, name):
-    sign(copy, "dataset.json", lambda about: about.update(parts=[name]))
+def test_signed_names_are_checked(copy, name):
+    sign(copy, "dataset.json", lambda values: values.update(parts=[name]))
     with pytest.raises(UserError, match="dataset.json"):
         Records(copy)
     assert list(check_records(copy))
@@ -155,7 +154,7 @@ VALUES = st.recursive(
 
 @hypothesis.given(data=st.data())
 @hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
-def test_whatever_a_signed_description_holds_ends_as_records_or_one_sentence(records, tmp_path_factory, data):
+def test_any_signed_description_is_accepted_or_refused_in_one_sentence(records, tmp_path_factory, data):
     root = tmp_path_factory.getbasetemp() / "mutated"
     if not root.exists():
         shutil.copytree(records.root, root)
@@ -163,14 +162,14 @@ def test_whatever_a_signed_description_holds_ends_as_records_or_one_sentence(rec
     for file in ("dataset.json", "fold_1.json"):
         shutil.copy(records.root / file, root / file)
 
-    def change(about):
-        place, key = about, data.draw(st.sampled_from(sorted(about)))
-        while isinstance(place[key], dict) and place[key] and data.draw(st.booleans()):
-            place, key = place[key], data.draw(st.sampled_from(sorted(place[key])))
+    def change(values):
+        group, key = values, data.draw(st.sampled_from(sorted(values)))
+        while isinstance(group[key], dict) and group[key] and data.draw(st.booleans()):
+            group, key = group[key], data.draw(st.sampled_from(sorted(group[key])))
         if data.draw(st.booleans()):
-            place[key] = data.draw(VALUES)
+            group[key] = data.draw(VALUES)
         else:
-            del place[key]
+            del group[key]
 
     sign(root, name, change)
     for action in (lambda: use(root), lambda: list(check_records(root))):
@@ -181,13 +180,13 @@ def test_whatever_a_signed_description_holds_ends_as_records_or_one_sentence(rec
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{", "", '{"version": "2.1.0"}', '{"version": "3.0.0"}', "[" * 100_000])
-def test_what_is_no_description_is_named(copy, text):
+def test_other_descriptions_are_refused(copy, text):
     (copy / "dataset.json").write_text(text)
     with pytest.raises(UserError, match="here"):
         Records(copy)
 
 
-def test_a_raw_folder_is_told_from_records(tmp_path):
+def test_a_raw_folder_is_distinguished_from_records(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"name": "lowland", "parts": {}}))
     with pytest.raises(UserError, match="description of something else, such as a raw dataset: give that as data.raw_dir"):
         Records(tmp_path)
@@ -204,10 +203,10 @@ def test_opening_reads_no_frame(copy, monkeypatch):
     assert len(found.source(found.parts)) == 10
 
 
-def test_rows_are_those_of_their_summary(copy):
-    """A table that was signed with another summary: rows are compared with the names of tiles."""
-    sign(copy, "fold_1.json", lambda about: about["tiles"].reverse())
-    with pytest.raises(DataError, match="expected the row of this tile, as it was written, found that of 10000"):
+def test_rows_must_match_their_summary(copy):
+    """A table that was signed with another summary: rows are compared with the tile IDs."""
+    sign(copy, "fold_1.json", lambda values: values["tiles"].reverse())
+    with pytest.raises(DataError, match="expected the row of this tile, found the row of 10000"):
         use(copy)
     assert {finding.tile for finding in check_records(copy)} == {"10000", "10005"}
     assert np.unique([finding.kind for finding in check_records(copy)]) == ["changed"]
