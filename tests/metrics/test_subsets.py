@@ -13,11 +13,9 @@ from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.metrics.subsets import Each, held
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.report import charts, folds, html, results, tables
-from omnisat_jax.study import summary
-from omnisat_jax.study.statistics import Tiles
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.probe import Collector, ProbeScores, fit
-from tests.report.test_report import PROTOCOL
+from tests.report.examples import PROTOCOL
 
 NAMES = ("aerial", "radar")
 SUBSETS = all_subsets(NAMES)  # both, aerial, radar
@@ -198,34 +196,6 @@ def test_joined_folds_add_tiles():
     both, aerial, radar = joined["subsets"]
     assert (both["tiles"], both["tiles_with_all"], radar["tiles"]) == (4, 0, 4)
     assert aerial["tiles"] == 0 and aerial["scores"]["miou"] is None
-
-
-def test_study_tables_say_so():
-    common = {
-        "label_share": 1.0, "modalities": ["aerial"], "metric": "mIoU", "seeds": [0], "folds": [1], "ece": None, "every_label": None,
-        "published": None, "source": "", "difference": None,
-    }  # fmt: skip
-    none = common | {"row": "aerial", "mean": None, "spread": None, "interval": None, "scored": 0, "scored_with_all": 0}
-    some = common | {"row": "radar", "mean": 50.0, "spread": None, "interval": [40.0, 60.0], "scored": 3, "scored_with_all": 1}
-    study = {"name": "trial", "folds": [1], "resamples": 10, "baseline": "radar", "label_shares": [1.0]}
-    about = {"entries": [none, some], "simulated": False, "study": study, "protocols": [], "cores": [], "failed": {}, "waiting": []}
-    assert "| aerial | 100 % | aerial | 1 | 0 | - | - | - |" in summary.markdown(about)
-    assert "| 3 (1 with all) | 50.0 |" in summary.markdown(about)
-    assert ",0,0,-,-,-,-," in summary.as_csv(about)
-    assert "aerial & 1 & 0 & - & - & - &" in summary.latex(about)
-
-
-def test_resampled_tiles_do_not_count_either(tmp_path):
-    """Labels of tiles: what holds nothing of a subset has neither label nor prediction there."""
-    rng = np.random.default_rng(0)
-    labels, predicted = rng.integers(0, 2, (6, 3)).astype(np.float32), rng.random((6, 2, 3))
-    some = np.ones((6, 2), bool)
-    some[:3, 1] = False
-    np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
-    about = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
-    found = summary._tiles(tmp_path, {"task": "classify", "protocol": about, "subsets": [{}, {}]}, 1)
-    alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
-    np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
 
 
 def test_no_tile_is_no_score():

@@ -91,7 +91,7 @@ def test_panels_are_drawn(tmp_path, dense, monkeypatch):
     titles = [axes.get_title() for axes in figure.axes]
     assert "absent" in texts and "48.250° S\n7.500° E" in texts and "aerial: true colour" in titles
     if dense:
-        assert ["label", "all", "only aerial"] == titles[2:5]
+        assert titles[2:5] == ["label", "all", "only aerial"]
         assert [text.get_text() for text in figure.legends[0].texts] == ["Background", "Meadow", "Corn", "void"]
     else:
         assert any(text.startswith("label: Background") and "only aerial:" in text for text in texts)
