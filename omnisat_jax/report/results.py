@@ -33,7 +33,7 @@ class PanelCollector:
             if len(self.samples) >= self._limit:
                 return
             row = self._rows[index]
-            predicted = [_unless_from_nothing(result["predicted"][s][row], result["some"][s][row]) for s in range(len(self._subsets))]
+            predicted = [_unless_from_nothing(result["predicted"][s][row], result["has_any"][s][row]) for s in range(len(self._subsets))]
             self.samples.append(
                 {
                     "tile": self._tile_names[host["tile_index"][index]],
@@ -82,7 +82,7 @@ class TileCollector:
     def __call__(self, result):
         rows = np.flatnonzero(result["weight"] > 0)
         self._kept["tile"] += [self._tile_names[index] for index in result["tile_index"][rows]]
-        self._kept["some"].append(result["some"][:, rows].swapaxes(0, 1))
+        self._kept["some"].append(result["has_any"][:, rows].swapaxes(0, 1))
         if "tiles" in result:
             self._kept["counts"].append(result["tiles"][:, rows].swapaxes(0, 1))
         else:
@@ -107,13 +107,13 @@ def entries(subsets, values, scores) -> list[dict]:
     Args:
       subsets: names of modalities.
       values: scores of each.
-      scores: the score object after the evaluation, see `metrics.subsets.Each`.
+      scores: the score object after the evaluation, see `metrics.subsets.PerSubset`.
     """
     rows = []
-    for subset, value, tiles, whole in zip(subsets, values, scores.tiles, scores.whole, strict=True):
+    for subset, value, tiles, whole in zip(subsets, values, scores.tiles, scores.tiles_with_all, strict=True):
         row = {"modalities": list(subset), "scores": plain(value), "tiles": int(tiles), "tiles_with_all": int(whole)}
         rows.append(row)
-    for row, part in zip(rows, scores.parts, strict=True):
+    for row, part in zip(rows, scores.scores, strict=True):
         if hasattr(part, "confusion"):
             row["confusion"] = part.confusion.tolist()
             if part.calibration is not None:
