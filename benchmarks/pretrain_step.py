@@ -18,6 +18,7 @@ from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state, make_step
 
@@ -38,7 +39,7 @@ def main():
     classes = tuple(map(str, range(19)))
     print(f"device {jax.devices()[0].device_kind}, jax {jax.__version__}")
     for name in ("pretrain", "finetune"):
-        task = make_task(name, settings, model, statistics, classes=classes, ignore=19)
+        task = make_task(name, settings, model, statistics, LabelInfo(classes, 19))
         stage = getattr(settings, name)
         batch = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), layout.abstract(stage.batch_size))
         optimizer, root = make_optimizer(stage), jax.random.key(0)

@@ -25,6 +25,7 @@ from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
 from omnisat_jax.records.nominal import nominal
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.checkpoints import abstract_like
 from omnisat_jax.train.step import create_state, make_step
@@ -42,7 +43,7 @@ def compile_stage(config: schema.ExperimentConfig, stage: str, mesh):
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
     model = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
-    task = make_task(stage, config, model, statistics, classes=input_spec.classes, ignore=records.ignore, mesh=mesh)
+    task = make_task(stage, config, model, statistics, LabelInfo(input_spec.classes, records.ignore), mesh)
     optimizer, key = make_optimizer(settings), jax.random.key(0)
     batch = input_spec.train.abstract(settings.batch_size, meshes.batch_sharding(mesh))
     shapes = jax.eval_shape(lambda b: create_state(task, optimizer, key, b), input_spec.train.abstract(1))

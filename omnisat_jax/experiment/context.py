@@ -23,6 +23,7 @@ from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split, check_labels, choose_split
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train import workdir
 from omnisat_jax.train.checkpoints import BrokenStepError, Checkpoints, abstract_like, read_step, set_aside, steps_in
@@ -97,13 +98,8 @@ class RunContext:
 
     def task(self, stage):
         """The task of "pretrain" or "finetune"."""
-        about = {
-            "classes": self.input_spec.classes,
-            "ignore": self.records.ignore,
-            "unscored": self.records.unscored,
-            "mesh": self.mesh,
-        }
-        return make_task(stage, self.config, self.model, self.statistics, **about)
+        labels = LabelInfo(self.input_spec.classes, self.records.ignore, self.records.unscored)
+        return make_task(stage, self.config, self.model, self.statistics, labels, self.mesh)
 
     @functools.cached_property
     def void_parcels(self) -> np.ndarray | None:

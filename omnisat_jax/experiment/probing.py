@@ -8,6 +8,7 @@ from omnisat_jax.parallel import hosts
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.report import representation
 from omnisat_jax.report import results as reporting
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.probe import Collector, ProbeScores, TokenReader, fit
 from omnisat_jax.train.checkpoints import abstract_like
 from omnisat_jax.train.evaluator import evaluate
@@ -63,8 +64,8 @@ def _fitted(s: RunContext, read, params, kind, share) -> ProbeScores:
     batches = s.evaluation_batches(s.split.train, s.void_parcels, share)
     tokens, targets = evaluate(read, params, batches, s.masks([s.names]), collector, meshes.batch_sharding(s.mesh))
     predict = fit(kind, tokens, targets, dense=s.config.task == "segment", neighbours=settings.probe_neighbours)
-    about = {"ignore": s.records.ignore, "threshold": settings.threshold, "unscored": s.records.unscored, "tile_names": s.records.tile_ids}
-    return ProbeScores(predict, s.input_spec.classes, **about)
+    labels = LabelInfo(s.input_spec.classes, s.records.ignore, s.records.unscored)
+    return ProbeScores(predict, labels, threshold=settings.threshold, tile_names=s.records.tile_ids)
 
 
 class Monitor:

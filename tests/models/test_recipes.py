@@ -12,6 +12,7 @@ from omnisat_jax.input.spec import agree
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.records.nominal import nominal
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state, make_step
 
@@ -45,7 +46,7 @@ def test_both_steps_trace(name):
     model = make_model(a.specs, settings, len(a.classes), a.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in a.specs}
     for stage in ("pretrain", "finetune"):
-        task = make_task(stage, settings, model, statistics, classes=a.classes, ignore=records.ignore)
+        task = make_task(stage, settings, model, statistics, LabelInfo(a.classes, records.ignore))
         stage_settings = getattr(settings, stage)
         batch = a.train.abstract(stage_settings.batch_size)
         optimizer = make_optimizer(stage_settings)

@@ -19,6 +19,7 @@ from omnisat_jax.input.spec import agree
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import rules
 from omnisat_jax.records.nominal import nominal
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from tests.conftest import ROOT
 
@@ -43,7 +44,7 @@ def parameters(name, stage="finetune"):
     input_spec = agree(settings, records)
     model = make_model(input_spec.specs, settings, len(input_spec.classes), input_spec.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
-    task = make_task(stage, settings, model, statistics, classes=input_spec.classes, ignore=records.ignore)
+    task = make_task(stage, settings, model, statistics, LabelInfo(input_spec.classes, records.ignore))
     params = jax.eval_shape(task.init, jax.random.key(0), input_spec.train.abstract(1))
     return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
 

@@ -29,8 +29,8 @@ def test_counts_of_tiles_without_padding(tmp_path):
     tiles = np.arange(2 * 3 * 2 * 3).reshape(2, 3, 2, 3)
     some = np.array([[True, True, True], [False, True, True]])
     weight = np.array([1.0, 1.0, 0.0])
-    collector({"weight": weight, "tile_index": np.array([2, 0, 0]), "some": some, "tiles": tiles})
-    collector({"weight": weight[1:], "tile_index": np.array([1, 0]), "some": some[:, 1:], "tiles": tiles[:, 1:]})
+    collector({"weight": weight, "tile_index": np.array([2, 0, 0]), "has_any": some, "tiles": tiles})
+    collector({"weight": weight[1:], "tile_index": np.array([1, 0]), "has_any": some[:, 1:], "tiles": tiles[:, 1:]})
     collector.save(tmp_path / "tiles.npz")
     with np.load(tmp_path / "tiles.npz") as stored:
         assert sorted(stored) == ["counts", "some", "tile"] and stored["tile"].tolist() == ["c", "a", "b"]
@@ -41,7 +41,7 @@ def test_counts_of_tiles_without_padding(tmp_path):
 def test_predictions_of_tile_labels(tmp_path):
     collector = results.TileCollector(("a", "b"))
     predicted, labels = np.random.default_rng(0).random((3, 2, 4)), np.eye(4)[:2]
-    collector({"weight": np.array([1.0, 0.0]), "tile_index": np.array([1, 0]), "some": np.ones((3, 2), bool), "predicted": predicted, "labels": labels})
+    collector({"weight": np.array([1.0, 0.0]), "tile_index": np.array([1, 0]), "has_any": np.ones((3, 2), bool), "predicted": predicted, "labels": labels})
     collector.save(tmp_path / "tiles.npz")
     with np.load(tmp_path / "tiles.npz") as stored:
         assert sorted(stored) == ["labels", "predicted", "some", "tile"] and stored["tile"].tolist() == ["b"]
@@ -58,7 +58,7 @@ def collected():
         "weight": np.ones(1), "tile_index": np.zeros(1, int), "labels": rng.integers(0, 3, (1, 4, 4)), "s2": s2 | {"present": np.array([True])},
         "spot": {"values": rng.integers(0, 99, (1, 8, 8, 3)).astype(np.uint8), "present": np.array([True])},
     }  # fmt: skip
-    collector(host, {"predicted": rng.integers(0, 3, (3, 1, 4, 4)), "some": np.ones((3, 1), bool)})
+    collector(host, {"predicted": rng.integers(0, 3, (3, 1, 4, 4)), "has_any": np.ones((3, 1), bool)})
     return collector
 
 
@@ -104,9 +104,9 @@ def test_the_protocol_can_be_read_by_reports(records, settings, tmp_path):
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_entries_keep_the_counts_of_dense_predictions(dense):
-    part = SegmentationScores(("a", "b"))
-    part.add(np.eye(2, 3, dtype=int), np.ones((15, 3)))
-    scores = types.SimpleNamespace(tiles=np.array([4]), whole=np.array([3]), parts=[part if dense else object()])
+    of_subset = SegmentationScores(("a", "b"))
+    of_subset.add(np.eye(2, 3, dtype=int), np.ones((15, 3)))
+    scores = types.SimpleNamespace(tiles=np.array([4]), tiles_with_all=np.array([3]), scores=[of_subset if dense else object()])
     (found,) = results.entries([("s2",)], [{"miou": math.nan}], scores)
     common = {"modalities": ["s2"], "scores": {"miou": None}, "tiles": 4, "tiles_with_all": 3}
     assert found == common | ({"confusion": [[1, 0, 0], [0, 1, 0]], "calibration": [[1.0] * 3] * 15} if dense else {})
