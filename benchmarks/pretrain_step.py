@@ -21,6 +21,7 @@ from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state, make_step
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stage_config = getattr(config, name)
         if not stage_config.steps:
             continue
-        task = make_task(name, config, model, statistics, classes=CLASSES, ignore=len(CLASSES))
+        task = make_task(name, config, model, statistics, LabelInfo(CLASSES, len(CLASSES)))
         batch = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), layout.abstract(stage_config.batch_size))
         optimizer, root = make_optimizer(stage_config), jax.random.key(0)
         state = jax.jit(lambda batch: create_state(task, optimizer, root, batch))(batch)  # noqa: B023

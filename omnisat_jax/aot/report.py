@@ -27,6 +27,7 @@ from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel.chips import Chip
 from omnisat_jax.parallel.hosts import OUT_OF_MEMORY, runtime_status
 from omnisat_jax.records.nominal import nominal
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.trainer import Trainer
 
@@ -59,7 +60,7 @@ def make_trainer(config: schema.ExperimentConfig, stage: str, mesh: Mesh) -> tup
     dtype = jnp.dtype("float32" if config.model.precision == "float32" else "bfloat16")
     model = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
-    task = make_task(stage, config, model, statistics, classes=input_spec.classes, ignore=info.ignore, mesh=mesh)
+    task = make_task(stage, config, model, statistics, LabelInfo(input_spec.classes, info.ignore), mesh)
     trainer = Trainer(task, stage_config, input_spec.train.abstract(1), mesh, config.mesh.fsdp_min_size)
     tokens = stage_config.batch_size * input_spec.crop**2 * len(input_spec.specs) * config.model.width
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(trainer.abstract_state.params))

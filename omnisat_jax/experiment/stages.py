@@ -13,7 +13,7 @@ from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel import hosts
 from omnisat_jax.report import representation
-from omnisat_jax.tasks.base import Task
+from omnisat_jax.tasks.base import LabelInfo, Task
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.tasks.probe import TokenReader
 from omnisat_jax.train.batches import RunBatches
@@ -127,16 +127,8 @@ class Stages:
 
     def _task(self, stage: str) -> Task:
         context = self.context
-        return make_task(
-            stage,
-            context.config,
-            context.model,
-            context.statistics,
-            classes=context.input_spec.classes,
-            ignore=context.records.ignore,
-            unscored=context.records.unscored,
-            mesh=context.mesh,
-        )
+        labels = LabelInfo(context.input_spec.classes, context.records.ignore, context.records.unscored)
+        return make_task(stage, context.config, context.model, context.statistics, labels, context.mesh)
 
     def _store(self, stage: str) -> StageStore:
         context, config = self.context, getattr(self.context.config, stage)

@@ -1,31 +1,52 @@
-"""The contrastive loss over all devices, in memory linear in the number of rows.
+"""InfoNCE over all devices, in memory linear in the number of rows.
 
-No device ever holds all rows: blocks of keys travel around the ring of devices, and each device keeps, a row of its own, the running maximum and
-sum of exponentials (online softmax, Milakov & Gimelshein 2018; blocks as in Ring Attention, Liu et al. 2023). Inside a block keys come in chunks. The
-backward pass computes the logits again, chunk by chunk, and gradients of keys travel on with their block until they are home.
+No device ever holds all rows. Blocks of keys travel around the ring of devices, and for each of its own rows a device keeps the running maximum
+and sum of exponentials (online softmax, Milakov & Gimelshein 2018; blocks as in Ring Attention, Liu et al. 2023). Within a block, keys are
+processed in chunks. The backward pass computes the logits again, chunk by chunk; the gradients of keys travel with their block and are complete
+after a full rotation.
 
-Letters: V views, B tiles (b on one device), P patches, E width, R = V*b*P rows of one device.
+Letters: V views, B tiles (b on one device), P patches, E width, R = V*b*P rows of one device, c rows of one chunk.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from omnisat_jax.errors import UserError
+from omnisat_jax.losses.infonce import NOT_COMPARED, resolve_group_size
 
-_NEVER = -1e30
-_CHUNK_ELEMENTS = 2**22  # logits held at once, on one device
+_CHUNK_ELEMENTS = 2**22  # logits of one chunk held at once, on one device
+_MIN_CHUNK_ROWS = 64  # fewer rows would make the matrix products inefficient
+_TIE_TOLERANCE = 1e-5  # relative; two maxima of the same products may differ by their order of summation
 
 
-def ring_infonce_loss(z, present, temperature, *, mesh, group: int = 0):
-    """`contrastive.infonce_loss` of embeddings whose tiles are cut over the devices of a mesh.
+class _Ring(NamedTuple):
+    """Static description of the rotation; hashable.
+
+    Attributes:
+      axes: all axes of the mesh.
+      devices: number of devices in the ring.
+      hops: blocks that each device sees, its own included; 1 = no communication.
+      group: tiles that are contrasted together.
+    """
+
+    axes: tuple[str, ...]
+    devices: int
+    hops: int
+    group: int
+
+
+def ring_infonce_loss(
+    z: jax.Array, present: jax.Array, temperature: jax.typing.ArrayLike, *, mesh: jax.sharding.Mesh, group: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """`infonce.infonce_loss` of embeddings whose tiles are sharded over the devices of a mesh.
 
     Args:
-      z: (V,B,P,E) float32 or bfloat16, unit length, B cut over all axes of `mesh`.
-      present: (V,B) bool, cut alike.
+      z: (V,B,P,E) float32 or bfloat16, unit length, B sharded over all axes of `mesh`.
+      present: (V,B) bool, sharded alike.
       temperature: scalar.
       mesh: Auto axes; B must be a multiple of its size.
       group: tiles that are contrasted together; 0 = all. Groups that lie within one device need no communication.
@@ -36,13 +57,11 @@ def ring_infonce_loss(z, present, temperature, *, mesh, group: int = 0):
     Raises:
       UserError: B is not a multiple of group.
     """
-    tiles = z.shape[1]
-    if tiles % (group or tiles):
-        raise UserError(f"a batch of {tiles} tiles cannot be cut into groups of {group}: change contrastive.group_size or the batch size")
+    group = resolve_group_size(z.shape[1], group)
     axes = tuple(mesh.axis_names)
-    local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group or tiles)
-    cut = PartitionSpec(None, axes)
-    run = jax.shard_map(local, mesh=mesh, in_specs=(cut, cut, PartitionSpec()), out_specs=PartitionSpec())
+    local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group)
+    sharded = PartitionSpec(None, axes)
+    run = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, PartitionSpec()), out_specs=PartitionSpec())
     return run(z, present, jnp.asarray(temperature, jnp.float32))
 
 
@@ -50,118 +69,114 @@ def _local_loss(z, present, temperature, *, axes, devices, group):
     v, b, p, e = z.shape
     if b % group:
         first = lax.axis_index(axes) * b
-        sums = _sums(z, present, temperature, first, (axes, devices, devices, group))
+        sums = _sums(z, present, temperature, first, _Ring(axes, devices, hops=devices, group=group))
     else:
-        # Groups that lie within this device, one after another: no product of rows that are not compared is ever made.
-        each = z.reshape(v, b // group, group, p, e).swapaxes(0, 1), present.reshape(v, b // group, group).swapaxes(0, 1)
-        one = functools.partial(_sums, temperature=temperature, first=0, ring=(axes, devices, 1, group))
-        sums = jax.tree.map(jnp.sum, lax.map(lambda pair: one(*pair), each))
+        # Groups that lie within this device run one after another, so products of rows that are not compared are never computed.
+        groups = z.reshape(v, b // group, group, p, e).swapaxes(0, 1), present.reshape(v, b // group, group).swapaxes(0, 1)
+        ring = _Ring(axes, devices, hops=1, group=group)
+        group_sums = lax.map(lambda pair: _sums(*pair, temperature=temperature, first=0, ring=ring), groups)
+        sums = jax.tree.map(jnp.sum, group_sums)
     loss, correct, count = lax.psum(sums, axes)
     count = jnp.maximum(count, 1)
     return loss / count, correct / count
 
 
-def _sums(z, present, temperature, first, ring):
-    """Sum of losses, of rows whose nearest one is a positive, and of rows that have a positive, over z (V,b,P,E), tiles `first` and on."""
+def _sums(z, present, temperature, first, ring: _Ring):
+    """Sum of row losses, number of correct rows, and number of rows with a positive, over z (V,b,P,E), whose tiles start at `first`."""
     v, b, p, e = z.shape
-    axes = ring[0]
     keys = z.astype(jnp.float32)
     queries = keys / temperature
-    tile = first + lax.pcast(jnp.arange(b), axes, to="varying")
-    view = lax.pcast(jnp.arange(v), axes, to="varying")
+    tile = first + lax.pcast(jnp.arange(b), ring.axes, to="varying")
+    view = lax.pcast(jnp.arange(v), ring.axes, to="varying")
     rows = (jnp.repeat(view, b * p), jnp.tile(jnp.repeat(tile, p), v), jnp.repeat(present.reshape(-1), p))
     denominator, best = _ring_logsumexp(queries.reshape(-1, e), keys.reshape(-1, e), rows, ring)
 
     # Positives, the same patch of the same tile in the other views, are all on this device.
     pairs = jnp.einsum("vbpe,ubpe->vubp", queries, keys, precision="highest")
     allowed = present[:, None] & present[None] & ~jnp.eye(v, dtype=bool)[:, :, None]
-    pairs = jnp.where(allowed[..., None], pairs, _NEVER)
+    pairs = jnp.where(allowed[..., None], pairs, NOT_COMPARED)
     numerator = jax.nn.logsumexp(pairs, axis=1).reshape(-1)
     counted = jnp.repeat(allowed.any(1).reshape(-1), p)
-    # Both maxima are of the same products, summed in another order.
-    correct = counted & (pairs.max(1).reshape(-1) >= best - 1e-5 * jnp.abs(best))
+    correct = counted & (pairs.max(1).reshape(-1) >= best - _TIE_TOLERANCE * jnp.abs(best))
     return jnp.where(counted, denominator - numerator, 0).sum(), correct.sum(), counted.sum()
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _ring_logsumexp(q, k, rows, ring):
+def _ring_logsumexp(q, k, rows, ring: _Ring):
     """Logsumexp and maximum (R,) of q k' over the rows of all devices that each row of q is compared with.
 
     Args:
       q, k: (R,E) float32, of this device.
-      rows: view (R,), tile in the whole batch (R,), here (R,) bool.
-      ring: axes, devices, hops to make, tiles a group.
+      rows: view (R,), tile in the whole batch (R,), present (R,) bool.
+      ring: of the devices.
     """
     return _forward(q, k, rows, ring)[0]
 
 
-def _forward(q, k, rows, ring):
-    axes, devices, hops, group = ring
-
+def _forward(q, k, rows, ring: _Ring):
     def absorb(carry, chunk):
         top, total = carry
-        s = _logits(q, rows, chunk, group)
+        s = _logits(q, rows, chunk, ring.group)
         new = jnp.maximum(top, s.max(1))
         return (new, total * jnp.exp(top - new) + jnp.exp(s - new[:, None]).sum(1)), None
 
     def hop(carry, _):
         block, sums = carry
         sums, _ = lax.scan(absorb, sums, _chunks(block))
-        return (_pass_on(block, axes, devices, hops), sums), None
+        return (_pass_on(block, ring), sums), None
 
-    start = tuple(lax.pcast(jnp.full(len(q), value, jnp.float32), axes, to="varying") for value in (_NEVER, 0.0))
-    (_, (top, total)), _ = lax.scan(hop, ((k, *rows), start), length=hops)
+    start = tuple(lax.pcast(jnp.full(len(q), value, jnp.float32), ring.axes, to="varying") for value in (NOT_COMPARED, 0.0))
+    (_, (top, total)), _ = lax.scan(hop, ((k, *rows), start), length=ring.hops)
     lse = top + jnp.log(total)
     return (lse, top), (q, k, rows, lse)
 
 
-def _backward(ring, saved, cotangents):
-    axes, devices, hops, group = ring
+def _backward(ring: _Ring, saved, cotangents):
     q, k, rows, lse = saved
-    weight = cotangents[0][:, None]  # the maximum serves the accuracy alone, which has no gradient
+    weight = cotangents[0][:, None]  # the maximum is used for the accuracy only, which has no gradient
 
     def absorb(dq, chunk):
-        s = _logits(q, rows, chunk, group)
+        s = _logits(q, rows, chunk, ring.group)
         share = jnp.exp(s - lse[:, None]) * weight
         return dq + _matmul(share, chunk[0]), _matmul(share.T, q)
 
     def hop(carry, _):
         block, dk, dq = carry
-        dq, parts = lax.scan(absorb, dq, _chunks(block))
-        dk = dk + parts.reshape(-1, parts.shape[-1])[: len(dk)]
-        return (*_pass_on((block, dk), axes, devices, hops), dq), None
+        dq, chunk_dks = lax.scan(absorb, dq, _chunks(block))
+        dk = dk + chunk_dks.reshape(-1, chunk_dks.shape[-1])[: len(dk)]
+        return (*_pass_on((block, dk), ring), dq), None
 
     start = (k, *rows), jnp.zeros_like(k), jnp.zeros_like(q)
-    (_, dk, dq), _ = lax.scan(hop, start, length=hops)
+    (_, dk, dq), _ = lax.scan(hop, start, length=ring.hops)
     return dq, dk, None
 
 
 _ring_logsumexp.defvjp(_forward, _backward)
 
 
-def _pass_on(block, axes, devices, hops):
-    """Every block one device further; after as many hops as devices all are home."""
-    if hops == 1:
+def _pass_on(block, ring: _Ring):
+    """Moves every block to the next device; after a full rotation each is back on its own."""
+    if ring.hops == 1:
         return block
-    ring = [(i, (i + 1) % devices) for i in range(devices)]
-    return jax.tree.map(lambda x: lax.ppermute(x, axes, ring), block)
+    neighbours = [(i, (i + 1) % ring.devices) for i in range(ring.devices)]
+    return jax.tree.map(lambda x: lax.ppermute(x, ring.axes, neighbours), block)
 
 
 def _chunks(block):
-    """A block's rows as (n, c, ...), the last chunk filled up with rows that are not there."""
+    """The rows of a block as (n,c,...), the last chunk padded with absent rows."""
     count = len(block[0])
-    size = min(count, max(64, _CHUNK_ELEMENTS // count))
+    size = min(count, max(_MIN_CHUNK_ROWS, _CHUNK_ELEMENTS // count))
     missing = -count % size
     return tuple(jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))).reshape(-1, size, *x.shape[1:]) for x in block)
 
 
 def _logits(q, rows, chunk, group):
-    """(R,c) products of this device's rows with a chunk's; -1e30 for what is not compared."""
+    """(R,c) products of this device's rows with those of a chunk; NOT_COMPARED for pairs that are left out."""
     view, tile, _ = rows
-    keys, their_view, their_tile, here = chunk
-    own = (view[:, None] == their_view) & (tile[:, None] == their_tile)
-    compared = here & ~own & (tile[:, None] // group == their_tile // group)
-    return jnp.where(compared, _matmul(q, keys.T), _NEVER)
+    keys, key_view, key_tile, key_present = chunk
+    own = (view[:, None] == key_view) & (tile[:, None] == key_tile)
+    compared = key_present & ~own & (tile[:, None] // group == key_tile // group)
+    return jnp.where(compared, _matmul(q, keys.T), NOT_COMPARED)
 
 
 def _matmul(a, b):

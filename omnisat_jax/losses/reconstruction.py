@@ -1,16 +1,19 @@
-"""Masked reconstruction (OmniSat, ECCV 2024; targets normalised as in MAE, He et al., CVPR 2022).
+"""Errors of masked reconstruction (OmniSat, ECCV 2024; targets normalised as in MAE, He et al., CVPR 2022).
 
-Letters: B batch, N chosen dates, P patches, H W pixels, C channels, p pixels a patch side.
+Letters: B batch, M modalities, T dates, N chosen dates, P patches, H W pixels, C channels, p pixels per patch side.
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 
 from omnisat_jax.ops.patches import to_patches
 
-_EPSILON = 1e-6
+_EPSILON = 1e-6  # added to the variance of a target
 
 
-def image_error(predicted, values, patch: int):
+def image_error(predicted: jax.Array, values: jax.Array, patch: int) -> jax.Array:
     """Mean squared error of each patch against its own pixels, standardised over the patch.
 
     Args:
@@ -22,17 +25,18 @@ def image_error(predicted, values, patch: int):
       (B,P) float32.
     """
     target = to_patches(values.astype(jnp.float32), patch)
-    target = _standard(target, -1)
+    target = _standardise(target, -1)
     return ((predicted - target) ** 2).mean(-1)
 
 
-def series_error(predicted, values, chosen, valid, patch: int):
-    """Mean squared error of each patch over the chosen dates, every band of a date standardised over the tile.
+def series_error(predicted: jax.Array, values: jax.Array, chosen: jax.Array, valid: jax.Array, patch: int) -> jax.Array:
+    """Mean squared error of each patch over the chosen dates, with every band of a date standardised over the tile.
 
     Args:
       predicted: (B,N,P,p*p*C).
       values: (B,T,H,W,C) normalised.
-      chosen: (B,N) positions of dates; valid: (B,N) bool, which of them count.
+      chosen: (B,N) positions of dates.
+      valid: (B,N) bool, which of them count.
       patch: p.
 
     Returns:
@@ -40,24 +44,24 @@ def series_error(predicted, values, chosen, valid, patch: int):
     """
     b, n = chosen.shape
     frames = jnp.take_along_axis(values.astype(jnp.float32), chosen[:, :, None, None, None], axis=1)
-    frames = _standard(frames, (2, 3))
+    frames = _standardise(frames, (2, 3))
     target = to_patches(frames.reshape(b * n, *frames.shape[2:]), patch).reshape(predicted.shape)
     error = ((predicted - target) ** 2).mean(-1)
     counted = valid[:, :, None]
     return (error * counted).sum(1) / jnp.maximum(counted.sum(1), 1)
 
 
-def hidden_mean(errors, hidden):
+def hidden_mean(errors: Sequence[jax.Array], hidden: jax.Array) -> jax.Array:
     """Mean over modalities of the mean error of the tokens that fusion did not see.
 
     Args:
-      errors: one (B,P) a modality.
+      errors: (B,P) for each modality.
       hidden: (B,M,P) bool: present, but masked or dropped.
 
     Returns:
       Scalar float32; a modality without a hidden token does not enter.
     """
-    total = count = 0.0
+    total, count = jnp.zeros(()), jnp.zeros(())
     for index, error in enumerate(errors):
         wanted = hidden[:, index]
         total = total + (error * wanted).sum() / jnp.maximum(wanted.sum(), 1)
@@ -65,6 +69,6 @@ def hidden_mean(errors, hidden):
     return total / jnp.maximum(count, 1)
 
 
-def _standard(x, axes):
+def _standardise(x, axes):
     mean = x.mean(axes, keepdims=True)
     return (x - mean) / jnp.sqrt(((x - mean) ** 2).mean(axes, keepdims=True) + _EPSILON)

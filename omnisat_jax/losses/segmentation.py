@@ -3,20 +3,27 @@
 import jax
 import jax.numpy as jnp
 
+_EPSILON = 1e-6  # against division by 0
 
-def segmentation_loss(logits, labels, weight, *, ignore: int, dice_weight: float):
-    """Mean cross-entropy + dice_weight * (1 - mean soft Dice), void pixels and padding samples left out.
 
-    Dice (Milletari et al., 3DV 2016, squared denominators) is taken over the whole batch for each class that has a pixel in it,
-    so its value does not depend on how the batch is split over devices.
+def segmentation_loss(
+    logits: jax.Array, labels: jax.Array, weight: jax.Array, *, ignore: int, dice_weight: float
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean cross-entropy + dice_weight * (1 - mean soft Dice); void pixels and padding samples are left out.
+
+    Dice (Milletari et al., 3DV 2016, squared denominators) is computed over the whole batch for each class that occurs in it, so its value
+    does not depend on how the batch is split over devices.
 
     Args:
-      logits: (B,H,W,K) float32.
-      labels: (B,H,W) integer; `ignore` or anything outside 0..K-1 does not count.
+      logits: (B,H,W,K).
+      labels: (B,H,W) integer; `ignore` and values outside 0..K-1 do not count.
       weight: (B,) float32, 0 for padding samples.
+      ignore: label value of void pixels.
+      dice_weight: weight of the Dice loss.
 
     Returns:
-      loss, {"cross_entropy", "dice"}: scalars; all 0 when no pixel counts.
+      loss: scalar float32; 0 when no pixel counts.
+      metrics: "cross_entropy" and "dice", its two parts.
     """
     classes = logits.shape[-1]
     labels = labels.astype(jnp.int32)
@@ -34,5 +41,5 @@ def segmentation_loss(logits, labels, weight, *, ignore: int, dice_weight: float
     overlap = (probability * target).sum(axes)
     sizes = (probability**2).sum(axes) + (target**2).sum(axes)
     exists = target.sum(axes) > 0
-    dice = jnp.where(exists, 1 - 2 * overlap / jnp.maximum(sizes, 1e-6), 0).sum() / jnp.maximum(exists.sum(), 1)
+    dice = jnp.where(exists, 1 - 2 * overlap / jnp.maximum(sizes, _EPSILON), 0).sum() / jnp.maximum(exists.sum(), 1)
     return cross_entropy + dice_weight * dice, {"cross_entropy": cross_entropy, "dice": dice}

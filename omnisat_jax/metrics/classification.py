@@ -1,70 +1,81 @@
-"""Scores of several labels a tile, from the predictions of the whole evaluation."""
+"""Scores of multi-label classification, from the predictions of a whole evaluation. Letters: B batch, N tiles, K labels."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
+from jax.typing import ArrayLike
 from sklearn import metrics
 
 
-def label_f1(labels, predicted, weights):
-    """F1 of each label, each tile counted so many times.
+def label_f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The F1 score of each label.
 
     Args:
       labels, predicted: (N,K) bool.
-      weights: (...,N).
+      weights: (...,N), how often each tile counts.
 
     Returns:
-      (...,K) in %, nan for labels that neither occur nor are predicted.
+      (...,K) in %; nan for labels that neither occur nor are predicted.
     """
-    hits, there, said = (np.asarray(weights, np.float64) @ x for x in (labels & predicted, labels, predicted))
+    correct, positive, claimed = (np.asarray(weights, np.float64) @ x for x in (labels & predicted, labels, predicted))
     with np.errstate(invalid="ignore"):
-        return 100 * 2 * hits / (there + said)
+        return 100 * 2 * correct / (positive + claimed)
 
 
-def mean_known(values):
-    """Mean over the last axis of what is not nan; nan where nothing is known."""
+def mean_known(values: np.ndarray) -> np.ndarray:
+    """The mean over the last axis without nan; nan if all are nan."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(-1) / known.sum(-1)
 
 
 class MultiLabelScores:
-    """Collects probabilities; a fresh one an evaluation."""
+    """Collects probabilities and labels; make a new one for each evaluation."""
 
-    def __init__(self, classes, threshold):
-        """classes: label names in order; threshold: probability above which a label is predicted."""
+    def __init__(self, classes: Sequence[str], threshold: float):
+        """No tile yet.
+
+        Args:
+          classes: names of the labels, in order.
+          threshold: probability above which a label is predicted.
+        """
         self.classes, self.threshold = tuple(classes), threshold
-        self._probabilities, self._labels = [], []
+        self._probabilities: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
 
-    def add(self, probabilities, labels, weight):
+    def add(self, probabilities: ArrayLike, labels: ArrayLike, weight: ArrayLike) -> None:
         """Adds a batch: probabilities (B,K), labels (B,K), weight (B,) with 0 for padding."""
         real = np.asarray(weight) > 0
         self._probabilities.append(np.asarray(probabilities)[real])
         self._labels.append(np.asarray(labels)[real])
 
     def compute(self) -> dict:
-        """Macro and weighted F1, mAP over the classes that occur, per-class F1; all in %. With them the macro F1 and mAP of giving every label to every tile.
+        """The scores of all tiles.
 
-        Of no tile at all there is no score: nan.
+        Returns:
+          In %: "f1_macro", "f1_weighted", "map" over the labels that occur, "f1" {label: F1 or None}; as a reference "f1_every_label" and
+          "map_every_label", the scores of predicting every label for every tile. "classes": labels that occur; "tiles". Scores are nan
+          without a tile.
         """
         if not sum(map(len, self._labels)):
             keys = ("f1_macro", "f1_weighted", "map", "f1_every_label", "map_every_label")
             return dict.fromkeys(keys, float("nan")) | {"classes": 0, "tiles": 0, "f1": dict.fromkeys(self.classes)}
         probabilities, labels = np.concatenate(self._probabilities), np.concatenate(self._labels) > 0.5
         predicted = probabilities > self.threshold
-        each = label_f1(labels, predicted, np.ones(len(labels)))
+        f1 = label_f1(labels, predicted, np.ones(len(labels)))
         occurs = labels.any(0)
         share = labels[:, occurs].mean(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             precision = [metrics.average_precision_score(labels[:, i], probabilities[:, i]) for i in np.flatnonzero(occurs)]
         return {
-            "f1_macro": float(mean_known(each)),
-            "f1_weighted": float(each[occurs] @ labels[:, occurs].sum(0) / labels.sum()) if occurs.any() else 0.0,
+            "f1_macro": float(mean_known(f1)),
+            "f1_weighted": float(f1[occurs] @ labels[:, occurs].sum(0) / labels.sum()) if occurs.any() else 0.0,
             "map": float(100 * np.mean(precision)) if precision else float("nan"),
             "f1_every_label": float(100 * (2 * share / (1 + share)).mean()) if occurs.any() else float("nan"),
             "map_every_label": float(100 * share.mean()) if occurs.any() else float("nan"),
             "classes": int(occurs.sum()),
             "tiles": len(labels),
-            "f1": {name: float(value) if np.isfinite(value) else None for name, value in zip(self.classes, each)},
+            "f1": {name: float(value) if np.isfinite(value) else None for name, value in zip(self.classes, f1)},
         }

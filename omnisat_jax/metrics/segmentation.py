@@ -1,21 +1,32 @@
-"""Confusion counts on the device, scores on the host: exact for any batch size and any number of devices."""
+"""Confusion counts on the device, scores on the host: exact for any batch size and any number of devices.
 
+Letters: B batch, H W pixels, K classes.
+"""
+
+from collections.abc import Collection, Sequence
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from omnisat_jax.metrics.calibration import expected_calibration_error
 
 
-def confusion_counts(predicted, labels, weight, *, classes: int, ignore: int):
-    """Pixels of each (label, prediction).
+def confusion_counts(
+    predicted: jax.Array | np.ndarray, labels: jax.Array | np.ndarray, weight: jax.Array | np.ndarray, *, classes: int, ignore: int
+) -> jax.Array:
+    """Counts the pixels of each pair of label and prediction.
 
     Args:
-      predicted: (B,H,W) integer; a prediction outside 0..classes-1 is counted in the last column, as an error.
-      labels: (B,H,W) integer; `ignore` is left out.
+      predicted: (B,H,W) integer; a prediction outside 0..K-1 counts in the last column, as an error.
+      labels: (B,H,W) integer; `ignore` and values outside 0..K-1 are left out.
       weight: (B,), samples with 0 are left out.
+      classes: K.
+      ignore: label value of void pixels.
 
     Returns:
-      (classes, classes + 1) int32.
+      (K,K+1) int32.
     """
     labels, predicted = labels.astype(jnp.int32), predicted.astype(jnp.int32)
     counted = (labels != ignore) & (labels >= 0) & (labels < classes) & (weight[:, None, None] > 0)
@@ -26,39 +37,57 @@ def confusion_counts(predicted, labels, weight, *, classes: int, ignore: int):
 
 
 class SegmentationScores:
-    """Sums confusion counts; a fresh one an evaluation."""
+    """Adds up confusion counts; make a new one for each evaluation.
 
-    def __init__(self, classes, unscored=()):
-        """classes: names of the predicted classes, in label order; unscored: those that do not enter the mean."""
+    Attributes:
+      classes: names of the K classes.
+      confusion: (K,K+1) int64, see `confusion_counts`.
+      calibration: (BINS,3) float64, see `calibration_counts`; None if there are none.
+    """
+
+    def __init__(self, classes: Sequence[str], unscored: Collection[str] = ()):
+        """No pixel yet.
+
+        Args:
+          classes: names of the predicted classes, in label order.
+          unscored: those that do not enter the mean.
+        """
         self.classes = tuple(classes)
         self._scored = np.array([name not in unscored for name in self.classes])
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
-        self.calibration = None
+        self.calibration: np.ndarray | None = None
 
-    def add(self, counts, calibration=None):
-        """Adds the counts of a batch: confusion (K, K+1), and of `calibration_counts`, where predictions have probabilities."""
+    def add(self, counts: ArrayLike, calibration: ArrayLike | None = None) -> None:
+        """Adds the confusion counts (K,K+1) of a batch and, where predictions have probabilities, its calibration counts (BINS,3)."""
         self.confusion += np.asarray(counts, np.int64)
         if calibration is not None:
             self.calibration = np.asarray(calibration, np.float64) + (0 if self.calibration is None else self.calibration)
 
     def compute(self, min_pixels: int = 0) -> dict:
-        """mIoU, OA, per-class IoU and, of probabilities, the expected calibration error in %.
+        """The scores of all pixels.
 
-        IoU = TP / (TP + FP + FN). A class that is neither in the labels nor in the predictions has none and does not enter the mean;
-        a class that is predicted but absent scores 0. Classes with fewer than `min_pixels` labelled pixels are left out of the mean.
+        IoU = TP / (TP + FP + FN). A class that occurs neither in the labels nor in the predictions has no IoU and does not enter the mean; a
+        class that is predicted but does not occur scores 0.
+
+        Args:
+          min_pixels: classes with fewer labelled pixels are left out of the mean.
+
+        Returns:
+          In %: "miou", "oa", "iou" {class: IoU or None} and, with calibration counts, "ece". "classes": number in the mean; "pixels". Scores
+          are nan without a pixel.
         """
-        hit = np.diag(self.confusion).astype(np.float64)
+        correct = np.diag(self.confusion).astype(np.float64)
         labelled = self.confusion.sum(1)
-        union = labelled + self.confusion[:, :-1].sum(0) - hit
-        found = union > 0
-        exists = found & (labelled >= min_pixels) & self._scored
-        iou = np.where(found & (labelled >= min_pixels), 100 * hit / np.maximum(union, 1), np.nan)
+        union = labelled + self.confusion[:, :-1].sum(0) - correct
+        known = (union > 0) & (labelled >= min_pixels)
+        in_mean = known & self._scored
+        iou = np.where(known, 100 * correct / np.maximum(union, 1), np.nan)
         pixels = self.confusion.sum()
-        sure = {} if self.calibration is None else {"ece": expected_calibration_error(self.calibration)}
-        return sure | {
-            "miou": float(iou[exists].mean()) if exists.any() else float("nan"),
-            "oa": float(100 * hit.sum() / pixels) if pixels else float("nan"),
-            "classes": int(exists.sum()),
+        calibration = {} if self.calibration is None else {"ece": expected_calibration_error(self.calibration)}
+        return calibration | {
+            "miou": float(iou[in_mean].mean()) if in_mean.any() else float("nan"),
+            "oa": float(100 * correct.sum() / pixels) if pixels else float("nan"),
+            "classes": int(in_mean.sum()),
             "pixels": int(pixels),
             "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(self.classes, iou)},
         }

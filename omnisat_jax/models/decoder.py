@@ -1,6 +1,6 @@
-"""From fused tokens back to measurements: the decoders of masked reconstruction (OmniSat, ECCV 2024).
+"""Decoders of masked reconstruction: from fused tokens back to measurements (OmniSat, Astruc et al., ECCV 2024).
 
-Letters: B batch, T dates, N chosen dates, P patches, D width, H W pixels, C channels, p pixels a patch side.
+Letters: B batch, T dates, N chosen dates, P patches, D width, h w positions of the attention's grid, C channels, p pixels per patch side.
 """
 
 import flax.linen as nn
@@ -11,16 +11,17 @@ from omnisat_jax.models.layers.blocks import gelu
 from omnisat_jax.ops.positions import date_sinusoid
 
 
-def most_attended(attention, valid, share: float):
-    """The dates worth reconstructing.
+def most_attended(attention: jax.Array, valid: jax.Array, share: float) -> tuple[jax.Array, jax.Array]:
+    """Chooses the dates to reconstruct: those that received the most attention.
 
     Args:
-      attention: (B,T,h,w) float32, what each date received at each place.
+      attention: (B,T,h,w) float32, the attention that each date received at each position.
       valid: (B,T) bool.
-      share: of T that is chosen, at least one date.
+      share: share of T to choose, at least one date.
 
     Returns:
-      chosen (B,N) int32 positions, and (B,N) bool whether they are valid.
+      chosen: (B,N) int32, positions of the dates.
+      known: (B,N) bool, whether they are valid.
     """
     count = max(1, round(share * valid.shape[1]))
     _, chosen = jax.lax.top_k(jnp.where(valid, jax.lax.stop_gradient(attention.mean((2, 3))), -1.0), count)
@@ -28,12 +29,12 @@ def most_attended(attention, valid, share: float):
 
 
 class Decoder(nn.Module):
-    """MLP from a fused token, and for a series the date, to the pixels of its patch.
+    """MLP from a fused token, and for a series a date, to the pixels of the patch.
 
     Attributes:
       hidden: width of the hidden layer.
-      values: p*p*C, numbers a patch.
-      period: base of the date sinusoid, days.
+      values: p*p*C, numbers per patch.
+      period: base of the date sinusoid, in days.
       dtype: of the computation.
     """
 
@@ -43,8 +44,16 @@ class Decoder(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, tokens, dates=None):
-        """tokens (B,P,D) [, dates (B,N) days] -> (B,P,p*p*C), or (B,N,P,p*p*C), float32."""
+    def __call__(self, tokens: jax.Array, dates: jax.Array | None = None) -> jax.Array:
+        """Decodes tokens.
+
+        Args:
+          tokens: (B,P,D).
+          dates: (B,N) int32, days; None for an image.
+
+        Returns:
+          (B,P,p*p*C) float32, or with dates (B,N,P,p*p*C).
+        """
         x = tokens
         if dates is not None:
             x = x[:, None] + date_sinusoid(dates, tokens.shape[-1], self.period)[:, :, None].astype(self.dtype)

@@ -1,9 +1,10 @@
-"""What whole models share that can be pre-trained without labels: views to align, and measurements to reconstruct.
+"""Base of the models that can be pre-trained: what loss terms read of them, beside the heads of fine-tuning.
 
-Letters: B batch, M modalities, V views, P patches, D width, E width of the contrastive space, N chosen dates.
+Letters: B batch, M modalities, T dates, N chosen dates, P patches, D width, V views, E width of the contrastive space.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -15,33 +16,57 @@ from omnisat_jax.models.decoder import Decoder, most_attended
 from omnisat_jax.models.heads import ClassificationHead, Projection, SegmentationHead, Temperature
 from omnisat_jax.ops.patches import resize, roll_map, roll_tokens
 
-FUSED = "fused"
+FUSED = "fused"  # name of the view made of the fused tokens
 
 
 class PretrainDraws(NamedTuple):
-    """What chance decides of a pre-training step, drawn outside the model.
+    """Random draws of a pre-training step that change what the model computes; see `PretrainableModel.embed`.
 
     Attributes:
-      masked: (B,M,P) bool, tokens that fusion sees as a learned vector; or None.
-      shifts: (M,2) int32, patches down and to the right by which each modality is rolled before it is encoded, and back afterwards; or None.
-      pixels: (N,) float32 in [0, 1), which pixels of the dense map are contrasted, as shares of their row-major order; or None.
+      masked: (B,M,P) bool, tokens that fusion replaces by a learned vector; None = no token.
+      shifts: (M,2) int32, patches down and to the right by which each modality is rolled before it is encoded, and rolled back afterwards;
+        None = not rolled.
     """
 
     masked: jax.Array | None = None
-    pixels: jax.Array | None = None
     shifts: jax.Array | None = None
+
+
+class PretrainOutputs(NamedTuple):
+    """The outputs of one forward pass, shared by all loss terms.
+
+    Attributes:
+      inputs: {modality: entry}, normalised, unknown values masked, as the encoders would see them without rolling.
+      encoded: {modality: Encoding}.
+      fused: (B,P,D) tokens fused from the visible modalities; None if they were not computed, because no loss term reads them.
+    """
+
+    inputs: Mapping[str, Any]
+    encoded: Mapping[str, Any]
+    fused: jax.Array | None = None
 
 
 @flax.struct.dataclass
 class Views:
-    """The views of one granularity: names of the V views, z (V,B,P,E) float32 of unit length."""
+    """The views of one granularity.
+
+    Attributes:
+      z: (V,B,P,E) float32, unit length.
+      names: of the V views: modalities, and FUSED.
+    """
 
     z: jax.Array
     names: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
 
 class Reconstruction(NamedTuple):
-    """One modality decoded: values (B,P,...) or (B,N,P,...); and of a series the chosen dates (B,N) and which of them are valid."""
+    """The decoded values of one modality.
+
+    Attributes:
+      values: (B,P,p*p*C) float32 of an image, (B,N,P,p*p*C) of a series.
+      chosen: (B,N) int32, positions of the decoded dates; None for an image.
+      valid: (B,N) bool, which of them are valid; None for an image.
+    """
 
     values: jax.Array
     chosen: jax.Array | None = None
@@ -49,7 +74,11 @@ class Reconstruction(NamedTuple):
 
 
 class PretrainableModel(MultimodalModel):
-    """Base of the models that can be pre-trained. A subclass gives `encode_known` ({name: Encoding}) and `fuse`."""
+    """Base of the models that can be pre-trained.
+
+    A subclass defines `encode_known`, which returns {modality: Encoding}, and `fuse`. A loss term calls `views`, `temperature` and
+    `reconstruct` with the outputs of `embed`, or reads those outputs directly. Parameters of a head exist only if something calls it.
+    """
 
     def setup(self):
         contrasted = [*self.contrasted, FUSED]
@@ -79,67 +108,87 @@ class PretrainableModel(MultimodalModel):
 
     @property
     def contrasted(self) -> tuple[str, ...]:
-        """Modalities that are views of the contrast."""
+        """Modalities that are views of the contrastive loss."""
         return tuple(name for name in self.names if not self.contrastive.views or name in self.contrastive.views)
 
-    def fuse(self, encoded, present, masked=None, *, train: bool):
-        """Fused tokens (B,P,D) of the modalities in present (B,M), some tokens masked (B,M,P)."""
+    def fuse(self, encoded: Any, present: jax.Array, masked: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """Fused tokens (B,P,D) of the modalities in present (B,M), with some tokens masked (B,M,P)."""
         raise NotImplementedError
 
-    def tokens_of(self, encoded, present, *, train: bool):
+    def tokens_of(self, encoded: Any, present: jax.Array, *, train: bool) -> jax.Array:
         """Fused tokens (B,P,D) of the modalities in present (B,M)."""
         return self.fuse(encoded, present, train=train)
 
-    def attention_of(self, encoded):
-        """{series: (B,T,h,w) float32} what each date received at each place."""
+    def attention_of(self, encoded: Any) -> dict[str, jax.Array]:
+        """{series: (B,T,h,w) float32}, the attention that each date received at each position of the encoder's grid."""
         series = [spec.name for spec in self.specs if spec.kind == "series"]
         return {name: encoded[name].attention for name in series}
 
-    def predict_from(self, encoded, present, *, train: bool):
+    def predict_from(self, encoded: Any, present: jax.Array, *, train: bool) -> jax.Array:
         """Logits, (B,H,W,K) or (B,K) float32."""
         fused = self.fuse(encoded, present, train=train)
-        if self.task == "segment":
+        if isinstance(self.head, SegmentationHead):
             return self.head(fused, {name: out.features for name, out in encoded.items()}, present, train=train)
         return self.head(fused, train=train)
 
-    def embed(self, inputs, visible, draws: PretrainDraws, *, reconstruct: float = 0.0, train: bool):
-        """What pre-training compares.
+    def embed(
+        self, inputs: Mapping[str, Any], visible: jax.Array, draws: PretrainDraws, *, fuse: bool = True, train: bool
+    ) -> PretrainOutputs:
+        """Encodes every modality and fuses the visible ones.
 
         Args:
           inputs: normalised modalities.
-          visible: (B,M) the subset that fusion may use; never a location, which would name the place.
-          draws: masked tokens and contrasted pixels of this step.
-          reconstruct: share of the dates of a series to decode; 0 = decode nothing.
-
-        Returns:
-          {granularity: Views}, the temperature, {name: Reconstruction}.
+          visible: (B,M) bool, the subset that fusion may use. It never uses a location, which would identify the tile.
+          draws: masked tokens and shifts of this step.
+          fuse: whether to compute the fused tokens.
         """
         inputs, there = self.known(inputs)
         encoded = self._encode_rolled(inputs, draws.shifts, train)
         sensors = jnp.asarray([spec.kind != "location" for spec in self.specs])
-        fused = None
-        if self.contrastive.fused or reconstruct:
-            fused = self.fuse(encoded, visible & there & sensors, draws.masked, train=train)
-        views = {granularity: self._views(granularity, encoded, fused, draws.pixels) for granularity in self.contrastive.granularities}
-        decoded = {}
+        fused = self.fuse(encoded, visible & there & sensors, draws.masked, train=train) if fuse else None
+        return PretrainOutputs(inputs=inputs, encoded=encoded, fused=fused)
+
+    def views(self, outputs: PretrainOutputs, pixels: jax.Array | None = None) -> dict[str, Views]:
+        """Embeddings for the contrastive loss, {granularity: Views}, in the order of the configuration.
+
+        Args:
+          outputs: of `embed`; the fused tokens are one of the views if contrastive.fused is set.
+          pixels: (N,) float32 in [0, 1), which pixels of the dense maps are embedded, as fractions of their row-major order; used by the
+            granularity "pixel" only.
+        """
+        return {granularity: self._views(granularity, outputs, pixels) for granularity in self.contrastive.granularities}
+
+    def reconstruct(self, outputs: PretrainOutputs, date_share: float) -> dict[str, Reconstruction]:
+        """Decodes the fused tokens to the measurements of every sensor, {modality: Reconstruction}.
+
+        Args:
+          outputs: of `embed`, with fused tokens.
+          date_share: share of the dates of a series to decode, the most attended ones; above 0.
+
+        Raises:
+          ValueError: no fused tokens.
+        """
+        fused, decoded = outputs.fused, {}
+        if fused is None:
+            raise ValueError("reconstruct: expected fused tokens, found none; call embed with fuse=True")
         for spec in self.specs:
-            if not reconstruct or spec.kind == "location":
+            if spec.kind == "location":
                 continue
             decoder = self.decoders[spec.name]
             if spec.kind == "image":
-                decoded[spec.name] = Reconstruction(decoder(fused))
+                decoded[spec.name] = Reconstruction(values=decoder(fused))
                 continue
-            entry = inputs[spec.name]
-            chosen, valid = most_attended(encoded[spec.name].attention, entry["valid"], reconstruct)
+            entry = outputs.inputs[spec.name]
+            chosen, valid = most_attended(outputs.encoded[spec.name].attention, entry["valid"], date_share)
             dates = jnp.take_along_axis(entry["dates"], chosen, axis=1)
-            decoded[spec.name] = Reconstruction(decoder(fused, dates), chosen, valid)
-        return views, self.temperature(), decoded
+            decoded[spec.name] = Reconstruction(values=decoder(fused, dates), chosen=chosen, valid=valid)
+        return decoded
 
     def _encode_rolled(self, inputs, shifts, train):
-        """Encodes each modality from a place of its own in the tile, and moves what comes out back.
+        """Encodes each modality rolled by a shift of its own, and rolls the outputs back.
 
-        Encoders that see more than a patch could otherwise tell patches apart by where they lie, which satisfies the contrast and means
-        nothing: borders of convolutions and learned positions give that away.
+        An encoder that sees more than one patch can recognise where in the tile a patch lies, from the borders of convolutions and from
+        learned positions. Matching patches by position would satisfy the contrastive loss without learning anything about the ground.
         """
         if shifts is None:
             return self.encode_known(inputs, train=train)
@@ -154,25 +203,26 @@ class PretrainableModel(MultimodalModel):
         sensors = [spec.name for spec in self.specs if spec.kind != "location"]
         return encoded | {name: self.roll_back(encoded[name], shifts[name]) for name in sensors}
 
-    def roll_back(self, out, shift):
-        """What `encode_known` gave of a modality that was rolled by shift (2,), moved back."""
+    def roll_back(self, out: Any, shift: jax.Array) -> Any:
+        """Rolls back the Encoding of a modality whose input was rolled by shift (2,)."""
         grid = round(out.tokens.shape[1] ** 0.5)
         features = None if out.features is None else roll_map(out.features, -shift, grid)
         return out._replace(tokens=roll_tokens(out.tokens, -shift), features=features)
 
-    def _views(self, granularity, encoded, fused, pixels):
+    def _views(self, granularity, outputs, pixels):
+        encoded = outputs.encoded
         if granularity == "pixel":
             maps = {name: encoded[name].features for name in self.contrasted if encoded[name].features is not None}
             if not maps:
                 raise UserError("contrastive.granularities 'pixel' needs an encoder with a dense map: utae or resnet")
             side = max(m.shape[1] for m in maps.values())
             views = {name: resize(m, side).reshape(m.shape[0], side * side, -1) for name, m in maps.items()}
-            chosen = (pixels * side * side).astype(jnp.int32)  # the same places in every tile and view
+            chosen = (pixels * side * side).astype(jnp.int32)  # the same pixels in every tile and view
             views = {name: view[:, chosen] for name, view in views.items()}
         else:
             views = {name: encoded[name].tokens for name in self.contrasted}
             if self.contrastive.fused:
-                views[FUSED] = fused
+                views[FUSED] = outputs.fused
         if granularity == "tile":
             views = {name: view.mean(1, keepdims=True) for name, view in views.items()}
         z = jnp.stack([self.projections[f"{granularity}_{name}"](view) for name, view in views.items()])

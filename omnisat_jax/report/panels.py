@@ -80,7 +80,7 @@ class PanelCollector:
                 return
             row = self._rows[index]
             predictions = {
-                subset: _blank_unless(result["some"][s][row], result["predicted"][s][row]) for s, subset in enumerate(self._subsets)
+                subset: _blank_unless(result["has_any"][s][row], result["predicted"][s][row]) for s, subset in enumerate(self._subsets)
             }
             tile = self._tile_names[int(host["tile_index"][index])]
             self.panels.append(Panel(tile, host, index, host["labels"][index], predictions))
@@ -105,9 +105,9 @@ class PanelCollector:
         np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]  # not every value is `allow_pickle`
 
 
-def _blank_unless(some, predicted):
+def _blank_unless(has_any, predicted):
     """A prediction (H,W) or (K,) if the tile holds some modality of the subset, else void everywhere, or empty."""
-    if some:
+    if has_any:
         return predicted
     return np.full_like(predicted, VOID) if predicted.ndim == 2 else predicted[:0]
 

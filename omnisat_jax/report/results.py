@@ -15,7 +15,7 @@ import numpy as np
 from omnisat_jax.config import schema
 from omnisat_jax.files import atomic
 from omnisat_jax.input.spec import InputSpec
-from omnisat_jax.metrics.subsets import Each
+from omnisat_jax.metrics.subsets import PerSubset
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split
 from omnisat_jax.report import html, panels, pictures, tables
@@ -38,7 +38,7 @@ class TileCollector:
         """Keeps the tiles of a batch; `result` is what `evaluate` returned for it."""
         rows = np.flatnonzero(result["weight"] > 0)
         self._kept["tile"] += [self._tile_names[index] for index in result["tile_index"][rows]]
-        self._kept["some"].append(result["some"][:, rows].swapaxes(0, 1))
+        self._kept["some"].append(result["has_any"][:, rows].swapaxes(0, 1))
         if "tiles" in result:
             self._kept["counts"].append(result["tiles"][:, rows].swapaxes(0, 1))
         else:
@@ -55,7 +55,7 @@ class TileCollector:
         np.savez_compressed(path, tile=np.array(self._kept["tile"]), **arrays)  # pyright: ignore[reportArgumentType]
 
 
-def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]], scores: Each) -> list[dict[str, Any]]:
+def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]], scores: PerSubset) -> list[dict[str, Any]]:
     """The entries of results.json: modalities, scores and numbers of tiles of each subset.
 
     "tiles" hold at least one modality of the subset and are scored; "tiles_with_all" of them hold every one. Scores of no tile are None.
@@ -67,13 +67,13 @@ def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]
       scores: the score object after the evaluation.
     """
     rows = []
-    for subset, value, tiles, whole in zip(subsets, values, scores.tiles, scores.whole, strict=True):
-        rows.append({"modalities": list(subset), "scores": plain(value), "tiles": int(tiles), "tiles_with_all": int(whole)})
-    for row, part in zip(rows, scores.parts, strict=True):
-        if hasattr(part, "confusion"):
-            row["confusion"] = part.confusion.tolist()
-            if part.calibration is not None:
-                row["calibration"] = part.calibration.tolist()
+    for subset, value, tiles, whole in zip(subsets, values, scores.tiles.tolist(), scores.tiles_with_all.tolist(), strict=True):
+        rows.append({"modalities": list(subset), "scores": plain(value), "tiles": tiles, "tiles_with_all": whole})
+    for row, of_subset in zip(rows, scores.scores, strict=True):
+        if hasattr(of_subset, "confusion"):
+            row["confusion"] = of_subset.confusion.tolist()
+            if of_subset.calibration is not None:
+                row["calibration"] = of_subset.calibration.tolist()
     return rows
 
 

@@ -1,29 +1,89 @@
-"""What a stage must say of itself: what goes in, what is optimised, what is reported. The loop is the same for all."""
+"""The interface of a task: what goes in, what is optimised, what is reported. The training loop is the same for all tasks.
 
-from typing import Any, Protocol
+Letters: B batch, M modalities, S subsets of modalities.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import jax
+
+from omnisat_jax.ops.random import Streams
+from omnisat_jax.types import Batch, Params, PyTree
 
 
-class Task(Protocol):
-    """One stage's objective over (params, batch); pure, jittable, no I/O.
+@dataclasses.dataclass(frozen=True)
+class LabelInfo:
+    """The labels of a dataset.
+
+    Attributes:
+      classes: names of the predicted classes, in label order.
+      ignore: label value of void pixels.
+      unscored: classes that are predicted but do not enter mean scores.
+    """
+
+    classes: tuple[str, ...]
+    ignore: int
+    unscored: tuple[str, ...] = ()
+
+
+class Scores(Protocol):
+    """Adds up the results of one evaluation."""
+
+    def add(self, result: Any) -> None:
+        """Adds the result of `Evaluable.evaluate` for one batch, on the host."""
+
+    def compute(self) -> Any:
+        """The scores of everything added so far."""
+
+
+class Evaluable(Protocol):
+    """What can be evaluated: pure functions of parameters and a batch, jittable, without I/O."""
+
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        """Initial parameters for batches of this form; values are not used."""
+        ...
+
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> PyTree:
+        """The results of one batch for each subset of modalities.
+
+        Args:
+          batch: see `omnisat_jax.batch`; tiles with weight 0 do not count.
+          subsets: (S,M) bool.
+        """
+        ...
+
+
+class Task(Evaluable, Protocol):
+    """The objective of one stage of training.
 
     Attributes:
       step_name: name of the compiled step.
-      best: name of the validation score by which the best checkpoint is kept, and
-      higher: whether more of it is better.
+      best: name of the validation score that ranks checkpoints.
+      higher: whether a higher score is better.
     """
 
-    step_name: str
-    best: str
-    higher: bool
+    step_name: ClassVar[str]
+    best: ClassVar[str]
+    higher: ClassVar[bool]
 
-    def init(self, key, batch) -> Any:
-        """Parameters for a batch of this form (values are not used)."""
+    def loss(self, params: Params, batch: Batch, streams: Streams) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of one training step.
 
-    def loss(self, params, batch, streams):
-        """(loss, metrics): float32 scalars of one training step; `streams` gives its random keys."""
+        Args:
+          streams: the random keys of the step, by name.
 
-    def evaluate(self, params, batch, subsets):
-        """Pytree of results of one evaluation batch for each subset of modalities, subsets (S,M) bool."""
+        Returns:
+          loss: float32 scalar.
+          metrics: float32 scalars to report.
+        """
+        ...
 
-    def scores(self, tile_names=()):
-        """A fresh object with add(result of evaluate) and compute() -> a dict of scores for each subset; tile_names are for its messages."""
+    def scores(self, tile_names: Sequence[str] = ()) -> Scores:
+        """A fresh object for one evaluation; `compute` returns a dict of scores per subset.
+
+        Args:
+          tile_names: in the order of tile_index, for error messages.
+        """
+        ...

@@ -1,28 +1,38 @@
 """The task of a stage, from its configuration."""
 
-from omnisat_jax.tasks.base import Task
+import jax
+
+from omnisat_jax.config import schema
+from omnisat_jax.models.base import MultimodalModel
+from omnisat_jax.tasks.base import LabelInfo, Task
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.pretrain import Pretrain
+from omnisat_jax.tasks.terms.registry import make_terms
+from omnisat_jax.types import Statistics
 
 
-def make_task(stage: str, config, model, statistics, *, classes, ignore: int, unscored=(), mesh=None) -> Task:
-    """What "pretrain" or "finetune" optimises.
+def make_task(
+    stage: str,
+    config: schema.ExperimentConfig,
+    model: MultimodalModel,
+    statistics: Statistics,
+    labels: LabelInfo,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Task:
+    """The task of a stage.
 
     Args:
-      config: schema.ExperimentConfig.
-      model: see `models.build.make_model`.
+      stage: "pretrain" or "finetune".
+      config: of the experiment.
+      model: see `models.registry.make_model`; for "pretrain" a PretrainableModel.
       statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
-      classes: names of what is predicted.
-      ignore: void label.
-      unscored: classes that do not enter mean scores.
-      mesh: the devices over which the contrast runs as a ring, if the configuration asks for one; None = dense.
+      labels: of the dataset; used by "finetune".
+      mesh: devices over which the contrastive loss runs as a ring, if the configuration asks for it; None = dense.
     """
+    stage_config = getattr(config, stage)
+    shared = {"modality_dropout": stage_config.modality_dropout, "num_microbatches": stage_config.num_microbatches}
     if stage == "pretrain":
-        ring = mesh if config.contrastive.implementation == "ring" else None
-        return Pretrain(model, statistics, config.pretrain.modality_dropout, config.reconstruction, ring, config.pretrain.num_microbatches)
-    common = (model, statistics, classes, config.finetune.modality_dropout)
-    num_microbatches = config.finetune.num_microbatches
+        return Pretrain(model, statistics, make_terms(config, model.specs, mesh), **shared)  # pyright: ignore[reportArgumentType]
     if config.task == "segment":
-        weight = config.segmentation.dice_weight
-        return Segment(*common, ignore=ignore, unscored=unscored, dice_weight=weight, num_microbatches=num_microbatches)
-    return Classify(*common, threshold=config.eval.threshold, num_microbatches=num_microbatches)
+        return Segment(model, statistics, labels, dice_weight=config.segmentation.dice_weight, **shared)
+    return Classify(model, statistics, labels, threshold=config.eval.threshold, **shared)

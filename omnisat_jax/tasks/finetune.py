@@ -1,7 +1,13 @@
-"""Fine-tuning with labels: dense crop maps, or labels of a tile, from any subset of modalities."""
+"""Fine-tuning with labels: dense segmentation, or labels of whole tiles, from any subset of modalities.
 
+Letters: B batch, M modalities, S subsets, H W label pixels, K classes.
+"""
+
+import abc
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,33 +18,45 @@ from omnisat_jax.losses.segmentation import segmentation_loss
 from omnisat_jax.metrics.calibration import calibration_counts
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
-from omnisat_jax.metrics.subsets import Each, held
+from omnisat_jax.metrics.subsets import PerSubset, coverage
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.ops.microbatches import in_microbatches
-from omnisat_jax.ops.random import drop_modalities, of_microbatch
+from omnisat_jax.ops.random import Streams, drop_modalities, of_microbatch
+from omnisat_jax.tasks.base import LabelInfo
+from omnisat_jax.types import Batch, Params, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class _Finetune:
-    """What both kinds of labels share; see `tasks.base.Task`."""
+class Finetune(abc.ABC):
+    """The part of a fine-tuning task that does not depend on the kind of labels; see `tasks.base.Task`.
+
+    Attributes:
+      model: see `models.registry.make_model`.
+      statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
+      labels: classes, and what is left out of loss and scores.
+      modality_dropout: probability that a present modality is hidden from the second view of each tile; 0 = one view.
+      num_microbatches: equal parts of the batch that go through the model one after another.
+    """
 
     model: MultimodalModel
-    statistics: dict
-    classes: tuple[str, ...]
+    statistics: Statistics
+    labels: LabelInfo
     modality_dropout: float
     num_microbatches: int = dataclasses.field(default=1, kw_only=True)
-    step_name: str = dataclasses.field(default="finetune_step", kw_only=True)
-    higher: bool = dataclasses.field(default=True, kw_only=True)
 
-    def init(self, key, batch):
+    step_name: ClassVar[str] = "finetune_step"
+    best: ClassVar[str]
+    higher: ClassVar[bool] = True
+
+    def init(self, key: jax.Array, batch: Batch) -> Params:
         names = self.model.names
         inputs = normalise(batch, self.statistics, names)
         return self.model.init(key, inputs, presence(batch, names), train=False)["params"]
 
-    def loss(self, params, batch, streams):
-        """Mean over the views of each tile: all its modalities, and with modality dropout a random subset of them.
+    def loss(self, params: Params, batch: Batch, streams: Streams) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The mean over the views of each tile: all of its modalities and, with modality dropout, a random subset of them.
 
-        A step that sees the subset alone learns the whole too seldom. Encoders run once for both.
+        Training on the subset alone rarely shows the model all modalities together. The encoders run once for both views.
         """
         names = self.model.names
         views = [presence(batch, names)]
@@ -46,95 +64,109 @@ class _Finetune:
             views.append(drop_modalities(streams("modality_dropout"), views[0], self.modality_dropout))
         rngs, variables = {"dropout": streams("dropout")}, {"params": params}
 
-        def predict(tiles, part):
+        def predict(tiles, index):
             measured, views = tiles
-            inputs, drawn = normalise(measured, self.statistics, names), of_microbatch(rngs, part)
+            inputs, drawn = normalise(measured, self.statistics, names), of_microbatch(rngs, index)
             encoded = self.model.apply(variables, inputs, train=True, rngs=drawn, method="encode")
             return [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
 
         tiles = {name: batch[name] for name in names}, views
         losses = [self._loss(logits, batch) for logits in in_microbatches(predict, self.num_microbatches, tiles)]
-        return jax.tree.map(lambda *of_views: sum(of_views) / len(of_views), *losses)
+        return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
-    def logits(self, params, batch, subsets):
-        """(S,B,...) logits of each subset (S,M) of the modalities that are present; encoders run once."""
+    def logits(self, params: Params, batch: Batch, subsets: jax.Array) -> jax.Array:
+        """(S,B,...) logits from each subset (S,M) of the modalities that are present; the encoders run once."""
         names = self.model.names
         variables = {"params": params}
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
         encoded = self.model.apply(variables, inputs, train=False, method="encode")
 
-        def one(subset):
+        def predict(subset):
             return self.model.apply(variables, encoded, present & subset, train=False, method="predict")
 
-        return jax.lax.map(one, subsets)
+        return jax.lax.map(predict, subsets)
 
-    def _about(self, batch, logits, subsets):
-        """What a result of `evaluate` says of every tile, whatever its labels are: see `Each`."""
-        about = held(presence(batch, self.model.names), subsets, logits)
-        return about | {name: batch[name] for name in ("tile_index", "weight")}
+    @abc.abstractmethod
+    def _loss(self, logits, batch):
+        """(loss, metrics) of the logits (B,...) of one view."""
+
+    def _coverage(self, batch, logits, subsets):
+        """The entries of a result that `PerSubset` needs."""
+        covered = coverage(presence(batch, self.model.names), subsets, logits)
+        return covered | {name: batch[name] for name in ("tile_index", "weight")}
 
 
 @dataclasses.dataclass(frozen=True)
-class Segment(_Finetune):
-    """Cross-entropy and Dice over pixels; mIoU over all classes but void and those that the dataset leaves unscored."""
+class Segment(Finetune):
+    """Dense labels: cross-entropy and Dice over pixels; mIoU.
 
-    ignore: int = 255
-    unscored: tuple[str, ...] = ()
+    Attributes:
+      dice_weight: loss = cross-entropy + dice_weight * Dice.
+    """
+
     dice_weight: float = 1.0
-    best: str = "miou"
+    best: ClassVar[str] = "miou"
 
     def _loss(self, logits, batch):
-        return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.ignore, dice_weight=self.dice_weight)
+        return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.labels.ignore, dice_weight=self.dice_weight)
 
-    def evaluate(self, params, batch, subsets):
-        """Scores of each subset (S,M) over the tiles that hold some of it: what holds nothing of it is predicted from nothing.
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+        """Counts for each subset (S,M), over the tiles that have at least one of its modalities.
 
         Returns:
-          "tiles", confusion counts (S,B,K,K+1); "calibration", counts (S,BINS,3); "predicted", classes (S,B,H,W) uint8, for pictures; and, see
-          `Each`, "some", "whole", "usable" (S,B) bool, "tile_index" and "weight" (B,).
+          "tiles", confusion counts (S,B,K,K+1) int32; "calibration", counts (S,BINS,3) float32; "predicted", classes (S,B,H,W) uint8; and the
+          entries that `PerSubset` needs.
         """
         labels = batch["labels"]
         logits = self.logits(params, batch, subsets)
-        predicted, about = logits.argmax(-1).astype(jnp.uint8), self._about(batch, logits, subsets)
-        weight = about["some"] * batch["weight"]  # (S,B)
+        predicted, covered = logits.argmax(-1).astype(jnp.uint8), self._coverage(batch, logits, subsets)
+        weight = covered["has_any"] * batch["weight"]  # (S,B)
 
         def count(predicted, labels, weight):
-            return confusion_counts(predicted[None], labels[None], weight[None], classes=len(self.classes), ignore=self.ignore)
+            classes = len(self.labels.classes)
+            return confusion_counts(predicted[None], labels[None], weight[None], classes=classes, ignore=self.labels.ignore)
 
-        of_tiles = jax.vmap(count)
-        calibrate = functools.partial(calibration_counts, ignore=self.ignore)
+        count_tiles = jax.vmap(count)
+        calibrate = functools.partial(calibration_counts, ignore=self.labels.ignore)
         return {
-            "tiles": jax.vmap(of_tiles, (0, None, 0))(predicted, labels, weight),
+            "tiles": jax.vmap(count_tiles, (0, None, 0))(predicted, labels, weight),
             "calibration": jax.vmap(calibrate, (0, None, 0))(logits, labels, weight),
             "predicted": predicted,
-        } | about
+        } | covered
 
-    def scores(self, tile_names=()):
-        return Each(
-            lambda: SegmentationScores(self.classes, self.unscored),
+    def scores(self, tile_names: Sequence[str] = ()) -> PerSubset:
+        return PerSubset(
+            lambda: SegmentationScores(self.labels.classes, self.labels.unscored),
             lambda result: zip(result["tiles"].sum(1), result["calibration"]),
             tile_names,
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class Classify(_Finetune):
-    """Binary cross-entropy of every label; F1 and mAP."""
+class Classify(Finetune):
+    """Labels of tiles: binary cross-entropy of each label; F1 and mAP.
+
+    Attributes:
+      threshold: probability above which a label is predicted.
+    """
 
     threshold: float = 0.5
-    best: str = "f1_macro"
+    best: ClassVar[str] = "f1_macro"
 
     def _loss(self, logits, batch):
         return multilabel_loss(logits, batch["labels"], batch["weight"]), {}
 
-    def evaluate(self, params, batch, subsets):
-        """Probabilities "predicted" (S,B,K) of each subset (S,M) with labels (B,K), and, see `Each`, what `Segment.evaluate` says of tiles."""
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+        """"predicted", probabilities (S,B,K) from each subset (S,M); "labels" (B,K); and the entries that `PerSubset` needs."""
         logits = self.logits(params, batch, subsets)
-        return {"predicted": jax.nn.sigmoid(logits), "labels": batch["labels"]} | self._about(batch, logits, subsets)
+        return {"predicted": jax.nn.sigmoid(logits), "labels": batch["labels"]} | self._coverage(batch, logits, subsets)
 
-    def scores(self, tile_names=()):
-        return Each(
-            lambda: MultiLabelScores(self.classes, self.threshold),
-            lambda result: [(p, result["labels"], some * result["weight"]) for p, some in zip(result["predicted"], result["some"])],
+    def scores(self, tile_names: Sequence[str] = ()) -> PerSubset:
+        return PerSubset(
+            lambda: MultiLabelScores(self.labels.classes, self.threshold),
+            lambda result: [
+                (predicted, result["labels"], has_any * result["weight"])
+                for predicted, has_any in zip(result["predicted"], result["has_any"])
+            ],
             tile_names,
         )

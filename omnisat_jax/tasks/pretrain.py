@@ -1,159 +1,131 @@
-"""Pre-training without labels: align the views of each place, and reconstruct what fusion did not see.
+"""Pre-training without labels: the model runs once per step, and the loss is a weighted sum of terms that read its outputs.
 
-Letters: B batch, M modalities, P patches, V views.
+Letters: B batch, M modalities.
 """
 
 import dataclasses
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from omnisat_jax.batch import normalise, presence
-from omnisat_jax.config import schema
-from omnisat_jax.losses.infonce import infonce_loss
-from omnisat_jax.losses.infonce_ring import ring_infonce_loss
-from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
-from omnisat_jax.metrics.representation import position_r2, representation_scores
-from omnisat_jax.models.pretrainable import FUSED, PretrainableModel, PretrainDraws
-from omnisat_jax.ops.jitter import draw_jitter, jittered
+from omnisat_jax.models.pretrainable import PretrainableModel, PretrainDraws
+from omnisat_jax.ops.jitter import jittered
 from omnisat_jax.ops.microbatches import in_microbatches
-from omnisat_jax.ops.random import drop_modalities, mask_tokens, of_microbatch, stratified
+from omnisat_jax.ops.random import Streams, drop_modalities, of_microbatch
+from omnisat_jax.tasks.terms.base import Draws, Forward, Step, Term
+from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain:
-    """See `tasks.base.Task`. With a mesh the contrast runs as a ring over its devices, else dense; it compares the tiles of all parts.
+    """Task of the pre-training stage, see `tasks.base.Task`.
 
-    The fused view sees a random proper subset of the modalities (modality dropout) and must still agree with each of them; with
-    reconstruction it also sees only part of their tokens and must tell what the others measured.
+    Fusion sees a random proper subset of the modalities of each tile (modality dropout); encoders run on all of them. Terms compare the tiles
+    of the whole batch, whatever the number of microbatches.
+
+    Attributes:
+      model: see `models.registry.make_model`.
+      statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
+      terms: of the loss, see `tasks.terms.registry.make_terms`.
+      modality_dropout: probability that a present modality is hidden from fusion.
+      num_microbatches: equal parts of the batch that go through the model one after another.
     """
 
     model: PretrainableModel
-    statistics: dict
+    statistics: Statistics
+    terms: tuple[Term, ...]
     modality_dropout: float
-    reconstruction: schema.ReconstructionConfig
-    mesh: jax.sharding.Mesh | None = None
     num_microbatches: int = 1
-    step_name: str = "contrastive_step"
-    best: str = "loss"
-    higher: bool = False
 
-    def init(self, key, batch):
-        inputs, present = self._inputs(batch)
-        draws = self._draws(jax.random.key(0), inputs, present, train=False)
-        arguments = dict(reconstruct=self._dates, train=False, method="embed")
-        return self.model.init(key, inputs, present, draws, **arguments)["params"]
+    step_name: ClassVar[str] = "contrastive_step"
+    best: ClassVar[str] = "loss"
+    higher: ClassVar[bool] = False
 
-    @property
-    def _dates(self):
-        return self.reconstruction.date_share if self.reconstruction.weight else 0.0
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        step = self._step(jax.random.key(0), batch, train=False)
+        return self.model.init(key, self._tiles(batch, step), step.draws.shared, False, method=self._read)["params"]
 
-    def _inputs(self, batch):
-        names = self.model.names
-        present = presence(batch, names) & (batch["weight"] > 0)[:, None]
-        return normalise(batch, self.statistics, names), present
+    def loss(self, params: Params, batch: Batch, streams: Streams) -> tuple[jax.Array, dict[str, jax.Array]]:
+        step = self._step(streams("draws"), batch, train=True)
+        visible = drop_modalities(streams("modality_dropout"), step.present, self.modality_dropout)
+        return self._objective(params, batch, step._replace(visible=visible & step.present), {"dropout": streams("dropout")})
 
-    def _draws(self, key, inputs, present, train):
-        masked = pixels = shifts = None
-        sensor = next(spec for spec in self.model.specs if spec.kind != "location")
-        grid = inputs[sensor.name]["values"].shape[-2] // sensor.patch
-        if self.reconstruction.weight:
-            masked = mask_tokens(jax.random.fold_in(key, 0), (*present.shape, grid**2), self.reconstruction.mask_ratio)
-        if "pixel" in self.model.contrastive.granularities:
-            pixels = stratified(jax.random.fold_in(key, 1), self.model.contrastive.pixels)
-        if train and self.model.contrastive.roll:
-            shifts = jax.random.randint(jax.random.fold_in(key, 2), (present.shape[1], 2), 0, grid)
-        return PretrainDraws(masked, pixels, shifts)
-
-    def _jitter(self, key, inputs):
-        bands, days = self.model.contrastive.jitter, self.model.contrastive.jitter_days
-        return draw_jitter(jax.random.fold_in(key, 3), inputs, bands=bands, days=days) if bands or days else {}
-
-    def _objective(self, params, batch, visible, key, group, train, rngs):
-        inputs, present = self._inputs(batch)
-        visible = visible & present
-        draws = self._draws(key, inputs, present, train)
-        jitter = self._jitter(key, inputs) if train else {}
-
-        def embed(tiles, part):
-            measured, visible, masked, jitter = tiles
-            inputs = jittered(normalise(measured, self.statistics, self.model.names), jitter)
-            arguments = dict(reconstruct=self._dates, train=train, rngs=rngs and of_microbatch(rngs, part), method="embed")
-            return self.model.apply({"params": params}, inputs, visible, draws._replace(masked=masked), **arguments)
-
-        tiles = {name: batch[name] for name in self.model.names}, visible, draws.masked, jitter
-        views, temperature, decoded = in_microbatches(embed, self.num_microbatches if train else 1, tiles, batch_axes=(1, -1, 0))
-        metrics = {"temperature": temperature}
-        seen = {granularity: self._present(v, present, visible) for granularity, v in views.items()}
-        losses, accuracies = zip(*(self._align(v, seen[granularity], temperature, group) for granularity, v in views.items()))
-        metrics |= {"contrastive": sum(losses) / len(losses), "contrastive_accuracy": sum(accuracies) / len(accuracies)}
-        loss = self.model.contrastive.weight * metrics["contrastive"]
-        if decoded:
-            metrics["reconstruction"] = self._reconstruct(decoded, inputs, present, visible, draws.masked)
-            loss = loss + self.reconstruction.weight * metrics["reconstruction"]
-        if not train:
-            # Of the finest granularity that is contrasted.
-            granularity, first = next(iter(views.items()))
-            metrics |= representation_scores(first.z, seen[granularity])
-            if granularity != "pixel":
-                encoders = [index for index, name in enumerate(first.names) if name != FUSED]  # fusion is told the place
-                metrics["position_r2"] = position_r2(first.z[jnp.array(encoders)], seen[granularity][jnp.array(encoders)])
-        return loss, metrics
-
-    def _present(self, views, present, visible):
-        """(V,B) bool: which views each tile has."""
-        seen = {name: present[:, index] for index, name in enumerate(self.model.names)}
-        sensors = jnp.asarray([spec.kind != "location" for spec in self.model.specs])
-        seen[FUSED] = (visible & sensors).any(1)
-        return jnp.stack([seen[name] for name in views.names])
-
-    def _align(self, views, present, temperature, group):
-        if self.mesh is None:
-            return infonce_loss(views.z, present, temperature, group=group)
-        return ring_infonce_loss(views.z, present, temperature, mesh=self.mesh, group=group)
-
-    def _reconstruct(self, decoded, inputs, present, visible, masked):
-        errors, hidden = [], []
-        for index, spec in enumerate(self.model.specs):
-            if spec.name not in decoded:
-                continue
-            values, out = inputs[spec.name]["values"], decoded[spec.name]
-            if out.chosen is None:
-                errors.append(image_error(out.values, values, spec.patch))
-            else:
-                errors.append(series_error(out.values, values, out.chosen, out.valid, spec.patch))
-            hidden.append(present[:, index, None] & (masked[:, index] | ~visible[:, index, None]))
-        return hidden_mean(errors, jnp.stack(hidden, 1))
-
-    def loss(self, params, batch, streams):
-        present = presence(batch, self.model.names) & (batch["weight"] > 0)[:, None]
-        visible = drop_modalities(streams("modality_dropout"), present, self.modality_dropout)
-        rngs = {"dropout": streams("dropout")}
-        return self._objective(params, batch, visible, streams("draws"), self.model.contrastive.group_size, True, rngs)
-
-    def evaluate(self, params, batch, subsets):
-        del subsets  # alignment is a property of all modalities together
-        visible = presence(batch, self.model.names)
-        # A batch of evaluation is one group: its size is the same for every number of devices.
-        loss, metrics = self._objective(params, batch, visible, jax.random.key(0), 0, False, None)
-        del metrics["temperature"]
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+        """The loss and the metrics of one batch, scalars, with the weight of the batch; the subsets are not used."""
+        del subsets  # the terms compare all modalities with each other
+        step = self._step(jax.random.key(0), batch, train=False)
+        loss, metrics = self._objective(params, batch, step, None)
         return metrics | {"loss": loss, "weight": batch["weight"].sum()}
 
-    def scores(self, tile_names=()):
-        return _Mean()
+    def scores(self, tile_names: Sequence[str] = ()) -> "MeanScores":
+        del tile_names
+        return MeanScores()
+
+    def _step(self, key, batch, train) -> Step:
+        """Presence and draws of a step in which every modality is visible."""
+        present = presence(batch, self.model.names) & (batch["weight"] > 0)[:, None]
+        draws = [term.draw(key, batch, train=train) for term in self.terms]
+        merged = Draws(per_tile=_merged(d.per_tile for d in draws), shared=_merged(d.shared for d in draws))
+        return Step(present=present, visible=present, draws=merged, train=train)
+
+    def _tiles(self, batch, step):
+        """Everything that is cut into microbatches."""
+        return {name: batch[name] for name in self.model.names}, step.visible, step.draws.per_tile
+
+    def _read(self, model: PretrainableModel, tiles: Any, shared: Mapping[str, PyTree], train: bool) -> dict[str, PyTree]:
+        """{term: what it reads of these tiles}; `model` is bound to its parameters."""
+        measured, visible, per_tile = tiles
+        inputs = normalise(measured, self.statistics, model.names)
+        draws = PretrainDraws(masked=per_tile.get("masked"), shifts=shared.get("shifts"))
+        fuse = any(term.needs_fused for term in self.terms)
+        outputs = model.embed(jittered(inputs, per_tile.get("jitter", {})), visible, draws, fuse=fuse, train=train)
+        forward = Forward(inputs=inputs, outputs=outputs, draws=Draws(per_tile=per_tile, shared=shared))
+        return {term.name: term.read(model, forward) for term in self.terms}
+
+    def _objective(self, params, batch, step, rngs):
+        def read(tiles, index):
+            drawn = rngs and of_microbatch(rngs, index)
+            return self.model.apply({"params": params}, tiles, step.draws.shared, step.train, rngs=drawn, method=self._read)
+
+        axes: Any = {term.name: term.batch_axes for term in self.terms}
+        outputs: Any = in_microbatches(read, self.num_microbatches if step.train else 1, self._tiles(batch, step), batch_axes=axes)
+        losses, metrics = [], {}
+        for term in self.terms:
+            value, details = term.loss(outputs[term.name], step)
+            losses.append(term.weight * value)
+            metrics |= {term.name: value, **details}
+            if not step.train:
+                metrics |= term.metrics(outputs[term.name], step)
+        return functools.reduce(operator.add, losses), metrics
 
 
-class _Mean:
-    """Mean over batches, weighted by real samples."""
+class MeanScores:
+    """The mean of scalars over batches, weighted by their tiles."""
 
     def __init__(self):
         self._sums, self._weight = {}, 0.0
 
-    def add(self, result):
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Adds the scalars of one batch; "weight" is the number of its tiles."""
         weight = float(result["weight"])
         self._weight += weight
         for key in result.keys() - {"weight"}:
             self._sums[key] = self._sums.get(key, 0.0) + weight * float(result[key])
 
-    def compute(self):
+    def compute(self) -> list[dict[str, float]]:
+        """The means, in a list of one: they are of all modalities together."""
         return [{key: value / self._weight for key, value in sorted(self._sums.items())}]
+
+
+def _merged(draws):
+    """One dict of all; names must differ."""
+    merged = {}
+    for drawn in draws:
+        if twice := merged.keys() & drawn.keys():
+            raise ValueError(f"two loss terms have a draw of the same name: {', '.join(sorted(twice))}")
+        merged |= drawn
+    return merged

@@ -1,9 +1,11 @@
-"""Frozen evaluation: what the tokens of an encoder tell without fine-tuning.
+"""Frozen evaluation: scores of simple predictors on the tokens of an encoder, without fine-tuning.
 
-Letters: B batch, M modalities, S subsets, P patches, D width, K classes, N tokens.
+Letters: B batch, M modalities, S subsets, P patches, D width, T dates, h w positions of the attention's grid, K classes, N tokens.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,50 +19,56 @@ from omnisat_jax.batch import normalise, presence
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
-from omnisat_jax.metrics.subsets import Each, held, not_finite
+from omnisat_jax.metrics.subsets import PerSubset, coverage, not_finite_error
 from omnisat_jax.models.base import MultimodalModel
+from omnisat_jax.tasks.base import LabelInfo
+from omnisat_jax.types import Batch, Params, PyTree, Statistics
+
+MAX_ITERATIONS = 1000  # of logistic regression
+
+Predict = Callable[[np.ndarray], np.ndarray]  # tokens (N,D) -> scores (N,K)
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenReader:
-    """Gives tokens instead of predictions; `init` and `evaluate` are those of `tasks.base.Task`.
+    """Returns tokens instead of predictions; see `tasks.base.Evaluable`.
 
-    What adds up its results is a `Collector` on training tiles and `ProbeScores` on test tiles.
+    Its results are added up by a `Collector` on training tiles and by `ProbeScores` on test tiles.
 
     Attributes:
-      model, statistics: as in the training tasks.
+      model: see `models.registry.make_model`.
+      statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
     """
 
     model: MultimodalModel
-    statistics: dict
+    statistics: Statistics
 
-    def init(self, key, batch):
-        """Random parameters of everything that tokens need."""
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        """Random parameters of everything that computes tokens."""
         inputs, present = normalise(batch, self.statistics, self.model.names), presence(batch, self.model.names)
         return self.model.init(key, inputs, present, method=_tokens)["params"]
 
-    def evaluate(self, params, batch, subsets):
-        """What is known of each tile without fine-tuning.
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, PyTree]:
+        """The tokens of each tile from each subset (S,M) of the modalities that are present.
 
         Returns:
-          "tokens" (S,B,P,D) of each subset (S,M) of the modalities that are present; "labels", "weight" and "tile_index" as in the batch;
-          "attention" {series: {"weights" (B,T,h,w), see `Encoding`, "dates" and "valid" (B,T)}} of the encoders that attend to dates; and
-          "some", "whole", "usable" (S,B) bool, see `metrics.subsets.Each`.
+          "tokens" (S,B,P,D); "labels", "weight" and "tile_index" as in the batch; "attention" {series: {"weights" (B,T,h,w), see `Encoding`,
+          "dates" and "valid" (B,T)}} of the encoders that attend to dates; and the entries of `metrics.subsets.coverage`.
         """
         names = self.model.names
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
-        encoded = self.model.apply({"params": params}, inputs, train=False, method="encode")
+        encoded: Any = self.model.apply({"params": params}, inputs, train=False, method="encode")
 
-        def one(subset):
+        def read(subset):
             return self.model.apply({"params": params}, encoded, present & subset, train=False, method="tokens")
 
         attention = {
             name: {"weights": weights, "dates": inputs[name]["dates"], "valid": inputs[name]["valid"]}
             for name, weights in self.model.attention(encoded).items()
         }
-        about = {key: batch[key] for key in ("labels", "weight", "tile_index")}
-        tokens = jax.lax.map(one, subsets)
-        return {"tokens": tokens, "attention": attention} | about | held(present, subsets, tokens)
+        copied = {key: batch[key] for key in ("labels", "weight", "tile_index")}
+        tokens = jax.lax.map(read, subsets)
+        return {"tokens": tokens, "attention": attention} | copied | coverage(present, subsets, tokens)
 
 
 def _tokens(model, inputs, present):
@@ -68,26 +76,36 @@ def _tokens(model, inputs, present):
 
 
 class Collector:
-    """Tokens of the first subset and what is known of their patches; tiles give equal shares of at most `limit` tokens.
+    """Collects training tokens, of the first subset, with the labels of their patches.
 
-    Tiles that hold nothing of the subset give none.
+    Tiles give equal shares of at most `limit` tokens; tiles without any modality of the subset give none.
     """
 
-    def __init__(self, classes: int, limit: int, tiles: int, seed: int, tile_names=()):
-        """classes: K; tiles: how many will come; tile_names: in the order of tile_index, for messages."""
-        self._classes, self._share, self._rng = classes, max(1, limit // tiles), np.random.default_rng(seed)
-        self._tokens, self._targets, self._tiles, self._names = [], [], tiles, tile_names
+    def __init__(self, classes: int, limit: int, tiles: int, seed: int, tile_names: Sequence[str] = ()):
+        """No token yet.
 
-    def add(self, result):
-        """Adds a batch of `TokenReader.evaluate`.
+        Args:
+          classes: K.
+          limit: largest number of tokens.
+          tiles: how many tiles will be added.
+          seed: of the choice of tokens.
+          tile_names: in the order of tile_index, for error messages.
+        """
+        self._classes, self._share, self._rng = classes, max(1, limit // tiles), np.random.default_rng(seed)
+        self._tokens: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
+        self._tiles, self._tile_names = tiles, tile_names
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Adds the result of `TokenReader.evaluate` for one batch.
 
         Raises:
           UserError: tokens that are not finite; names their tiles.
         """
-        real = (np.asarray(result["weight"]) > 0) & np.asarray(result["some"])[0]
-        unusable = real & ~np.asarray(result["usable"])[0]
-        if unusable.any():
-            raise not_finite(np.asarray(result["tile_index"])[unusable].tolist(), self._tiles, self._names)
+        real = (np.asarray(result["weight"]) > 0) & np.asarray(result["has_any"])[0]
+        not_finite = real & ~np.asarray(result["finite"])[0]
+        if not_finite.any():
+            raise not_finite_error(np.asarray(result["tile_index"])[not_finite].tolist(), self._tiles, self._tile_names)
         for tokens, labels in zip(np.asarray(result["tokens"][0], np.float32)[real], np.asarray(result["labels"])[real]):
             if labels.ndim == 1:
                 tokens, targets = tokens.mean(0, keepdims=True), labels[None]
@@ -98,8 +116,12 @@ class Collector:
             self._tokens.append(tokens[chosen])
             self._targets.append(targets[chosen])
 
-    def compute(self):
-        """Tokens (N,D) and their targets (N,K): shares of classes, or labels.
+    def compute(self) -> tuple[np.ndarray, np.ndarray]:
+        """All tokens with their targets.
+
+        Returns:
+          tokens: (N,D) float32.
+          targets: (N,K) float32, shares of classes, or labels of the tile.
 
         Raises:
           UserError: no tile has a labelled patch.
@@ -109,8 +131,17 @@ class Collector:
         return np.concatenate(self._tokens), np.concatenate(self._targets)
 
 
-def class_shares(labels, patches: int, classes: int):
-    """(P,K) float32 share of each class among the pixels of each patch of labels (H,W) that count; 0 where none counts."""
+def class_shares(labels: np.ndarray, patches: int, classes: int) -> np.ndarray:
+    """The share of each class among the labelled pixels of each patch.
+
+    Args:
+      labels: (H,W) integer; values outside 0..K-1 are not labelled.
+      patches: P.
+      classes: K.
+
+    Returns:
+      (P,K) float32; 0 for a patch without a labelled pixel.
+    """
     side = round(patches**0.5)
     p = labels.shape[0] // side
     cells = labels.reshape(side, p, side, p).swapaxes(1, 2).reshape(patches, p * p)
@@ -118,11 +149,19 @@ def class_shares(labels, patches: int, classes: int):
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
-    """A function from tokens (N,D) to scores (N,K), fitted to tokens and targets as `Collector` gives them.
+def fit(kind: str, tokens: np.ndarray, targets: np.ndarray, *, dense: bool, neighbours: int) -> Predict:
+    """Fits a predictor with scikit-learn.
 
-    "linear" is logistic regression on standardised tokens, a dense patch counting for each of its classes by their share; "knn" averages
-    the targets of the nearest tokens, weighted by cosine distance. Both by scikit-learn.
+    Args:
+      kind: "linear", logistic regression on standardised tokens, where a patch counts for each of its classes by its share; or "knn", the
+        mean target of the nearest tokens, weighted by cosine distance.
+      tokens: (N,D), see `Collector.compute`.
+      targets: (N,K).
+      dense: whether targets are shares of classes, not labels of a tile.
+      neighbours: of "knn".
+
+    Returns:
+      A function from tokens (N,D) to scores (N,K).
 
     Raises:
       UserError: training tokens of one class only.
@@ -130,57 +169,73 @@ def fit(kind: str, tokens, targets, *, dense: bool, neighbours: int):
     if kind == "knn":
         count = min(neighbours, len(tokens))
         return KNeighborsRegressor(count, weights="distance", metric="cosine").fit(tokens, targets).predict
-    if not dense:
-        occurs = np.flatnonzero(targets.any(0) & ~targets.all(0))
-        constant = targets.mean(0)
-        if not len(occurs):
-            return lambda x: np.broadcast_to(constant, (len(x), len(constant)))
-        model = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=1000)))
-        model.fit(tokens, targets[:, occurs])
+    return _fit_classes(tokens, targets) if dense else _fit_labels(tokens, targets)
 
-        def labels(x):
-            out = np.tile(constant, (len(x), 1))
-            out[:, occurs] = model.predict_proba(x).reshape(len(x), -1)[:, -len(occurs) :]
-            return out
 
-        return labels
+def _fit_labels(tokens, targets) -> Predict:
+    """One logistic regression per label; a label that all training tiles agree on is predicted as they have it."""
+    varies = np.flatnonzero(targets.any(0) & ~targets.all(0))
+    constant = targets.mean(0)
+    if not len(varies):
+        return lambda x: np.broadcast_to(constant, (len(x), len(constant)))
+    model = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=MAX_ITERATIONS)))
+    model.fit(tokens, targets[:, varies])
+
+    def predict(x):
+        out = np.tile(constant, (len(x), 1))
+        out[:, varies] = model.predict_proba(x).reshape(len(x), -1)[:, -len(varies) :]
+        return out
+
+    return predict
+
+
+def _fit_classes(tokens, targets) -> Predict:
+    """One multinomial logistic regression, each token weighted by the share of each of its classes."""
     index, classes = np.nonzero(targets)
     if len(np.unique(classes)) < 2:
         raise UserError("a linear probe needs training patches of at least two classes, found one")
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
     model.fit(tokens[index], classes, logisticregression__sample_weight=targets[index, classes])
 
-    def scores(x):
+    def predict(x):
         out = np.zeros((len(x), targets.shape[1]))
         out[:, model.classes_] = model.predict_proba(x)
         return out
 
-    return scores
+    return predict
 
 
-class ProbeScores(Each):
+class ProbeScores(PerSubset):
     """Scores of a fitted probe for each subset; a dense prediction is one class per patch."""
 
-    def __init__(self, predict, classes, *, ignore: int, threshold: float, unscored=(), tile_names=()):
-        """predict: of `fit`; classes: names; ignore: void label; threshold: of tile labels; unscored: classes outside the mean."""
-        super().__init__(self._make_one, self._predictions, tile_names)
-        self._predict, self._classes, self._ignore, self._threshold = predict, classes, ignore, threshold
-        self._unscored, self._dense = unscored, False
+    def __init__(self, predict: Predict, labels: LabelInfo, *, threshold: float, tile_names: Sequence[str] = ()):
+        """No tile yet.
 
-    def _make_one(self):
-        return SegmentationScores(self._classes, self._unscored) if self._dense else MultiLabelScores(self._classes, self._threshold)
+        Args:
+          predict: of `fit`.
+          labels: classes, and what is left out of scores.
+          threshold: probability above which a label of a tile is predicted.
+          tile_names: in the order of tile_index, for error messages.
+        """
+        super().__init__(self._make_scores_of_labels, self._predictions, tile_names)
+        self._predict, self._labels, self._threshold, self._dense = predict, labels, threshold, False
+
+    def _make_scores_of_labels(self):
+        if self._dense:
+            return SegmentationScores(self._labels.classes, self._labels.unscored)
+        return MultiLabelScores(self._labels.classes, self._threshold)
 
     def _predictions(self, result):
-        """What a batch of `TokenReader.evaluate` adds to the scores of each subset."""
+        """The arguments of `add` of the scores of each subset."""
         labels = np.asarray(result["labels"])
         self._dense = labels.ndim == 3
-        weights = np.asarray(result["weight"]) * np.asarray(result["some"])
-        # Tokens that are not finite are no input of a probe; `compute` refuses them.
-        usable = np.asarray(result["usable"])[..., None, None]
-        every = np.where(usable, np.asarray(result["tokens"], np.float32), 0)
-        return [(self._one(tokens, labels, weight)) for tokens, weight in zip(every, weights, strict=True)]
+        weights = np.asarray(result["weight"]) * np.asarray(result["has_any"])
+        # A probe cannot read tokens that are not finite; `compute` raises for their tiles.
+        finite = np.asarray(result["finite"])[..., None, None]
+        tokens = np.where(finite, np.asarray(result["tokens"], np.float32), 0)
+        return [self._prediction(of_subset, labels, weight) for of_subset, weight in zip(tokens, weights, strict=True)]
 
-    def _one(self, tokens, labels, weight):
+    def _prediction(self, tokens, labels, weight):
         b, p, d = tokens.shape
         if not self._dense:
             return self._predict(tokens.mean(1)), labels, weight
@@ -188,4 +243,5 @@ class ProbeScores(Each):
         cells = self._predict(tokens.reshape(b * p, d)).argmax(-1).reshape(b, side, side)
         pixels = labels.shape[1] // side
         predicted = cells.repeat(pixels, axis=1).repeat(pixels, axis=2)
-        return (confusion_counts(predicted, labels, weight, classes=len(self._classes), ignore=self._ignore),)
+        classes, ignore = len(self._labels.classes), self._labels.ignore
+        return (confusion_counts(predicted, labels, weight, classes=classes, ignore=ignore),)

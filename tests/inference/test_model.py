@@ -22,6 +22,7 @@ from omnisat_jax.models.registry import make_model
 from omnisat_jax.models.shapes import model_shapes
 from omnisat_jax.records.description import DESCRIPTION
 from omnisat_jax.records.reader import Records
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from tests.conftest import go, tiny
 from tests.experiment.test_datasets import shrunk
@@ -89,7 +90,7 @@ def test_dense_predictions_are_those_of_an_evaluation(records, tmp_path):
     module = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, jnp.float32)
     every = records.statistics(records.parts)
     statistics = {name: every[name] for name in names}
-    task = make_task("finetune", config, module, statistics, classes=input_spec.classes, ignore=records.ignore)
+    task = make_task("finetune", config, module, statistics, LabelInfo(input_spec.classes, records.ignore))
     evaluation = MakeBatch(input_spec.evaluation, input_spec.grid, input_spec.grid, "season", False, False)
     examples = [records.source(("fold_1",))[index] for index in range(2)]
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import create_state
 from tests.conftest import tiny
@@ -53,7 +54,7 @@ def states(settings):
     statistics = {spec.name: {"mean": [0.0] * spec.channels, "std": [1.0] * spec.channels} for spec in settings.modalities}
     for stage in ("pretrain", "finetune"):
         if getattr(settings, stage).steps:
-            task = make_task(stage, settings, model, statistics, classes=CLASSES, ignore=255)
+            task = make_task(stage, settings, model, statistics, LabelInfo(CLASSES, 255))
             create = functools.partial(create_state, task, make_optimizer(getattr(settings, stage)))
             yield jax.eval_shape(create, jax.random.key(settings.seed), batch)
 

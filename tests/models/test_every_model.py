@@ -181,11 +181,15 @@ def embedded(row, shifts=None, **changes):
     inputs = {name: batch[name] for name in model.names}
     visible = jnp.ones((B, len(model.names)), bool)
     masked = jnp.zeros((B, len(model.names), 4), bool).at[:, 0].set(True)
-    draws = PretrainDraws(masked, jnp.asarray([0.1, 0.6]), shifts)
-    arguments = dict(reconstruct=0.5, train=False, method="embed")
-    params = jax.jit(lambda key: model.init(key, inputs, visible, draws, **arguments))(jax.random.key(0))
+    draws, pixels = PretrainDraws(masked=masked, shifts=shifts), jnp.asarray([0.1, 0.6])
+
+    def embed(model, inputs, visible):
+        outputs = model.embed(inputs, visible, draws, train=False)
+        return model.views(outputs, pixels), model.temperature(), model.reconstruct(outputs, 0.5)
+
+    params = jax.jit(lambda key: model.init(key, inputs, visible, method=embed))(jax.random.key(0))
     params = moved(params)
-    return model, jax.jit(lambda inputs, visible: model.apply(params, inputs, visible, draws, **arguments)), inputs, visible
+    return model, jax.jit(lambda inputs, visible: model.apply(params, inputs, visible, method=embed)), inputs, visible
 
 
 def test_the_location_names_the_place_and_is_hidden_from_fusion():

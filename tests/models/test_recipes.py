@@ -12,6 +12,7 @@ from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.records.nominal import nominal
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.trainer import Trainer
 
@@ -46,7 +47,7 @@ def test_both_steps_trace(name):
     model = make_model(a.specs, settings, len(a.classes), a.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in a.specs}
     for stage in ("pretrain", "finetune"):
-        task = make_task(stage, settings, model, statistics, classes=a.classes, ignore=records.ignore)
+        task = make_task(stage, settings, model, statistics, LabelInfo(a.classes, records.ignore))
         trainer = Trainer(task, getattr(settings, stage), a.train.abstract(1), ONE_DEVICE, fsdp_min_size=0)
         state = trainer.abstract_state
         after, metrics = jax.eval_shape(trainer.train_step, state, trainer.abstract_batch, trainer.abstract_root)

@@ -20,6 +20,7 @@ from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
 from omnisat_jax.records.nominal import nominal
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.trainer import Trainer
 from tests.conftest import ROOT
@@ -45,7 +46,7 @@ def parameters(name, stage="finetune"):
     input_spec = resolve_input_spec(settings, records)
     model = make_model(input_spec.specs, settings, len(input_spec.classes), input_spec.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
-    task = make_task(stage, settings, model, statistics, classes=input_spec.classes, ignore=records.ignore)
+    task = make_task(stage, settings, model, statistics, LabelInfo(input_spec.classes, records.ignore))
     mesh = meshes.make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
     trainer = Trainer(task, getattr(settings, stage), input_spec.train.abstract(1), mesh, fsdp_min_size=0)
     found = jax.tree_util.tree_flatten_with_path(trainer.abstract_state.params)[0]

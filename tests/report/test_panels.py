@@ -48,7 +48,7 @@ def result(dense=True):
     """Predictions of both modalities and of the aerial image alone, which the second tile lacks."""
     rng = np.random.default_rng(1)
     predicted = rng.integers(0, 3, (2, 5, 4, 4)) if dense else rng.random((2, 5, 3))
-    return {"predicted": predicted, "some": np.array([[True] * 5, [True] * 3 + [False, True]])}
+    return {"predicted": predicted, "has_any": np.array([[True] * 5, [True] * 3 + [False, True]])}
 
 
 BANDS = {"aerial": AERIAL.bands, "location": ()}
