@@ -74,8 +74,11 @@ def _local_loss(z, present, temperature, *, axes, devices, group):
         # Groups that lie within this device run one after another, so products of rows that are not compared are never computed.
         groups = z.reshape(v, b // group, group, p, e).swapaxes(0, 1), present.reshape(v, b // group, group).swapaxes(0, 1)
         ring = _Ring(axes, devices, hops=1, group=group)
-        group_sums = lax.map(lambda pair: _sums(*pair, temperature=temperature, first=0, ring=ring), groups)
-        sums = jax.tree.map(jnp.sum, group_sums)
+
+        def group_sums(pair):
+            return _sums(*pair, temperature, 0, ring)
+
+        sums = jax.tree.map(jnp.sum, lax.map(group_sums, groups))
     loss, correct, count = lax.psum(sums, axes)
     count = jnp.maximum(count, 1)
     return loss / count, correct / count

@@ -1,6 +1,6 @@
 """Errors of masked reconstruction (OmniSat, ECCV 2024; targets normalised as in MAE, He et al., CVPR 2022).
 
-Letters: B batch, M modalities, T dates, N chosen dates, P patches, H W pixels, C channels, p pixels per patch side.
+Letters: B batch, M modalities, N reconstructed dates, P patches, H W pixels, C channels, p pixels per patch side.
 """
 
 from collections.abc import Sequence
@@ -29,22 +29,20 @@ def image_error(predicted: jax.Array, values: jax.Array, patch: int) -> jax.Arra
     return ((predicted - target) ** 2).mean(-1)
 
 
-def series_error(predicted: jax.Array, values: jax.Array, chosen: jax.Array, valid: jax.Array, patch: int) -> jax.Array:
-    """Mean squared error of each patch over the chosen dates, with every band of a date standardised over the tile.
+def series_error(predicted: jax.Array, values: jax.Array, valid: jax.Array, patch: int) -> jax.Array:
+    """Mean squared error of each patch over some dates, with every band of a date standardised over the tile.
 
     Args:
       predicted: (B,N,P,p*p*C).
-      values: (B,T,H,W,C) normalised.
-      chosen: (B,N) positions of dates.
-      valid: (B,N) bool, which of them count.
+      values: (B,N,H,W,C) normalised, of the same dates.
+      valid: (B,N) bool, dates that count.
       patch: p.
 
     Returns:
-      (B,P) float32; 0 where no chosen date is valid.
+      (B,P) float32; 0 where no date is valid.
     """
-    b, n = chosen.shape
-    frames = jnp.take_along_axis(values.astype(jnp.float32), chosen[:, :, None, None, None], axis=1)
-    frames = _standardise(frames, (2, 3))
+    b, n = valid.shape
+    frames = _standardise(values.astype(jnp.float32), (2, 3))
     target = to_patches(frames.reshape(b * n, *frames.shape[2:]), patch).reshape(predicted.shape)
     error = ((predicted - target) ** 2).mean(-1)
     counted = valid[:, :, None]

@@ -6,6 +6,7 @@ Letters: B batch, T dates, N chosen dates, P patches, D width, h w positions of 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from omnisat_jax.models.layers.blocks import gelu
 from omnisat_jax.ops.positions import date_sinusoid
@@ -41,7 +42,7 @@ class Decoder(nn.Module):
     hidden: int
     values: int
     period: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, tokens: jax.Array, dates: jax.Array | None = None) -> jax.Array:

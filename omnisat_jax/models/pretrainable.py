@@ -59,7 +59,7 @@ class Views:
     names: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
 
-class Reconstruction(NamedTuple):
+class Decoded(NamedTuple):
     """The decoded values of one modality.
 
     Attributes:
@@ -158,8 +158,8 @@ class PretrainableModel(MultimodalModel):
         """
         return {granularity: self._views(granularity, outputs, pixels) for granularity in self.contrastive.granularities}
 
-    def reconstruct(self, outputs: PretrainOutputs, date_share: float) -> dict[str, Reconstruction]:
-        """Decodes the fused tokens to the measurements of every sensor, {modality: Reconstruction}.
+    def reconstruct(self, outputs: PretrainOutputs, date_share: float) -> dict[str, Decoded]:
+        """Decodes the fused tokens to the measurements of every sensor, {modality: Decoded}.
 
         Args:
           outputs: of `embed`, with fused tokens.
@@ -176,12 +176,12 @@ class PretrainableModel(MultimodalModel):
                 continue
             decoder = self.decoders[spec.name]
             if spec.kind == "image":
-                decoded[spec.name] = Reconstruction(values=decoder(fused))
+                decoded[spec.name] = Decoded(values=decoder(fused))
                 continue
             entry = outputs.inputs[spec.name]
             chosen, valid = most_attended(outputs.encoded[spec.name].attention, entry["valid"], date_share)
             dates = jnp.take_along_axis(entry["dates"], chosen, axis=1)
-            decoded[spec.name] = Reconstruction(values=decoder(fused, dates), chosen=chosen, valid=valid)
+            decoded[spec.name] = Decoded(values=decoder(fused, dates), chosen=chosen, valid=valid)
         return decoded
 
     def _encode_rolled(self, inputs, shifts, train):

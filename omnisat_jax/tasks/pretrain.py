@@ -16,7 +16,7 @@ from omnisat_jax.models.pretrainable import PretrainableModel, PretrainDraws
 from omnisat_jax.ops.jitter import jittered
 from omnisat_jax.ops.microbatches import in_microbatches
 from omnisat_jax.ops.random import Streams, drop_modalities, of_microbatch
-from omnisat_jax.tasks.terms.base import Draws, Forward, Step, Term
+from omnisat_jax.tasks.terms.base import Draws, Step, Term
 from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 
@@ -70,7 +70,7 @@ class Pretrain:
         present = presence(batch, self.model.names) & (batch["weight"] > 0)[:, None]
         draws = [term.draw(key, batch, train=train) for term in self.terms]
         merged = Draws(per_tile=_merged(d.per_tile for d in draws), shared=_merged(d.shared for d in draws))
-        return Step(present=present, visible=present, draws=merged, train=train)
+        return Step(batch=batch, statistics=self.statistics, present=present, visible=present, draws=merged, train=train)
 
     def _tiles(self, batch, step):
         """Everything that is cut into microbatches."""
@@ -83,8 +83,7 @@ class Pretrain:
         draws = PretrainDraws(masked=per_tile.get("masked"), shifts=shared.get("shifts"))
         fuse = any(term.needs_fused for term in self.terms)
         outputs = model.embed(jittered(inputs, per_tile.get("jitter", {})), visible, draws, fuse=fuse, train=train)
-        forward = Forward(inputs=inputs, outputs=outputs, draws=Draws(per_tile=per_tile, shared=shared))
-        return {term.name: term.read(model, forward) for term in self.terms}
+        return {term.name: term.read(model, outputs, Draws(per_tile=per_tile, shared=shared)) for term in self.terms}
 
     def _objective(self, params, batch, step, rngs):
         def read(tiles, index):

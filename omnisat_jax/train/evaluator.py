@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,28 +10,12 @@ import numpy as np
 from omnisat_jax.input.device import prefetch
 from omnisat_jax.metrics.representation import COLLAPSED, SHORTCUT
 from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.tasks.base import Evaluable, Scores
 from omnisat_jax.train.batches import RunBatches
 from omnisat_jax.types import Batch, PyTree
 
 Watch = Callable[[Batch, PyTree], None]  # called with every (host batch, result), for pictures
 Monitor = Callable[[PyTree, int], dict[str, Any]]  # (parameters, step) -> further scores
-
-
-class Evaluates(Protocol):
-    """What can be evaluated: a `tasks.base.Task` or a `tasks.probe.TokenReader`."""
-
-    def evaluate(self, params, batch, subsets) -> Any:
-        """See `tasks.base.Task.evaluate`."""
-
-
-class Scores(Protocol):
-    """What adds up the results of evaluation batches."""
-
-    def add(self, result: PyTree) -> None:
-        """Adds the result of one batch."""
-
-    def compute(self) -> Any:
-        """The scores of all batches: one entry per subset."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +64,7 @@ class Evaluator:
     batches: RunBatches
     names: tuple[str, ...]
 
-    def compile(self, task: Evaluates, abstract_params: PyTree, subsets: Sequence[Sequence[str]]) -> CompiledEvaluation:
+    def compile(self, task: Evaluable, abstract_params: PyTree, subsets: Sequence[Sequence[str]]) -> CompiledEvaluation:
         """Compiles `task.evaluate` for the given subsets of modalities.
 
         Args:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from omnisat_jax.config import schema
+from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.probe import Collector, ProbeScores, fit
 from omnisat_jax.train.batches import RunBatches
 from omnisat_jax.train.evaluator import CompiledEvaluation, Watch
@@ -45,10 +46,8 @@ class ProbeFitter:
         predict = fit(kind, tokens, targets, dense=self.dense, neighbours=self.config.probe_neighbours)
         return ProbeScores(
             predict,
-            classes,
-            ignore=records.ignore,
+            LabelInfo(classes, records.ignore, records.unscored),
             threshold=self.config.threshold,
-            unscored=records.unscored,
             tile_names=records.tile_ids,
         )
 

@@ -17,7 +17,7 @@ import jax
 from omnisat_jax.config import schema
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.pretrainable import PretrainableModel, PretrainOutputs
-from omnisat_jax.types import Batch, PyTree
+from omnisat_jax.types import Batch, PyTree, Statistics
 
 # Draws that are older than their names, with the number that is folded into the key of a step; they must not change.
 _NUMBERS = {"masked": 0, "pixels": 1, "shifts": 2, "jitter": 3}
@@ -43,30 +43,20 @@ class Draws(NamedTuple):
     shared: Mapping[str, PyTree] = {}
 
 
-class Forward(NamedTuple):
-    """The forward pass over the tiles of one microbatch, as terms read it.
-
-    Attributes:
-      inputs: {modality: entry}, normalised, before any augmentation.
-      outputs: of the model, from the augmented inputs.
-      draws: of the step, those per tile for these tiles only.
-    """
-
-    inputs: Mapping[str, Any]
-    outputs: PretrainOutputs
-    draws: Draws
-
-
 class Step(NamedTuple):
-    """What is known of the whole batch of a step.
+    """The whole batch of a step, as losses see it.
 
     Attributes:
+      batch: as stored, see `omnisat_jax.batch`. Normalise only the part that is a target, with `statistics`: the batch as float32 is large.
+      statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
       present: (B,M) bool, modalities that each tile has; none of a padding tile.
       visible: (B,M) bool, those of them that fusion sees.
       draws: of the step.
       train: False in evaluation, where the batch is one contrastive group and nothing is augmented.
     """
 
+    batch: Batch
+    statistics: Statistics
     present: jax.Array
     visible: jax.Array
     draws: Draws
@@ -123,12 +113,13 @@ class Term:
         del key, batch, train
         return Draws()
 
-    def read(self, model: PretrainableModel, forward: Forward) -> PyTree:
-        """What the loss needs of a microbatch, as small as possible.
+    def read(self, model: PretrainableModel, outputs: PretrainOutputs, draws: Draws) -> PyTree:
+        """What the loss needs of a microbatch; it should be small, because it is kept for the whole batch.
 
         Args:
           model: bound to its parameters, so that its methods and submodules can be called.
-          forward: the forward pass.
+          outputs: of the model for these tiles, augmented by the draws.
+          draws: of the step, those per tile for these tiles.
         """
         raise NotImplementedError
 

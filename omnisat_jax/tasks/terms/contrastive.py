@@ -16,10 +16,10 @@ from omnisat_jax.losses.infonce import infonce_loss
 from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.metrics.representation import position_r2, representation_scores
 from omnisat_jax.modalities import ModalitySpec
-from omnisat_jax.models.pretrainable import FUSED, PretrainableModel, Views
+from omnisat_jax.models.pretrainable import FUSED, PretrainableModel, PretrainOutputs, Views
 from omnisat_jax.ops.jitter import draw_jitter
 from omnisat_jax.ops.random import stratified
-from omnisat_jax.tasks.terms.base import Draws, Forward, Step, Term, draw_key, grid_of
+from omnisat_jax.tasks.terms.base import Draws, Step, Term, draw_key, grid_of
 from omnisat_jax.types import Batch
 
 
@@ -73,9 +73,9 @@ class Contrastive(Term):
             per_tile["jitter"] = draw_jitter(draw_key(key, "jitter"), entries, **spread)
         return Draws(per_tile=per_tile, shared=shared)
 
-    def read(self, model: PretrainableModel, forward: Forward) -> Embedded:
+    def read(self, model: PretrainableModel, outputs: PretrainOutputs, draws: Draws) -> Embedded:
         """The embeddings of every view."""
-        return Embedded(views=model.views(forward.outputs, forward.draws.shared.get("pixels")), temperature=model.temperature())
+        return Embedded(views=model.views(outputs, draws.shared.get("pixels")), temperature=model.temperature())
 
     def loss(self, read: Embedded, step: Step) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The mean over granularities of loss and accuracy, the latter and the temperature as metrics."""

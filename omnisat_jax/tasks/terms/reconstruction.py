@@ -1,6 +1,6 @@
 """Masked reconstruction: the fused tokens must predict the measurements that fusion did not see (OmniSat, ECCV 2024).
 
-Letters: B batch, M modalities, P patches.
+Letters: B batch, M modalities, N chosen dates, P patches.
 """
 
 import dataclasses
@@ -9,17 +9,18 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.batch import normalise
 from omnisat_jax.config import schema
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
-from omnisat_jax.models.pretrainable import PretrainableModel
+from omnisat_jax.models.pretrainable import Decoded, PretrainableModel, PretrainOutputs
 from omnisat_jax.ops.random import mask_tokens
-from omnisat_jax.tasks.terms.base import Draws, Forward, Step, Term, draw_key, grid_of
+from omnisat_jax.tasks.terms.base import Draws, Step, Term, draw_key, grid_of
 from omnisat_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruction(Term):
-    """Mean squared error of the tokens that are masked, or of a modality that is not visible."""
+    """Mean squared error of the tokens that are masked or belong to a modality that is not visible."""
 
     config: schema.ReconstructionConfig
 
@@ -31,23 +32,35 @@ class Reconstruction(Term):
         shape = len(batch["weight"]), len(self.specs), grid_of(self.specs, batch) ** 2
         return Draws(per_tile={"masked": mask_tokens(draw_key(key, "masked"), shape, self.config.mask_ratio)})
 
-    def read(self, model: PretrainableModel, forward: Forward) -> dict[str, jax.Array]:
-        """{sensor: (B,P) float32}, the error of each patch; targets are the measurements before augmentation."""
-        patches = {spec.name: spec.patch for spec in self.specs}
-        errors = {}
-        for name, out in model.reconstruct(forward.outputs, self.config.date_share).items():
-            values = forward.inputs[name]["values"]
-            if out.chosen is None or out.valid is None:
-                errors[name] = image_error(out.values, values, patches[name])
-            else:
-                errors[name] = series_error(out.values, values, out.chosen, out.valid, patches[name])
-        return errors
+    def read(self, model: PretrainableModel, outputs: PretrainOutputs, draws: Draws) -> dict[str, Decoded]:
+        """The decoded values of every sensor."""
+        del draws
+        return model.reconstruct(outputs, self.config.date_share)
 
-    def loss(self, read: dict[str, jax.Array], step: Step) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The mean error of the hidden tokens of present modalities."""
+    def loss(self, read: dict[str, Decoded], step: Step) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The mean error of the hidden tokens of present modalities; targets are the measurements before augmentation."""
         masked, errors, hidden = step.draws.per_tile["masked"], [], []
         for index, spec in enumerate(self.specs):
             if spec.name in read:
-                errors.append(read[spec.name])
+                errors.append(self._error(spec, read[spec.name], step))
                 hidden.append(step.present[:, index, None] & (masked[:, index] | ~step.visible[:, index, None]))
         return hidden_mean(errors, jnp.stack(hidden, 1)), {}
+
+    def _error(self, spec, decoded, step):
+        """(B,P) float32, the error of each patch."""
+        entry = step.batch[spec.name]
+        if decoded.chosen is not None:
+            entry = _take_dates(entry, decoded.chosen)
+        values = normalise({spec.name: entry}, step.statistics, (spec.name,))[spec.name]["values"]
+        if decoded.chosen is None:
+            return image_error(decoded.values, values, spec.patch)
+        return series_error(decoded.values, values, decoded.valid, spec.patch)
+
+
+def _take_dates(entry, chosen):
+    """The chosen dates (B,N) of a series as stored, so that only these become float32."""
+
+    def take(x):
+        return jnp.take_along_axis(x, chosen.reshape(*chosen.shape, *[1] * (x.ndim - 2)), axis=1)
+
+    return dict(entry) | {key: take(entry[key]) for key in ("values", "dates", "valid")}
