@@ -58,13 +58,13 @@ def prepare(settings, console) -> pathlib.Path:
 def _prepared(settings, form, console):
     """The folder of records that were made already, shown to be what the other settings say."""
     folder = pathlib.Path(settings.prepared_dir)
-    about = read_description(folder)
-    made = about["made_with"]
+    info = read_description(folder)
+    made = info.made_with
     wanted = {
-        "dataset": (settings.dataset, made["reader"]),
-        "nomenclature": (_nomenclature(settings.dataset, settings.nomenclature), made["nomenclature"]),
-        "on_bad": (form.on_bad, made["on_bad"]),
-        "float16": (form.float16, made["float16"]),
+        "dataset": (settings.dataset, made.reader),
+        "nomenclature": (_nomenclature(settings.dataset, settings.nomenclature), made.nomenclature),
+        "on_bad": (form.on_bad, made.on_bad),
+        "float16": (form.float16, made.float16),
     }
     other = {name: found for name, (expected, found) in wanted.items() if expected != found}
     if other:
@@ -75,10 +75,10 @@ def _prepared(settings, form, console):
             f"data.prepared_dir: expected records made with {said}, found {folder} with {found}. Set {options}, or prepare others."
         )
     raw = pathlib.Path(settings.raw_dir) if settings.raw_dir else None
-    if raw and raw.is_dir() and (key := _key(settings.dataset, raw, settings.nomenclature, form, console)) != about["fingerprint"]:
+    if raw and raw.is_dir() and (key := _key(settings.dataset, raw, settings.nomenclature, form, console)) != info.fingerprint:
         raise UserError(
             f"data.prepared_dir: expected records of data.raw_dir={raw} ({key}), found {folder} of other data or of another state of them "
-            f"({about['fingerprint']}). Set --config.data.raw_dir= to take the records as they are, or prepare others."
+            f"({info.fingerprint}). Set --config.data.raw_dir= to take the records as they are, or prepare others."
         )
     return folder
 
@@ -122,21 +122,21 @@ def _simulate(settings, reader, console):
         )
 
 
-def _report(console, about, summaries, folder):
-    title = f"{folder}: {about['dataset']}{' (simulated)' if about['simulated'] else ''}"
+def _report(console, info, summaries, folder):
+    title = f"{folder}: {info.dataset}{' (simulated)' if info.simulated else ''}"
     table = Table(title=Text(printable(title, None)), title_justify="left")
-    for heading in ("part", "tiles", *about["modalities"], "labels", "MB", "seconds"):
+    for heading in ("part", "tiles", *info.modalities, "labels", "MB", "seconds"):
         table.add_column(heading, justify="left" if heading == "part" else "right", overflow="fold", no_wrap=heading == "part")
     for part, summary in summaries.items():
         cells = []
-        for name, modality in about["modalities"].items():
-            dates = f" ({summary['dates'][name]:,} dates)" if modality["kind"] == "series" else ""
+        for name, modality in info.modalities.items():
+            dates = f" ({summary['dates'][name]:,} dates)" if modality.kind == "series" else ""
             cells.append(f"{summary['present'][name]}{dates}")
         labels = sum(count for counts in summary["labels"] for count in counts)
         size = f"{summary['bytes'] / 1e6:,.1f}"
         table.add_row(part, str(len(summary["tiles"])), *cells, f"{labels:,}", size, f"{summary['seconds']:.1f}")
     console.print(table)
-    for name in about["modalities"]:
+    for name in info.modalities:
         if unknown := sum(summary["wholly_unknown"][name] for summary in summaries.values()):
             told = f"{name}: wholly unknown in {unknown} tiles, which have a file without a known value; it counts as absent"
             console.print(told, markup=False, highlight=False, soft_wrap=True)
@@ -145,9 +145,9 @@ def _report(console, about, summaries, folder):
         console.print(f"{entry['action']}: {entry['message']}", markup=False, highlight=False, soft_wrap=True)
     tiles = sum(len(summary["tiles"]) for summary in summaries.values())
     size = sum(summary["bytes"] for summary in summaries.values())
-    made = about["made_with"]
+    made = info.made_with
     # A run says what records it expects; what is not a default must be said.
-    options = {"prepared_dir": folder, "nomenclature": made["nomenclature"], "on_bad": made["on_bad"], "float16": made["float16"]}
+    options = {"prepared_dir": folder, "nomenclature": made.nomenclature, "on_bad": made.on_bad, "float16": made.float16}
     said = " ".join(f"--config.data.{name}={value}" for name, value in options.items() if value not in ("", "raise", False))
     console.print(
         f"{tiles} tiles, {size / 1e6 / max(tiles, 1):.2f} MB per tile. Train on them with {said}",
@@ -176,10 +176,10 @@ def main(arguments=None) -> int:
     dataset = open_dataset(options.dataset, options.raw, options.nomenclature)
     key = _key(options.dataset, options.raw, options.nomenclature, form, console)
     origin = _origin(options.dataset, options.nomenclature, None)
-    about = writing.write_records(
+    info = writing.write_records(
         dataset, options.out, key, form, origin, max_bad=options.max_bad, jobs=options.jobs, console=console
     )  # fmt: skip
-    _report(console, about, writing.summaries(options.out, about), options.out)
+    _report(console, info, writing.summaries(options.out, info), options.out)
     return 0
 
 

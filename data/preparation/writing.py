@@ -32,6 +32,7 @@ from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import below, check_text, entries
 from omnisat_jax.records import description
 from omnisat_jax.records.description import CLAIM, DESCRIPTION, VERSION, summary_path
+from omnisat_jax.records.info import DatasetInfo
 
 FULL = 2**20  # bytes of free disk below which a failure to write is blamed on it
 
@@ -40,8 +41,8 @@ class ForeignFolder(UserError):
     """The folder to write to holds something else."""
 
 
-def write_records(dataset: RawDataset, folder, key: str, form: Form, origin: dict, *, max_bad: float, jobs: int, console) -> dict:
-    """Writes what is missing of the records of `dataset` and returns what `dataset.json` says.
+def write_records(dataset: RawDataset, folder, key: str, form: Form, origin: dict, *, max_bad: float, jobs: int, console) -> DatasetInfo:
+    """Writes what is missing of the records of `dataset` and returns their description.
 
     Args:
       dataset: an indexed raw folder.
@@ -117,9 +118,9 @@ def _write_locked(dataset, folder, about, form, max_bad, jobs, console):
     return description.read_description(folder)
 
 
-def summaries(folder, about) -> dict[str, dict]:
+def summaries(folder, info: DatasetInfo) -> dict[str, dict]:
     """{part: its summary} of finished records."""
-    return {part: description.read_summary(folder, part, about) for part in about["parts"]}
+    return {part: description.read_summary(folder, part, info) for part in info.parts}
 
 
 def _read_part(folder, part):

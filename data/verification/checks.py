@@ -65,7 +65,7 @@ def sensor_findings(modality, tile: str, name: str, path: str, values, facts) ->
     """What is wrong with the numbers and dates of one modality of a tile.
 
     Args:
-      modality: RawModality or Stored.
+      modality: RawModality or ModalityInfo.
       tile, name, path: for messages.
       values: (T,H,W,C), or (1,2) of a location.
       facts: SensorFacts of them.

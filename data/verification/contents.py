@@ -60,7 +60,7 @@ class Contents:
     """What is in the tiles that were added. Everything it needs of a dataset are its names."""
 
     def __init__(self, *, modalities, parts, classes, task: str):
-        """modalities: name -> RawModality or Stored; parts: name -> tile ids; classes: names; task: "segment" or "classify"."""
+        """modalities: name -> RawModality or ModalityInfo; parts: name -> tile ids; classes: names; task: "segment" or "classify"."""
         self._sensors = {name: _Sensor(name, modality) for name, modality in modalities.items()}
         self._parts, self._classes, self._task = parts, tuple(classes), task
         self._part_of = {tile: part for part, tiles in parts.items() for tile in tiles}

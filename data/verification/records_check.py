@@ -19,8 +19,7 @@ def check_records(name: str, folder, console) -> tuple[str, Contents | None, lis
     """
     findings = list(stored.check_records(folder))
     try:
-        about = read_description(folder)
-        found = about["made_with"]["reader"]
+        found = read_description(folder).made_with.reader
         if found != name:
             raise UserError(f"{folder}: expected records of {name}, found those of {found}")
         records = stored.Records(folder, compare=False)
@@ -41,7 +40,7 @@ def check_records(name: str, folder, console) -> tuple[str, Contents | None, lis
                     findings += found_here
                     contents.add(facts)
             bar.advance(task, len(tiles))
-    return records.about["dataset"], contents, findings
+    return records.info.dataset, contents, findings
 
 
 def _contents_of(records, example, tile, path):

@@ -69,12 +69,12 @@ def read_everything(name: str, root: pathlib.Path) -> str:
 
 
 def command(main, arguments, codes) -> str:
-    """Runs a command; its one sentence. Anything but these exit codes, a traceback or a fault of the program is an error."""
+    """Runs a command; its one sentence. Anything but these exit codes, a traceback or a bug in omnisat_jax is an error."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_command(main, arguments)
     text = err.getvalue()
-    assert code in codes and "Traceback" not in text and "fault of the program" not in text, f"{arguments}: code {code}: {text}"
+    assert code in codes and "Traceback" not in text and "bug in omnisat_jax" not in text, f"{arguments}: code {code}: {text}"
     for character in out.getvalue() + text:
         assert character.isprintable() or character == "\n", f"{arguments}: prints {character!r}"
     return text
