@@ -6,6 +6,7 @@ Letters: B batch, T dates, N chosen dates, P patches, D width, H W pixels, C cha
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from omnisat_jax.models.layers.blocks import gelu
 from omnisat_jax.ops.positions import date_sinusoid
@@ -40,7 +41,7 @@ class Decoder(nn.Module):
     hidden: int
     values: int
     period: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, tokens, dates=None):
