@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from data.reading.datasets import open_dataset
-from data.tiles import cut as command
+from data.tiles import cutting
 from omnisat_jax.missing import NO_DATA_INT16
 from tests.rasters import FIELDS, GRADIENT, LEFT, SIDE, SIZE, TOP, cut, cut_image, described, make_region, refused, tile, write
 
@@ -326,7 +326,7 @@ def test_more_dates_than_files_may_be_open(here):
 def test_few_tiles_at_a_time_give_the_same(here, monkeypatch):
     for day in (1, 2):
         write(here / "s" / f"2021-01-0{day}.tif", GRADIENT[None] + day)
-    monkeypatch.setattr(command, "BUFFER", 1)
+    monkeypatch.setattr(cutting, "BUFFER", 1)
     assert cut(here, "--series", f"s={here / 's'}:x") == 0
     found = tile(here, "s", "r0002_c0001")["values"]
     np.testing.assert_array_equal(found[..., 0], np.stack([GRADIENT[16:24, 8:16] + day for day in (1, 2)]))
