@@ -1,25 +1,28 @@
-"""What can be wrong with something that comes from outside: a file, a folder, a name, a disk. Every such failure is one sentence."""
+"""Errors that users, files, disks and signals cause. The message of each is one sentence: what, where, expected, found, what to do."""
 
 import dataclasses
 import errno
 import os
 
-LONGEST = 300  # characters of a value from outside that a message repeats
+from omnisat_jax.types import StrPath
+
+LONGEST = 300  # characters of an external value that a message quotes
 
 
 class UserError(ValueError):
-    """Something a user, a file, a disk or a signal caused. The message is what a command prints: what, where, expected, found, what to do."""
+    """An error that the user can act on. Commands print its message without a traceback."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something wrong with data.
+    """A problem in a dataset.
 
     Attributes:
       kind: one word that groups findings, see `data.verify`.
-      tile: its id, or "-" where it concerns the whole dataset.
+      tile: ID of the tile, or "-" if the whole dataset is concerned.
       path: the file.
-      expected, found: in words a person can act on.
+      expected: what should be there, in words.
+      found: what is there instead, in words.
       advice: what to do, or "".
     """
 
@@ -32,7 +35,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """All of it in one sentence, safe to print."""
+        """The whole finding in one sentence, safe to print."""
         where = f"tile {self.tile}: {self.path}" if self.tile != "-" else f"{self.path}"
         return printable(f"{where}: expected {self.expected}, found {self.found}.{' ' + self.advice if self.advice else ''}", None)
 
@@ -41,10 +44,11 @@ class DataError(UserError):
     """A file that cannot be used.
 
     Attributes:
-      finding: what is wrong with it.
+      finding: what is wrong with the file; its fields are attributes of the error as well.
     """
 
-    def __init__(self, *, tile, path, expected, found, advice="", kind="unreadable"):
+    def __init__(self, *, tile: str, path: StrPath, expected: str, found: str, advice: str = "", kind: str = "unreadable"):
+        """Builds the message; see `Finding` for the arguments."""
         texts = {"tile": tile, "path": path, "expected": expected, "found": found, "advice": advice, "kind": kind}
         self.finding = Finding(**{key: printable(str(text)) for key, text in texts.items()})
         super().__init__(self.finding.sentence)
@@ -52,16 +56,24 @@ class DataError(UserError):
         self.expected, self.found, self.advice = self.finding.expected, self.finding.found, self.finding.advice
 
     def __reduce__(self):
-        # Errors cross from the processes that read to the one that reports.
+        # Worker processes send these errors to the main process.
         return _restore, (dataclasses.asdict(self.finding),)
 
 
-def _restore(fields):
+def _restore(fields: dict[str, str]) -> DataError:
     return DataError(**fields)
 
 
 def printable(text: str, longest: int | None = LONGEST) -> str:
-    r"""Text from outside that is safe on a terminal and in a file: control characters, surrogates and direction marks as \x1b, and cut to `longest`."""
+    r"""Makes external text safe for terminals and files.
+
+    Args:
+      text: from a file, an option or a library.
+      longest: characters to keep; the middle of a longer text is cut. None keeps all.
+
+    Returns:
+      The text with control characters, surrogates and direction marks escaped, such as \x1b. Line breaks are kept.
+    """
     safe = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
     if longest is not None and len(safe) > longest:
         half = longest // 2
@@ -70,7 +82,7 @@ def printable(text: str, longest: int | None = LONGEST) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error of a library says, or its kind."""
+    """Returns the first line of an error message, or the type of the error if it has none."""
     text = str(error).strip()
     return printable(text.splitlines()[0]) if text else type(error).__name__
 
@@ -84,22 +96,22 @@ _SYSTEM = {
     errno.EMFILE: "too many open files (raise the limit: ulimit -n)",
     errno.ENFILE: "too many open files in the whole system",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "its links lead in a circle",
+    errno.ELOOP: "its symbolic links form a loop",
     errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.EISDIR: "it is a folder, not a file",
     errno.ENOENT: "no such file or folder",
-    errno.EEXIST: "it exists already",
-    errno.EIO: "the disk reports an input or output error",
+    errno.EEXIST: "it already exists",
+    errno.EIO: "the disk reports an I/O error",
     errno.ENOMEM: "not enough memory",
 }
 
 
 def system_reason(error: OSError) -> str:
-    """What the operating system says of a file, in words."""
-    return _SYSTEM.get(error.errno) or error.strerror or reason(error)
+    """Describes an error of the operating system in words."""
+    return _SYSTEM.get(error.errno or 0) or error.strerror or reason(error)
 
 
 def system_sentence(error: OSError) -> str:
-    """An error of the operating system with the file it concerns."""
+    """Describes an error of the operating system together with the files it concerns."""
     names = [os.fsdecode(name) if isinstance(name, bytes) else str(name) for name in (error.filename, error.filename2) if name]
     return printable(": ".join([*names, system_reason(error)]), None)

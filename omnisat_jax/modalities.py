@@ -1,17 +1,22 @@
-"""What a sensor is. A new one is an entry in the configuration, not code."""
+"""A modality is one sensor's view of a tile, described by an entry in the configuration; a new sensor needs no code.
+
+The model learns four things of a sensor: what kind of data it gives (a series of images with dates, one image, or the location of the tile),
+how many bands it has, how many metres a pixel covers, and how many pixels make one token. All sensors of a model share one token grid, so
+`patch * resolution`, the side of a token on the ground, is the same for all. Units and value ranges need no description: values are
+standardised band by band with the statistics of the training tiles.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated
 
+from omnisat_jax.config.registry import ENCODERS, KINDS
 from omnisat_jax.config.rules import Choice, Pattern, Range
 
-SERIES_ENCODERS = ("utae", "patch_ltae")
-IMAGE_ENCODERS = ("vit", "resnet", "patch_cnn")
-ENCODERS = {"series": SERIES_ENCODERS, "image": IMAGE_ENCODERS, "location": ("location",)}
-# What stands beside the modalities in batches, records, views and their folders, in any case of its letters.
+# Names that batches, records, views and their folders use for other things, in any case of their letters.
 RESERVED = frozenset({"labels", "parcels", "tile_id", "tile_index", "weight", "remarks", "dataset", "fused", "tiles", "frames"})
 LOCATION = "location"  # the name of the tile's centre in every dataset, and of nothing else
-# Names become names of files, of settings and of parameters.
+# Names are used in file names, configuration keys and parameter names.
 MODALITY_NAME = Pattern(
     f"(?i:(?!({'|'.join(sorted(RESERVED))})$))[A-Za-z][A-Za-z0-9_]{{0,63}}",
     f"a name of 1 to 64 letters, digits and _ that begins with a letter, none of {', '.join(sorted(RESERVED))}",
@@ -25,21 +30,21 @@ class ModalitySpec:
 
     Attributes:
       name: key in batches, parameters and reports.
-      kind: "series" (T images with dates), "image" (one) or "location" (longitude and latitude of the tile's centre).
-      channels: bands.
-      resolution: metres a pixel.
+      kind: "series" (T images with dates), "image" (one image) or "location" (longitude and latitude of the tile's centre).
+      channels: number of bands.
+      resolution: metres per pixel.
       patch: pixels per token side; `patch * resolution` is the ground side of a token.
-      encoder: which encoder turns it into tokens.
-      dates_train: dates drawn a training step (series; 0 = the longest series of the data).
+      encoder: name of the encoder that turns it into tokens, see `config.registry.ENCODERS`.
+      dates_train: dates drawn per training step (series; 0 = the longest series of the data).
       dates_eval: evenly spaced dates in evaluation (series; 0 = all).
     """
 
     name: Annotated[str, MODALITY_NAME]
-    kind: Annotated[str, Choice(tuple(ENCODERS))]
+    kind: Annotated[str, Choice(KINDS)]
     channels: Annotated[int, Range(1, 1024, "bands")]
-    resolution: Annotated[float, Range(0.001, 10_000, "metres a pixel")]
+    resolution: Annotated[float, Range(0.001, 10_000, "metres per pixel")]
     patch: Annotated[int, Range(1, 1024, "pixels")]
-    encoder: Annotated[str, Choice((*SERIES_ENCODERS, *IMAGE_ENCODERS, LOCATION))]
+    encoder: Annotated[str, Choice(ENCODERS)]
     dates_train: Dates
     dates_eval: Dates
 
@@ -49,7 +54,15 @@ class ModalitySpec:
         return self.patch * self.resolution
 
 
-def subsets(names):
-    """Every non-empty subset of `names`, all of them first, single ones last; order of names kept."""
+def richest_series(specs: Sequence[ModalitySpec]) -> ModalitySpec:
+    """The series with the most bands, the first in model order among equals.
+
+    Where one series has to be singled out, it is this one: beside radar, which has two or three bands, it is the multispectral series.
+    """
+    return max((spec for spec in specs if spec.kind == "series"), key=lambda spec: spec.channels)
+
+
+def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every non-empty subset of `names`, the full set first and single names last; the order of `names` is kept within each."""
     members = [tuple(name for bit, name in enumerate(names) if mask >> bit & 1) for mask in range(1, 2 ** len(names))]
     return sorted(members, key=lambda subset: (-len(subset), [names.index(name) for name in subset]))

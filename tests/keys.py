@@ -1,4 +1,4 @@
-"""Every key of a configuration: its value in the tiny one, its rule, and what it may be given by mistake."""
+"""Every key of the configuration: its value in the tiny configuration, its rule, and values that it may be given by mistake."""
 
 import dataclasses
 import json
@@ -7,12 +7,11 @@ import typing
 
 import numpy as np
 
-from omnisat_jax.config import rules as validation
-from omnisat_jax.config import schema
+from omnisat_jax.config import building, schema
 from tests.conftest import tiny
 
 FLAT = schema.flatten(schema.parse(tiny()))
-# What a key may be given by mistake.
+# Values that a key may be given by mistake.
 BAD = {
     "zero": 0, "negative": -1, "nan": math.nan, "inf": math.inf, "-inf": -math.inf, "huge": 10**30, "1e30": 1e30, "beyond repr": 10**5000,
     "fraction": 0.5, "tiny": 1e-300, "text": "zero", "empty": "", "control": "a\x1b[31m\n", "surrogate": "\udcff", "path": "../x", "None": None,
@@ -22,38 +21,38 @@ BAD = {
 
 
 def nested(flat):
-    """Groups of keys, as of a ConfigDict."""
+    """Nested groups of keys, as in a ConfigDict."""
     values = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        room = values
-        for part in path:
-            room = room.setdefault(part, {})
+        group = values
+        for name in path:
+            group = group.setdefault(name, {})
         if len(path) < 2 or path[0] != "modalities" or last != "name":
-            room[last] = value
+            group[last] = value
     return values
 
 
 def accepted(flat, *changed):
-    """The settings, or None where they are refused in one sentence that names a changed key."""
+    """The parsed configuration, or None if it is refused in one sentence that names a changed key."""
     try:
-        settings = schema.parse(nested(flat))
+        config = schema.parse(nested(flat))
     except schema.ConfigError as error:
         message = str(error)
         assert any(key in message for key in changed), message
         assert len(message) < 1000 and message.isprintable(), message
         return None
-    for key, value in schema.flatten(settings).items():
+    for key, value in schema.flatten(config).items():
         for number in value if isinstance(value, list) else [value]:
             assert type(number) in (bool, int, str) or math.isfinite(number), (key, value)
-    assert schema.flatten(schema.unflatten(json.loads(json.dumps(schema.flatten(settings))))) == schema.flatten(settings)
-    return settings
+    assert schema.flatten(schema.unflatten(json.loads(json.dumps(schema.flatten(config))))) == schema.flatten(config)
+    return config
 
 
 def leaves(cls=schema.ExperimentConfig, prefix=""):
     """(dotted key, type, rule) of every key; those of modalities once, of s2."""
-    for key, hint in validation.hints(cls).items():
-        kind, rule = validation.split(hint)
+    for key, hint in building.hints(cls).items():
+        kind, rule = building.split(hint)
         inner = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
         if dataclasses.is_dataclass(inner):
             yield from leaves(inner, prefix + key + (".s2." if inner is not kind else "."))

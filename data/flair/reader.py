@@ -15,7 +15,7 @@ from data.reading.raw import DataError
 from data.reading.sentinel import S2_BANDS, cloudy, harmonise, inspect_baselines, measured, product_day
 from omnisat_jax.errors import Finding
 from omnisat_jax.files import paths
-from omnisat_jax.files.geotiff import Footprint, open_geotiff, read_image
+from omnisat_jax.files.geotiff import Footprint, ImageForm, open_geotiff, read_image
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.files.npy import read_npy
 from omnisat_jax.files.text_file import read_lines
@@ -185,7 +185,7 @@ class _Reader:
                 yield from inspect_baselines(*self._stored(tile, path), tile=tile, path=path)
 
     def _image(self, path: pathlib.Path, tile: str, bands: int, what: str) -> tuple[np.ndarray, Footprint | None]:
-        values, footprint = read_image(path, tile=tile, bands=bands, side=self.side, what=what, root=self.root)
+        values, footprint = read_image(path, ImageForm(bands, self.side), tile=tile, what=what, root=self.root)
         location.need_pixel(footprint, AERIAL_RESOLUTION, tile=tile, path=path)
         return values, footprint
 

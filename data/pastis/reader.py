@@ -15,7 +15,7 @@ from data.reading.raw import DataError
 from data.reading.sentinel import S2_BANDS, measured
 from omnisat_jax.errors import Finding, reason
 from omnisat_jax.files import paths
-from omnisat_jax.files.geotiff import open_geotiff, read_image
+from omnisat_jax.files.geotiff import ImageForm, open_geotiff, read_image
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.npy import npy_shape, read_npy
 from omnisat_jax.types import StrPath
@@ -232,9 +232,8 @@ class _Reader:
         modality, path = self.modalities["spot"], self.held["spot"].get(tile)
         if path is None:
             return raw.absent(modality)
-        values, footprint = read_image(
-            path, tile=tile, bands=SPOT[2], side=modality.shape[0], what="a SPOT image like those of the other tiles", root=self.root
-        )
+        form = ImageForm(bands=SPOT[2], side=modality.shape[0])
+        values, footprint = read_image(path, form, tile=tile, what="a SPOT image like those of the other tiles", root=self.root)
         location.need_place(footprint, self.places.get(tile), tile=tile, path=path)
         return raw.image(modality, values)
 

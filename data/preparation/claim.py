@@ -14,23 +14,23 @@ class ForeignFolder(UserError):
     """The folder to write to holds something else."""
 
 
-def claim_folder(folder: pathlib.Path, info: dict[str, Any]) -> None:
+def claim_folder(folder: pathlib.Path, content: dict[str, Any]) -> None:
     """Writes preparing.json into an empty folder, or compares the one that is there.
 
     Args:
       folder: exists.
-      info: content of dataset.json; "version", "fingerprint" and "made_with" identify the preparation.
+      content: of dataset.json; "version", "fingerprint" and "made_with" identify the preparation.
 
     Raises:
       ForeignFolder: the folder holds other files, or is being prepared from other data.
     """
     marker = folder / CLAIM
-    ours = {name: info[name] for name in ("version", "fingerprint", "made_with")}
+    ours = {name: content[name] for name in ("version", "fingerprint", "made_with")}
     if marker.exists():
         found = read_json(marker, what="what the folder is being prepared from", advice="Choose another folder.")
-        if found.find("fingerprint").value != info["fingerprint"]:
+        if found.find("fingerprint").value != content["fingerprint"]:
             raise ForeignFolder(
-                f"{folder}: expected records of these data ({info['fingerprint']}), found those of others "
+                f"{folder}: expected records of these data ({content['fingerprint']}), found those of others "
                 f"({printable(str(found.find('fingerprint').value), 40)}): {_difference(found, ours)}. Choose another folder, or delete this one."
             )
         return

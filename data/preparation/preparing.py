@@ -6,7 +6,6 @@ Without a prepared folder, a training run prepares data.raw_dir into <cache_dir>
 import dataclasses
 import pathlib
 from types import ModuleType
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +18,7 @@ from omnisat_jax.config.schema import DataConfig
 from omnisat_jax.errors import UserError
 from omnisat_jax.files import hashing
 from omnisat_jax.records.description import DESCRIPTION, VERSION, read_description
+from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.types import StrPath
 
 
@@ -54,8 +54,8 @@ def prepare(data_config: DataConfig, console: Console) -> pathlib.Path:
 
 def prepare_folder(
     name: str, root: StrPath, out: StrPath, nomenclature: str, options: PreparationOptions, console: Console
-) -> dict[str, Any]:
-    """Prepares a raw folder and returns the content of the `dataset.json` of its records.
+) -> DatasetInfo:
+    """Prepares a raw folder and returns the description of its records.
 
     Args:
       name: of the dataset, one of DATASETS.
@@ -77,12 +77,12 @@ def _check_prepared(data_config: DataConfig, options: PreparationOptions, consol
     """The folder of existing records, after a check that they fit the configuration."""
     folder = pathlib.Path(data_config.prepared_dir)
     info = read_description(folder)
-    made = info["made_with"]
+    made = info.made_with
     wanted = {
-        "dataset": (data_config.dataset, made["reader"]),
-        "nomenclature": (nomenclature_of(data_config.dataset, data_config.nomenclature), made["nomenclature"]),
-        "on_bad": (options.on_bad, made["on_bad"]),
-        "float16": (options.float16, made["float16"]),
+        "dataset": (data_config.dataset, made.reader),
+        "nomenclature": (nomenclature_of(data_config.dataset, data_config.nomenclature), made.nomenclature),
+        "on_bad": (options.on_bad, made.on_bad),
+        "float16": (options.float16, made.float16),
     }
     other = {name: found for name, (expected, found) in wanted.items() if expected != found}
     if other:
@@ -95,10 +95,10 @@ def _check_prepared(data_config: DataConfig, options: PreparationOptions, consol
     raw = pathlib.Path(data_config.raw_dir) if data_config.raw_dir else None
     if raw and raw.is_dir():
         key = _fingerprint(data_config.dataset, raw, data_config.nomenclature, options, console)
-        if key != info["fingerprint"]:
+        if key != info.fingerprint:
             raise UserError(
                 f"data.prepared_dir: expected records of data.raw_dir={raw} ({key}), found {folder} of other data or of another state of them "
-                f"({info['fingerprint']}). Set --config.data.raw_dir= to use the records without comparing, or prepare others."
+                f"({info.fingerprint}). Set --config.data.raw_dir= to use the records without comparing, or prepare others."
             )
     return folder
 

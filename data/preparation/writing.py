@@ -38,6 +38,7 @@ from omnisat_jax.files.json_file import Value
 from omnisat_jax.files.paths import below, check_text
 from omnisat_jax.records import description
 from omnisat_jax.records.description import DESCRIPTION, VERSION, summary_path
+from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.types import StrPath
 
 FULL = 2**20  # bytes of free disk below which a failure to write is blamed on a full disk
@@ -45,8 +46,8 @@ FULL = 2**20  # bytes of free disk below which a failure to write is blamed on a
 
 def write_records(
     dataset: RawDataset, folder: StrPath, origin: Origin, options: PreparationOptions, console: Console
-) -> dict[str, Any]:
-    """Writes what is missing of the records of `dataset` and returns the content of `dataset.json`.
+) -> DatasetInfo:
+    """Writes what is missing of the records of `dataset` and returns their description.
 
     Args:
       dataset: an indexed raw folder.
@@ -61,8 +62,8 @@ def write_records(
       UserError: the folder cannot be written, or the disk has not enough space; says how much is needed.
     """
     folder = pathlib.Path(folder)
-    info = _describe(dataset, origin, options)
-    _check(dataset, info)
+    content = _describe(dataset, origin, options)
+    _check(dataset, content)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"))
@@ -74,14 +75,14 @@ def write_records(
     except OSError as error:
         raise UserError(f"{folder}: records cannot be written there ({system_sentence(error)}). Choose another folder.") from error
     try:
-        return _write_locked(dataset, folder, info, options, console)
+        return _write_locked(dataset, folder, content, options, console)
     finally:
         lock.release()
 
 
-def summaries(folder: StrPath, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """{part: its summary} of finished records; info: content of their `dataset.json`."""
-    return {part: description.read_summary(folder, part, info) for part in info["parts"]}
+def summaries(folder: StrPath, info: DatasetInfo) -> dict[str, dict[str, Any]]:
+    """{part: its summary} of finished records; info: their description."""
+    return {part: description.read_summary(folder, part, info) for part in info.parts}
 
 
 def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) 
     }
 
 
-def _check(dataset: RawDataset, info: dict[str, Any]) -> None:
+def _check(dataset: RawDataset, content: dict[str, Any]) -> None:
     """Checks names, which become file names, whatever the reader of the dataset."""
     for part, tiles in dataset.parts.items():
         description.check_part(part, dataset.root)
@@ -129,11 +130,13 @@ def _check(dataset: RawDataset, info: dict[str, Any]) -> None:
     (tile, times), *_ = collections.Counter(dataset.tiles).most_common(1)
     if times > 1:
         raise DataError(tile=tile, path=dataset.root, expected="each tile once, in one part", found=f"{times} times")
-    description.check_description(Value(info, dataset.root))
+    description.check_description(Value(content, dataset.root))
 
 
-def _write_locked(dataset, folder, info, options: PreparationOptions, console):
-    claim_folder(folder, info)
+def _write_locked(
+    dataset: RawDataset, folder: pathlib.Path, content: dict[str, Any], options: PreparationOptions, console: Console
+) -> DatasetInfo:
+    claim_folder(folder, content)
     if (folder / DESCRIPTION).exists():
         return description.read_description(folder)
     atomic.clear_partials(folder)
@@ -148,12 +151,12 @@ def _write_locked(dataset, folder, info, options: PreparationOptions, console):
         for part in dataset.parts:
             written[part] = done[part] if part in done else writer.write(part)
             bar.update(task, completed=sum(len(dataset.parts[name]) for name in written))
-    for name, modality in info["modalities"].items():
+    for name, modality in content["modalities"].items():
         if modality["kind"] == "series":
             modality["longest"] = max(summary["longest"][name] for summary in written.values())
     for part, summary in written.items():
-        info["files"] |= {f"{part}.json": description.hashed_entry(summary_path(folder, part))} | summary["files"]
-    description.write_signed(folder / DESCRIPTION, info)
+        content["files"] |= {f"{part}.json": description.hashed_entry(summary_path(folder, part))} | summary["files"]
+    description.write_signed(folder / DESCRIPTION, content)
     return description.read_description(folder)
 
 

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from omnisat_jax.dates import EPOCH
 from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
 from omnisat_jax.missing import FILL, NO_DATA_INT16
 from omnisat_jax.types import StrPath
 
-EPOCH = datetime.date(1970, 1, 1)
 YEARS = (1970, 2100)  # first and last plausible year of an image
 SAMPLE = 64  # tiles that decide which size is usual
 

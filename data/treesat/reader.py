@@ -13,7 +13,7 @@ from data.reading.raw import DataError
 from data.reading.sentinel import S2_BANDS, cloudy, decibels, harmonise, inspect_baselines, measured, product_day
 from omnisat_jax.errors import Finding
 from omnisat_jax.files import paths
-from omnisat_jax.files.geotiff import read_image
+from omnisat_jax.files.geotiff import ImageForm, read_image
 from omnisat_jax.files.hdf5 import open_hdf5
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.text_file import read_lines
@@ -149,9 +149,8 @@ class _Reader:
         modality, path = MODALITIES["aerial"], self.held["aerial"].get(tile)
         if path is None:
             return raw.absent(modality)
-        values, footprint = read_image(
-            path, tile=tile, bands=modality.shape[-1], side=None, crop=AERIAL, what="an aerial image", root=self.root
-        )
+        form = ImageForm(bands=modality.shape[-1], crop=AERIAL)
+        values, footprint = read_image(path, form, tile=tile, what="an aerial image", root=self.root)
         location.need_pixel(footprint, PIXEL, tile=tile, path=path)
         return raw.image(modality, values)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data.reading.raw import EPOCH
+from omnisat_jax.dates import EPOCH
 
 FIRST = datetime.date(1972, 7, 23)  # launch of Landsat 1: no image series of the Earth is older
 ENOUGH = 10  # tiles, below which nothing can be said about what is usual

@@ -70,7 +70,7 @@ def sensor_findings(
     """What is wrong with the values and dates of one modality of a tile.
 
     Args:
-      modality: RawModality or Stored.
+      modality: RawModality or ModalityInfo.
       tile: its id, for messages.
       where: name of the modality and its path, for messages.
       values: (T,H,W,C), or (1,2) for a location.

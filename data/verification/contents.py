@@ -22,7 +22,7 @@ class Contents:
     ):
         """
         Args:
-          modalities: name -> RawModality or Stored.
+          modalities: name -> RawModality or ModalityInfo.
           parts: name -> tile ids.
           classes: names.
           task: "segment" or "classify".

@@ -11,11 +11,11 @@ import numpy as np
 
 from data.reading.raw import RawModality, known_values
 from data.verification.histogram import sparse
-from omnisat_jax.records.reader import Stored
+from omnisat_jax.records.info import ModalityInfo
 
 PIXELS = 32  # per side, from which the levels of single dates are taken; ranges cover all pixels
 
-Modality = RawModality | Stored  # of a raw folder, of records
+Modality = RawModality | ModalityInfo  # of a raw folder, of records
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,7 +56,7 @@ def _check_records(name: str, folder: StrPath, console: Console) -> tuple[str, C
     """
     findings = list(stored.check_records(folder))
     try:
-        found = read_description(folder)["made_with"]["reader"]
+        found = read_description(folder).made_with.reader
         if found != name:
             raise UserError(f"{folder}: expected records of {name}, found those of {found}")
         records = stored.Records(folder, compare=False)
@@ -77,7 +77,7 @@ def _check_records(name: str, folder: StrPath, console: Console) -> tuple[str, C
                     findings += found_here
                     contents.add(facts)
             bar.advance(task, len(tiles))
-    return records.about["dataset"], contents, findings
+    return records.info.dataset, contents, findings
 
 
 def _check_record(records: stored.Records, example: dict, tile: str, path: str) -> tuple[list[Finding], TileFacts]:

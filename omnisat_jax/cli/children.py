@@ -1,4 +1,4 @@
-"""Programs that a command starts, and that end with it, however it ends."""
+"""Child processes that end together with the command that started them, however it ends."""
 
 import contextlib
 import os
@@ -6,49 +6,63 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from omnisat_jax.cli.signals import GRACE, LIFELINE
 
-PATIENCE = 0.75 * GRACE  # s in which a child may save what it has; less than its parent has itself
+PATIENCE = 0.75 * GRACE  # s that a child has to save its state; less than the time that its parent has
 
-_lifeline = None
+_lifeline: tuple[int, int] | None = None
 _starting = threading.Lock()
 
 
-def start(command, *, environment=None, pass_fds=(), **how) -> subprocess.Popen:
-    """Starts a command of this project.
+def start(
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None, pass_fds: Sequence[int] = (), **options: Any
+) -> subprocess.Popen:
+    """Starts a command of this project in a process group of its own.
 
-    It has no share in Ctrl-C of the terminal: its parent tells it to end. Where the parent is killed, the lifeline says so: a pipe that the parent
-    never writes to.
+    Ctrl-C does not reach the child; its parent ends it. If the parent is killed, the child notices because a pipe that only the parent holds
+    open, the lifeline, is closed.
 
     Args:
-      environment: default that of this process.
-      pass_fds, how: as of `subprocess.Popen`.
+      command: the program and its arguments.
+      environment: environment variables; None takes those of this process.
+      pass_fds: file descriptors that the child inherits.
+      options: further options of `subprocess.Popen`.
     """
     global _lifeline
     with _starting:
         if _lifeline is None:
             _lifeline = os.pipe()
-    environment = (os.environ if environment is None else environment) | {LIFELINE: str(_lifeline[0])}
+    environment = {**(os.environ if environment is None else environment), LIFELINE: str(_lifeline[0])}
     return subprocess.Popen(
-        command, env=environment, pass_fds=(*pass_fds, _lifeline[0]), stdin=subprocess.DEVNULL, process_group=0, **how
+        command, env=environment, pass_fds=(*pass_fds, _lifeline[0]), stdin=subprocess.DEVNULL, process_group=0, **options
     )
 
 
-def run(command, **how) -> tuple[int, str]:
-    """Starts a command, waits for it and ends it if this process is to end; its exit code and what it said on stderr."""
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
-        child = start(command, stdout=subprocess.DEVNULL, stderr=said, **how)
+def run(command: Sequence[str], **options: Any) -> tuple[int, str]:
+    """Runs a command, and ends it if this process is interrupted.
+
+    Args:
+      command: the program and its arguments.
+      options: see `start`.
+
+    Returns:
+      The exit code, and what the command wrote to stderr.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        child = start(command, stdout=subprocess.DEVNULL, stderr=stderr, **options)
         try:
             code = child.wait()
         finally:
             end([child])
-        said.seek(0)
-        return code, said.read()
+        stderr.seek(0)
+        return code, stderr.read()
 
 
-def end(children) -> None:
-    """Tells children to end (SIGTERM), waits until they have saved what they can, and kills those that do not go."""
+def end(children: Iterable[subprocess.Popen]) -> None:
+    """Terminates children (SIGTERM), waits while they save their state, and kills those that do not end in time."""
     children = list(children)
     for child in children:
         child.terminate()

@@ -1,4 +1,4 @@
-"""How every command of the project ends: 0, or one sentence and an exit code, whatever a user, a file, a disk or a signal did.
+"""Entry point shared by all commands. A command returns 0, or prints one sentence and returns an exit code.
 
     if __name__ == "__main__":
         sys.exit(run_command(main))
@@ -6,51 +6,59 @@
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from omnisat_jax.cli import signals
 from omnisat_jax.cli.signals import DEBUG, Terminated
 from omnisat_jax.errors import UserError, printable, reason, system_sentence
 
-FAILED = 1
+FAILED = 1  # exit code
 NO_SPACE = "No space left on device"
+RESUME = "run the same command again to resume"
 
 
-def run_command(main: Callable[..., int | None], *arguments) -> int:
+def run_command(main: Callable[..., int | None], *arguments: Any) -> int:
     """Runs `main(*arguments)` and returns the exit code of the process.
 
-    Every failure is one sentence on stderr: what a user can cause is a `UserError`, an error of the operating system, a signal or a
-    shortage of memory; anything else is a fault of this program and says so, with the file that holds its traceback.
+    Every failure is one sentence on stderr. Failures that users can cause are `UserError`s, errors of the operating system, signals and lack of
+    memory. Everything else is reported as a bug, with the file that holds its traceback.
+
+    Args:
+      main: the command; returns an exit code, or None for 0.
+      arguments: arguments of `main`.
     """
-    with contextlib.suppress(AttributeError, ValueError):  # a name that the terminal cannot show is shown as \xe4
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with signals.listening() as listener, _quiet(listener.permanent) as asides:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with contextlib.suppress(ValueError):  # characters that the terminal cannot show are escaped, such as \xe4
+            sys.stdout.reconfigure(errors="backslashreplace")
+    with signals.listening() as listener, _silenced_threads(listener.permanent) as suppressed:
         code, text = _outcome(main, arguments)
-        _drop_what_cannot_be_written()
+        _discard_unwritable_output()
         if listener.received and code:
-            # Whatever it ended in: a library may have turned our exception into one of its own.
+            # Whatever `main` raised: libraries may turn our exception into one of their own.
             listener.end(text if code == signals.PREEMPTED else None)
         if text:
             signals.say(text, "stopped" if code in (signals.PREEMPTED, signals.INTERRUPTED) else "error")
-        elif asides and not code:
-            more = f" ({len(asides)} times)" if asides[1:] else ""
-            signals.say(f"{sentence(asides[0])}{more}", "warning")
-        if code and listener.farewell:
-            listener.leave(code)
+        elif suppressed and not code:
+            more = f" ({len(suppressed)} times)" if suppressed[1:] else ""
+            signals.say(f"{sentence(suppressed[0])}{more}", "warning")
+        if code and listener.before_exit:
+            listener.exit(code)
     return code
 
 
 def _outcome(main, arguments):
-    """(exit code, sentence or "")."""
+    """Runs main; the exit code, and the sentence to print or ""."""
     try:
         code = main(*arguments) or 0
-        sys.stdout.flush()  # here what cannot be written is an error, later it is noise
+        sys.stdout.flush()  # report output that cannot be written as an error, not on exit
         return code, ""
     except SystemExit as error:
         return (FAILED, error.code) if isinstance(error.code, str) else (error.code or 0, "")
@@ -66,8 +74,8 @@ def _outcome(main, arguments):
         return FAILED, sentence(error)
 
 
-def _drop_what_cannot_be_written():
-    """The interpreter would try again when it ends, and complain."""
+def _discard_unwritable_output():
+    """Discards output that cannot be written, or the interpreter would complain about it on exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -76,9 +84,9 @@ def _drop_what_cannot_be_written():
 
 
 def sentence(error: BaseException) -> str:
-    """What to tell a user of an error.
+    """Describes an error to users.
 
-    What was said first says most: on a full disk the checkpoint fails, and then whatever is written because of that.
+    The root cause is reported: on a full disk a checkpoint fails first, and then everything that depends on it.
     """
     chain = list(_chain(error))
     for cause in chain:
@@ -89,16 +97,16 @@ def sentence(error: BaseException) -> str:
             return sentence(cause)
     if isinstance(error, OSError) and (error.filename or error.errno):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return system_sentence(error) + ("; make room, and the same command goes on from what is saved" if full else "")
-    if NO_SPACE in str(error):  # of libraries in C++
-        return f"{NO_SPACE.lower()} ({reason(error)}); make room, and the same command goes on from what is saved"
+        return system_sentence(error) + (f"; free some space, then {RESUME}" if full else "")
+    if NO_SPACE in str(error):  # from C++ libraries
+        return f"{NO_SPACE.lower()} ({reason(error)}); free some space, then {RESUME}"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return f"not enough memory ({reason(error)}); use smaller batches, tiles or models, or a machine with more"
-    return f"{type(error).__name__}: {reason(error)}. This is a fault of the program; its traceback is in {_keep(error)}"
+        return f"not enough memory ({reason(error)}); use smaller batches, tiles or models, or a machine with more memory"
+    return f"{type(error).__name__}: {reason(error)}. This is a bug in omnisat_jax; its traceback is in {_keep(error)}"
 
 
-def _chain(error):
-    """An error, what it was raised from, what was being handled then, and so on."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, its cause or context, and so on."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -107,31 +115,31 @@ def _chain(error):
 
 
 def _keep(error):
-    """Writes a traceback where it can be found, and returns the place."""
+    """Writes the traceback to a file and returns its path."""
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile("w", prefix="omnisat_jax-", suffix=".txt", errors="backslashreplace", delete=False) as target:
             target.write(text)
         return target.name
     except OSError:
-        return f"no file, as none can be written; {DEBUG}=1 shows it"
+        return f"no file, as none can be written; set {DEBUG}=1 to see it"
 
 
 @contextlib.contextmanager
-def _quiet(permanent):
-    """What fails beside the main thread is kept instead of printed; yields the errors.
+def _silenced_threads(permanent: bool) -> Iterator[list[BaseException]]:
+    """Collects errors of other threads instead of printing them; yields the list.
 
-    On a full disk every thread of every library fails again and again, which hides the one sentence that says so.
+    On a full disk every thread of every library fails repeatedly, which would hide the one sentence that explains it.
     """
-    found = []
+    found: list[BaseException] = []
     if os.environ.get(DEBUG):
         yield found
         return
 
-    def note(about):
-        thread = hasattr(about, "thread")  # else an object that failed to go, which matters where it should have written
-        if isinstance(about.exc_value, Exception if thread else OSError):
-            found.append(about.exc_value)
+    def note(failure):
+        # Errors of threads, and OSErrors of destructors, which may have failed to write.
+        if isinstance(failure.exc_value, Exception if hasattr(failure, "thread") else OSError):
+            found.append(failure.exc_value)
 
     before = threading.excepthook, sys.unraisablehook, logging.raiseExceptions
     threading.excepthook = sys.unraisablehook = note

@@ -1,8 +1,9 @@
-"""The terminal: what comes from files is shown there, never interpreted."""
+"""Output to the terminal. Text from files is shown literally, never interpreted."""
 
 import logging
 import os
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.segment import Segment
@@ -12,7 +13,7 @@ from omnisat_jax.errors import printable, reason
 
 
 class _Plain(Console):
-    """A console that obeys nothing inside of a text: no [markup], no :emoji:, no escape sequences; colours are arguments (`style=`)."""
+    """A console that interprets nothing inside a text: no [markup], no :emoji:, no escape sequences. Colours are set with `style=`."""
 
     def _render_buffer(self, buffer):
         return super()._render_buffer(
@@ -20,20 +21,20 @@ class _Plain(Console):
         )
 
 
-def console(**options) -> Console:
-    """The console of a command, on stdout.
+def console(**options: Any) -> Console:
+    """Returns the console of a command, which prints to stdout.
 
     Args:
-      options: as of rich's Console.
+      options: options of `rich.console.Console`.
     """
     return _Plain(**{"file": sys.stdout, "markup": False, "emoji": False, "highlight": False} | options)
 
 
 class _OneLine(logging.Formatter):
-    """A line each, also of what was logged with a traceback."""
+    """Formats every record as one line, without tracebacks."""
 
     def formatException(self, ei):
-        return reason(ei[1])
+        return reason(ei[1]) if ei[1] else ""
 
     def format(self, record):
         record.exc_text = None
@@ -41,7 +42,7 @@ class _OneLine(logging.Formatter):
 
 
 def set_up_logging(console: Console) -> None:
-    """Progress on a terminal; a line of log where there is none."""
+    """Configures logging: warnings only if the console shows progress bars, else progress as log lines; everything if debugging."""
     debug = bool(os.environ.get(DEBUG))
     quiet = console.is_terminal or console.quiet
     handler = logging.StreamHandler(sys.stdout)

@@ -1,28 +1,39 @@
-"""What must hold between the keys of a configuration. Errors name the keys, what was expected and what was found."""
+"""Constraints between the keys of a configuration. Errors name the keys, what was expected and what was found."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from omnisat_jax.config.registry import MODELS, encoders_of, encoders_with_dense_map
 from omnisat_jax.config.rules import ConfigError, nearest
-from omnisat_jax.modalities import ENCODERS, LOCATION
+from omnisat_jax.modalities import LOCATION
 
-LARGEST_TOKEN = 1_000_000  # numbers of one date under a token, which encoders take and decoders give as one vector
+if TYPE_CHECKING:  # schema imports this module
+    from omnisat_jax.config.schema import ExperimentConfig, ModelConfig
+    from omnisat_jax.modalities import ModalitySpec
+
+LARGEST_TOKEN = 1_000_000  # numbers per token and date, which encoders and decoders handle as one vector
+_PLURALS = {"series": "series", "image": "images", "location": "locations"}
 LEARNED_TEMPERATURE = (0.01, 1.0)  # models.heads.Temperature keeps it between these
-WITH_MAPS = ("utae", "resnet")  # encoders with a dense map
 
 
-def need(condition, message: str) -> None:
-    """Raises ConfigError with `message` unless `condition` holds."""
+def need(condition: Any, message: str) -> None:
+    """Raises `ConfigError` with `message` unless `condition` holds."""
     if not condition:
         raise ConfigError(message)
 
 
-def check(e) -> None:
-    """Shows that the keys of `e` (schema.ExperimentConfig), each right by itself, go together.
+def check(e: "ExperimentConfig") -> None:
+    """Checks that the values of a configuration, each allowed by itself, fit together.
+
+    Args:
+      e: the configuration of an experiment.
 
     Raises:
-      ConfigError: the settings cannot be run, or would train nothing.
+      ConfigError: the experiment could not run, or would train nothing.
     """
     _check_modalities(e.modalities)
     _check_widths(e.model)
-    _check_assembly(e)
+    _check_architecture(e)
     for name in ("pretrain", "finetune"):
         stage = getattr(e, name)
         need(
@@ -42,13 +53,13 @@ def check(e) -> None:
     )
 
 
-def _check_modalities(specs):
-    """Each modality by itself, that names differ as names of files, and that patches cover the same ground."""
+def _check_modalities(specs: "Sequence[ModalitySpec]") -> None:
+    """Checks each modality, that names are distinct file names, and that patches cover the same ground."""
     names = [spec.name.lower() for spec in specs]
     twice = [spec.name for spec in specs if names.count(spec.name.lower()) > 1]
     need(not twice, f"modalities: expected names that differ in more than the case of letters, found {', '.join(twice)}")
     for spec in specs:
-        key, encoders = f"modalities.{spec.name}", ENCODERS[spec.kind]
+        key, encoders = f"modalities.{spec.name}", encoders_of(spec.kind)
         need(
             spec.encoder in encoders,
             f"{key}.encoder of a {spec.kind} must be one of {', '.join(encoders)}, found {spec.encoder!r}",
@@ -58,7 +69,7 @@ def _check_modalities(specs):
         else:
             need(
                 spec.name.lower() != LOCATION,
-                f"{key}.kind must be 'location', as that name says where a tile lies, found {spec.kind!r}",
+                f"{key}.kind must be 'location', as this name is reserved for the location of a tile, found {spec.kind!r}",
             )
             size = spec.patch**2 * spec.channels
             need(
@@ -66,8 +77,8 @@ def _check_modalities(specs):
                 f"{key}.patch: expected patch * patch * channels of at most {LARGEST_TOKEN}, found {spec.patch} * {spec.patch} * {spec.channels} = {size}",
             )
     grounds = {spec.name: spec.ground for spec in specs if spec.kind != LOCATION}
-    need(grounds, "modalities names no sensor: name at least one, beside a location")
-    low, high = min(grounds, key=grounds.get), max(grounds, key=grounds.get)
+    need(grounds, "modalities: expected at least one sensor besides the location, found none")
+    low, high = min(grounds, key=lambda name: grounds[name]), max(grounds, key=lambda name: grounds[name])
     need(
         grounds[high] - grounds[low] < 1e-6 * grounds[high],
         "patch * resolution must be the same ground distance for every modality, found "
@@ -75,8 +86,8 @@ def _check_modalities(specs):
     )
 
 
-def _check_widths(model):
-    """Heads that share a width, and levels that belong together."""
+def _check_widths(model: "ModelConfig") -> None:
+    """Checks that heads divide their widths, and that numbers of levels agree."""
     need(model.width % 4 == 0, f"model.width must be divisible by 4, found {model.width}")
     for key, heads in (("fusion", model.fusion.heads), ("vit", model.vit.heads)):
         need(model.width % heads == 0, f"model.{key}.heads must divide model.width {model.width}, found {heads}")
@@ -95,50 +106,51 @@ def _check_widths(model):
     )
 
 
-def _check_assembly(e):
-    """What only some whole models can do."""
-    kind = e.model.architecture
-    places = [spec.name for spec in e.modalities if spec.kind == LOCATION]
-    if kind in ("early", "late", "dual"):
-        others = [spec.name for spec in e.modalities if spec.kind != "series"]
-        need(not others, f"model.architecture {kind!r} takes series only, found {', '.join(others)}")
-        need(
-            not e.pretrain.steps, f"model.architecture {kind!r} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}"
-        )
-        patches = {spec.patch for spec in e.modalities}
-        need(len(patches) == 1, f"model.architecture {kind!r} takes series of one resolution, found patches of {sorted(patches)} px")
-    if kind in ("published", "skysense"):
-        need(not places, f"model.architecture {kind!r} takes series and images, found {', '.join(places)}")
-    if kind == "published":
-        need(e.task == "classify", f"model.architecture 'published' has no dense head: set task to 'classify', found {e.task!r}")
+def _check_architecture(e: "ExperimentConfig") -> None:
+    """Checks that the model can read the modalities and be trained as configured."""
+    key, info = f"model.architecture {e.model.architecture!r}", MODELS[e.model.architecture]
+    others = [spec.name for spec in e.modalities if spec.kind not in info.kinds]
+    kinds = " and ".join(_PLURALS[kind] for kind in info.kinds)
+    need(not others, f"{key} takes {kinds} only, found {', '.join(others)}")
+    need(info.pretrainable or not e.pretrain.steps, f"{key} has no pre-training: set pretrain.steps to 0, found {e.pretrain.steps}")
+    patches = {spec.patch for spec in e.modalities}
+    need(
+        not info.one_resolution or len(patches) == 1,
+        f"{key} takes {kinds} of one resolution, found patches of {sorted(patches)} px",
+    )
+    need(
+        e.task in info.tasks,
+        f"{key} has no {'dense head' if e.task == 'segment' else 'head for labels of tiles'}: "
+        f"set task to {' or '.join(map(repr, info.tasks))}, found {e.task!r}",
+    )
 
 
-def _check_pretraining(e):
-    """Settings of the contrast that are wrong whether or not there is pre-training."""
+def _check_pretraining(e: "ExperimentConfig") -> None:
+    """Checks keys of pre-training that must fit even if it is skipped."""
     need(
         not e.contrastive.group_size or e.pretrain.batch_size % e.contrastive.group_size == 0,
         f"pretrain.batch_size {e.pretrain.batch_size} must be a multiple of contrastive.group_size {e.contrastive.group_size}",
     )
     names = [spec.name for spec in e.modalities]
-    strangers = [name for name in e.contrastive.views if name not in names]
+    unknown = [name for name in e.contrastive.views if name not in names]
     need(
-        not strangers,
-        f"contrastive.views must name configured modalities, found {', '.join(strangers)}.{nearest((strangers or [''])[0], names)}",
+        not unknown,
+        f"contrastive.views must name configured modalities, found {', '.join(unknown)}.{nearest((unknown or [''])[0], names)}",
     )
     low, high = LEARNED_TEMPERATURE
     need(
         not e.contrastive.learned_temperature or low <= e.contrastive.temperature <= high,
-        f"contrastive.temperature: expected {low} to {high} where contrastive.learned_temperature is True, as it is learned between these, "
+        f"contrastive.temperature: expected {low} to {high} if contrastive.learned_temperature is True, as these are the bounds of the learned temperature, "
         f"found {e.contrastive.temperature}",
     )
     need(
         not e.pretrain_from or e.pretrain.steps,
-        "pretrain_from names a run, but pretrain.steps is 0: there is nothing to take from it; clear one of them",
+        "pretrain_from names a run, but pretrain.steps is 0, so nothing would be taken from it; clear one of them",
     )
 
 
-def _check_objective(e):
-    """That pre-training has something to learn."""
+def _check_objective(e: "ExperimentConfig") -> None:
+    """Checks that pre-training has something to learn."""
     contrastive, reconstruction = e.contrastive, e.reconstruction
     need(
         contrastive.weight or reconstruction.weight,
@@ -146,16 +158,17 @@ def _check_objective(e):
     )
     need(
         not reconstruction.weight or reconstruction.mask_ratio or e.pretrain.modality_dropout,
-        "reconstruction.mask_ratio and pretrain.modality_dropout are both 0: nothing is hidden that could be reconstructed; "
+        "reconstruction.mask_ratio and pretrain.modality_dropout are both 0: nothing is hidden, so there is nothing to reconstruct; "
         "set reconstruction.weight to 0",
     )
     if not contrastive.weight:
         return
     viewed = [spec for spec in e.modalities if not contrastive.views or spec.name in contrastive.views]
-    maps = [s for s in viewed if s.encoder in WITH_MAPS or (e.model.architecture == "skysense" and s.kind != LOCATION)]
+    own = MODELS[e.model.architecture].own_encoders
+    maps = [s for s in viewed if (s.kind != LOCATION if own else s.encoder in encoders_with_dense_map())]
     for granularity in contrastive.granularities:
         views = len(maps) if granularity == "pixel" else len(viewed) + contrastive.fused
-        what = "modalities with a dense map (utae, resnet)" if granularity == "pixel" else "views (modalities, and the fused one)"
+        what = f"modalities with a dense map ({', '.join(encoders_with_dense_map())})" if granularity == "pixel" else "views (modalities, and the fused one)"
         need(
             views >= 2,
             f"contrastive.granularities {granularity!r}: expected at least 2 {what} to align, found {views}; name more modalities, "
@@ -163,6 +176,6 @@ def _check_objective(e):
         )
     need(
         "tile" not in contrastive.granularities or e.pretrain.batch_size > 1,
-        "contrastive.granularities 'tile' tells the tiles of a step apart: expected pretrain.batch_size of at least 2, "
+        "contrastive.granularities 'tile' contrasts the tiles of a step: expected pretrain.batch_size of at least 2, "
         f"found {e.pretrain.batch_size}",
     )

@@ -1,23 +1,29 @@
-"""Configuration files: Python files from a user, whose every mistake is one sentence."""
+"""Loading of configuration files: Python files of users, whose mistakes are reported in one sentence."""
 
 import difflib
 import importlib.machinery
 import importlib.util
 import pathlib
 import traceback
+from collections.abc import Callable, Container, Iterable
+from typing import Any
 
 from omnisat_jax.config.rules import ConfigError
 from omnisat_jax.errors import UserError, reason, system_reason
 
 
-def load(text: str, option: str):
-    """The ConfigDict of "FILE.py" or "FILE.py:PRESET".
+def load(text: str, option: str) -> Any:
+    """Runs a configuration file.
 
     Args:
-      option: that named it, for messages.
+      text: "FILE.py" or "FILE.py:PRESET".
+      option: the option that named the file, for messages.
+
+    Returns:
+      The ConfigDict that `get_config()` or `get_config(PRESET)` of the file returns.
 
     Raises:
-      UserError: no such file, no Python, no get_config(), or whatever the file itself raises.
+      UserError: the file does not exist, is not Python, has no `get_config`, or fails.
     """
     name, colon, preset = text.partition(":")
     path = pathlib.Path(name)
@@ -27,21 +33,24 @@ def load(text: str, option: str):
         if path.is_dir():
             raise ConfigError(f"{option}: expected a configuration file, found a folder: {name!r}")
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{option}: expected a configuration file, found no regular file: {name!r}")
+            raise ConfigError(f"{option}: expected a configuration file, found {name!r}, which is not a regular file")
         path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{option}: No such file or directory: {name!r}") from None
     except OSError as error:
         raise ConfigError(f"{option}: {name!r} cannot be read ({system_reason(error)})") from error
-    config = _own(path, option, lambda: _function(path, option)(*([preset] if colon else [])))
+    config = _run(path, option, lambda: _function(path, option)(*([preset] if colon else [])))
     if not all(hasattr(config, method) for method in ("to_dict", "lock", "update_from_flattened_dict")):
         raise ConfigError(f"{option}: {name}: expected get_config() to return a ConfigDict, found {type(config).__name__}")
     return config
 
 
-def _function(path, option):
+def _function(path: pathlib.Path, option: str) -> Callable[..., Any]:
+    """The function `get_config` of a file."""
     loader = importlib.machinery.SourceFileLoader(f"configuration_{path.stem}", str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     function = getattr(module, "get_config", None)
     if not callable(function):
@@ -49,8 +58,8 @@ def _function(path, option):
     return function
 
 
-def _own(path, option, action):
-    """Runs a user's code; what it raises is reported with its line in the user's file."""
+def _run(path: pathlib.Path, option: str, action: Callable[[], Any]) -> Any:
+    """Runs code of the file; its errors are reported with their line in the file."""
     try:
         return action()
     except UserError:
@@ -60,24 +69,25 @@ def _own(path, option, action):
         raise ConfigError(f"{option}: {error.filename or path}{line}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         if type(error) is ValueError and path.name in str(error):
-            raise ConfigError(reason(error)) from error  # the file's own check of its preset
+            raise ConfigError(reason(error)) from error  # the file refuses its preset
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {lines[-1]}" if lines else ""
         raise ConfigError(f"{option}: {path}{line}: {type(error).__name__}: {reason(error)}") from error
 
 
-OWN_KEY = {"config": "modalities", "study": "rows"}  # that the one kind of file has and the other has not
+OWN_KEY = {"config": "modalities", "study": "rows"}  # a key that only this kind of file has
 
 
-def check_kind(config, option: str, text: str) -> None:
-    """Shows that a file is not of the other option.
+def check_kind(config: Container[str], option: str, text: str) -> None:
+    """Refuses a study that was given as a configuration, and the reverse.
 
     Args:
+      config: the loaded ConfigDict.
       option: "config" or "study".
-      text: that named the file.
+      text: the value of the option.
 
     Raises:
-      ConfigError: it is; says which option it belongs to.
+      ConfigError: the file belongs to the other option.
     """
     (other,) = OWN_KEY.keys() - {option}
     if OWN_KEY[option] not in config and OWN_KEY[other] in config:
@@ -85,21 +95,23 @@ def check_kind(config, option: str, text: str) -> None:
         raise ConfigError(f"--{option}: {text} is {what}; give it as --{other}={text}")
 
 
-def check_keys(config, keys, listed: str) -> None:
-    """Shows that a configuration has every one of some dotted keys.
+def check_keys(config: Any, keys: Iterable[str], source: str) -> None:
+    """Checks that dotted keys, given as options, exist in a configuration.
 
     Args:
-      listed: file that lists all keys.
+      config: the loaded ConfigDict.
+      keys: dotted keys, possibly with an index such as "a.b[0]".
+      source: the file that lists all keys, for messages.
 
     Raises:
-      ConfigError: one that it has not, with the nearest it has.
+      ConfigError: a key does not exist; suggests the nearest one.
     """
     for key in keys:
-        place = config
-        for part in (part.partition("[")[0] for part in key.split(".")):
-            names = list(place.keys()) if hasattr(place, "keys") else []
-            if part not in names:
-                close = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
+        group = config
+        for name in (name.partition("[")[0] for name in key.split(".")):
+            names = list(group.keys()) if hasattr(group, "keys") else []
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
                 hint = f"did you mean {close[0]!r}? " if close else ""
-                raise ConfigError(f"the configuration has no key {key!r}; {hint}{listed} lists all")
-            place = place[part]
+                raise ConfigError(f"the configuration has no key {key!r}; {hint}{source} lists all keys")
+            group = group[name]

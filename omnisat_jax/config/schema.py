@@ -1,14 +1,14 @@
-"""The door: a ConfigDict becomes frozen, typed, checked dataclasses here; inside the package no ConfigDict exists.
+"""Typed configuration: `parse` turns a ConfigDict into frozen, checked dataclasses, which the package uses throughout.
 
-Every key is annotated with what it may be. No dataclass has defaults: those live in configs/base.py, once.
+Every key is annotated with its allowed values. The dataclasses have no defaults; configs/base.py has the default and a comment for every key.
 """
 
 import dataclasses
-import re
-from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
+from omnisat_jax.config.building import build
 from omnisat_jax.config.constraints import check
+from omnisat_jax.config.registry import MODELS, TASKS
 from omnisat_jax.config.rules import (
     NAME,
     Choice,
@@ -17,33 +17,35 @@ from omnisat_jax.config.rules import (
     Length,
     Range,
     Text,
-    build,
     found,
     is_group,
 )
+from omnisat_jax.config.versions import upgrade
 from omnisat_jax.errors import printable
 from omnisat_jax.modalities import MODALITY_NAME, ModalitySpec
 
-# Upper ends keep a slip of the keyboard from asking for more memory than there is; the largest published models lie far below them.
+# The upper ends, far above the largest published models, catch typing errors that would exhaust the memory.
 Path = Annotated[str, Text()]
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what JAX, NumPy and Grain all take
 Fold = Annotated[int, Range(1, 1000, "counted from 1")]
-Share = Annotated[float, Range(0, 1, "share", but=(0,))]
-Probability = Annotated[float, Range(0, 1, "probability", but=(1,))]  # of being dropped: at 1 nothing would be left
+Share = Annotated[float, Range(0, 1, "share", excluding=(0,))]
+Probability = Annotated[float, Range(0, 1, "probability", excluding=(1,))]  # of being dropped; at 1 nothing would remain
 Weight = Annotated[float, Range(0, 1000, "weight")]
 Width = Annotated[int, Range(1, 4096, "channels")]
-Widths = Annotated[tuple[Width, ...], Length(2, 8)]  # each level halves the map: the eighth sees 128 px as one
+Widths = Annotated[tuple[Width, ...], Length(2, 8)]  # each level halves the resolution: one pixel of the eighth level covers 128 px
 Heads = Annotated[int, Range(1, 256, "heads")]
 Depth = Annotated[int, Range(1, 64, "blocks")]
 Steps = Annotated[int, Range(0, 100_000_000, "steps")]
 Interval = Annotated[int, Range(1, 100_000_000, "steps")]
 BatchSize = Annotated[int, Range(1, 65_536, "tiles")]
-Devices = Annotated[int, Range(-1, 1_048_576, "devices", but=(0,))]
-DEEPEST = 2  # groups above a key
+Devices = Annotated[int, Range(-1, 1_048_576, "devices", excluding=(0,))]
+DEEPEST = 2  # largest number of groups that contain a key
 
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedConfig:
+    """A simulated dataset, which replaces the real one if `raw_dir` is empty."""
+
     tiles: Annotated[int, Range(0, 100_000, "tiles")]
     tile_size: Annotated[int, Range(1, 1024, "pixels")]
     seed: Seed
@@ -51,6 +53,8 @@ class SimulatedConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+    """Where the tiles come from, how they are split, and how they are read."""
+
     dataset: Annotated[str, Choice(("pastis", "treesat", "flair", "tiles"))]
     raw_dir: Path
     prepared_dir: Path
@@ -68,12 +72,14 @@ class DataConfig:
     augment: Annotated[str, Choice(("d4", "none"))]
     void_test_parcels: bool
     threads: Annotated[int, Range(1, 256, "threads")]
-    buffer: Annotated[int, Range(1, 64, "batches")]  # of which one can have a gigabyte
+    buffer: Annotated[int, Range(1, 64, "batches")]  # a single batch can be as large as a gigabyte
     simulated: SimulatedConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class UTAEConfig:
+    """U-TAE: a U-Net with temporal attention (Garnot & Landrieu, 2021, arXiv:2107.07933)."""
+
     encoder_widths: Widths
     decoder_widths: Widths
     border: Annotated[str, Choice(("reflect", "zeros"))]
@@ -81,8 +87,10 @@ class UTAEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LTAEConfig:
+    """Lightweight temporal attention encoder (Garnot & Landrieu, 2020, arXiv:2007.00586), used by the series encoders."""
+
     heads: Heads
-    key_dim: Annotated[int, Range(1, 1024, "channels a head")]
+    key_dim: Annotated[int, Range(1, 1024, "channels per head")]
     width: Width
     period: Annotated[float, Range(1, 1_000_000, "days")]
     dropout: Probability
@@ -91,12 +99,16 @@ class LTAEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PatchLTAEConfig:
+    """Series encoder of OmniSat: an MLP per patch, then temporal attention (Astruc et al., 2024, arXiv:2404.08351)."""
+
     input_widths: Annotated[tuple[Width, ...], Length(0, 8)]
     output_widths: Annotated[tuple[Width, ...], Length(0, 8)]
 
 
 @dataclasses.dataclass(frozen=True)
 class ViTConfig:
+    """Image encoder: a vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929)."""
+
     depth: Depth
     heads: Heads
     stem: Annotated[str, Choice(("linear", "conv"))]
@@ -105,30 +117,40 @@ class ViTConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig:
+    """Image encoder: a residual network (He et al., 2016, arXiv:1512.03385)."""
+
     widths: Widths
     blocks: Depth
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchCNNConfig:
+    """Image encoder: a convolutional network per patch."""
+
     blocks: Depth
 
 
 @dataclasses.dataclass(frozen=True)
 class LocationConfig:
+    """Location encoder: spherical harmonics and a sinusoidal network (Rußwurm et al., 2024, arXiv:2310.06743)."""
+
     degrees: Annotated[int, Range(1, 40, "degrees")]
     layers: Annotated[int, Range(1, 16, "layers")]
     hidden: Width
-    frequency: Annotated[float, Range(0, 1000, "radians", but=(0,))]
+    frequency: Annotated[float, Range(0, 1000, "radians", excluding=(0,))]
 
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
+    """Decoders of masked reconstruction."""
+
     hidden: Width
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedConfig:
+    """Known defects of the published OmniSat code, each repaired (True) or reproduced (False)."""
+
     grid_positions: bool
     keep_position: bool
     mask_padding: bool
@@ -137,18 +159,24 @@ class PublishedConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SkySenseConfig:
+    """Baseline after SkySense (Guo et al., 2024, arXiv:2312.10115)."""
+
     frame_width: Width
     depth: Depth
 
 
 @dataclasses.dataclass(frozen=True)
 class ProjectionConfig:
+    """Projection heads into the space of the contrastive loss."""
+
     hidden: Width
     width: Width
 
 
 @dataclasses.dataclass(frozen=True)
 class FusionConfig:
+    """Fusion transformer over the tokens of all modalities."""
+
     depth: Depth
     heads: Heads
     mlp_ratio: Annotated[int, Range(1, 16, "times the width")]
@@ -158,13 +186,17 @@ class FusionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HeadConfig:
+    """Head for segmentation or classification."""
+
     width: Width
     dropout: Probability
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    architecture: Annotated[str, Choice(("omnisat", "early", "late", "dual", "published", "skysense"))]
+    """The model: its architecture, and the sizes of all components."""
+
+    architecture: Annotated[str, Choice(MODELS)]
     width: Annotated[int, Range(8, 4096, "channels")]
     precision: Annotated[str, Choice(("auto", "float32", "bfloat16"))]
     norm: Annotated[str, Choice(("image", "pixel"))]
@@ -186,10 +218,12 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StageConfig:
+    """One stage of training: pre-training or fine-tuning."""
+
     steps: Steps
     batch_size: BatchSize
     num_microbatches: BatchSize
-    learning_rate: Annotated[float, Range(0, 10, but=(0,))]
+    learning_rate: Annotated[float, Range(0, 10, excluding=(0,))]
     warmup: Annotated[float, Range(0, 1, "share of the steps")]
     weight_decay: Annotated[float, Range(0, 10)]
     clip: Annotated[float, Range(0.001, 1_000_000, "gradient norm")]
@@ -202,11 +236,13 @@ class StageConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveConfig:
+    """Contrastive loss between modalities: InfoNCE (van den Oord et al., 2018, arXiv:1807.03748)."""
+
     weight: Weight
     granularities: Annotated[tuple[Annotated[str, Choice(("pixel", "patch", "tile"))], ...], Length(1, 3, distinct=True)]
     pixels: Annotated[int, Range(1, 65_536, "pixels per tile")]
     views: Annotated[tuple[Annotated[str, MODALITY_NAME], ...], Length(0, 10, distinct=True)]
-    group_size: Annotated[int, Range(0, 99_999, "tiles", but=(1,))]
+    group_size: Annotated[int, Range(0, 99_999, "tiles", excluding=(1,))]
     implementation: Annotated[str, Choice(("ring", "dense"))]
     temperature: Annotated[float, Range(0.001, 100)]
     learned_temperature: bool
@@ -218,18 +254,24 @@ class ContrastiveConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionConfig:
+    """Masked reconstruction of the inputs."""
+
     weight: Weight
-    mask_ratio: Annotated[float, Range(0, 1, "share of the tokens", but=(1,))]
+    mask_ratio: Annotated[float, Range(0, 1, "share of the tokens", excluding=(1,))]
     date_share: Share
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationConfig:
+    """Loss of fine-tuning on dense labels: cross-entropy and Dice (Milletari et al., 2016, arXiv:1606.04797)."""
+
     dice_weight: Weight
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
+    """Mesh of devices over which batches and parameters are sharded."""
+
     replica: Devices
     data: Devices
     fsdp: Annotated[int, Range(1, 1_048_576, "devices")]
@@ -238,9 +280,11 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
+    """Evaluation, probes, and monitoring of pre-training."""
+
     batch_size: BatchSize
     panels: Annotated[int, Range(0, 1000, "tiles")]
-    threshold: Annotated[float, Range(0, 1, "probability", but=(0, 1))]
+    threshold: Annotated[float, Range(0, 1, "probability", excluding=(0, 1))]
     probe: Annotated[str, Choice(("none", "linear", "knn"))]
     probe_tokens: Annotated[int, Range(1, 10_000_000, "tokens")]
     probe_neighbours: Annotated[int, Range(1, 10_000, "tokens")]
@@ -249,11 +293,13 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
+    """A whole experiment."""
+
     name: Annotated[str, NAME]
     seed: Seed
-    task: Annotated[str, Choice(("segment", "classify"))]
+    task: Annotated[str, Choice(TASKS)]
     data: DataConfig
-    modalities: Annotated[tuple[ModalitySpec, ...], Length(1, 10)]  # of n every one of 2^n - 1 subsets is scored
+    modalities: Annotated[tuple[ModalitySpec, ...], Length(1, 10)]  # of n modalities, all 2^n - 1 subsets are scored
     model: ModelConfig
     pretrain_from: Path
     pretrain: StageConfig
@@ -266,22 +312,27 @@ class ExperimentConfig:
     eval: EvalConfig
 
 
-def parse(config) -> ExperimentConfig:
-    """Typed, checked settings from a ConfigDict.
+def parse(config: Any) -> ExperimentConfig:
+    """Builds the typed configuration from a ConfigDict or nested dicts.
 
     Raises:
-      ConfigError: an unknown, missing, wrongly typed or impossible value, with its full key.
+      ConfigError: a key is unknown or missing, a value is not allowed, or values do not fit together. The message names the full key.
     """
     experiment = build(ExperimentConfig, config)
     check(experiment)
     return experiment
 
 
-def flatten(settings, prefix="") -> dict[str, object]:
-    """{dotted key: plain value} of settings, the form in which two configurations are compared."""
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns {dotted key: plain value} of a configuration dataclass, the form in which configurations are stored and compared.
+
+    Args:
+      config: an `ExperimentConfig` or one of its groups.
+      prefix: precedes all keys, for example "model.utae.".
+    """
     flat = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
         key = prefix + field.name
         if dataclasses.is_dataclass(value):
             flat.update(flatten(value, key + "."))
@@ -293,74 +344,34 @@ def flatten(settings, prefix="") -> dict[str, object]:
     return flat
 
 
-# Keys that are younger than some model folders and runs, each with the value that the program behaved by before it had them;
-# "modalities.*.key" stands for every modality.
-ADDED: dict[str, object] = {}
-# Keys that were called otherwise once, each with its present name, and groups of them.
-RENAMED = {
-    "model.assembly": "model.architecture",
-    "pretrain.parts": "pretrain.num_microbatches",
-    "finetune.parts": "finetune.num_microbatches",
-    "contrast.granularity": "contrastive.granularities",
-    "contrast.scope": "contrastive.group_size",
-}
-RENAMED_GROUPS = {"contrast": "contrastive"}
-# Keys whose values were written otherwise once: from the old spelling to the present one.
-RESPELLED = {
-    "contrast.granularity": lambda text: text.split("+") if isinstance(text, str) else text,
-    "contrast.scope": lambda text: _group_size(text),
-}
+def unflatten(flat: Any) -> ExperimentConfig:
+    """Inverts `flatten`, also for configurations of earlier versions.
 
-
-def _group_size(text):
-    """Tiles that "global" or "group:K" contrasted together; anything else as it is, to be refused with its key."""
-    match = re.fullmatch("global|group:([0-9]{1,5})", text) if isinstance(text, str) else None
-    return int(match[1] or 0) if match else text
-
-
-def upgrade(flat: Mapping[str, object]) -> dict[str, object]:
-    """A flat configuration of any version, with today's keys and spellings."""
-    renamed = {}
-    for key, value in flat.items():
-        new = key
-        if isinstance(key, str):
-            group, dot, rest = key.partition(".")
-            new = RENAMED.get(key, f"{RENAMED_GROUPS.get(group, group)}{dot}{rest}")
-        renamed[new] = RESPELLED[key](value) if key in RESPELLED else value
-    names = dict.fromkeys(key.split(".")[1] for key in renamed if isinstance(key, str) and key.startswith("modalities."))
-    added = {
-        key.replace("*", name): value
-        for key, value in ADDED.items()
-        for name in (names if key.startswith("modalities.*.") else [""])
-    }
-    return {**renamed, **{key: value for key, value in added.items() if key not in renamed}}
-
-
-def unflatten(flat) -> ExperimentConfig:
-    """The settings that `flatten` made `flat` from, or that an earlier version did; whatever a stranger's file says instead is refused.
+    Args:
+      flat: {dotted key: plain value}, from a file that is not trusted.
 
     Raises:
-      ConfigError: see `parse`; or no flat configuration.
+      ConfigError: see `parse`; or `flat` is not a flat configuration.
     """
     if not is_group(flat):
         raise ConfigError(f"the configuration: expected keys and values, found {found(flat)}.")
     nested: dict = {}
     for key, value in upgrade(flat).items():
         if not isinstance(key, str):
-            raise ConfigError(f"the configuration: expected keys of text, found {found(key)}.")
+            raise ConfigError(f"the configuration: expected keys that are strings, found {found(key)}.")
         if is_group(value):
             raise ConfigError(f"{printable(key)}: expected a value, found a group of keys.")
         *path, last = key.split(".")
         if len(path) > DEEPEST:
             raise ConfigError(f"unknown configuration key {printable(key)!r}: no key has more than {DEEPEST + 1} parts.")
-        room = nested
-        for part in path:
-            room = room.setdefault(part, {}) if is_group(room) else room
-        if not is_group(room) or last in room:
+        group = nested
+        for name in path:
+            group = group.setdefault(name, {}) if is_group(group) else group
+        if not is_group(group) or last in group:
             raise ConfigError(f"{printable(key)}: expected a value or a group of keys, found both.")
         if path[:1] == ["modalities"] and last == "name" and len(path) == 2:
             if value != path[1]:
                 raise ConfigError(f"{printable(key)}: expected {found(path[1])}, found {found(value)}.")
         else:
-            room[last] = value
+            group[last] = value
     return parse(nested)

@@ -1,5 +1,5 @@
-"""Everything that is read from outside comes through here: names, folders, JSON, NumPy, GeoTIFF and HDF5 files, and what is written beside them.
+"""Reading and writing of external files: names, folders, JSON, NumPy, GeoTIFF, HDF5 and safetensors.
 
-Nothing in a file is believed: names are checked before they become paths, declared shapes are compared with expected ones before a number is read,
-and whatever is wrong ends as a `DataError` that says where, expected, found and what to do.
+File contents are never trusted. Names are checked before they become paths, and declared shapes are compared with the expected ones before any
+number is read. Every problem ends as a `DataError` that says where it is, what was expected, what was found and what to do.
 """

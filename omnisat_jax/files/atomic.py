@@ -1,6 +1,6 @@
-"""Files and folders that are there whole or not at all, and the removal of what a killed process left.
+"""Atomic writes: files and folders exist completely or not at all. Also removes what killed processes left behind.
 
-What is being written has a name of its own, <name>.partial-<host>-<process>-<random>, so that two machines that share a folder never meet.
+Unfinished files are named <name>.partial-<host>-<process>-<random>, so that two machines that share a folder never use the same name.
 """
 
 import contextlib
@@ -11,29 +11,32 @@ import re
 import shutil
 import socket
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 from omnisat_jax.errors import UserError, system_sentence
+from omnisat_jax.types import StrPath
 
 _PARTIAL = re.compile(r".+\.partial-(?P<host>[A-Za-z0-9_]*)-(?P<process>\d+)-[0-9a-f]{8}")
-MARK = ".made-by-omnisat_jax"  # in a folder that is being written: only such folders are ever removed
+MARK = ".made-by-omnisat_jax"  # file in a folder that is being written; only folders that contain it are ever removed
 
 
-def partial_name(path) -> pathlib.Path:
-    """A free name beside `path` to write under."""
+def partial_name(path: StrPath) -> pathlib.Path:
+    """Returns an unused name next to `path` for an unfinished file or folder."""
     path = pathlib.Path(path)
     return path.with_name(f"{path.name}.partial-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
 def is_partial(name: str) -> bool:
-    """Whether a name is that of something that was being written."""
+    """Whether a name belongs to an unfinished file or folder."""
     return bool(_PARTIAL.fullmatch(name))
 
 
-def write_bytes(path, content: bytes) -> None:
-    """Writes a file whole or not at all; it is on the disk when this returns.
+def write_bytes(path: StrPath, content: bytes) -> None:
+    """Writes a file atomically. The content is on the disk when this returns.
 
     Raises:
-      UserError: it cannot be written; says why.
+      UserError: the file cannot be written.
     """
     path = pathlib.Path(path)
     partial = partial_name(path)
@@ -50,18 +53,18 @@ def write_bytes(path, content: bytes) -> None:
         raise UserError(f"{path}: cannot be written ({system_sentence(error)})") from error
 
 
-def write_text(path, text: str) -> None:
-    """`write_bytes` of text in UTF-8."""
+def write_text(path: StrPath, text: str) -> None:
+    """Writes text in UTF-8; see `write_bytes`."""
     write_bytes(path, text.encode())
 
 
-def write_json(path, value) -> None:
-    """`write_bytes` of plain values as JSON."""
+def write_json(path: StrPath, value: Any) -> None:
+    """Writes plain values as JSON; see `write_bytes`."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def sync_folder(folder) -> None:
-    """Makes sure that a new name in a folder is on the disk, where the file system can do that."""
+def sync_folder(folder: StrPath) -> None:
+    """Flushes the entries of a folder to the disk, on file systems that support it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -71,11 +74,13 @@ def sync_folder(folder) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(root: pathlib.Path):
-    """Yields a folder to fill, which becomes `root` at the end; that another process was first with the same is no error.
+def new_folder(root: StrPath) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder that is renamed to `root` when the body ends.
+
+    If another process has created `root` in the meantime, the temporary folder is discarded without an error.
 
     Raises:
-      UserError: it cannot be made.
+      UserError: the folder cannot be created.
     """
     root = pathlib.Path(root)
     try:
@@ -85,7 +90,7 @@ def new_folder(root: pathlib.Path):
         work.mkdir()
         (work / MARK).touch()
     except OSError as error:
-        raise UserError(f"{root}: cannot be made ({system_sentence(error)})") from error
+        raise UserError(f"{root}: cannot be created ({system_sentence(error)})") from error
     try:
         yield work
         (work / MARK).unlink()
@@ -98,20 +103,20 @@ def new_folder(root: pathlib.Path):
             raise
 
 
-def remove_marked(folder) -> None:
-    """Removes a folder that this program made and marked, and never follows a link out of it.
+def remove_marked(folder: StrPath) -> None:
+    """Removes a folder that this program created and marked. Links out of it are not followed.
 
     Raises:
-      UserError: it carries no mark.
+      UserError: the folder is not marked.
     """
     folder = pathlib.Path(folder)
     if folder.is_symlink() or not (folder / MARK).is_file():
-        raise UserError(f"{folder}: expected a folder that this program made, found no {MARK} in it; it is left alone")
+        raise UserError(f"{folder}: expected a folder that this program created, found no {MARK} in it; it was not removed")
     shutil.rmtree(folder)
 
 
-def clear_partials(folder) -> None:
-    """Removes what dead processes of this machine were writing in a folder. What may still be written is left."""
+def clear_partials(folder: StrPath) -> None:
+    """Removes the unfinished files of dead processes of this machine from a folder. Files of live processes and other machines are kept."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         return

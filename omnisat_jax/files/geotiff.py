@@ -1,6 +1,8 @@
-"""GeoTIFF from outside: north up whatever its rows, and with everything it says about its values.
+"""Reading of GeoTIFF files: always north up, and with everything the file declares about its values.
 
-Only GDAL's GeoTIFF driver is used and only regular files are opened: other formats (a VRT among them) may lead to any file or address.
+Only GDAL's GeoTIFF driver is used and only regular files are opened, as other formats, such as VRT, may refer to any file or address.
+
+Letters: C bands, H W pixels.
 """
 
 import contextlib
@@ -9,35 +11,45 @@ import math
 import os
 import pathlib
 import xml.etree.ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError  # GDAL's own errors, which rasterio lets through in places
+from rasterio._err import CPLE_BaseError  # GDAL's own errors, some of which rasterio does not convert
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.warp import transform_bounds
+from rasterio.errors import RasterioError
+from rasterio.warp import transform
 from rasterio.windows import Window
 
 from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.missing import FILL
+from omnisat_jax.types import StrPath
 
-LARGEST = 2**31  # bytes of one read, and of one block of a file
-LARGEST_XML = 2**24  # bytes of metadata beside a file
-SQUARE = 1e-6  # relative difference of width and height of a pixel that is rounding
+LARGEST = 2**31  # bytes of one read, and of one block of the file
+LARGEST_XML = 2**24  # bytes of a metadata file
+SQUARE = 1e-6  # largest relative difference between width and height of a square pixel, from rounding
 SUFFIXES = (".tif", ".tiff")
-# What GDAL reads beside a GeoTIFF: a mask of any format, metadata, and where it lies.
+# Files that GDAL reads along with a GeoTIFF: a mask in any format, and metadata including the georeference.
 MASKS = (".msk", ".MSK")
 SIDECARS = (*MASKS, ".aux.xml", ".AUX.XML")
-FAILURES = (rasterio.errors.RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
+FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF
 
 
 @dataclasses.dataclass(frozen=True)
 class Footprint:
-    """Where an image lies: its reference system, the bounds (left, bottom, right, top) in its units, and the side of a pixel."""
+    """The area that an image covers.
 
-    crs: rasterio.crs.CRS
+    Attributes:
+      crs: the coordinate reference system.
+      bounds: left, bottom, right and top, in units of the reference system.
+      pixel: side of a pixel, in the same units.
+    """
+
+    crs: CRS
     bounds: tuple[float, float, float, float]
     pixel: float
 
@@ -46,16 +58,16 @@ class Footprint:
         return f"x {left} to {right}, y {bottom} to {top} in {self.crs.to_string()}"
 
     def differs(self, other: "Footprint", tolerance: float) -> str:
-        """In what `other` lies elsewhere, in words; "" where no edge is further away than `tolerance` units of this system."""
+        """Describes how `other` differs; "" if no edge is further away than `tolerance`, in units of the reference system."""
         if other.crs != self.crs:
             return f"{other}, another reference system"
-        away = max(abs(a - b) for a, b in zip(self.bounds, other.bounds, strict=True))
-        return f"{other}, up to {away:.10g} away" if away > tolerance else ""
+        distance = max(abs(a - b) for a, b in zip(self.bounds, other.bounds, strict=True))
+        return f"{other}, up to {distance:.10g} away" if distance > tolerance else ""
 
     def longitude_latitude(self) -> np.ndarray:
-        """(2,) float64 of the centre, degrees."""
+        """Returns longitude and latitude of the centre in degrees, float64 (2,)."""
         left, bottom, right, top = self.bounds
-        (x,), (y,) = rasterio.warp.transform(self.crs, "EPSG:4326", [(left + right) / 2], [(bottom + top) / 2])
+        (x,), (y,) = transform(self.crs, "EPSG:4326", [(left + right) / 2], [(bottom + top) / 2])[:2]
         return np.array([x, y])
 
 
@@ -63,23 +75,28 @@ class GeoTIFF:
     """An open file; see `open_geotiff`.
 
     Attributes:
-      path, tile: for messages.
-      tags: of the file.
-      bands: positions (from 1) of the bands that hold values, without an alpha channel.
-      has_alpha: whether there is such a channel.
-      height, width: in pixels.
-      dtypes: of the bands.
-      names: descriptions of the bands, "" where there is none.
-      scales, offsets: of the bands: a value is stored * scale + offset.
-      declares_unknown: whether the file says that pixels may be unknown: a nodata value that its dtype holds, a mask, or an alpha channel.
-      transform: north up, also where the rows of the file run to the north.
-      crs: or None.
+      path: the file.
+      tile: ID of the tile, for messages.
+      tags: metadata of the file.
+      bands: one-based indices of the bands with values, without alpha channels.
+      has_alpha: whether there is an alpha channel.
+      height: pixels.
+      width: pixels.
+      dtypes: one per band.
+      names: one description per band, "" if it has none.
+      scales: one per band; a value is stored * scale + offset.
+      offsets: one per band.
+      declares_unknown: whether the file declares that pixels may be unknown: by a nodata value within the range of its dtype, a mask, or
+        an alpha channel.
+      transform: affine transform of the north-up image, even if the rows of the file run northwards.
+      crs: the coordinate reference system, or None.
     """
 
-    def __init__(self, source, path, tile, bands=None):
+    def __init__(self, source: Any, path: pathlib.Path, tile: str, bands: int | Callable[[dict], int] | None = None):
+        """Wraps an open rasterio dataset; see `open_geotiff` for the arguments."""
         self._source, self.path, self.tile, self.tags = source, path, tile, source.tags()
         alpha = {i + 1 for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha}
-        # Where the expected bands are all there are, the one that is called alpha is one of them: GDAL calls the last of four bytes so.
+        # GDAL takes the last of four uint8 bands for alpha. If the file has exactly the expected bands, all of them hold values.
         self._alpha_is_measured = bool(alpha) and source.count == (bands(self.tags) if callable(bands) else bands)
         alpha = set() if self._alpha_is_measured else alpha
         self._alpha, self.has_alpha = tuple(sorted(alpha)), bool(alpha)
@@ -100,19 +117,25 @@ class GeoTIFF:
             rasterio.Affine(found.a, found.b, found.c, found.d, -found.e, found.f + found.e * source.height) if self._south_up else found
         )
 
-    def error(self, expected, found, advice="", kind="unreadable") -> DataError:
-        """What to raise where the file is not what is expected."""
+    def error(self, expected: str, found: str, advice: str = "", kind: str = "unreadable") -> DataError:
+        """Returns the error to raise if the file is not what is expected."""
         return DataError(tile=self.tile, path=self.path, expected=expected, found=found, advice=advice, kind=kind)
 
     def form(self) -> str:
-        """Bands, dtype and size in words."""
+        """Describes bands, dtype and size in words."""
         return f"{len(self.bands)} bands{' and alpha' if self.has_alpha else ''} of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
 
     def need(self, *, bands: int | None = None, side: int | None = None, dtype: str | None = None, what: str = "") -> None:
-        """Compares what the header says with what is expected, before anything is read.
+        """Checks the header before any pixel is read.
+
+        Args:
+          bands: the expected number of bands; None allows any.
+          side: the expected height and width in pixels; None allows any square.
+          dtype: the expected dtype of all bands; None allows any.
+          what: what the file is, for messages.
 
         Raises:
-          DataError: another number of bands, another size than side x side pixels (None: any square), or another dtype.
+          DataError: the header differs.
         """
         fits = (bands is None or len(self.bands) == bands) and self.height == self.width and (side is None or self.width == side)
         if fits and (dtype is None or set(self.dtypes) == {dtype}):
@@ -122,38 +145,41 @@ class GeoTIFF:
         raise self.error(" ".join([what, *filter(None, parts)]).strip(), self.form())
 
     def need_plain(self) -> None:
-        """Refuses a file whose bands have a scale or an offset, where nothing applies them.
+        """Refuses a file whose bands have a scale or an offset, for readers that do not apply them.
 
         Raises:
-          DataError: one of them does.
+          DataError: a band has one.
         """
         for name, scale, offset in zip(self.names, self.scales, self.offsets, strict=True):
             if (scale, offset) != (1.0, 0.0):
                 raise self.error(
-                    "values as they are, without scale and offset", f"scale {scale:g} and offset {offset:g} of band {name or '1'}",
+                    "plain values, without scale and offset", f"scale {scale:g} and offset {offset:g} of band {name or '1'}",
                     "Apply them first (gdal_translate -unscale -ot Float32).",
                 )  # fmt: skip
 
     def need_grid(self, what: str = "") -> None:
-        """Refuses pixels that are not square, or lie turned or mirrored on the ground.
+        """Refuses a file without a georeference, or with pixels that are not square, rotated or mirrored.
+
+        Args:
+          what: what the file is, for messages.
 
         Raises:
-          DataError: they are, or there is no reference system.
+          DataError: the grid cannot be used.
         """
         t = self.transform
         if self.crs is None or not self._placed:
             points, advice = bool(self._source.gcps[0]), "Warp it first (gdalwarp -t_srs)."
-            expected, found = f"{what} with a coordinate reference system and a place in it", "ground control points only" if points else "none"
+            expected, found = f"{what} with a coordinate reference system and a position in it", "ground control points only" if points else "none"
             raise self.error(expected.strip(), found, advice if points else "", kind="georeference")
         if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
-            found = f"pixels of {t.a:.10g} x {t.e:.10g}, turned by {t.b:.10g}, {t.d:.10g}"
+            found = f"pixels of {t.a:.10g} x {t.e:.10g}, rotated by {t.b:.10g}, {t.d:.10g}"
             raise self.error(
                 f"{what} with square pixels, north up".strip(), found, "Warp it first (gdalwarp -tr SIDE SIDE).", kind="georeference"
             )
 
     @property
     def footprint(self) -> Footprint | None:
-        """Where it lies; None for a file without a reference system or a place in it.
+        """The area that the image covers, or None if the file has no georeference.
 
         Raises:
           DataError: see `need_grid`.
@@ -165,38 +191,38 @@ class GeoTIFF:
         return Footprint(self.crs, (t.c, t.f + t.e * self.height, t.c + t.a * self.width, t.f), t.a)
 
     def read(self, window: tuple[int, int, int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Stored values of all bands, and which of them are measurements.
+        """Reads the stored values of all bands, and which of them are measurements.
 
         Args:
-          window: (first row, first column, rows, columns) from the north-west corner; None = everything.
+          window: first row, first column, rows and columns, counted from the north-west corner; None reads everything.
 
         Returns:
-          values (C,H,W) of one dtype, without scale and offset; known (C,H,W) bool: False for nodata, masked and wholly transparent pixels,
-          numbers that are not finite, and fill values beyond FILL.
+          The values (C,H,W) of one dtype, without scale and offset applied, and a bool mask (C,H,W) that is False for nodata, masked and fully
+          transparent pixels, non-finite numbers, and fill values beyond FILL.
 
         Raises:
-          DataError: more than LARGEST bytes, complex numbers, or pixels that cannot be read.
+          DataError: more than LARGEST bytes, complex numbers, or unreadable pixels.
         """
         row, column, rows, columns = window or (0, 0, self.height, self.width)
         if any(np.dtype(kind).kind == "c" for kind in self.dtypes if not kind.startswith("complex_int")) or any(
             kind.startswith("complex") for kind in self.dtypes
         ):
-            raise self.error("real numbers", "complex ones", "Compute an intensity first.")
+            raise self.error("real numbers", "complex numbers", "Compute an intensity first.")
         size = len(self.bands) * rows * columns * max(np.dtype(kind).itemsize for kind in self.dtypes)
         if size > LARGEST:
             raise self.error(f"at most {LARGEST:,} bytes at a time", f"{size:,} ({self.form()})")
         if self._south_up:
             row = self.height - row - rows
-        place = Window(column, row, columns, rows)
+        area = Window(column, row, columns, rows)  # pyright: ignore[reportCallIssue]  # an attrs class
         try:
-            values, flags = self._source.read(self.bands, window=place), {flag for band in self._source.mask_flag_enums for flag in band}
+            values, flags = self._source.read(self.bands, window=area), {flag for band in self._source.mask_flag_enums for flag in band}
             masks = np.ones(values.shape, bool)
             if flags - {MaskFlags.all_valid} and not (self._alpha_is_measured and MaskFlags.alpha in flags):
-                masks &= self._source.read_masks(self.bands, window=place) > 0
+                masks &= self._source.read_masks(self.bands, window=area) > 0
                 if MaskFlags.per_dataset in flags:
-                    masks &= self._source.dataset_mask(window=place)[None] > 0
+                    masks &= self._source.dataset_mask(window=area)[None] > 0
             for band in self._alpha:
-                masks &= self._source.read(band, window=place)[None] > 0
+                masks &= self._source.read(band, window=area)[None] > 0
         except FAILURES as error:
             raise self.error("pixels that can be read", reason(error), "It is truncated or damaged: restore it.") from error
         for band, nodata in enumerate(self._nodata):
@@ -210,28 +236,29 @@ class GeoTIFF:
         return np.ascontiguousarray(values), np.ascontiguousarray(masks)
 
 
-def _holds(dtype, nodata):
+def _holds(dtype: str, nodata: float | None) -> bool:
+    """Whether a nodata value can occur in an array of this dtype."""
     kind = np.dtype(dtype) if not dtype.startswith("complex") else np.dtype(float)
     if nodata is None or kind.kind not in "iu":
         return nodata is not None
-    return math.isfinite(nodata) and nodata == int(nodata) and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max
+    return math.isfinite(nodata) and nodata == int(nodata) and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max
 
 
 def _need_sidecars(path, tile):
-    """Refuses files beside a GeoTIFF that would hang, or lead elsewhere as a VRT does."""
+    """Refuses files next to a GeoTIFF that GDAL would hang on, or that refer to other files, as a VRT does."""
     for suffix in SIDECARS:
         beside = path.with_name(path.name + suffix)
         if not os.path.lexists(beside):
             continue
-        need_file(beside, what="a file beside a GeoTIFF", tile=tile, advice="Restore it, or remove it.")
+        need_file(beside, what="a file that accompanies a GeoTIFF", tile=tile, advice="Restore it, or remove it.")
         if suffix in MASKS:
             with open(beside, "rb") as source:
                 start = source.read(4)
             if start not in MAGIC:
                 raise DataError(
-                    tile=tile, path=beside, expected="a mask that is a TIFF", found="a file of another kind", advice="Remove it."
+                    tile=tile, path=beside, expected="a mask that is a TIFF", found="another format", advice="Remove it."
                 )
-        else:  # of one that it cannot read, GDAL says nothing, and what it declares is lost
+        else:  # GDAL silently ignores metadata that it cannot read
             try:
                 if beside.stat().st_size > LARGEST_XML:
                     raise ValueError(f"{beside.stat().st_size:,} bytes")
@@ -242,28 +269,37 @@ def _need_sidecars(path, tile):
                 ) from error
 
 
-def is_geotiff(path) -> bool:
-    """Whether a file's name says that it is a GeoTIFF, in small letters or capitals."""
+def is_geotiff(path: StrPath) -> bool:
+    """Whether a file name ends like that of a GeoTIFF, in any case of its letters."""
     return pathlib.Path(path).suffix.lower() in SUFFIXES
 
 
 @contextlib.contextmanager
-def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, bands: int | Callable[[dict], int] | None = None):
-    """Yields a `GeoTIFF`.
+def open_geotiff(
+    path: StrPath,
+    *,
+    tile: str = "-",
+    what: str = "a GeoTIFF",
+    root: StrPath | None = None,
+    bands: int | Callable[[dict], int] | None = None,
+) -> Iterator[GeoTIFF]:
+    """Opens a file while the body runs.
 
     Args:
-      path: regular file.
-      tile, what: for messages.
+      path: the file.
+      tile: ID of the tile, for messages.
+      what: what the file is, for messages.
       root: see `need_file`.
-      bands: how many hold values, if known, or what tells it from the tags; a file of so many has no alpha channel, whatever it calls them.
+      bands: the number of bands with values, if known, or a function that derives it from the tags. A file with exactly as many bands has no
+        alpha channel, however its bands are labelled.
 
     Raises:
-      DataError: missing, no GeoTIFF, or one whose blocks do not fit into memory.
+      DataError: the file is missing, not a GeoTIFF, or has blocks that are too large for memory.
     """
     path = need_file(path, what=what, tile=tile, root=root)
     with contextlib.ExitStack() as stack:
         try:
-            # Files beside it are asked for by name, not looked up in a folder of many.
+            # Look for accompanying files by name instead of listing the folder, which may be large.
             stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"))
             _need_sidecars(path.resolve(), tile)
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
@@ -287,23 +323,45 @@ def open_geotiff(path, *, tile: str = "-", what: str = "a GeoTIFF", root=None, b
         yield opened
 
 
-def read_image(
-    path, *, tile: str, bands: int, side: int | None, what: str, root=None, crop: int | None = None
-) -> tuple[np.ndarray, Footprint | None]:
-    """A square uint8 image (H,W,bands), north up, and where all of it lies.
+@dataclasses.dataclass(frozen=True)
+class ImageForm:
+    """The expected form of a square uint8 image.
 
-    Pixels that the file declares unknown become 0, as PASTIS-HD, TreeSatAI and FLAIR store them.
+    Attributes:
+      bands: number of bands.
+      side: height and width in pixels; None allows any.
+      crop: side in pixels of the central square to read; None reads everything.
+    """
+
+    bands: int
+    side: int | None = None
+    crop: int | None = None
+
+
+def read_image(
+    path: StrPath, form: ImageForm, *, tile: str, what: str, root: StrPath | None = None
+) -> tuple[np.ndarray, Footprint | None]:
+    """Reads a square uint8 image.
+
+    Pixels that the file declares unknown become 0, the value that PASTIS-HD, TreeSatAI and FLAIR use for them.
 
     Args:
-      side: of the image, pixels; None = any.
-      crop: side of the central square that is read; None = all.
+      path: the file.
+      form: its expected form, and the part to read.
+      tile: ID of the tile, for messages.
+      what: what the image is, for messages.
+      root: see `need_file`.
+
+    Returns:
+      The image (H,W,C), north up, and the footprint of the whole file or None.
 
     Raises:
-      DataError: an unreadable file, or other bands, numbers or size than expected.
+      DataError: the file is unreadable or of another form.
     """
-    with open_geotiff(path, tile=tile, what=what, root=root, bands=bands) as source:
-        source.need(bands=bands, side=side, dtype="uint8", what=what)
+    with open_geotiff(path, tile=tile, what=what, root=root, bands=form.bands) as source:
+        source.need(bands=form.bands, side=form.side, dtype="uint8", what=what)
         source.need_plain()
+        crop = form.crop
         if crop and source.height < crop:
             raise source.error(f"{what} of at least {crop}x{crop} px", source.form())
         first = (source.height - crop) // 2 if crop else 0
@@ -311,8 +369,3 @@ def read_image(
         if not known.all():
             values = np.where(known, values, 0)
         return np.ascontiguousarray(values.transpose(1, 2, 0)), source.footprint
-
-
-def bounds_in(footprint: Footprint, crs) -> tuple[float, float, float, float]:
-    """The bounds of a footprint in another reference system."""
-    return transform_bounds(footprint.crs, crs, *footprint.bounds)

@@ -1,4 +1,4 @@
-"""What files contain, as one number that does not depend on where they lie. Hashes are remembered while a file is not touched."""
+"""Hashes of file contents, independent of where the files are. Hashes of unchanged files are cached."""
 
 import concurrent.futures
 import contextlib
@@ -12,23 +12,24 @@ from collections.abc import Iterable
 import xxhash
 
 from omnisat_jax.errors import DataError, system_reason
+from omnisat_jax.types import StrPath
 
-CHUNK = 2**22
+CHUNK = 2**22  # bytes per read
 THREADS = 8
-SETTLED = 2.0  # s that a file must be old: a younger one may change again without a trace in its times
+SETTLED = 2.0  # s; hashes of younger files are not cached, as another change may leave the same time stamp
 
 
 def cache_path() -> pathlib.Path:
-    """Where hashes are remembered: $XDG_CACHE_HOME or ~/.cache."""
+    """Returns the path of the hash cache, below $XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return pathlib.Path(base) / "omnisat_jax" / "hashes.sqlite"
 
 
-def file_hash(path) -> str:
-    """XXH3 (128 bits, hexadecimal) of a file's bytes.
+def file_hash(path: StrPath) -> str:
+    """Returns the XXH3 hash (128 bits, hexadecimal) of a file.
 
     Raises:
-      DataError: it cannot be read.
+      DataError: the file cannot be read.
     """
     digest = xxhash.xxh3_128()
     try:
@@ -40,40 +41,46 @@ def file_hash(path) -> str:
     return digest.hexdigest()
 
 
-def file_hashes(paths: Iterable) -> dict[pathlib.Path, str]:
-    """Hashes of many files, in parallel, those known from before looked up by device, inode, size and times of change.
+def file_hashes(files: Iterable[StrPath]) -> dict[pathlib.Path, str]:
+    """Hashes many files in parallel. Cached hashes are looked up by device, inode, size and modification times.
+
+    Returns:
+      {path: hash as of `file_hash`}.
 
     Raises:
-      DataError: a file that cannot be read.
+      DataError: a file cannot be read.
     """
-    paths = [pathlib.Path(path) for path in paths]
+    paths = [pathlib.Path(path) for path in files]
     keys = {path: _key(path) for path in paths}
-    with _remembered() as memory:
-        known = memory.find(keys.values())
+    with _open_cache() as cache:
+        known = cache.find(keys.values())
         found = {path: known[key] for path, key in keys.items() if key in known}
         todo = [path for path in paths if path not in found]
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             new = dict(zip(todo, pool.map(file_hash, todo), strict=True))
         now = time.time()
-        memory.keep({keys[path]: value for path, value in new.items() if now - max(keys[path][3:]) / 1e9 > SETTLED})
+        cache.keep({keys[path]: value for path, value in new.items() if now - max(keys[path][3:]) / 1e9 > SETTLED})
     return found | new
 
 
-def fingerprint(root, files: Iterable, settings: str) -> str:
-    """Identifies a dataset by the content of its files and by what is done with them, wherever it lies.
+def fingerprint(root: StrPath, files: Iterable[StrPath], options: str) -> str:
+    """Identifies a dataset by the content of its files and by how they are processed.
 
     Args:
-      root: of the dataset; names count from here.
-      files: those that decide what is read.
-      settings: anything else that the result depends on.
+      root: folder of the dataset; file names are relative to it.
+      files: the files that determine the result.
+      options: everything else that the result depends on.
+
+    Returns:
+      16 hexadecimal digits of a SHA-256 hash.
 
     Raises:
-      DataError: a file that cannot be read.
+      DataError: a file cannot be read.
     """
     root = pathlib.Path(root)
     names = sorted((path.relative_to(root).as_posix(), path) for path in map(pathlib.Path, set(files)))
     hashes = file_hashes(path for _, path in names)
-    digest = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256(options.encode())
     for name, path in names:
         digest.update(f"\n{name}\n{hashes[path]}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
@@ -81,14 +88,14 @@ def fingerprint(root, files: Iterable, settings: str) -> str:
 
 def _key(path):
     try:
-        about = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         raise DataError(tile="-", path=path, expected="a file that can be read", found=system_reason(error)) from error
-    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-class _Memory:
-    """Hashes in a SQLite file, which several processes may share; without one nothing is remembered."""
+class _Cache:
+    """Hashes in a SQLite file, which processes may share. Without a connection nothing is cached."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -115,7 +122,7 @@ def _text(key):
 
 
 @contextlib.contextmanager
-def _remembered():
+def _open_cache():
     connection = None
     try:
         path = cache_path()
@@ -124,10 +131,10 @@ def _remembered():
         connection.execute(
             "CREATE TABLE IF NOT EXISTS hashes (dev TEXT, ino TEXT, size TEXT, mtime TEXT, ctime TEXT, hash TEXT, PRIMARY KEY (dev, ino))"
         )
-    except (OSError, sqlite3.Error):  # a read-only home, a damaged file: every file is hashed
+    except (OSError, sqlite3.Error):  # such as a read-only home directory or a damaged file: every file is hashed
         connection = None
     try:
-        yield _Memory(connection)
+        yield _Cache(connection)
     finally:
         if connection is not None:
             connection.close()

@@ -1,4 +1,4 @@
-"""One process at a time in a folder. The lock ends with the process that holds it, however that ends."""
+"""File locks that admit one process at a time. The system releases a lock when its process ends, for whatever reason."""
 
 import contextlib
 import datetime
@@ -7,25 +7,27 @@ import json
 import os
 import pathlib
 import socket
+from collections.abc import Iterator
 
 from omnisat_jax.errors import UserError, printable, system_sentence
+from omnisat_jax.types import StrPath
 
 
 class InUseError(UserError):
-    """Another process is at it; the message names its host, number and start."""
+    """Another process holds the lock. The message names its host, process ID and start time."""
 
 
 @contextlib.contextmanager
-def exclusive(path, what: str):
+def exclusive(path: StrPath, what: str) -> Iterator[None]:
     """Holds the lock file `path` while the body runs.
 
     Args:
-      path: of the lock file; created, and left there, as removing it would let two processes in.
-      what: is locked, for the message.
+      path: the lock file. It is created if necessary and never removed, as removing it would let two processes in.
+      what: what is locked, for messages.
 
     Raises:
-      InUseError: another process holds it.
-      UserError: the file cannot be made.
+      InUseError: another process holds the lock.
+      UserError: the file cannot be created or locked.
     """
     path = pathlib.Path(path)
     try:
@@ -36,20 +38,20 @@ def exclusive(path, what: str):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InUseError(f"{what}: another start is at work in it ({_holder(lock)}). Wait for it, or end it.") from None
+            raise InUseError(f"{what}: another process is using it ({_holder(lock)}). Wait for it to finish, or stop it.") from None
         except OSError as error:
             raise UserError(f"{what}: cannot be locked ({system_sentence(error)})") from error
-        about = {"host": socket.gethostname(), "process": os.getpid(), "since": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"}
+        holder = {"host": socket.gethostname(), "process": os.getpid(), "since": f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"}
         with contextlib.suppress(OSError):
             lock.truncate(0)
-            lock.write(json.dumps(about))
+            lock.write(json.dumps(holder))
             lock.flush()
         yield
 
 
 def _holder(lock):
     try:
-        about = json.loads(lock.read(1000))
-        return printable(f"process {about['process']} on {about['host']}, since {about['since']}")
+        holder = json.loads(lock.read(1000))
+        return printable(f"process {holder['process']} on {holder['host']}, since {holder['since']}")
     except (OSError, ValueError, KeyError, TypeError):
-        return "which has not said who it is"
+        return "which has not written its name"

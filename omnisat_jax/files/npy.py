@@ -1,37 +1,42 @@
-"""NumPy files from outside: the header is compared with what is expected before any number is read."""
+"""Reading of .npy files. The header is compared with what is expected before any number is read."""
 
 import math
 import os
 import tokenize
 import warnings
+from typing import IO
 
 import numpy as np
 
-from omnisat_jax.errors import DataError, reason
+from omnisat_jax.errors import DataError, reason, system_reason
 from omnisat_jax.files.paths import need_file
+from omnisat_jax.types import StrPath
 
-LONGEST = 10_000  # entries of a dimension whose length is not given
+LONGEST = 10_000  # entries along a dimension of unspecified length
 LARGEST = 2**33  # bytes of one array
 HEADER = 10_000  # bytes of a header
-# What NumPy raises of a header that is none.
+# What NumPy raises for a malformed header.
 MALFORMED = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, RecursionError, OverflowError, MemoryError)
 
 
-def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds: str, root=None) -> np.ndarray:
-    """A whole array, without pickles.
+def read_npy(
+    path: StrPath, *, tile: str, what: str, shape: tuple[int | None, ...], kinds: str, root: StrPath | None = None
+) -> np.ndarray:
+    """Reads a whole array. Pickled objects are refused.
 
     Args:
-      path: .npy file of version 1 or 2, any byte order and memory order.
-      tile, what: for messages.
-      shape: expected; None where any length up to LONGEST will do.
-      kinds: accepted NumPy kinds of dtype, such as "iu" or "f".
+      path: .npy file of version 1 or 2, in any byte order and memory order.
+      tile: ID of the tile, for messages.
+      what: what the file is, for messages.
+      shape: the expected shape; None stands for any length up to LONGEST.
+      kinds: accepted NumPy dtype kinds, such as "iu" or "f".
       root: see `need_file`.
 
     Returns:
-      Array in native byte order, as stored otherwise.
+      The array with its stored dtype, in native byte order.
 
     Raises:
-      DataError: missing, unreadable, another shape or dtype, or another number of bytes than declared.
+      DataError: the file is missing or unreadable, has another shape or dtype, or another number of bytes than declared.
     """
     path = need_file(path, what=what, tile=tile, root=root)
     wanted = ", ".join("N" if size is None else str(size) for size in shape)
@@ -67,17 +72,21 @@ def read_npy(path, *, tile: str, what: str, shape: tuple[int | None, ...], kinds
             advice="It is truncated, empty or holds Python objects: restore it from the archive.",
         ) from error  # fmt: skip
     except OSError as error:
-        raise DataError(tile=tile, path=path, expected=wanted, found=error.strerror or reason(error)) from error
+        raise DataError(tile=tile, path=path, expected=wanted, found=system_reason(error)) from error
     if len(flat) != count:
         raise DataError(tile=tile, path=path, expected=f"{wanted}: {count:,} numbers", found=f"{len(flat):,}")
     return flat.astype(dtype.newbyteorder("="), copy=False).reshape(found, order="F" if fortran else "C")
 
 
-def npy_shape(path, *, tile: str, what: str, rank: int, root=None) -> tuple[int, ...]:
-    """The declared shape of an array, of which nothing else is read.
+def npy_shape(path: StrPath, *, tile: str, what: str, rank: int, root: StrPath | None = None) -> tuple[int, ...]:
+    """Reads the declared shape of an array, and nothing else.
+
+    Args:
+      path, tile, what, root: see `read_npy`.
+      rank: the expected number of dimensions.
 
     Raises:
-      DataError: missing, no .npy file, another rank.
+      DataError: the file is missing, not a .npy file, or of another rank.
     """
     path = need_file(path, what=what, tile=tile, root=root)
     try:
@@ -95,16 +104,19 @@ def npy_shape(path, *, tile: str, what: str, rank: int, root=None) -> tuple[int,
 
 
 def kinds_in_words(kinds: str) -> str:
-    """NumPy's kinds of dtype for people."""
+    """Describes NumPy dtype kinds in words."""
     words = {"i": "integers", "u": "unsigned integers", "f": "floating point numbers", "b": "booleans"}
     return " or ".join(words[kind] for kind in kinds)
 
 
-def read_header(source):
-    """(shape, Fortran order, dtype) of an open .npy file, as `numpy.load` reads it.
+def read_header(source: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the header of an open .npy file as `numpy.load` does.
+
+    Returns:
+      The shape, whether the array is in Fortran order, and the dtype.
 
     Raises:
-      One of MALFORMED: a header that is none.
+      One of MALFORMED: the header is invalid.
     """
     version = np.lib.format.read_magic(source)
     with warnings.catch_warnings():
@@ -113,8 +125,8 @@ def read_header(source):
             found = np.lib.format.read_array_header_1_0(source, max_header_size=HEADER)
         elif version == (2, 0):
             found = np.lib.format.read_array_header_2_0(source, max_header_size=HEADER)
-        else:  # 3.0 is of structures with names beyond latin-1 only
-            raise ValueError(f"format {'.'.join(map(str, version))}, which is not that of plain arrays")
+        else:  # version 3.0 is used only for field names beyond Latin-1
+            raise ValueError(f"format {'.'.join(map(str, version))}, which plain arrays do not use")
     if any(size < 0 for size in found[0]):
         raise ValueError(f"a negative length in shape {found[0]}")
     return found

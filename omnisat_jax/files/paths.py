@@ -1,42 +1,58 @@
-"""Names that come from files, and the paths that are built from them."""
+"""Checks of names that come from files, and of the paths built from them."""
 
 import os
 import pathlib
 import re
 import stat
+from typing import Any
 
-from omnisat_jax.errors import DataError, printable
+from omnisat_jax.errors import DataError, printable, system_reason
+from omnisat_jax.types import StrPath
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-# Written by operating systems and tools beside data; never part of a dataset.
+# Files that operating systems and tools leave next to data; never part of a dataset.
 STRAY = frozenset({"thumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "system volume information", "__macosx", "lost+found"})
 
 
-def check_name(name, *, what: str, path, tile: str = "-") -> str:
-    """A name that may become part of a path.
+def check_name(name: Any, *, what: str, path: StrPath, tile: str = "-") -> str:
+    """Checks a name that may become part of a path.
 
     Args:
-      name: from a file or an option; a number is taken as its digits.
-      what: it names, for the message.
-      path, tile: where it was found.
+      name: from a file or an option; an integer stands for its digits.
+      what: what has this name, for messages.
+      path: where the name was found, for messages.
+      tile: ID of the tile, for messages.
+
+    Returns:
+      The name.
 
     Raises:
-      DataError: no text of letters, digits and `._-`, or one that begins with a dot or a hyphen, or is longer than 128 characters.
+      DataError: the name is not a string of 1 to 128 letters, digits and `._-`, or begins with a dot or a hyphen.
     """
     text = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
     if not isinstance(text, str) or not NAME.fullmatch(text):
         raise DataError(
             tile=tile, path=path, expected=f"{what} of letters, digits and ._- that begins with a letter or digit",
-            found=repr(name), advice="Rename it: names become names of files.",
+            found=repr(name), advice="Rename it: it is used as a file name.",
         )  # fmt: skip
     return text
 
 
-def check_text(text, *, what: str, path, longest: int = 2000, tile: str = "-") -> str:
-    """A text that is only shown.
+def check_text(text: Any, *, what: str, path: StrPath, longest: int = 2000, tile: str = "-") -> str:
+    """Checks a text that is only displayed.
+
+    Args:
+      text: from a file or an option.
+      what: what the text is, for messages.
+      path: where the text was found, for messages.
+      longest: characters it may have.
+      tile: ID of the tile, for messages.
+
+    Returns:
+      The text.
 
     Raises:
-      DataError: no text, an empty one, one with control characters, or a longer one.
+      DataError: not a string, empty, too long, or with control characters other than line breaks.
     """
     if not isinstance(text, str) or not text.strip() or len(text) > longest or printable(text, None) != text:
         found = repr(text) if isinstance(text, str) else type(text).__name__
@@ -44,8 +60,8 @@ def check_text(text, *, what: str, path, longest: int = 2000, tile: str = "-") -
     return text
 
 
-def below(root, *parts) -> pathlib.Path:
-    """root/parts, of checked names.
+def below(root: StrPath, *parts: str) -> pathlib.Path:
+    """Joins `root` and `parts`.
 
     Raises:
       DataError: the path would leave `root`.
@@ -60,12 +76,12 @@ def below(root, *parts) -> pathlib.Path:
 
 
 def is_stray(name: str) -> bool:
-    """Whether a file or folder is hidden, or left by an operating system or a tool."""
+    """Whether a file or folder is hidden or was left by an operating system or a tool."""
     return name.startswith(".") or name.lower() in STRAY or name.endswith("~")
 
 
-def entries(folder) -> list[pathlib.Path]:
-    """What a folder holds, sorted by name, without stray files; nothing where there is no such folder.
+def entries(folder: StrPath) -> list[pathlib.Path]:
+    """Lists a folder, sorted by name, without stray files. A folder that does not exist has no entries.
 
     Raises:
       DataError: the folder cannot be listed.
@@ -79,22 +95,22 @@ def entries(folder) -> list[pathlib.Path]:
     except NotADirectoryError:
         raise DataError(tile="-", path=folder, expected="a folder", found="a file") from None
     except OSError as error:
-        raise DataError(tile="-", path=folder, expected="a folder that can be listed", found=error.strerror) from error
+        raise DataError(tile="-", path=folder, expected="a folder that can be listed", found=system_reason(error)) from error
 
 
-def walk(root) -> list[pathlib.Path]:
-    """Every file below a folder, sorted, without stray ones. Linked folders are followed, each once, so circles end.
+def walk(root: StrPath) -> list[pathlib.Path]:
+    """Lists all files below a folder, sorted, without stray ones. Linked folders are followed, each once, so that loops end.
 
     Raises:
-      DataError: a folder that cannot be listed, or a link to nothing, behind which there may be any number of files.
+      DataError: a folder cannot be listed, or a link is broken, so that files may be missing.
     """
     seen, found, open_folders = set(), [], [pathlib.Path(root)]
     while open_folders:
         folder = open_folders.pop()
-        about = os.stat(folder)
-        if (about.st_dev, about.st_ino) in seen:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
             continue
-        seen.add((about.st_dev, about.st_ino))
+        seen.add((status.st_dev, status.st_ino))
         for path in entries(folder):
             if path.is_dir():
                 open_folders.append(path)
@@ -102,14 +118,19 @@ def walk(root) -> list[pathlib.Path]:
                 found.append(path)
             elif path.is_symlink():
                 raise DataError(
-                    tile="-", path=path, expected="a link to a file or folder", found=f"one to nothing ({os.readlink(path)})",
-                    advice="Mount or restore what it leads to, or remove it.",
+                    tile="-", path=path, expected="a link to a file or folder", found=f"a broken link (to {os.readlink(path)})",
+                    advice="Mount or restore its target, or remove it.",
                 )  # fmt: skip
     return sorted(found)
 
 
-def need_folder(root, *, what: str, advice: str = "") -> pathlib.Path:
-    """`root` as a path.
+def need_folder(root: StrPath, *, what: str, advice: str = "") -> pathlib.Path:
+    """Returns `root` as a path after checking that it is a folder.
+
+    Args:
+      root: the folder.
+      what: what the folder is, for messages.
+      advice: what to do if it is missing, for messages.
 
     Raises:
       DataError: it is not a folder.
@@ -120,31 +141,38 @@ def need_folder(root, *, what: str, advice: str = "") -> pathlib.Path:
     return root
 
 
-def need_file(path, *, what: str, tile: str = "-", root=None, advice: str = "Restore it from the archive.") -> pathlib.Path:
-    """`path`, shown to be a regular file: nothing that hangs when it is opened, and no link out of the dataset.
+def need_file(
+    path: StrPath, *, what: str, tile: str = "-", root: StrPath | None = None, advice: str = "Restore it from the archive."
+) -> pathlib.Path:
+    """Returns `path` after checking that it is a regular file, so that opening it cannot hang, inside the dataset.
 
     Args:
-      root: of the dataset; a link of this file must end below it (linked folders count as part of it). None: any link is followed.
+      path: the file.
+      what: what the file is, for messages.
+      tile: ID of the tile, for messages.
+      root: folder of the dataset. If `path` is a link, its target must be below `root` or in the folder of `path`, which may itself be
+        reached through a linked folder. None allows any link.
+      advice: what to do about a bad file, for messages.
 
     Raises:
-      DataError: it is missing, no file, or a link to elsewhere.
+      DataError: missing, not a regular file, or a link out of the dataset.
     """
     path = pathlib.Path(path)
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        found = "a link to nothing" if path.is_symlink() else "no such file"
+        found = "a broken link" if path.is_symlink() else "no such file"
         raise DataError(tile=tile, path=path, expected=what, found=found, advice=advice) from None
     except OSError as error:
-        raise DataError(tile=tile, path=path, expected=what, found=error.strerror, advice=advice) from error
+        raise DataError(tile=tile, path=path, expected=what, found=system_reason(error), advice=advice) from error
     if not stat.S_ISREG(mode):
-        found = "a folder" if stat.S_ISDIR(mode) else "no regular file (a device, pipe or socket)"
+        found = "a folder" if stat.S_ISDIR(mode) else "not a regular file (a device, pipe or socket)"
         raise DataError(tile=tile, path=path, expected=f"{what}: a regular file", found=found, advice=advice)
     if root is not None and path.is_symlink():
-        target, home = path.resolve(), (pathlib.Path(root).resolve(), path.parent.resolve())
-        if not any(target.is_relative_to(folder) for folder in home):
+        target, allowed = path.resolve(), (pathlib.Path(root).resolve(), path.parent.resolve())
+        if not any(target.is_relative_to(folder) for folder in allowed):
             raise DataError(
                 tile=tile, path=path, expected=f"{what}, inside the dataset", found=f"a link to {target}",
-                advice="Copy the file, or link the folder that it lies in: linked folders are followed.",
+                advice="Copy the file, or link its folder instead: linked folders are followed.",
             )  # fmt: skip
     return path

@@ -1,23 +1,28 @@
-"""Text from outside, line by line: lists of names that come beside data."""
+"""Text files with one entry per line, such as lists of tiles."""
 
 import os
 
 from omnisat_jax.errors import DataError, reason, system_reason
 from omnisat_jax.files.paths import need_file
+from omnisat_jax.types import StrPath
 
-LARGEST = 2**27  # bytes of a list
+LARGEST = 2**27  # bytes of a file
 
 
-def read_lines(path, *, what: str, tile: str = "-", root=None, advice: str = "Restore it from the archive.") -> list[str]:
-    """Lines that are not empty, without blanks and line ends of any system around them.
+def read_lines(
+    path: StrPath, *, what: str, tile: str = "-", root: StrPath | None = None, advice: str = "Restore it from the archive."
+) -> list[str]:
+    """Reads the lines of a file, stripped of whitespace, without empty ones.
 
     Args:
       path: file in UTF-8, with or without a byte order mark.
-      what: it is, for messages.
+      what: what the file is, for messages.
+      tile: ID of the tile, for messages.
       root: see `need_file`.
+      advice: what to do about a bad file, for messages.
 
     Raises:
-      DataError: missing, too large, or no UTF-8.
+      DataError: the file is missing, too large, or not UTF-8.
     """
     path = need_file(path, what=what, tile=tile, root=root, advice=advice)
     try:

@@ -1,10 +1,13 @@
 """Grain pipelines whose whole state is one integer, the step.
 
-The order shuffle -> repeat -> random_map -> this process's rows -> batch is the one that gives the same examples and the same
-augmentation at every row of every global step on any number of processes; threads, not worker processes, keep a resume exact.
+The order of operations is shuffle, repeat, random_map, selection of this process's rows, batch. It gives the same examples with the same
+augmentation in every row of every global batch on any number of processes. Reading uses threads instead of worker processes, so that a run
+resumes exactly.
 """
 
 import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
 import jax
@@ -14,11 +17,14 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.records.reader import TileSource
 
+# After batch() the buffer counts batches: Grain's default of 500 would fill the memory.
+READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+
 
 class _Rows(grain.MapDataset):
-    """Of every `batch_size` elements the given rows, so that a sample's place in the global batch does not depend on who reads it."""
+    """Selects rows of every global batch, so that the position of a sample does not depend on the process that reads it."""
 
-    def __init__(self, parent, batch_size, rows):
+    def __init__(self, parent: grain.MapDataset, batch_size: int, rows: Sequence[int]):
         super().__init__(parent)
         self._batch_size, self._rows = batch_size, rows
 
@@ -33,12 +39,12 @@ class _Rows(grain.MapDataset):
 
 
 def need_memory(make_batch: MakeBatch, rows: int, batches: int = 1) -> None:
-    """Refuses what cannot fit: without this the system ends the process, with no word of why.
+    """Refuses batches that do not fit into memory, as the system would end the process without a message.
 
     Args:
       make_batch: the transform that makes the batches.
-      rows: samples a batch that this process reads.
-      batches: held at a time.
+      rows: samples per batch that this process reads.
+      batches: how many are held at a time.
 
     Raises:
       UserError: the batches are larger than the memory of the machine.
@@ -52,50 +58,62 @@ def need_memory(make_batch: MakeBatch, rows: int, batches: int = 1) -> None:
         )
 
 
-def training(source: TileSource, make_batch: MakeBatch, *, seed, batch_size, rows=None, threads=2, buffer=4):
-    """Endless batches of this process's rows of `batch_size` samples.
+def training(
+    source: TileSource,
+    make_batch: MakeBatch,
+    *,
+    seed: int,
+    batch_size: int,
+    rows: Sequence[int] | None = None,
+    options: grain.ReadOptions = READ_OPTIONS,
+) -> grain.IterDataset:
+    """Returns endless training batches with this process's rows.
 
     Args:
       source: the training tiles.
       make_batch: the transform, with random=True.
-      seed: order of tiles and augmentation.
-      batch_size: samples a step over all processes.
-      rows: which rows of the global batch to read, ascending; None = all.
-      threads, buffer: reading threads and batches read ahead.
+      seed: of the order of tiles and the augmentation.
+      batch_size: samples per step over all processes.
+      rows: the rows of the global batch that this process reads, ascending; None reads all.
+      options: reading threads, and batches to read ahead.
 
     Raises:
-      UserError: no tile, or more batches than memory.
+      UserError: there are no tiles, or the batches do not fit into memory.
     """
     if not len(source):
-        raise UserError("the training parts hold no tile")
+        raise UserError("the training parts have no tiles")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(make_batch)
     rows = tuple(range(batch_size)) if rows is None else tuple(rows)
-    need_memory(make_batch, len(rows), buffer)
+    buffer = options.prefetch_buffer_size
+    need_memory(make_batch, len(rows), buffer if isinstance(buffer, int) else 1)
     dataset = _Rows(dataset, batch_size, rows).batch(len(rows), drop_remainder=True, batch_fn=make_batch.batch)
-    # The buffer counts elements, and after batch() an element is a batch: Grain's default of 500 would fill the memory.
-    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
+    return dataset.to_iter_dataset(options)
 
 
-def start_at(dataset, step):
-    """An iterator over `dataset` whose next element is that of training step `step`."""
+def start_at(dataset: grain.IterDataset, step: int) -> Iterator[Any]:
+    """Returns an iterator over training batches that begins with the batch of `step`."""
     iterator = iter(dataset)
     grain.experimental.set_next_index(iterator, step)
     return iterator
 
 
-def evaluation(source, make_batch: MakeBatch, *, batch_size, rows=None):
-    """Every tile once, in order, as batches of equal size on every process; fillers have weight 0.
+def evaluation(
+    source: TileSource, make_batch: MakeBatch, *, batch_size: int, rows: Sequence[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yields every tile once, in order, in batches of equal size on every process. Fillers have weight 0.
 
     Args:
-      batch_size: samples a step over all processes.
-      rows: which rows of the global batch to read, ascending; None = all.
+      source: the tiles.
+      make_batch: the transform, with random=False.
+      batch_size: samples per step over all processes.
+      rows: the rows of the global batch that this process reads, ascending; None reads all.
 
     Raises:
-      UserError: a batch larger than the memory.
+      UserError: a batch does not fit into memory.
     """
-    rows = range(batch_size) if rows is None else rows
-    need_memory(make_batch, len(rows))
+    wanted = tuple(range(batch_size)) if rows is None else tuple(rows)
+    need_memory(make_batch, len(wanted))
     for start in range(0, len(source), batch_size):
-        wanted = [start + row for row in rows]
-        rng = np.random.default_rng(0)  # nothing is drawn
-        yield make_batch.batch([make_batch.random_map(source[i], rng) if i < len(source) else None for i in wanted])
+        positions = [start + row for row in wanted]
+        rng = np.random.default_rng(0)  # not used, as random=False draws nothing
+        yield make_batch.batch([make_batch.random_map(source[i], rng) if i < len(source) else None for i in positions])

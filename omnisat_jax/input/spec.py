@@ -1,26 +1,29 @@
-"""What the data and the configuration agree on: which modalities, on which patch grid, in which static shapes."""
+"""What the model reads: the modalities that configuration and data have in common, their patch grid, and static shapes."""
 
 import dataclasses
+from collections.abc import Sequence
 
-from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
-from omnisat_jax.records.reader import Records
+from omnisat_jax.records.info import DatasetInfo
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """The common ground of records and configuration.
+    """The input of a model, resolved from a configuration and a dataset.
 
     Attributes:
-      specs: the modalities both know, in configuration order.
-      dropped: configured modalities that the data do not hold.
-      unused: modalities of the data that the configuration does not ask for.
-      grid: tokens per tile side; crop: tokens per side of a training crop.
-      label_patch: label pixels per token side (segment), 0 (classify).
-      classes: names of what is predicted: the data's classes, or those that a tile can have where its labels are made from dense ones.
-      train, evaluation: static batch layouts.
+      specs: the modalities that both have, in the order of the configuration.
+      dropped: configured modalities that the data do not have.
+      unused: modalities of the data that are not configured.
+      grid: tokens per tile side.
+      crop: tokens per side of a training crop.
+      label_patch: label pixels per token side; 0 for labels of tiles.
+      classes: names of the predicted classes: those of the data, without the background if labels of tiles are derived from dense labels.
+      train: layout of training batches.
+      evaluation: layout of evaluation batches.
     """
 
     specs: tuple[ModalitySpec, ...]
@@ -34,72 +37,45 @@ class InputSpec:
     evaluation: BatchLayout
 
 
-def agree(settings: schema.ExperimentConfig, records: Records) -> InputSpec:
-    """Matches configured modalities with stored ones.
+def resolve_input_spec(config: schema.ExperimentConfig, info: DatasetInfo) -> InputSpec:
+    """Matches the configured modalities with those of the data.
+
+    Args:
+      config: the experiment.
+      info: the description of the data.
 
     Raises:
-      UserError: a modality of another kind or number of bands, a tile that patches do not divide, or nothing in common.
+      UserError: a modality has another kind or number of bands, patches do not divide a tile, or there is no modality in common.
     """
-    if settings.task == "segment" != records.task:
-        # Dense labels say which classes a tile has, but labels of tiles say nothing of pixels.
-        raise UserError(
-            f"task {settings.task!r}, but {records.about['source']} has labels for {records.task!r}: set --config.task={records.task}"
-        )
-    specs = tuple(spec for spec in settings.modalities if spec.name in records.modalities)
+    if config.task == "segment" != info.task:
+        # Labels of tiles can be derived from dense labels, but not the reverse.
+        raise UserError(f"task {config.task!r}, but {info.source} has labels for {info.task!r}: set --config.task={info.task}")
+    specs = tuple(spec for spec in config.modalities if spec.name in info.modalities)
     if not specs:
         raise UserError(
-            f"none of the configured modalities ({', '.join(s.name for s in settings.modalities)}) is in the data "
-            f"({', '.join(records.modalities)})"
+            f"none of the configured modalities ({', '.join(s.name for s in config.modalities)}) is in the data "
+            f"({', '.join(info.modalities)})"
         )
-    grids = {}
-    for spec in specs:
-        stored = records.modalities[spec.name]
-        where = f"modalities.{spec.name}"
-        if (spec.kind, spec.channels) != (stored.kind, stored.shape[-1]):
-            raise UserError(
-                f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[-1]}"
-            )
-        if spec.kind == "location":
-            continue
-        if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
-            raise UserError(
-                f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be cut into patches of {spec.patch} px; change {where}.patch"
-            )
-        grids[spec.name] = stored.shape[0] // spec.patch
-    if not grids:
-        raise UserError(
-            f"of the configured modalities the data hold only {', '.join(s.name for s in specs)}: a sensor is needed too"
-        )
-    if len(set(grids.values())) > 1:
-        raise UserError(f"modalities must cover the same patches, found patches per side: {grids}; check resolution and patch")
-    grid = next(iter(grids.values()))
-    classes = records.classes
-    if settings.task != records.task:
-        classes = tuple(name for index, name in enumerate(classes) if index != records.background)
+    grid = _token_grid(specs, info)
+    classes = info.classes
+    if config.task != info.task:
+        classes = tuple(name for index, name in enumerate(classes) if index != info.background)
     crop, label_patch, labels, cropped = grid, 0, (len(classes),), (len(classes),)
-    if settings.task == "segment":
-        side = records.label_side
-        if side % grid:
-            raise UserError(f"labels of {side} px cannot be cut into {grid} patches per side")
-        label_patch = side // grid
-        if settings.data.crop:
-            if settings.data.crop % label_patch or not 0 < settings.data.crop <= side:
-                raise UserError(
-                    f"data.crop must be a multiple of {label_patch} up to {side} label pixels, found {settings.data.crop}"
-                )
-            crop = settings.data.crop // label_patch
-        labels, cropped = (side, side), (crop * label_patch, crop * label_patch)
-    elif settings.data.crop:
-        raise UserError("data.crop is for dense labels only: tile labels speak of the whole tile; set it to 0")
-    dtype = "uint8" if settings.task == "segment" else "float32"
+    if config.task == "segment":
+        crop, label_patch = _label_grid(config, info, grid)
+        labels, cropped = (info.label_side,) * 2, (crop * label_patch,) * 2
+    elif config.data.crop:
+        raise UserError("data.crop is only for dense labels, as labels of tiles describe the whole tile; set it to 0")
+    dtype = "uint8" if config.task == "segment" else "float32"
 
-    def layout(patches, shape, dates):
-        return BatchLayout(tuple(_layout(spec, records, patches, dates) for spec in specs), shape, dtype)
+    def layout(patches: int, shape: tuple[int, ...], dates: str) -> BatchLayout:
+        return BatchLayout(tuple(_layout(spec, info, patches, getattr(spec, dates)) for spec in specs), shape, dtype)
 
+    names = {spec.name for spec in specs}
     return InputSpec(
         specs=specs,
-        dropped=tuple(s.name for s in settings.modalities if s not in specs),
-        unused=tuple(name for name, m in records.modalities.items() if name not in grids and m.kind != "location"),
+        dropped=tuple(s.name for s in config.modalities if s.name not in names),
+        unused=tuple(name for name, m in info.modalities.items() if name not in names and m.kind != "location"),
         grid=grid,
         crop=crop,
         label_patch=label_patch,
@@ -109,11 +85,50 @@ def agree(settings: schema.ExperimentConfig, records: Records) -> InputSpec:
     )
 
 
-def _layout(spec, records, patches, dates):
-    stored = records.modalities[spec.name]
+def _token_grid(specs: Sequence[ModalitySpec], info: DatasetInfo) -> int:
+    """Tokens per tile side, the same for all sensors."""
+    grids = {}
+    for spec in specs:
+        stored, where = info.modalities[spec.name], f"modalities.{spec.name}"
+        if (spec.kind, spec.channels) != (stored.kind, stored.shape[-1]):
+            raise UserError(
+                f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[-1]}"
+            )
+        if spec.kind == "location":
+            continue
+        if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
+            raise UserError(
+                f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be divided into patches of {spec.patch} px; "
+                f"change {where}.patch"
+            )
+        grids[spec.name] = stored.shape[0] // spec.patch
+    if not grids:
+        raise UserError(
+            f"of the configured modalities, the data have only {', '.join(s.name for s in specs)}: at least one sensor is needed"
+        )
+    if len(set(grids.values())) > 1:
+        raise UserError(f"modalities must have the same patch grid, found patches per side: {grids}; check resolution and patch")
+    return next(iter(grids.values()))
+
+
+def _label_grid(config: schema.ExperimentConfig, info: DatasetInfo, grid: int) -> tuple[int, int]:
+    """Tokens per side of a training crop, and label pixels per token side, for dense labels."""
+    side, crop = info.label_side, config.data.crop
+    if side % grid:
+        raise UserError(f"labels of {side} px cannot be divided into {grid} patches per side")
+    label_patch = side // grid
+    if not crop:
+        return grid, label_patch
+    if crop % label_patch or not 0 < crop <= side:
+        raise UserError(f"data.crop must be a multiple of {label_patch} up to {side} label pixels, found {crop}")
+    return crop // label_patch, label_patch
+
+
+def _layout(spec: ModalitySpec, info: DatasetInfo, patches: int, limit: int) -> ModalityLayout:
+    """Layout of one modality with `patches` tokens per side and at most `limit` dates; 0 is no limit."""
+    stored = info.modalities[spec.name]
     if spec.kind == "location":
-        return Layout(spec.name, 0, stored.shape, stored.dtype)
-    limit = getattr(spec, dates) or stored.longest
+        return ModalityLayout(spec.name, 0, stored.shape, stored.dtype)
     side = patches * spec.patch
-    count = min(limit, stored.longest) if spec.kind == "series" else 0
-    return Layout(spec.name, count, (side, side, spec.channels), stored.dtype)
+    count = min(limit or stored.longest, stored.longest) if spec.kind == "series" else 0
+    return ModalityLayout(spec.name, count, (side, side, spec.channels), stored.dtype)

@@ -1,31 +1,35 @@
-"""From a stored tile to a batch element, in NumPy, one draw of randomness for all modalities."""
+"""From stored tiles to batches, in NumPy, with one random draw for all modalities of a tile.
+
+Letters: T dates, H W pixels, C channels.
+"""
 
 import dataclasses
-import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grain
 import jax
 import numpy as np
 
 from omnisat_jax.batch import BatchLayout
+from omnisat_jax.dates import choose_dates, day_zero
 from omnisat_jax.records.frames import Frames
-
-EPOCH = datetime.date(1970, 1, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class MakeBatch(grain.transforms.RandomMap):
-    """Chooses dates, crops, flips and pads one tile to the static layout.
+    """Selects dates of tiles, crops, flips and pads them to the static layout, and batches them.
 
     Attributes:
-      layout: the form to reach.
+      layout: of the batches.
       grid: tokens per tile side before cropping.
-      crop: tokens a side to keep; equal to `grid` for the whole tile.
-      origin: day 0 of dates: ISO day, "season" or "year".
-      random: draw dates, crop and flips (training); else evenly spaced dates, centre crop, no flips.
-      augment: draw flips and rotations when `random`.
-      ignore: label of pixels that do not count; void_parcels: parcels whose pixels become void (sorted numbers).
-      background: class that is no label of a tile, where tile labels are made from dense ones.
+      crop: tokens per side to keep; equal to `grid` for the whole tile.
+      origin: day 0 of the dates: an ISO day, "season" or "year".
+      random: whether to draw dates, crop and flips (training), instead of evenly spaced dates, a centre crop and no flips.
+      augment: whether to draw flips and rotations if `random`.
+      ignore: label of unlabelled pixels.
+      background: the class that is not a label of a tile, if labels of tiles are derived from dense labels; -1 if there is none.
+      void_parcels: sorted numbers of the parcels whose pixels become unlabelled, or None.
     """
 
     layout: BatchLayout
@@ -38,9 +42,14 @@ class MakeBatch(grain.transforms.RandomMap):
     background: int = -1
     void_parcels: np.ndarray | None = None
 
-    def random_map(self, element, rng: np.random.Generator) -> "SampleDraw":
-        """Everything that is drawn of a tile; none of its images is read."""
-        # Every draw happens whatever the tile holds, so that one modality's absence changes no other's randomness.
+    def random_map(self, element: Mapping[str, Any], rng: np.random.Generator) -> "SampleDraw":
+        """Makes all random choices for a tile, without reading its images.
+
+        Args:
+          element: an example of `TileSource`.
+          rng: the generator of this sample.
+        """
+        # Draw the same numbers for every tile, so that an absent modality does not change the randomness of others.
         top, left = rng.integers(0, self.grid - self.crop + 1, 2) if self.random else [(self.grid - self.crop) // 2] * 2
         turns, flip = (int(rng.integers(0, 4)), bool(rng.integers(0, 2))) if self.random and self.augment else (0, False)
         chosen = {
@@ -50,10 +59,13 @@ class MakeBatch(grain.transforms.RandomMap):
         }
         return SampleDraw(self, element, (int(top), int(left)), turns, flip, chosen)
 
-    def batch(self, drawn) -> dict:
-        """A batch (see `batch`) of tiles as drawn, or None for the fillers of the last one, which have weight 0.
+    def batch(self, drawn: "Sequence[SampleDraw | None]") -> dict[str, Any]:
+        """Reads the drawn tiles into a batch; see `omnisat_jax.batch`.
 
-        Every image is copied once, from what was read to its place in the batch.
+        Every image is copied once, from the file or its buffer to its position in the batch.
+
+        Args:
+          drawn: one entry per sample; None for the fillers of the last batch, which have weight 0.
         """
         batch = jax.tree.map(lambda spec: np.zeros(spec.shape, spec.dtype), self.layout.abstract(len(drawn)))
         for index, sample in enumerate(drawn):
@@ -61,31 +73,40 @@ class MakeBatch(grain.transforms.RandomMap):
                 sample.write(batch, index)
         return batch
 
-    def sample(self, element, rng: np.random.Generator) -> dict:
-        """One batch element, without the batch dimension."""
+    def sample(self, element: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Makes one sample, without the batch dimension; see `random_map`."""
         return jax.tree.map(lambda x: x[0], self.batch([self.random_map(element, rng)]))
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleDraw:
-    """A tile with all that was drawn for it: upper left token of the crop, quarter turns, flip, positions of dates a series."""
+    """A tile together with the random choices for it.
+
+    Attributes:
+      make_batch: the transform.
+      element: an example of `TileSource`.
+      corner: row and column of the first token of the crop.
+      turns: quarter turns, counter-clockwise.
+      flip: whether to flip columns after turning.
+      chosen: {series: positions of its dates}.
+    """
 
     make_batch: MakeBatch
-    element: dict
+    element: Mapping[str, Any]
     corner: tuple[int, int]
     turns: int
     flip: bool
     chosen: dict[str, np.ndarray]
 
-    def place(self, frame):
-        """A view of a frame (H,W,...), cropped and turned."""
+    def apply(self, frame: np.ndarray) -> np.ndarray:
+        """Returns a view of a frame (H,W,...), cropped, turned and flipped."""
         side, grid, crop = frame.shape[0], self.make_batch.grid, self.make_batch.crop
         rows, columns = (slice(side * start // grid, side * (start + crop) // grid) for start in self.corner)
         frame = np.rot90(frame[rows, columns], self.turns)
         return frame[:, ::-1] if self.flip else frame
 
-    def write(self, batch, index: int):
-        """Fills sample `index` of a batch of zeros."""
+    def write(self, batch: Mapping[str, Any], index: int) -> None:
+        """Writes the tile to sample `index` of a batch of zeros."""
         element, layout = self.element, self.make_batch.layout
         batch["tile_index"][index], batch["weight"][index] = element["tile_index"], 1
         origin = day_zero(self.make_batch.origin, [element[m.name]["dates"] for m in layout.modalities if m.dates])
@@ -105,65 +126,47 @@ class SampleDraw:
                 out["present"][index] = True
         batch["labels"][index] = self._labels()
 
-    def _write_frames(self, frames, positions, out):
-        """Places the frames at `positions` in the first entries of out (T,H,W,C), read directly where nothing moves."""
-        stored = isinstance(frames, Frames)
-        direct = stored and not self.turns and not self.flip and frames.shape[1:] == out.shape[1:]
-        scratch = np.empty(frames.shape[1:], frames.dtype) if stored and not direct else None
-        for target, position in zip(out, positions):
-            if direct:
+    def _write_frames(self, frames: Frames | np.ndarray, positions: Sequence[int] | np.ndarray, out: np.ndarray) -> None:
+        """Writes the frames at `positions` to the first entries of out (T,H,W,C). Frames that are not moved are read in place."""
+        if not isinstance(frames, Frames):
+            for target, position in zip(out, positions):
+                target[...] = self.apply(frames[position])
+        elif not self.turns and not self.flip and frames.shape[1:] == out.shape[1:]:
+            for target, position in zip(out, positions):
                 frames.read_into(position, target)
-            elif stored:
+        else:
+            scratch = np.empty(frames.shape[1:], frames.dtype)
+            for target, position in zip(out, positions):
                 frames.read_into(position, scratch)
-                _pixels(target)[...] = self.place(_pixels(scratch))
-            else:
-                target[...] = self.place(frames[position])
+                _pixels(target)[...] = self.apply(_pixels(scratch))
 
-    def _labels(self):
-        a, labels = self.make_batch, self.element["labels"]
+    def _labels(self) -> np.ndarray:
+        make_batch, labels = self.make_batch, self.element["labels"]
         if labels.ndim == 1:
             return labels
-        if a.void_parcels is not None and len(a.void_parcels):
-            labels = np.where(np.isin(self.element["parcels"], a.void_parcels), np.uint8(a.ignore), labels)
-        labels = self.place(labels)
-        return tile_labels(labels, a.layout.labels[0], a.background) if len(a.layout.labels) == 1 else labels
+        if make_batch.void_parcels is not None and len(make_batch.void_parcels):
+            labels = np.where(np.isin(self.element["parcels"], make_batch.void_parcels), np.uint8(make_batch.ignore), labels)
+        labels = self.apply(labels)
+        shape = make_batch.layout.labels
+        return tile_labels(labels, shape[0], make_batch.background) if len(shape) == 1 else labels
 
 
-def _pixels(frame):
-    """A contiguous frame (H,W,C) as (H,W) elements of C numbers, which are turned in half the time."""
+def _pixels(frame: np.ndarray) -> np.ndarray:
+    """A contiguous frame (H,W,C) as (H,W) elements of C numbers each, which are turned in half the time."""
     return frame.view(np.dtype((np.void, frame.shape[-1] * frame.itemsize)))[..., 0]
 
 
-def tile_labels(labels, count, background):
-    """(count,) float32, 1 for every class with a pixel in labels (H,W); the background is left out, void is beyond the last class."""
+def tile_labels(labels: np.ndarray, count: int, background: int) -> np.ndarray:
+    """Derives labels of a tile from dense labels.
+
+    Args:
+      labels: uint8 (H,W); values beyond the last class are unlabelled.
+      count: number of classes, K, without the background.
+      background: the class that is left out, or -1.
+
+    Returns:
+      float32 (K,), 1 for every class with at least one pixel.
+    """
     classes = count + (background >= 0)
     found = np.bincount(labels.reshape(-1), minlength=classes)[:classes] > 0
     return (np.delete(found, background) if background >= 0 else found).astype(np.float32)
-
-
-def choose_dates(valid, limit, rng):
-    """Ascending positions of at most `limit` dates, usable ones first; drawn by rng, or evenly spaced without one."""
-    usable = np.flatnonzero(valid)
-    if len(usable) <= limit:
-        rest = np.flatnonzero(~valid)[: limit - len(usable)]
-        return np.sort(np.concatenate([usable, rest]))
-    if rng is None:
-        return usable[np.round(np.linspace(0, len(usable) - 1, limit)).astype(int)]
-    return np.sort(rng.choice(usable, limit, replace=False))
-
-
-def day_zero(origin, series):
-    """Day (since 1970-01-01) that dates are counted from.
-
-    An ISO day is the same for every tile. "season": the 1 September before the middle of the tile's dates. "year": the
-    1 January of the year in which most of its dates lie.
-    """
-    if origin not in ("season", "year"):
-        return (datetime.date.fromisoformat(origin) - EPOCH).days
-    dates = np.concatenate([np.asarray(d) for d in series] or [np.zeros(0, int)])
-    if not len(dates):
-        return 0
-    middle = EPOCH + datetime.timedelta(int(np.median(dates)))
-    if origin == "year":
-        return (datetime.date(middle.year, 1, 1) - EPOCH).days
-    return (datetime.date(middle.year - (middle.month < 9), 9, 1) - EPOCH).days

@@ -1,39 +1,53 @@
-"""The networks that foreign weights are for: as JSON and back, and what parameters they need."""
+"""The networks that foreign weights are for: their description as JSON, and the parameters that they need."""
 
 import dataclasses
 import math
 import typing
 from collections.abc import Mapping
+from typing import Any
 
-import flax.traverse_util
+import flax.linen as nn
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.models.baselines import UTAESegmenter
-from omnisat_jax.models.published_parts import PublishedImageEncoder, PublishedOmniSat, PublishedSeriesEncoder
-from omnisat_jax.models.shapes import Shapes, array, shapes_of
+from omnisat_jax.models.published_encoder import PublishedEncoder, PublishedImageEncoder, PublishedSeriesEncoder
+from omnisat_jax.models.shapes import Shapes, array, flat_shapes, shapes_of
 
-NETWORKS = {c.__name__: c for c in (UTAESegmenter, PublishedOmniSat, PublishedSeriesEncoder, PublishedImageEncoder)}
-SETTINGS = {c.__name__: c for c in (schema.UTAEConfig, schema.LTAEConfig, schema.PatchLTAEConfig, schema.PatchCNNConfig)}
-HIDDEN = ("parent", "name", "dtype")  # attributes of modules that are no settings
-LARGEST = 2**16  # of any width, number or side
+# Names in network.json, which stay as they are when a class or an attribute is renamed.
+NETWORKS = {
+    "UTAESegmenter": UTAESegmenter,
+    "PublishedOmniSat": PublishedEncoder,
+    "PublishedSeriesEncoder": PublishedSeriesEncoder,
+    "PublishedImageEncoder": PublishedImageEncoder,
+}
+CONFIGS = {
+    "UTAE": schema.UTAEConfig,
+    "LTAE": schema.LTAEConfig,
+    "PatchLTAE": schema.PatchLTAEConfig,
+    "PatchCNN": schema.PatchCNNConfig,
+}
+CLASS_NAMES = {kind: name for name, kind in (NETWORKS | CONFIGS).items()}
+ATTRIBUTES = {"config": "settings"}
+HIDDEN = ("parent", "name", "dtype")  # attributes of modules that describe no network
+LARGEST = 2**16  # width, number or side
 MOST_TOKENS = 2**13  # of all modalities: the combiner compares each with each
 CHOICES = {"border": ("reflect", "zeros"), "norm": ("image", "pixel", "affine")}
 
 
-def describe(value):
-    """Plain JSON of a module: its class and attributes, nested."""
-    if type(value).__name__ in NETWORKS | SETTINGS:
+def describe(value: Any) -> Any:
+    """Returns a module as plain JSON: its class and attributes, nested."""
+    if type(value) in CLASS_NAMES:
         fields = (f.name for f in dataclasses.fields(value) if f.name not in HIDDEN)
-        return {"class": type(value).__name__} | {name: describe(getattr(value, name)) for name in fields}
+        return {"class": CLASS_NAMES[type(value)]} | {ATTRIBUTES.get(name, name): describe(getattr(value, name)) for name in fields}
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
     return dict(value) if hasattr(value, "items") else value
 
 
-def build(value: Value):
-    """The module that `describe` made `value` from.
+def build(value: Value) -> nn.Module:
+    """Returns the module that `describe` made `value` from.
 
     Raises:
       DataError: another class, attribute, type or size than one of these networks has.
@@ -43,13 +57,13 @@ def build(value: Value):
 
 
 def _object(kind, value):
-    wanted = {field.name for field in dataclasses.fields(kind)} - set(HIDDEN)
+    wanted = {name: ATTRIBUTES.get(name, name) for field in dataclasses.fields(kind) if (name := field.name) not in HIDDEN}
     found = value.items()
-    if set(found) != wanted | {"class"}:
-        raise value.error(f"a {kind.__name__} with {', '.join(sorted(wanted))}", ", ".join(found))
-    found["class"].choice([kind.__name__])
+    if set(found) != {"class", *wanted.values()}:
+        raise value.error(f"a {CLASS_NAMES[kind]} with {', '.join(sorted(wanted.values()))}", ", ".join(found))
+    found["class"].choice([CLASS_NAMES[kind]])
     hints = typing.get_type_hints(kind, include_extras=False)
-    return kind(**{name: _attribute(hints[name], name, found[name]) for name in wanted})
+    return kind(**{name: _attribute(hints[name], name, found[stored]) for name, stored in wanted.items()})
 
 
 def _attribute(kind, name, value: Value):
@@ -82,18 +96,18 @@ def _few(value: Value) -> list[Value]:
     return value.list()
 
 
-def shapes_in(variables) -> Shapes:
-    """{name joined by "/": shape} of parameters."""
-    return {name: tuple(leaf.shape) for name, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items()}
+def shapes_in(variables: Mapping[str, Any]) -> Shapes:
+    """Returns {name joined by "/": shape} of the parameters in variables."""
+    return flat_shapes(variables["params"])
 
 
-def network_shapes(module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """Shapes of the parameters of a network; bands, which it does not name, as in `found`.
+def network_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Returns the shapes of the parameters of a network. The number of bands, which it does not name, is taken from `found`.
 
     Raises:
-      UserError: there is no such network, or `found` does not say how many bands it reads.
+      UserError: there is no such network, or `found` does not show how many bands it reads.
     """
-    if isinstance(module, PublishedOmniSat):
+    if isinstance(module, PublishedEncoder):
         patches, count = module.fusion["patches"], len(module.encoders)
         side = math.isqrt(patches)
         if side**2 != patches or 1 + count * patches > MOST_TOKENS or not count:
@@ -101,14 +115,14 @@ def network_shapes(module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
         inputs = {name: _example(encoder, found, side, f"encoder_{name}/") for name, encoder in module.encoders}
         return shapes_of(module.init, inputs)
     if isinstance(module, UTAESegmenter):
-        module = module.copy(settings=dataclasses.replace(module.settings, border="zeros"))  # reflection needs larger tiles
+        module = module.copy(config=dataclasses.replace(module.config, border="zeros"))  # reflection needs larger tiles
     return shapes_of(module.init, *_example(module, found, 1, ""))
 
 
 def _example(module, found, grid, prefix):
     """Inputs of one tile of grid x grid patches."""
     if isinstance(module, UTAESegmenter):
-        side = 2 ** len(module.settings.encoder_widths)
+        side = 2 ** len(module.config.encoder_widths)
         bands = _axis(found, f"{prefix}network/stream/frames/in0/conv/kernel", 2)
         return array(1, 1, side, side, bands), array(1, 1, dtype=int), array(1, 1, dtype=bool)
     side = grid * module.patch
@@ -120,5 +134,5 @@ def _example(module, found, grid, prefix):
 
 def _axis(found, name, axis):
     if len(found.get(name, ())) <= axis or not 0 < found[name][axis] <= LARGEST**2:
-        raise UserError(f"expected a parameter {name} that says how many bands are read, found {found.get(name, 'none')}")
+        raise UserError(f"expected a parameter {name} that shows how many bands are read, found {found.get(name, 'none')}")
     return found[name][axis]

@@ -1,61 +1,79 @@
-"""What is read from tokens. Letters: B batch, P patches, D width, H W label pixels, C channels, K classes."""
+"""Heads that read tokens and dense maps. Letters: B batch, P patches, D width, H W label pixels, h w pixels of a map, C channels, K classes."""
+
+from collections.abc import Mapping
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from omnisat_jax.config import schema
+from omnisat_jax.config.constraints import LEARNED_TEMPERATURE
 from omnisat_jax.models.layers.blocks import Conv, ConvNormAct, gelu
 from omnisat_jax.ops.patches import resize
 
+_SMALLEST_SQUARE = 1e-12  # added to squared lengths, so that a zero vector has a gradient
+
 
 class Projection(nn.Module):
-    """MLP into the shared contrastive space, L2-normalised, float32."""
+    """MLP into the shared contrastive space (Chen et al., SimCLR, ICML 2020), L2-normalised, float32.
 
-    settings: schema.ProjectionConfig
-    dtype: jnp.dtype
+    Attributes:
+      config: hidden width, and width E of the space.
+      dtype: of the hidden layer.
+    """
+
+    config: schema.ProjectionConfig
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, tokens):
-        """tokens (B,P,D) -> (B,P,E), unit length."""
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """tokens (B,P,D) -> (B,P,E) float32 of unit length."""
         x = nn.LayerNorm(dtype=self.dtype)(tokens)
-        x = gelu(nn.Dense(self.settings.hidden, dtype=self.dtype)(x))
-        x = nn.Dense(self.settings.width, dtype=jnp.float32)(x).astype(jnp.float32)
-        return x / jnp.sqrt((x**2).sum(-1, keepdims=True) + 1e-12)
+        x = gelu(nn.Dense(self.config.hidden, dtype=self.dtype)(x))
+        x = nn.Dense(self.config.width, dtype=jnp.float32)(x).astype(jnp.float32)
+        return x / jnp.sqrt((x**2).sum(-1, keepdims=True) + _SMALLEST_SQUARE)
 
 
 class Temperature(nn.Module):
-    """Of the contrastive softmax: fixed, or learned in log space and kept within [0.01, 1]."""
+    """Temperature of the contrastive softmax: fixed, or learned in log space and clipped to `LEARNED_TEMPERATURE`.
+
+    Attributes:
+      initial: the value at the start, or for good.
+      learned: whether it is a parameter.
+    """
 
     initial: float
     learned: bool
 
     @nn.compact
-    def __call__(self):
+    def __call__(self) -> jax.Array:
         """Scalar float32."""
         if not self.learned:
             return jnp.float32(self.initial)
         value = self.param("log", lambda key: jnp.log(jnp.float32(self.initial)))
-        return jnp.clip(jnp.exp(value), 0.01, 1.0)
+        return jnp.clip(jnp.exp(value), *LEARNED_TEMPERATURE)
 
 
 class ConvHead(nn.Module):
-    """U-TAE's own segmentation head: features (B,H,W,C) -> logits (B,H,W,K) float32.
+    """The segmentation head of U-TAE (Garnot & Landrieu, ICCV 2021).
 
     Attributes:
       width: channels of the hidden convolution.
       num_classes: K.
       border, norm: see `ConvNormAct`; "affine" (original weights) normalises the logits as well.
-      dtype: of the computation.
+      dtype: of the hidden convolution; logits are computed in float32.
     """
 
     width: int
     num_classes: int
     border: str
     norm: str = "image"
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features):
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """features (B,H,W,C) -> logits (B,H,W,K) float32."""
         x = ConvNormAct(self.width, border=self.border, norm=self.norm, dtype=self.dtype, name="hidden")(features)
         if self.norm == "affine":
             last = ConvNormAct(
@@ -69,51 +87,68 @@ class ConvHead(nn.Module):
 class SegmentationHead(nn.Module):
     """Fused tokens and the dense maps of the present modalities -> logits at label resolution.
 
-    Every dense map is projected to the same width and the present ones are averaged, so absence changes no shape. What follows is U-TAE's
-    own head: a second normalised convolution and a 1x1 one to the logits in its place cost seven points (docs/results.md).
+    Every dense map is projected to one width, and those of the present modalities are averaged, so absence changes no shape. The head of
+    U-TAE follows; a second normalised convolution and a 1x1 convolution to the logits in its place cost seven points (docs/results.md).
+
+    Attributes:
+      config: width, dropout.
+      num_classes: K.
+      label_patch: label pixels per token side.
+      modalities: names, in the order of presence.
+      border, norm: see `ConvNormAct`.
+      dtype: of the computation; logits are float32.
     """
 
-    settings: schema.HeadConfig
+    config: schema.HeadConfig
     num_classes: int
     label_patch: int
     modalities: tuple[str, ...]
     border: str
-    dtype: jnp.dtype
+    dtype: DTypeLike
     norm: str = "image"
 
     @nn.compact
-    def __call__(self, fused, features, present, *, train: bool):
-        """fused (B,P,D); features {name: (B,h,w,C) or None}; present (B,M) -> logits (B,H,W,K) float32."""
-        b, p, d = fused.shape
-        grid, width = round(p**0.5), self.settings.width
+    def __call__(
+        self, fused: jax.Array, features: Mapping[str, jax.Array | None], present: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """fused (B,P,D), features {name: (B,h,w,C) or None}, present (B,M) bool -> logits (B,H,W,K) float32."""
+        b, p, _ = fused.shape
+        grid, width = round(p**0.5), self.config.width
         side = grid * self.label_patch
         coarse = nn.Dense(width, dtype=self.dtype, name="tokens")(fused).reshape(b, grid, grid, width)
         maps = [resize(coarse, side)]
         total, count = 0, 0
         for index, name in enumerate(self.modalities):
-            if features[name] is None:
+            dense = features[name]
+            if dense is None:
                 continue
-            dense = nn.Dense(width, dtype=self.dtype, name=f"dense_{name}")(features[name])
+            dense = nn.Dense(width, dtype=self.dtype, name=f"dense_{name}")(dense)
             seen = present[:, index, None, None, None]
             total = total + jnp.where(seen, resize(dense, side), 0)
             count = count + seen.astype(self.dtype)
         if not isinstance(total, int):
             maps.append(total / jnp.maximum(count, 1))
         x = jnp.concatenate(maps, -1)
-        x = nn.Dropout(self.settings.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
+        x = nn.Dropout(self.config.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
         return ConvHead(width, self.num_classes, self.border, self.norm, self.dtype, name="head")(x)
 
 
 class ClassificationHead(nn.Module):
-    """Mean token -> logits of each label."""
+    """Mean token -> one logit per label.
 
-    settings: schema.HeadConfig
+    Attributes:
+      config: dropout.
+      num_classes: K.
+      dtype: of the norm; logits are float32.
+    """
+
+    config: schema.HeadConfig
     num_classes: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, fused, *, train: bool):
+    def __call__(self, fused: jax.Array, *, train: bool) -> jax.Array:
         """fused (B,P,D) -> logits (B,K) float32."""
         x = nn.LayerNorm(dtype=self.dtype)(fused.mean(1))
-        x = nn.Dropout(self.settings.dropout, deterministic=not train)(x)
+        x = nn.Dropout(self.config.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x).astype(jnp.float32)

@@ -1,44 +1,31 @@
-"""OmniSat: an encoder a modality and the fusion, put together. Letters: B batch, M modalities, P patches, D width."""
+"""OmniSat: one encoder per modality, and fusion of their tokens. Letters: B batch, M modalities, P patches, D width."""
 
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
 import jax.numpy as jnp
 
-from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
-from omnisat_jax.models.encoders.image import PatchCNN, ResNet, ViT
-from omnisat_jax.models.encoders.location import LocationEncoder
-from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
-from omnisat_jax.models.encoders.utae import UTAE
+from omnisat_jax.models.encoders.encoding import Encoding
+from omnisat_jax.models.encoders.registry import make_encoder
 from omnisat_jax.models.fusion import Fusion
 from omnisat_jax.models.pretrainable import PretrainableModel
+from omnisat_jax.types import Batch
 
-INPUTS = {"series": ("values", "dates", "valid"), "image": ("values",), "location": ("values",)}
-
-
-def make_encoder(spec: ModalitySpec, model: schema.ModelConfig, dtype, name=None):
-    """The encoder that `spec` asks for."""
-    if spec.encoder == "location":
-        return LocationEncoder(model.location, model.width, dtype, name=name)
-    common = dict(width=model.width, patch=spec.patch, dtype=dtype, name=name)
-    if spec.encoder == "utae":
-        return UTAE(model.utae, model.ltae, remat=model.remat, norm=model.norm, **common)
-    if spec.encoder == "patch_ltae":
-        return PatchLTAE(model.patch_ltae, model.ltae, **common)
-    if spec.encoder == "vit":
-        return ViT(model.vit, model.fusion.attention, remat=model.remat, norm=model.norm, **common)
-    if spec.encoder == "resnet":
-        return ResNet(model.resnet, remat=model.remat, norm=model.norm, **common)
-    return PatchCNN(model.patch_cnn, norm=model.norm, **common)
+ENCODER_INPUTS = {"series": ("values", "dates", "valid"), "image": ("values",), "location": ("values",)}
 
 
-def encode_each(specs, encoders, inputs, *, train: bool):
-    """{name: Encoding} of normalised inputs, a location spread over the patches of the others.
+def encode_each(
+    specs: Sequence[ModalitySpec], encoders: Mapping[str, Callable[..., Encoding]], inputs: Batch, *, train: bool
+) -> dict[str, Encoding]:
+    """{name: Encoding} of normalised inputs, with the token of a location repeated for every patch.
 
     Raises:
-      UserError: modalities that do not lie on one patch grid.
+      UserError: the modalities do not lie on one patch grid.
     """
     encoded = {
-        spec.name: encoders[spec.name](*(inputs[spec.name][key] for key in INPUTS[spec.kind]), train=train) for spec in specs
+        spec.name: encoders[spec.name](*(inputs[spec.name][key] for key in ENCODER_INPUTS[spec.kind]), train=train) for spec in specs
     }
     counts = {spec.name: encoded[spec.name].tokens.shape[1] for spec in specs if spec.kind != "location"}
     if len(set(counts.values())) > 1:
@@ -52,22 +39,24 @@ def encode_each(specs, encoders, inputs, *, train: bool):
 
 
 class OmniSat(PretrainableModel):
-    """Any subset of modalities of a place -> tokens, aligned embeddings, predictions.
+    """From any subset of modalities of a tile to tokens, embeddings for the contrastive loss, and predictions.
 
-    Parameters exist only for what is called: pre-training makes encoders, fusion, projections and decoders; fine-tuning encoders,
-    fusion and head, under the same names.
+    Only the parameters of what is called exist: pre-training creates encoders, fusion, projections and decoders; fine-tuning creates
+    encoders, fusion and head, under the same names.
     """
 
     def setup(self):
         super().setup()
-        self.encoders = {spec.name: make_encoder(spec, self.settings, self.dtype) for spec in self.specs}
-        self.fusion = Fusion(self.settings.fusion, self.names, self.dtype, self.settings.remat)
+        self.encoders = {spec.name: make_encoder(spec, self.config, self.dtype) for spec in self.specs}
+        self.fusion = Fusion(self.config.fusion, self.names, self.dtype, self.config.remat)
 
-    def encode_known(self, inputs, *, train: bool):
+    def encode_known(self, inputs: Batch, *, train: bool) -> dict[str, Encoding]:
         """{name: Encoding} of normalised inputs, each modality on its own."""
         return encode_each(self.specs, self.encoders, inputs, train=train)
 
-    def fuse(self, encoded, present, masked=None, *, train: bool):
-        """Fused tokens (B,P,D) of the modalities in present (B,M), some tokens masked (B,M,P)."""
+    def fuse(
+        self, encoded: Mapping[str, Encoding], present: jax.Array, masked: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Fused tokens (B,P,D) of the modalities in present (B,M) bool; masked (B,M,P) bool hides single tokens."""
         tokens = jnp.stack([encoded[name].tokens for name in self.names], 1)
         return self.fusion(tokens, present, masked, train=train)

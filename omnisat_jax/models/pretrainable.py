@@ -54,28 +54,28 @@ class PretrainableModel(MultimodalModel):
     def setup(self):
         contrasted = [*self.contrasted, FUSED]
         self.projections = {
-            f"{granularity}_{name}": Projection(self.settings.projection, self.dtype)
+            f"{granularity}_{name}": Projection(self.config.projection, self.dtype)
             for granularity in self.contrastive.granularities
             for name in contrasted
         }
         self.temperature = Temperature(self.contrastive.temperature, self.contrastive.learned_temperature)
         self.decoders = {
-            spec.name: Decoder(self.settings.decoder.hidden, spec.patch**2 * spec.channels, self.settings.ltae.period, self.dtype)
+            spec.name: Decoder(self.config.decoder.hidden, spec.patch**2 * spec.channels, self.config.ltae.period, self.dtype)
             for spec in self.specs
             if spec.kind != "location"
         }
         if self.task == "segment":
             self.head = SegmentationHead(
-                self.settings.head,
+                self.config.head,
                 self.num_classes,
                 self.label_patch,
                 self.names,
-                self.settings.utae.border,
+                self.config.utae.border,
                 self.dtype,
-                self.settings.norm,
+                self.config.norm,
             )
         else:
-            self.head = ClassificationHead(self.settings.head, self.num_classes, self.dtype)
+            self.head = ClassificationHead(self.config.head, self.num_classes, self.dtype)
 
     @property
     def contrasted(self) -> tuple[str, ...]:

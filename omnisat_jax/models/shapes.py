@@ -1,8 +1,9 @@
-"""What parameters a model needs, found out without computing or allocating any, and whether those that are there are the same."""
+"""The parameters that a model needs, found without computing or allocating any, and their comparison with those of a file."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.traverse_util
 import jax
@@ -11,32 +12,39 @@ import jax.numpy as jnp
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.problems import Problems
 from omnisat_jax.models.base import MultimodalModel
+from omnisat_jax.types import Params
 
 Shapes = dict[str, tuple[int, ...]]
-# The published combiner learns one position per patch and one for the tile, so their number is fixed by the tile size of its training.
+# The published combiner learns one position per patch and one for the tile, so the tile size of its training fixes their number.
 POSITIONS = ("fusion/position", "fusion/query_position")
 
 
-def array(*shape, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
-    """An input that is not there."""
+def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    """Returns an abstract input."""
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def shapes_of(init: Callable, *inputs) -> Shapes:
-    """{name joined by "/": shape} of the parameters that init(key, *inputs) would make.
+def flat_shapes(params: Any) -> Shapes:
+    """Returns {name joined by "/": shape} of nested parameters."""
+    flat: Any = flax.traverse_util.flatten_dict(params, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items()}
+
+
+def shapes_of(init: Callable, *inputs: Any) -> Shapes:
+    """Returns the shapes of the parameters that init(key, *inputs) would make, see `flat_shapes`.
 
     Raises:
       UserError: there is no such model.
     """
     try:
         made = jax.eval_shape(lambda *given: init(jax.random.key(0), *given), *inputs)["params"]
-    except Exception as error:  # of any layer, where widths do not go together: all mean that the settings are of no model
+    except Exception as error:  # of any layer: widths that do not go together
         raise UserError(f"expected settings of a model that can be built, found others ({reason(error)})") from error
-    return {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(made, sep="/").items()}
+    return flat_shapes(made)
 
 
 def model_shapes(model: MultimodalModel) -> Shapes:
-    """Shapes of what a whole model needs to predict; `POSITIONS` are those of tiles of 2 x 2 patches.
+    """Returns the shapes of what a whole model needs to predict. `POSITIONS` are those of tiles of 2 x 2 patches.
 
     Raises:
       UserError: see `shapes_of`.
@@ -66,7 +74,7 @@ def compare(expected: Shapes, found: Mapping[str, tuple[int, ...]], problems: Pr
 
 
 def with_grid_of(expected: Shapes, found: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """`model_shapes` with `POSITIONS` as they are in `found`, if they are of a square grid of patches."""
+    """Returns `model_shapes` with the `POSITIONS` of `found`, if these are of a square grid of patches."""
     rows = {found[name][0] for name in POSITIONS if name in expected and found.get(name)}
     if len(rows) != 1:
         return expected
@@ -74,3 +82,9 @@ def with_grid_of(expected: Shapes, found: Mapping[str, tuple[int, ...]]) -> Shap
     if count < 2 or math.isqrt(count - 1) ** 2 != count - 1:
         return expected
     return expected | {name: (count, *expected[name][1:]) for name in POSITIONS if name in expected}
+
+
+def trained_grid(params: Params) -> int | None:
+    """Returns the tokens per tile side that a model with learned `POSITIONS` is limited to; None = it takes tiles of any size."""
+    position = flat_shapes(params).get(POSITIONS[0])
+    return math.isqrt(position[0] - 1) if position else None

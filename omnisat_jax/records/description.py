@@ -1,12 +1,13 @@
-"""What a folder of records says of itself, signed: one description that holds the hash of every other file, and a hash of its own.
+"""The signed description of a folder of records: dataset.json holds the hash of every other file, and a hash of itself.
 
-Small files and tables are hashed whole when the folder is opened; of frames, which may be many gigabytes, size and header are looked at and the file
-of their checksums is hashed, so that exchanged or foreign frames are found without reading one. Nothing here depends on where the folder lies.
+Small files and tables are hashed completely when the folder is opened. Files of frames may have many gigabytes, so only their size and header are
+compared, and the file of their checksums is hashed: exchanged frames are found without reading any. Nothing depends on where the folder is.
 """
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -15,92 +16,111 @@ from omnisat_jax.errors import DataError, UserError, printable
 from omnisat_jax.files import atomic, hashing
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import below, check_name, need_file
-from omnisat_jax.records.frames import checksums_path, count_frames, frames_path
+from omnisat_jax.records.frames import AGAIN, checksums_path, count_frames, frames_path
+from omnisat_jax.records.info import DatasetInfo
+from omnisat_jax.types import StrPath
 
-VERSION = "3.0.0"  # of the record layout
+VERSION = "3.0.0"  # of the layout of records
 DESCRIPTION = "dataset.json"
-CLAIM = "preparing.json"
-AGAIN = "Delete the folder of records and prepare them again: the run then goes on."
+CLAIM = "preparing.json"  # exists from the start of the preparation
 KINDS = ("series", "image", "location")
 DTYPES = ("int16", "uint8", "uint16", "int8", "int32", "float16", "float32")
 LONGEST = 100_000  # dates of a series
-WIDEST = 100_000  # px of a frame, or of dense labels
+WIDEST = 100_000  # side in pixels of a frame, or of dense labels
 BANDS = 10_000
 COUNT = 2**48  # tiles, dates, pixels, bytes
-# What the table calls its own columns, and the programs that read it.
+# Columns of the table, and further names that its readers use.
 COLUMNS = frozenset({"tile_id", "tile_index", "labels", "parcels", "weight", "remarks"})
 FILES = frozenset({pathlib.Path(name).stem for name in (DESCRIPTION, CLAIM)})
 
 
-def check_part(name, path) -> str:
-    """A part's name, which becomes that of files of the records.
+def check_part(name: Any, path: StrPath) -> str:
+    """Returns the name of a part after checking that it can be used in file names of the records.
+
+    Args:
+      name: the name.
+      path: where it was found, for messages.
 
     Raises:
-      DataError: no name of a file, or one that records use themselves.
+      DataError: not a valid file name, or reserved.
     """
     name = check_name(name, what="the name of a part", path=path)
     if name.lower() in FILES:
         raise DataError(
             tile="-", path=path, expected=f"a part not named {' or '.join(sorted(FILES))}", found=repr(name), advice="Rename it."
-        )  # fmt: skip
+        )
     return name
 
 
-def check_modality(name, kind: str, path) -> str:
-    """A modality's name, which becomes that of files and of a column of the table.
+def check_modality(name: Any, kind: str, path: StrPath) -> str:
+    """Returns the name of a modality after checking that it can be used for files and a column of the table.
+
+    Args:
+      name: the name.
+      kind: kind of the modality.
+      path: where the name was found, for messages.
 
     Raises:
-      DataError: no name of a file, or one that records use themselves.
+      DataError: not a valid file name, or reserved.
     """
     name = check_name(name, what="the name of a modality", path=path)
     if name in COLUMNS or name.lower().endswith(".xxh3") or (name == "location") != (kind == "location"):
         raise DataError(
-            tile="-", path=path, expected="a sensor with a name of its own", found=f"{name!r}, which records use themselves",
+            tile="-", path=path, expected="a modality with another name", found=f"{name!r}, which is reserved",
             advice="Rename it.",
         )  # fmt: skip
     return name
 
 
-def summary_path(root, part: str) -> pathlib.Path:
-    """Where the summary of a part is."""
+def summary_path(root: StrPath, part: str) -> pathlib.Path:
+    """Returns the path of the summary of a part."""
     return below(root, f"{part}.json")
 
 
-def table_path(root, part: str) -> pathlib.Path:
-    """Where the table of the tiles of a part is."""
+def table_path(root: StrPath, part: str) -> pathlib.Path:
+    """Returns the folder with the table of the tiles of a part."""
     return below(root, "tiles", part, VERSION)
 
 
-def write_signed(path, about: dict) -> None:
-    """Writes plain values as JSON with a hash of themselves."""
-    atomic.write_text(path, json.dumps(about | {"checksum": _checksum(about)}))
+def write_signed(path: StrPath, values: dict[str, Any]) -> None:
+    """Writes plain values as JSON together with their hash."""
+    atomic.write_text(path, json.dumps(values | {"checksum": _checksum(values)}))
 
 
-def read_signed(path, *, what: str, advice: str = AGAIN) -> Value:
-    """What `write_signed` wrote.
+def read_signed(path: StrPath, *, what: str, advice: str = AGAIN) -> Value:
+    """Reads what `write_signed` wrote.
+
+    Args:
+      path: the file.
+      what: what the file is, for messages.
+      advice: what to do if it cannot be used, for messages.
 
     Raises:
-      DataError: missing, damaged, or changed since.
+      DataError: the file is missing, damaged, or was changed.
     """
-    about = read_json(path, what=what, advice=advice)
-    if about.get("checksum").value != _checksum(about.value):
+    values = read_json(path, what=what, advice=advice)
+    if values.get("checksum").value != _checksum(values.value):
         raise DataError(
-            tile="-", path=path, expected=f"{what} as it was written", found="another content (its checksum differs)",
-            advice=advice, kind="changed",
-        )  # fmt: skip
-    return about
+            tile="-", path=path, expected=f"{what} as written", found="changed content (its checksum differs)", advice=advice, kind="changed"
+        )
+    return values
 
 
-def _checksum(about):
-    plain = {key: value for key, value in about.items() if key != "checksum"}
+def _checksum(values: Mapping[str, Any]) -> str:
+    plain = {key: value for key, value in values.items() if key != "checksum"}
     return xxhash.xxh3_128_hexdigest(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode())
 
 
-def file_entries(root, part: str, sensors) -> dict[str, dict]:
-    """{path below root: what is kept of it} of the files of a part that was written: {"bytes", "xxh3"}, of frames {"bytes", "frames"}.
+def file_entries(root: StrPath, part: str, sensors: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Describes the files of a part for dataset.json.
 
     Args:
+      root: folder of the records.
+      part: a part whose files were written.
       sensors: names of the modalities with frames.
+
+    Returns:
+      {path below root: {"bytes", "xxh3"}}; {"bytes", "frames"} for files of frames.
     """
     root, entries = pathlib.Path(root), {}
     hashed = sorted(path for path in table_path(root, part).iterdir() if path.is_file())
@@ -113,43 +133,43 @@ def file_entries(root, part: str, sensors) -> dict[str, dict]:
     return entries
 
 
-def hashed_entry(path) -> dict:
-    """{"bytes", "xxh3"} of a file."""
+def hashed_entry(path: pathlib.Path) -> dict[str, Any]:
+    """Describes a file other than frames for dataset.json: {"bytes", "xxh3"}."""
     return {"bytes": path.stat().st_size, "xxh3": hashing.file_hash(path)}
 
 
-def read_description(root) -> dict:
-    """What dataset.json of a folder of records says, every value checked.
+def read_description(root: StrPath) -> DatasetInfo:
+    """Reads dataset.json of a folder of records and checks every value.
 
     Raises:
-      UserError: the folder is not a finished preparation, or of another version.
-      DataError: the description is damaged or changed.
+      UserError: the folder holds no finished records, or records of another version.
+      DataError: the description is damaged or was changed.
     """
     root = pathlib.Path(root)
     path = root / DESCRIPTION
     if not path.exists():
         if (root / CLAIM).is_file():
-            raise UserError(f"{path}: expected prepared records, found an interrupted preparation; start the same preparation again")
+            raise UserError(f"{path}: expected prepared records, found an interrupted preparation; run the same preparation again")
         raise UserError(f"{path}: expected prepared records, found none; run --stage=prepare or `python -m data.prepare` first")
-    about = read_json(path, what="the description of prepared records", advice=AGAIN)
-    version = about.find("version").value
+    description = read_json(path, what="the description of prepared records", advice=AGAIN)
+    version = description.find("version").value
     if version is None:
         raise UserError(
             f"{path}: expected prepared records, found the description of something else, such as a raw dataset: give that as data.raw_dir, "
             "or prepare it with `python -m data.prepare`"
         )
     if version != VERSION:
-        raise UserError(f"{root}: expected records of version {VERSION}, found {printable(str(version), 40)}; prepare them anew")
+        raise UserError(f"{root}: expected records of version {VERSION}, found {printable(str(version), 40)}; prepare them again")
     read_signed(path, what="the description of prepared records")
-    check_description(about)
-    return about.value
+    check_description(description)
+    return DatasetInfo.from_json(description.value)
 
 
 def check_description(about: Value) -> None:
-    """Raises DataError where a description does not hold what it must.
+    """Checks every value of a description except for version and checksum.
 
-    Args:
-      about: as `read_description` returns it, apart from version and checksum.
+    Raises:
+      DataError: a value is missing or wrong.
     """
     for key in ("dataset", "source", "citation", "split"):
         about.get(key).text()
@@ -163,7 +183,7 @@ def check_description(about: Value) -> None:
         name.choice(classes)
     colours = [colour.text() for colour in about.get("colours").list()]
     if colours and len(colours) != len(classes):
-        raise about.get("colours").error(f"a colour for each of {len(classes)} classes, or none")
+        raise about.get("colours").error(f"one colour for each of the {len(classes)} classes, or none")
     about.get("ignore").integer(-1, 255)
     about.get("background").integer(-1, len(classes) - 1)
     about.get("label_side").integer(1 if dense else 0, WIDEST)
@@ -201,53 +221,58 @@ def check_description(about: Value) -> None:
             entry.get("frames").integer(0, COUNT)
 
 
-def read_summary(root, part: str, about: dict) -> dict:
-    """The summary of a part, every value checked.
+def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
+    """Reads the summary of a part and checks every value.
 
     Args:
-      about: of `read_description`.
+      root: folder of the records.
+      part: name of the part.
+      info: the description of the records.
+
+    Returns:
+      What `data.preparation.summary.Summary` wrote.
 
     Raises:
-      DataError: damaged or changed.
+      DataError: the summary is missing, damaged or was changed.
     """
     summary = read_signed(summary_path(root, part), what=f"the summary of part {part}")
-    modalities, series = about["modalities"], {name for name, m in about["modalities"].items() if m["kind"] == "series"}
+    modalities, series = info.modalities, {name for name, m in info.modalities.items() if m.kind == "series"}
     tiles = _texts(summary.get("tiles"))
     if not tiles or len(set(tiles)) < len(tiles):
-        raise summary.get("tiles").error("at least one tile, and each of them once")
+        raise summary.get("tiles").error("at least one tile, each of them once")
     for key, names in (("present", modalities), ("wholly_unknown", modalities), ("longest", series), ("dates", series), ("invalid_dates", series)):
         for name in names:
             summary.get(key).get(name).integer(0, COUNT)
     for key, names in (("moments", modalities), ("clear_moments", summary.get("clear_moments").items())):
         for name in names:
             found = summary.get(key).get(name)
-            bands = modalities[name]["shape"][-1] if name in modalities else 0
+            bands = modalities[name].shape[-1] if name in modalities else 0
             moments = _array(found, np.float64)
             if moments.shape != (3, bands) or not np.isfinite(moments).all() or (moments[::2] < 0).any():
                 raise found.error(f"counts, means and squared deviations of {bands} bands")
     labels = _array(summary.get("labels"), np.int64)
-    if labels.shape != (len(tiles), len(about["classes"])) or (labels < 0).any():
-        raise summary.get("labels").error(f"counts of {len(about['classes'])} classes of {len(tiles)} tiles")
+    if labels.shape != (len(tiles), len(info.classes)) or (labels < 0).any():
+        raise summary.get("labels").error(f"counts of {len(info.classes)} classes in {len(tiles)} tiles")
     for numbers in (summary.find("parcels", {}).items()).values():
         if _array(numbers, np.int64).ndim != 1:
-            raise numbers.error("a list of numbers of parcels")
+            raise numbers.error("a list of parcel numbers")
     for entry in summary.get("bad").list():
         for key in ("tile", "part", "action", "message"):
             if not isinstance(entry.get(key).value, str):
-                raise entry.get(key).error("a text")
+                raise entry.get(key).error("a string")
     for key in ("bytes", "seconds"):
         summary.get(key).number(0)
     return summary.value
 
 
-def _texts(value):
-    """A list of many texts, without an object for each."""
+def _texts(value: Value) -> list[str]:
+    """A long list of strings, checked without creating an object for each."""
     if not isinstance(value.value, list) or not all(isinstance(text, str) and text and text.isprintable() for text in value.value):
-        raise value.error("a list of printable texts")
+        raise value.error("a list of printable strings")
     return value.value
 
 
-def _array(value, dtype):
+def _array(value: Value, dtype: type) -> np.ndarray:
     """Nested lists of numbers as an array."""
     try:
         found = np.asarray(value.value)
@@ -255,28 +280,30 @@ def _array(value, dtype):
             raise ValueError
         return found.astype(dtype)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise value.error("numbers, as many in every row") from None
+        raise value.error("numbers, equally many in every row") from None
 
 
-def wrong_files(root, about: dict, *, whole: bool) -> Iterator[DataError]:
-    """What differs between the files of records and their description.
+def wrong_files(root: StrPath, info: DatasetInfo, *, whole: bool) -> Iterator[DataError]:
+    """Compares the files of records with their description.
 
     Args:
-      root: of the records.
-      about: of `read_description`.
-      whole: read every hashed file anew, instead of looking up what its hash was when it was last touched.
+      root: folder of the records.
+      info: the description of the records.
+      whole: hash every file again instead of using cached hashes of unchanged files.
+
+    Yields:
+      An error for every missing, changed or undescribed file.
     """
     root = pathlib.Path(root)
-    expected = {below(root, *name.split("/")): entry for name, entry in about["files"].items()}
-    needed = [summary_path(root, part) for part in about["parts"]]
-    for part in about["parts"]:
-        paths = [frames_path(root, part, name) for name, m in about["modalities"].items() if m["kind"] != "location"]
+    expected = {below(root, *name.split("/")): entry for name, entry in info.files.items()}
+    needed = [summary_path(root, part) for part in info.parts]
+    for part in info.parts:
+        paths = [frames_path(root, part, name) for name, m in info.modalities.items() if m.kind != "location"]
         needed += [*paths, *map(checksums_path, paths), table_path(root, part) / "dataset_info.json"]
     for path in needed:
         if path not in expected:
-            advice = AGAIN
-            yield DataError(tile="-", path=root / DESCRIPTION, expected=f"what {path.relative_to(root)} is", found="nothing of it", advice=advice)
-    known = {} if whole else _hashes(path for path, entry in expected.items() if "xxh3" in entry)
+            yield DataError(tile="-", path=root / DESCRIPTION, expected=f"an entry for {path.relative_to(root)}", found="none", advice=AGAIN)
+    known = {} if whole else _hashes(path for path, entry in expected.items() if entry.frames is None)
     for path, entry in expected.items():
         try:
             need_file(path, what="a file of records", advice=AGAIN)
@@ -284,21 +311,21 @@ def wrong_files(root, about: dict, *, whole: bool) -> Iterator[DataError]:
             yield DataError(tile="-", path=path, expected=error.expected, found=error.found, advice=AGAIN, kind="gone")
             continue
         size = path.stat().st_size
-        if size != entry["bytes"]:
-            yield _changed(path, f"{entry['bytes']:,} bytes, as it was written", f"{size:,} bytes")
-        elif "frames" in entry:
-            found = count_frames(path)
-            if found != entry["frames"]:
-                yield _changed(path, f"{entry['frames']:,} frames, as it was written", f"{found:,}" if found is not None else "no header of a .npy file")
+        if size != entry.bytes:
+            yield _changed(path, f"{entry.bytes:,} bytes", f"{size:,} bytes")
+        elif entry.frames is not None:
+            frames = count_frames(path)
+            if frames != entry.frames:
+                yield _changed(path, f"{entry.frames:,} frames", f"{frames:,} frames" if frames is not None else "no .npy header")
         else:
             found = known.get(path) or hashing.file_hash(path)
-            if found != entry["xxh3"]:
-                yield _changed(path, f"content with XXH3 {entry['xxh3'][:12]}..., as it was written", f"{found[:12]}...")
+            if found != entry.xxh3:
+                yield _changed(path, f"content with XXH3 {entry.xxh3[:12]}...", f"{found[:12]}...")
 
 
-def _hashes(paths):
+def _hashes(paths: Iterable[pathlib.Path]) -> dict[pathlib.Path, str]:
     return hashing.file_hashes(path for path in paths if path.is_file())
 
 
-def _changed(path, expected, found):
+def _changed(path: pathlib.Path, expected: str, found: str) -> DataError:
     return DataError(tile="-", path=path, expected=expected, found=found, advice=AGAIN, kind="changed")

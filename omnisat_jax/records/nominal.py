@@ -1,59 +1,81 @@
-"""The form of the complete datasets, for what is computed without data: compiling ahead, and tracing recipes."""
+"""Descriptions of the complete datasets, for work without data: ahead-of-time compilation, and tests of recipes."""
 
-import dataclasses
+from collections.abc import Mapping
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.records.reader import Stored
+from omnisat_jax.records.info import DatasetInfo, ModalityInfo, PreparationInfo
 
 
-@dataclasses.dataclass(frozen=True)
-class NominalRecords:
-    """The part of `Records` that decides the shapes of a batch.
-
-    Attributes: see `Records`; about: {"source"}.
-    """
-
-    modalities: dict[str, Stored]
-    task: str
-    classes: tuple[str, ...]
-    ignore: int
-    background: int
-    label_side: int
-    about: dict
+def _series(side: int, bands: int, dtype: str, longest: int) -> ModalityInfo:
+    return ModalityInfo("series", (side, side, bands), dtype, longest)
 
 
-def _series(side, bands, dtype, longest):
-    return Stored("series", (side, side, bands), dtype, longest)
+def _image(side: int, bands: int) -> ModalityInfo:
+    return ModalityInfo("image", (side, side, bands), "uint8", 1)
 
 
-def nominal(dataset: str) -> NominalRecords:
-    """The full PASTIS-HD, TreeSatAI-TS or FLAIR #2, its longest series as the configurations limit them.
+_LOCATION = ModalityInfo("location", (2,), "float32", 1)
+
+
+def nominal(dataset: str) -> DatasetInfo:
+    """Describes the complete PASTIS-HD, TreeSatAI-TS or FLAIR #2 as far as it determines the shapes of a batch.
+
+    Args:
+      dataset: "pastis", "treesat" or "flair".
+
+    Returns:
+      The description, with the longest series as the configurations limit them, and without parts and files.
 
     Raises:
-      UserError: a dataset whose form is not known here.
+      UserError: another dataset.
     """
     if dataset == "pastis":
         modalities = {
             "s2": _series(128, 10, "int16", 61),
             "s1a": _series(128, 3, "float32", 71),
             "s1d": _series(128, 3, "float32", 71),
-            "spot": Stored("image", (1280, 1280, 3), "uint8", 1),
-            "location": Stored("location", (2,), "float32", 1),
+            "spot": _image(1280, 3),
+            "location": _LOCATION,
         }
-        return NominalRecords(modalities, "segment", tuple(f"class {i}" for i in range(19)), 19, 0, 128, {"source": "PASTIS-HD"})
+        return _info("PASTIS-HD", modalities, _names("class", 19), ignore=19, background=0, label_side=128)
     if dataset == "treesat":
         modalities = {
             "s2": _series(6, 10, "int16", 140),
             "s1a": _series(6, 2, "float32", 140),
             "s1d": _series(6, 2, "float32", 140),
-            "aerial": Stored("image", (300, 300, 4), "uint8", 1),
+            "aerial": _image(300, 4),
         }
-        return NominalRecords(modalities, "classify", tuple(f"genus {i}" for i in range(15)), -1, -1, 0, {"source": "TreeSatAI-TS"})
+        return _info("TreeSatAI-TS", modalities, _names("genus", 15))
     if dataset == "flair":
-        modalities = {
-            "aerial": Stored("image", (512, 512, 5), "uint8", 1),
-            "s2": _series(16, 10, "int16", 110),
-            "location": Stored("location", (2,), "float32", 1),
-        }
-        return NominalRecords(modalities, "segment", tuple(f"class {i}" for i in range(12)), 255, -1, 512, {"source": "FLAIR #2"})
-    raise UserError(f"the form of dataset {dataset!r} is not known without its records")
+        modalities = {"aerial": _image(512, 5), "s2": _series(16, 10, "int16", 110), "location": _LOCATION}
+        return _info("FLAIR #2", modalities, _names("class", 12), ignore=255, label_side=512)
+    raise UserError(f"dataset: expected pastis, treesat or flair, found {dataset!r}, whose shapes are not known without its records")
+
+
+def _names(what: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{what} {i}" for i in range(count))
+
+
+def _info(
+    source: str, modalities: Mapping[str, ModalityInfo], classes: tuple[str, ...], *, ignore: int = -1, background: int = -1, label_side: int = 0
+) -> DatasetInfo:
+    """The description of a dataset; with `label_side` its labels are dense."""
+    return DatasetInfo(
+        dataset=source,
+        fingerprint="",
+        simulated=False,
+        source=source,
+        citation="",
+        made_with=PreparationInfo(reader="", nomenclature="", simulated=None, on_bad="raise", float16=False, max_bad=0.0),
+        table_split="",
+        task="segment" if label_side else "classify",
+        classes=classes,
+        unscored=(),
+        colours=(),
+        ignore=ignore,
+        background=background,
+        label_side=label_side,
+        modalities=modalities,
+        parts=(),
+        files={},
+    )

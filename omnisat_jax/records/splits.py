@@ -1,7 +1,8 @@
-"""Which parts of the data train, validate and test, and whether there is anything in them to learn from and to score."""
+"""Splits of a dataset: which parts train, validate and test, and whether they have labels."""
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +13,14 @@ from omnisat_jax.records.reader import Records
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Names of the parts to train, validate and test on; validation may be empty."""
+    """Parts to train, validate and test on.
+
+    Attributes:
+      train: names of the training parts.
+      validation: names of the validation parts; may be empty.
+      test: names of the test parts.
+      protocol: name of the protocol that defines the split.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -23,23 +31,30 @@ class Split:
 OFFICIAL = {1: ((1, 2, 3), 4, 5), 2: ((2, 3, 4), 5, 1), 3: ((3, 4, 5), 1, 2), 4: ((4, 5, 1), 2, 3), 5: ((5, 1, 2), 3, 4)}
 FOLDS = tuple(f"fold_{i}" for i in range(1, 6))
 VALIDATION = ("validation", "val")
-# Names by which people mean a fixed split, so that a misspelt one is not taken for a fold.
+# Names that suggest a fixed split, so that a misspelled one is not mistaken for a fold.
 FIXED = re.compile(r"(train|val|valid|test|dev)(ing|idation)?", re.IGNORECASE)
 
 
-def choose_split(protocol: str, parts, fold: int) -> Split:
-    """Which parts train, validate and test under a protocol; every part is used.
+def choose_split(protocol: str, parts: Sequence[str], fold: int) -> Split:
+    """Assigns all parts of a dataset to training, validation and test.
 
-    "official_5fold": PASTIS' five rotations. "single_split": its first one, 123 / 4 / 5, as "tile_f1", which scores labels of tiles.
-    "leave_one_fold_out": fold `fold` tests, all others train, nothing validates (the last checkpoint is scored). "fixed": parts named train,
-    validation (or val) and test. "auto": fixed if parts are so named, official_5fold for exactly its five folds, else leave_one_fold_out.
+    Args:
+      protocol: one of
+        "official_5fold": the five rotations of PASTIS;
+        "single_split": the first of them, folds 1, 2 and 3 / 4 / 5;
+        "tile_f1": the same, for scores of tile labels;
+        "leave_one_fold_out": part `fold` tests and all others train; without validation, the last checkpoint is scored;
+        "fixed": parts named train, validation (or val) and test;
+        "auto": "fixed" if a part has such a name, "official_5fold" for exactly these five folds, else "leave_one_fold_out".
+      parts: names of all parts.
+      fold: number of the fold, from 1.
 
     Raises:
-      UserError: the parts do not fit the protocol, some would not be used, or `fold` is out of range.
+      UserError: the parts do not fit the protocol, a part would not be used, or `fold` is out of range.
     """
     parts = tuple(parts)
     if len(set(parts)) < len(parts):
-        raise UserError(f"the data have a part twice: {', '.join(parts)}")
+        raise UserError(f"the dataset has a part twice: {', '.join(parts)}")
     if protocol == "auto":
         fixed = any(FIXED.fullmatch(part) for part in parts)
         protocol = "fixed" if fixed else "official_5fold" if set(parts) == set(FOLDS) else "leave_one_fold_out"
@@ -55,30 +70,31 @@ def choose_split(protocol: str, parts, fold: int) -> Split:
     return Split(tuple(f"fold_{i}" for i in train), (f"fold_{validation}",), (f"fold_{test}",), protocol)
 
 
-def _need(protocol, parts, wanted, used):
+def _need(protocol: str, parts: Sequence[str], wanted: Sequence[str], used: Sequence[str]) -> None:
+    """Checks that all wanted parts exist, and that all parts are used."""
     missing = [part for part in wanted if part not in parts]
     if missing:
         raise UserError(
-            f"data.protocol {protocol!r} needs {', '.join(missing)}, but the data have {', '.join(parts)}; "
+            f"data.protocol {protocol!r} needs {', '.join(missing)}, but the dataset has {', '.join(parts)}; "
             "choose another protocol (auto picks one that fits), or rename the parts"
         )
     unused = [part for part in parts if part not in used]
     if unused:
         raise UserError(
-            f"data.protocol {protocol!r} uses {', '.join(used)} and would leave {', '.join(unused)} of the data unused; "
+            f"data.protocol {protocol!r} uses {', '.join(used)} and would leave {', '.join(unused)} unused; "
             "choose another protocol (leave_one_fold_out uses every part), or rename or remove the parts"
         )
 
 
-def _fixed(parts):
+def _fixed(parts: Sequence[str]) -> Split:
     _need("fixed", parts, ("train", "test"), ("train", *VALIDATION, "test"))
     validation = tuple(part for part in parts if part in VALIDATION)
     if len(validation) > 1:
-        raise UserError(f"data.protocol 'fixed': expected one part that validates, found {' and '.join(validation)}; rename or join them")
+        raise UserError(f"data.protocol 'fixed': expected one validation part, found {' and '.join(validation)}; rename or merge them")
     return Split(("train",), validation, ("test",), "fixed")
 
 
-def _leave_one_out(parts, fold):
+def _leave_one_out(parts: Sequence[str], fold: int) -> Split:
     folds = _numbered(parts)
     if len(parts) < 2 or fold not in folds:
         known = f"1 to {len(folds)}" if set(folds) == set(range(1, len(folds) + 1)) else ", ".join(map(str, folds))
@@ -87,56 +103,62 @@ def _leave_one_out(parts, fold):
     return Split(tuple(part for part in parts if part != test), (), (test,), "leave_one_fold_out")
 
 
-def _numbered(parts):
-    """{data.fold: part}: by the number in its name where all have one (fold_2, fold_10), else by its place in natural order."""
-    found = [re.fullmatch(r"(\D*)0*(\d+)", part) for part in parts]
-    if all(found) and len({match[1] for match in found}) == 1:
-        numbers = {int(match[2]): part for match, part in zip(found, parts, strict=True)}
+def _numbered(parts: Sequence[str]) -> dict[int, str]:
+    """{data.fold: part}: by the numbers in the names if all have one, such as fold_2 and fold_10, else by position in natural order."""
+    matches = [match for part in parts if (match := re.fullmatch(r"(\D*)0*(\d+)", part))]
+    if len(matches) == len(parts) and len({match[1] for match in matches}) == 1:
+        numbers = {int(match[2]): part for match, part in zip(matches, parts, strict=True)}
         if len(numbers) < len(parts):
-            raise UserError(f"the data have two parts of one number: {', '.join(parts)}; rename one")
+            raise UserError(f"the dataset has two parts with the same number: {', '.join(parts)}; rename one")
         if min(numbers) > 0:
             return dict(sorted(numbers.items()))
     return dict(enumerate(sorted(parts, key=_natural), 1))
 
 
-def _natural(name):
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that compares numbers in names by value."""
     return [(0, int(text), "") if text.isdecimal() else (1, 0, text) for text in re.split(r"(\d+)", name) if text]
 
 
-def check_labels(records: Records, split: Split, settings: schema.ExperimentConfig) -> None:
-    """Refuses to train on nothing, or to score nothing.
+def check_labels(records: Records, split: Split, config: schema.ExperimentConfig) -> None:
+    """Checks that there are tiles to train on, and labels if they are used.
+
+    Args:
+      records: the data.
+      split: the parts to train, validate and test on.
+      config: the experiment.
 
     Raises:
-      UserError: a part without tiles; or, where labels are used, training, validation or test parts without a single label.
+      UserError: a part has no tiles; or labels are used, and the training, validation or test parts have none.
     """
     for part in (*split.train, *split.validation, *split.test):
         if not records.tiles([part]):
             raise UserError(f"{records.root}: expected tiles in every part, found none in {part}")
-    if not settings.finetune.steps and settings.eval.probe == "none":
-        return  # pre-training alone sees no label
+    if not config.finetune.steps and config.eval.probe == "none":
+        return  # pre-training alone uses no labels
     what = "a labelled pixel" if records.task == "segment" else "a tile with a label"
-    # Probes are fitted to every training tile.
-    share, seed = settings.data.label_share if settings.eval.probe == "none" else 1.0, settings.seed
+    # Probes are fitted to all training tiles.
+    share, seed = config.data.label_share if config.eval.probe == "none" else 1.0, config.seed
     predicted = np.ones(len(records.classes), bool)
-    if settings.task != records.task and records.background >= 0:
-        predicted[records.background] = False  # which is no label of a tile
+    if config.task != records.task and records.background >= 0:
+        predicted[records.background] = False  # not a label of a tile
     uses = (("training", split.train, share), ("validation", split.validation, 1.0), ("test", split.test, 1.0))
     for use, parts, part_of in uses:
         if parts and not records.label_counts(parts, part_of, seed)[predicted].any():
             some = f" ({100 * share:g} % of the tiles, data.label_share)" if part_of < 1 else ""
             raise UserError(
-                f"{records.about['source']}: expected {what} in the {use} parts {', '.join(parts)}{some}, found none; choose other folds "
+                f"{records.info.source}: expected {what} in the {use} parts {', '.join(parts)}{some}, found none; choose other folds "
                 "(data.fold, data.protocol), or label some of their tiles"
             )
-    if settings.data.void_test_parcels and not _keeps_labels(records, split, share, seed):
+    if config.data.void_test_parcels and not _keeps_labels(records, split, share, seed):
         raise UserError(
-            f"{records.about['source']}: expected {what} in the training parts {', '.join(split.train)} outside the parcels of the test parts, "
+            f"{records.info.source}: expected {what} in the training parts {', '.join(split.train)} outside the parcels of the test parts, "
             "found none; set --config.data.void_test_parcels=False or choose other folds"
         )
 
 
-def _keeps_labels(records, split, share, seed):
-    """Whether a training pixel is labelled that lies in no parcel of the test parts; tiles are read until one is found."""
+def _keeps_labels(records: Records, split: Split, share: float, seed: int) -> bool:
+    """Whether a labelled training pixel lies outside the parcels of the test parts. Reads tiles until it finds one."""
     void = records.parcels(split.test)
     source = records.source(split.train, share, seed)
     for position in range(len(source)):

@@ -1,3 +1,5 @@
+"""Presets, constraints between keys, and flat configurations from files."""
+
 import re
 
 import numpy as np
@@ -93,7 +95,7 @@ def test_names_of_modalities_are_checked(name):
 
 
 @pytest.mark.parametrize("name", ["S2_L2A", "s2", "weights", "labels_2", "x" * 64])
-def test_other_names_of_modalities_are_taken(name):
+def test_other_names_of_modalities_are_accepted(name):
     values = tiny().to_dict()
     values["modalities"][name] = values["modalities"].pop("s2")
     assert name in [spec.name for spec in schema.parse(values).modalities]
@@ -106,14 +108,14 @@ def test_names_of_modalities_differ_as_files():
         schema.parse(values)
 
 
-def test_location_is_a_location():
+def test_the_name_location_is_reserved():
     values = tiny().to_dict()
     values["modalities"]["location"] = values["modalities"].pop("s2")
     with pytest.raises(schema.ConfigError, match="modalities.location.kind must be 'location'"):
         schema.parse(values)
 
 
-def test_modalities_are_few():
+def test_the_number_of_modalities_is_limited():
     values = tiny().to_dict()
     values["modalities"] = {f"s{i}": values["modalities"]["s2"] for i in range(11)}
     with pytest.raises(schema.ConfigError, match="modalities: expected 1 to 10 of them, found 11"):
@@ -133,7 +135,7 @@ def test_modalities_are_few():
         {**tiny().to_dict(), "model": None},
     ],
 )
-def test_what_is_no_configuration_is_refused(values):
+def test_other_values_than_configurations_are_refused(values):
     with pytest.raises(schema.ConfigError):
         schema.parse(values)
 
@@ -141,7 +143,7 @@ def test_what_is_no_configuration_is_refused(values):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"contrastive.temperature": 3.0, "contrastive.learned_temperature": True}, "contrastive.temperature: expected 0.01 to 1.0 where"),
+        ({"contrastive.temperature": 3.0, "contrastive.learned_temperature": True}, "contrastive.temperature: expected 0.01 to 1.0 if"),
         ({"contrastive.views": ("s2",), "contrastive.fused": False}, "contrastive.granularities 'patch': expected at least 2 views"),
         ({"contrastive.granularities": ("pixel",), "contrastive.views": ("s2", "s1a")}, "contrastive.granularities 'pixel': expected at least 2 modalities"),
         ({"contrastive.granularities": ("tile",), "pretrain.batch_size": 1}, "expected pretrain.batch_size of at least 2, found 1"),
@@ -154,7 +156,7 @@ def test_what_is_no_configuration_is_refused(values):
         ({"model.utae.encoder_widths": (8, 8, 8)}, "must have the same length"),
     ],
 )  # fmt: skip
-def test_keys_that_do_not_go_together_are_refused(changes, message):
+def test_values_that_do_not_fit_together_are_refused(changes, message):
     with pytest.raises(schema.ConfigError, match=message):
         schema.parse(tiny(**changes))
 
@@ -167,14 +169,14 @@ def test_references_without_a_value_are_named():
         schema.parse(config)
 
 
-def test_numpy_scalars_become_plain():
+def test_numpy_scalars_become_plain_values():
     flat = FLAT | {"seed": np.int64(3), "finetune.clip": np.float32(2), "data.float16": np.bool_(True), "name": np.str_("a")}
     found = schema.parse(nested(flat))
     assert [type(x) for x in (found.seed, found.finetune.clip, found.data.float16, found.name)] == [int, float, bool, str]
     assert (found.seed, found.finetune.clip, found.data.float16, found.name) == (3, 2.0, True, "a")
 
 
-def test_datasets_and_nomenclatures_are_those_that_there_are():
+def test_datasets_and_nomenclatures_are_those_of_the_readers():
     assert LEAVES["data.dataset"][1].among == tuple(DATASETS)
     assert LEAVES["data.nomenclature"][1].among == ("", *NOMENCLATURES)
 
@@ -190,7 +192,7 @@ def test_flatten_names_every_value():
         ([], "expected keys and values"),
         (None, "expected keys and values"),
         ("x", "expected keys and values"),
-        ({1: 2}, "expected keys of text"),
+        ({1: 2}, "expected keys that are strings"),
         (FLAT | {"model": 1}, "model: expected a value or a group of keys, found both"),
         ({"model": 1, **FLAT}, "expected a value or a group of keys, found both"),
         (FLAT | {"seed.a": 1}, "seed.a: expected a value or a group of keys, found both"),
@@ -208,7 +210,7 @@ def test_flatten_names_every_value():
         (FLAT | {"model.ltae.heads": "1" * 10_000}, "model.ltae.heads: expected a whole number"),
     ],
 )
-def test_flat_configurations_of_strangers_are_refused(flat, message):
+def test_malformed_flat_configurations_are_refused(flat, message):
     with pytest.raises(schema.ConfigError, match=re.escape(message)) as caught:
         schema.unflatten(flat)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
@@ -221,16 +223,6 @@ def test_flat_configurations_of_strangers_are_refused(flat, message):
     )
 )
 @settings(deadline=None)
-def test_no_flat_configuration_ends_in_anything_else(flat):
+def test_random_flat_configurations_are_refused(flat):
     with pytest.raises(schema.ConfigError):
         schema.unflatten(flat)
-
-
-def test_configurations_of_earlier_versions_are_read(monkeypatch):
-    old = {key: value for key, value in FLAT.items() if key != "contrastive.roll" and not key.endswith(".dates_eval")}
-    with pytest.raises(schema.ConfigError, match="missing configuration keys"):
-        schema.unflatten(old)
-    monkeypatch.setattr(schema, "ADDED", {"contrastive.roll": False, "modalities.*.dates_eval": 0})
-    assert schema.unflatten(old).contrastive.roll is False
-    assert {spec.dates_eval for spec in schema.unflatten(old).modalities} == {0}
-    assert schema.upgrade(FLAT) == FLAT

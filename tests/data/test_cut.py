@@ -162,7 +162,7 @@ def test_a_broken_description_is_named(region):
 def test_a_folder_that_cannot_be_made_is_one_sentence(region, capsys):
     arguments = ["--labels", str(region / "labels.tif"), "--classes", "a,b,c,d,e", "--image", f"i={region / 'image.tif'}", "--size", "4"]
     assert run_command(cut.main, [*arguments, "--out", str(region / "labels.tif" / "out")]) == 1
-    assert (error := capsys.readouterr().err).count("\n") == 1 and "labels.tif: it exists already" in error
+    assert (error := capsys.readouterr().err).count("\n") == 1 and "labels.tif: it already exists" in error
 
 
 def test_the_remains_of_a_killed_cut_are_removed(region):

@@ -172,7 +172,7 @@ FAULTS = {
     "a centre outside": (centre([0, 20]), "000001.*inside the super-patch of 40x40"),
     "a centre that is not a number": (centre([20, None]), r"IMG_000001.tif\[1\]: a finite number"),
     "an infinite centre": (centre([20, float("inf")]), "a finite number"),
-    "a centre of three numbers": (centre([20, 20, 20]), "a list of 2"),
+    "a centre of three numbers": (centre([20, 20, 20]), "a list of length 2"),
     "a table of centres that is a list": (lambda r: (r / layout.CENTRES).write_text("[1]"), "an object"),
     "index without a domain": (index({}), "000001.*a key 'domain'"),
     "index that is a list": (index([]), "000001.*an object"),
@@ -183,7 +183,7 @@ FAULTS = {
     "a super-patch twice": (lambda r: copy_of(super_patch(r), r / "b" / super_patch(r).name), "each super-patch once"),
     "a super-patch of no zone": (lambda r: copy_of(super_patch(r), r / "SEN2_sp_x_data.npy"), "a name SEN2_sp_D"),
     "a number that cannot be a name": (lambda r: copy_of(next(r.rglob("IMG_000001.tif")), r / "D004_2021/Z1_NF/IMG_a b.tif"), "the number of IMG"),
-    "a link to nothing": (lambda r: (r / "flair_aerial_more").symlink_to("/nowhere/at/all"), "a link to a file or folder, found one to nothing"),
+    "a link to nothing": (lambda r: (r / "flair_aerial_more").symlink_to("/nowhere/at/all"), "a link to a file or folder, found a broken link"),
 }  # fmt: skip
 
 

@@ -50,9 +50,9 @@ NOWHERE = {
     "texts": (geometry("Point", ["5", "44"]), "not such numbers"),
     "infinite": (geometry("Point", [float("inf"), 44]), "not such numbers"),
     "huge": (geometry("Point", [10**400, 44]), "not such numbers"),
-    "no list": (geometry("Polygon", {"a": 1}), "an object of 1"),
+    "no list": (geometry("Polygon", {"a": 1}), "an object of length 1"),
     "no coordinates": (geometry("Polygon", []), "no coordinates"),
-    "no geometry": ([1, 2], "a list of 2"),
+    "no geometry": ([1, 2], "a list of length 2"),
 }
 
 

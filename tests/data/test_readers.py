@@ -73,7 +73,7 @@ FAULTS = {
     "a pointer of Git LFS": (lambda r: s2(r).write_text("version https://git-lfs.github.com/spec/v1\n"), "unreadable file of"),
     "a folder": (lambda r: (s2(r).unlink(), s2(r).mkdir()), "found a folder"),
     "a link out of the dataset": (lambda r: link_out(s2(r)), "inside the dataset, found a link to"),
-    "a link to nothing": (lambda r: (s2(r).unlink(), s2(r).symlink_to("nothing")), "a link to nothing"),
+    "a link to nothing": (lambda r: (s2(r).unlink(), s2(r).symlink_to("nothing")), "a broken link"),
     "missing label": (lambda r: (r / LABEL).unlink(), "no such file"),
     "label 255": (lambda r: change_array(r / LABEL, lambda a: np.full_like(a, 255)), "integer classes 0 to 19"),
     "labels without planes": (lambda r: change_array(r / LABEL, lambda a: a[:0]), "integer classes 0 to 19, found no plane"),
@@ -116,7 +116,7 @@ def test_fault_is_named(root, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"features": [', "bytes that are none"),
+        ('{"features": [', "bytes that are not valid JSON"),
         ('{"features": []}', "at least one tile"),
         ("[]", "expected an object"),
         ('{"features": {}}', "features: a list"),

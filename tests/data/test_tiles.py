@@ -273,7 +273,7 @@ def test_links_and_formats_that_refer_to_other_files_are_refused(root, tmp_path)
     shutil.copy(root / "im" / "b.tif", root / "im" / "c.tif.msk")
     assert "a link to" in findings(root, "a")["im"].found
     assert "unreadable" in findings(root, "b")["im"].found
-    assert "of another kind" in findings(root, "c")["im"].found
+    assert "another format" in findings(root, "c")["im"].found
 
 
 def test_metadata_beside_a_tile_is_honoured_or_refused(root):

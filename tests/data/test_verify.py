@@ -341,7 +341,7 @@ def test_records_that_changed_since_they_were_prepared_are_named(records, tmp_pa
     findings = verify_records("pastis", folder, VerificationOptions(), Console(quiet=True))
     (finding,) = (finding for finding in findings if "s1a" in finding.path)
     assert (finding.kind, finding.tile, finding.path) == ("changed", records.tiles(["fold_2"])[-1], str(path))
-    assert "other bytes in frame" in finding.found
+    assert "changed bytes in frame" in finding.found
     (other,) = (finding for finding in findings if "spot" in finding.path)
     assert (other.kind, other.tile) == ("changed", "-") and other.path.endswith("fold_4/spot.npy")
     table = next((folder / "tiles" / "fold_1").rglob("*.array_record*"))

@@ -72,7 +72,7 @@ def test_tile_labels_from_dense_ones(simulated, tmp_path, console):
         ("demo", {"contrastive.weight": 0.0}, "nothing to learn"),
         ("demo", {"eval.monitor_tiles": -3}, "eval.monitor_tiles: expected a whole number"),
         ("demo", {"contrastive.views": ("s3",)}, "must name configured modalities, found s3"),
-        ("demo", {"reconstruction.mask_ratio": 1.0}, "reconstruction.mask_ratio: expected a number from 0 and below 1"),
+        ("demo", {"reconstruction.mask_ratio": 1.0}, "reconstruction.mask_ratio: expected a number from 0 to below 1"),
     ],
 )
 def test_what_cannot_be_run_is_refused(preset, changes, message):

@@ -35,7 +35,7 @@ FAULTS = {
     "truncated frames": file(SERIES, breaking.truncate, "changed", "bytes"),
     "empty frames": file(SERIES, breaking.empty, "changed", "0 bytes"),
     "missing frames": file(SERIES, lambda path: path.unlink(), "gone", "no such file"),
-    "pipe for frames": file(SERIES, breaking.fifo, "gone", "no regular file"),
+    "pipe for frames": file(SERIES, breaking.fifo, "gone", "not a regular file"),
     "frames of another part": Fault(_exchange, "changed", "s1a.npy", ""),
     "damaged table": Fault(lambda root: _zero_half(table(root)), "changed", "", ""),
     "missing table": Fault(lambda root: table(root).unlink(), "gone", "", "no such file"),

@@ -74,7 +74,7 @@ FAULTS = {
     "missing labels": file(LABELS, lambda path: path.unlink(), "no such file"),
     "truncated series": file(RADAR, lambda path: path.write_bytes(path.read_bytes()[:-100]), ""),
     "empty image": file(AERIAL, breaking.empty, "unreadable file"),
-    "pipe instead of labels": file(LABELS, breaking.fifo, "no regular file"),
+    "pipe instead of labels": file(LABELS, breaking.fifo, "not a regular file"),
     "folder instead of labels": file(LABELS, breaking.folder, "a folder"),
     "link out of the dataset": file(AERIAL, breaking.link_out, "a link to"),
     "virtual raster": file(AERIAL, breaking.vrt, "unreadable file"),

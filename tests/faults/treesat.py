@@ -71,13 +71,13 @@ FAULTS = {
     "truncated series": file(SERIES, breaking.halve, "bytes"),
     "empty series file": file(SERIES, breaking.empty, "0 bytes"),
     "Git LFS pointer instead of a series": file(SERIES, lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "bytes"),
-    "pipe instead of a series": file(SERIES, breaking.fifo, "no regular file"),
+    "pipe instead of a series": file(SERIES, breaking.fifo, "not a regular file"),
     "folder instead of an image": file(AERIAL, breaking.folder, "a folder"),
     "truncated image": file(AERIAL, breaking.halve, ""),
     "virtual raster": file(AERIAL, breaking.vrt, "unreadable file"),
     "link out of the dataset": file(SERIES, breaking.link_out, "a link to"),
     "arrays of another file": Fault(
-        lambda root: breaking.external_h5(root / SERIES, "sen-2-data"), "unreadable", f"{SERIES}:sen-2-data", "another place", TILE
+        lambda root: breaking.external_h5(root / SERIES, "sen-2-data"), "unreadable", f"{SERIES}:sen-2-data", "another location", TILE
     ),
     "values of another file": Fault(
         lambda root: _external(root / SERIES), "unreadable", f"{SERIES}:sen-2-data", "other files", TILE

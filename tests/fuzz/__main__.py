@@ -69,12 +69,12 @@ def read_everything(name: str, root: pathlib.Path) -> str:
 
 
 def command(main, arguments, codes) -> str:
-    """Runs a command and returns its error message; fails for other exit codes, tracebacks and faults of the program."""
+    """Runs a command and returns its error message; fails for other exit codes, tracebacks and bugs."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_command(main, arguments)
     text = err.getvalue()
-    assert code in codes and "Traceback" not in text and "fault of the program" not in text, f"{arguments}: code {code}: {text}"
+    assert code in codes and "Traceback" not in text and "bug in omnisat_jax" not in text, f"{arguments}: code {code}: {text}"
     for character in out.getvalue() + text:
         assert character.isprintable() or character == "\n", f"{arguments}: prints {character!r}"
     return text

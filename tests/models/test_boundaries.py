@@ -2,14 +2,15 @@
 
 import functools
 
+import grain
 import jax
 import pytest
 
-from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.input import pipeline
-from omnisat_jax.input.spec import agree
+from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
@@ -44,7 +45,7 @@ def states(settings):
     for spec in settings.modalities:
         side = (GRID * spec.patch,) * 2
         dates = min(spec.dates_train, 3) if spec.kind == "series" else 0
-        modalities.append(Layout(spec.name, dates, (2,) if spec.kind == "location" else (*side, spec.channels), "float32"))
+        modalities.append(ModalityLayout(spec.name, dates, (2,) if spec.kind == "location" else (*side, spec.channels), "float32"))
     dense = settings.task == "segment"
     labels = (GRID * 4, GRID * 4) if dense else (len(CLASSES),)
     batch = BatchLayout(tuple(modalities), labels, "uint8" if dense else "float32").abstract(1)
@@ -82,11 +83,11 @@ def test_cudnn_says_what_it_needs():
 def test_batches_beyond_memory_are_refused(records, monkeypatch):
     monkeypatch.setattr(pipeline.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**22}[name])  # 16 GiB
     settings = schema.parse(tiny())
-    input_spec = agree(settings, records)
+    input_spec = resolve_input_spec(settings, records.info)
     transform = MakeBatch(input_spec.train, input_spec.grid, input_spec.crop, settings.data.origin, True, True)
     source = records.source(("fold_1",))
     with pytest.raises(UserError, match="64 batches of 65536 samples: expected at most the 17.2 GB .* Lower data.buffer"):
-        pipeline.training(source, transform, seed=0, batch_size=65_536, buffer=64)
+        pipeline.training(source, transform, seed=0, batch_size=65_536, options=grain.ReadOptions(prefetch_buffer_size=64))
     with pytest.raises(UserError, match="1 batches of 10000000 samples"):
         next(pipeline.evaluation(source, transform, batch_size=10_000_000))
 
@@ -95,7 +96,7 @@ def test_more_dates_and_fewer_labels_than_the_data_have(records):
     settings = schema.parse(
         tiny(**{"modalities.s2.dates_train": 10_000, "modalities.s2.dates_eval": 10_000, "data.label_share": 1e-9})
     )
-    input_spec, longest = agree(settings, records), records.modalities["s2"].longest
+    input_spec, longest = resolve_input_spec(settings, records.info), records.modalities["s2"].longest
     assert {m.dates for layout in (input_spec.train, input_spec.evaluation) for m in layout.modalities if m.name == "s2"} == {longest}
     assert len(records.source(("fold_1", "fold_2"), settings.data.label_share)) == 1
 

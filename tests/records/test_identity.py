@@ -1,4 +1,4 @@
-"""Which data records are of: content decides, and records that were made otherwise than the settings say are refused."""
+"""The content of the raw data identifies records, and records made with other options are refused."""
 
 import os
 import shutil
@@ -66,15 +66,15 @@ def test_a_link_is_what_it_leads_to(root, tmp_path, capsys):
     assert "those of others" in capsys.readouterr().err
 
 
-def test_prepared_records_are_what_the_settings_say(simulated, tmp_path, console, root):
+def test_prepared_records_are_what_the_config_say(simulated, tmp_path, console, root):
     out = tmp_path / "out"
     assert run(simulated, out, "--on_bad", "mask") == 0
 
-    def settings(**changes):
+    def config(**changes):
         values = {"prepared_dir": str(out), "raw_dir": ""} | changes
         return schema.parse(tiny(**{f"data.{key}": value for key, value in values.items()})).data
 
-    assert command.prepare(settings(on_bad="mask"), console) == out
+    assert command.prepare(config(on_bad="mask"), console) == out
     for changes, message in (
         ({}, "made with data.on_bad=raise, found .* with on_bad 'mask'. Set --config.data.on_bad=mask"),
         ({"on_bad": "mask", "float16": True}, "data.float16=True, found .* with float16 False. Set --config.data.float16=False"),
@@ -82,13 +82,13 @@ def test_prepared_records_are_what_the_settings_say(simulated, tmp_path, console
         ({"on_bad": "mask", "dataset": "flair", "nomenclature": "19"}, "data.nomenclature=19, found .* nomenclature ''"),
     ):
         with pytest.raises(UserError, match=message):
-            command.prepare(settings(**changes), console)
+            command.prepare(config(**changes), console)
     # Beside a raw folder they must be of it, as it is now.
-    assert command.prepare(settings(on_bad="mask", raw_dir=str(root)), console) == out
+    assert command.prepare(config(on_bad="mask", raw_dir=str(root)), console) == out
     faults.change_array(root / faults.S1A, lambda a: a + 1)
     with pytest.raises(UserError, match=f"expected records of data.raw_dir={root}"):
-        command.prepare(settings(on_bad="mask", raw_dir=str(root)), console)
-    assert command.prepare(settings(on_bad="mask", raw_dir=str(tmp_path / "not_here")), console) == out
+        command.prepare(config(on_bad="mask", raw_dir=str(root)), console)
+    assert command.prepare(config(on_bad="mask", raw_dir=str(tmp_path / "not_here")), console) == out
 
 
 def test_a_nomenclature_is_its_name_even_where_it_is_the_default(tmp_path, console):
@@ -96,17 +96,17 @@ def test_a_nomenclature_is_its_name_even_where_it_is_the_default(tmp_path, conso
     simulator("flair").simulate(raw, tiles=4, tile_size=64, seed=0)
     out = tmp_path / "out"
     assert run_command(command.main, ["flair", "--raw", str(raw), "--out", str(out), "--jobs", "1"]) == 0
-    assert Records(out).about["made_with"]["nomenclature"] == "12"
+    assert Records(out).info.made_with.nomenclature == "12"
 
-    def settings(nomenclature):
+    def config(nomenclature):
         return schema.parse(tiny(**{"data.dataset": "flair", "data.prepared_dir": str(out), "data.nomenclature": nomenclature})).data
 
-    assert command.prepare(settings(""), console) == command.prepare(settings("12"), console) == out
+    assert command.prepare(config(""), console) == command.prepare(config("12"), console) == out
     with pytest.raises(UserError, match="made with data.nomenclature=19, found .* with nomenclature '12'"):
-        command.prepare(settings("19"), console)
+        command.prepare(config("19"), console)
 
 
 def test_simulated_records_know_what_was_simulated(tmp_path, console):
-    settings = schema.parse(tiny(**{"data.cache_dir": str(tmp_path), "data.simulated.tiles": 5})).data
-    made = Records(command.prepare(settings, console)).about["made_with"]
-    assert made["simulated"] == {"version": simulator("pastis").VERSION, "tiles": 5, "tile_size": 16, "seed": 0}
+    config = schema.parse(tiny(**{"data.cache_dir": str(tmp_path), "data.simulated.tiles": 5})).data
+    made = Records(command.prepare(config, console)).info.made_with
+    assert made.simulated == {"version": simulator("pastis").VERSION, "tiles": 5, "tile_size": 16, "seed": 0}

@@ -1,4 +1,4 @@
-"""Which parts train, validate and test: every part is used or refused by name, and nothing is trained on or scored without labels."""
+"""Splits use every part or refuse it by name, and parts without labels are neither trained on nor scored."""
 
 import shutil
 
@@ -43,7 +43,7 @@ def test_more_than_the_official_folds_are_all_used():
         assert split.protocol == "leave_one_fold_out" and split.test == (f"fold_{fold}",)
         assert set(split.train) == set(TEN) - set(split.test)
     for protocol in ("official_5fold", "single_split", "tile_f1"):
-        with pytest.raises(UserError, match=r"would leave fold_6, fold_7, fold_8, fold_9, fold_10 of the data unused"):
+        with pytest.raises(UserError, match=r"would leave fold_6, fold_7, fold_8, fold_9, fold_10 unused"):
             choose_split(protocol, TEN, 1)
 
 
@@ -55,7 +55,7 @@ def test_folds_are_found_by_their_numbers():
     # Without numbers from 1 on, the place in the order of names counts.
     assert choose_split("auto", ("fold_1", "fold_0"), 1).test == ("fold_0",)
     assert choose_split("auto", ("north", "east"), 1).test == ("east",)
-    with pytest.raises(UserError, match="two parts of one number"):
+    with pytest.raises(UserError, match="two parts with the same number"):
         choose_split("auto", ("fold_1", "fold_01", "fold_2"), 1)
     with pytest.raises(UserError, match="a part twice"):
         choose_split("auto", ("fold_1", "fold_1", "fold_2"), 1)
@@ -66,10 +66,10 @@ def test_named_parts_are_used_or_refused_by_name():
     assert (split.protocol, split.train, split.validation, split.test) == ("fixed", ("train",), ("val",), ("test",))
     for parts, message in (
         (("train", "val", "validation", "test"), "validation.*found val and validation|found val and validation"),
-        (("train", "test", "holdout"), "would leave holdout of the data unused"),
-        (("train", "valid", "test"), "would leave valid of the data unused"),
+        (("train", "test", "holdout"), "would leave holdout unused"),
+        (("train", "valid", "test"), "would leave valid unused"),
         (("train", "val"), "needs test"),
-        (("Train", "Test"), "needs train, test, but the data have Train, Test"),
+        (("Train", "Test"), "needs train, test, but the dataset has Train, Test"),
     ):
         with pytest.raises(UserError, match=message):
             choose_split("auto", parts, 1)
@@ -99,8 +99,8 @@ def with_void(simulated, tmp_path, console, tiles):
     root = tmp_path / "raw"
     shutil.copytree(simulated, root)
     void(root, tiles)
-    settings = schema.parse(tiny(**{"data.raw_dir": str(root), "data.cache_dir": str(tmp_path / "cache")}))
-    return Records(prepare(settings.data, console))
+    config = schema.parse(tiny(**{"data.raw_dir": str(root), "data.cache_dir": str(tmp_path / "cache")}))
+    return Records(prepare(config.data, console))
 
 
 def test_labels_are_counted(records, simulated):
@@ -139,20 +139,20 @@ def test_a_share_without_labels_is_refused(simulated, tmp_path, console):
     for seed in range(8):
         source = records.source(split.train, 0.2, seed)
         labelled = kept in {records.tile_ids[source[i]["tile_index"]] for i in range(len(source))}
-        settings = schema.parse(tiny(**{"data.label_share": 0.2, "seed": seed}))
+        config = schema.parse(tiny(**{"data.label_share": 0.2, "seed": seed}))
         if labelled:
-            check_labels(records, split, settings)
+            check_labels(records, split, config)
         else:
             with pytest.raises(UserError, match=r"training parts .* \(20 % of the tiles, data.label_share\), found none"):
-                check_labels(records, split, settings)
+                check_labels(records, split, config)
         outcomes.append(labelled)
     assert set(outcomes) == {True, False}
 
 
 def test_parcels_of_the_test_parts_may_leave_no_label(records, monkeypatch):
-    split, settings = choose_split("auto", records.parts, 1), schema.parse(tiny(**{"data.void_test_parcels": True}))
-    check_labels(records, split, settings)
+    split, config = choose_split("auto", records.parts, 1), schema.parse(tiny(**{"data.void_test_parcels": True}))
+    check_labels(records, split, config)
     every = np.unique(np.concatenate([example["parcels"].ravel() for example in records.source(records.parts)]))
     monkeypatch.setattr(records, "parcels", lambda parts: every)
     with pytest.raises(UserError, match="outside the parcels of the test parts, found none"):
-        check_labels(records, split, settings)
+        check_labels(records, split, config)

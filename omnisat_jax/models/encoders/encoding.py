@@ -1,4 +1,13 @@
-"""What an encoder makes of one modality. Letters: B batch, T dates, h w pixels or places, C channels, P patches, D width."""
+"""The interface of the encoders. Letters: B batch, T dates, H W pixels, h w cells, C channels, P patches, D width.
+
+An encoder is a Flax module with float32 parameters that is called with normalised inputs of one modality:
+
+  series:   encoder(values (B,T,H,W,C), dates (B,T) int32 days, valid (B,T) bool, train=...)
+  image:    encoder(values (B,H,W,C), train=...)
+  location: encoder(values (B,2) longitude and latitude in degrees, train=...)
+
+Unknown values are 0. An encoder of a series must ignore dates that are not valid, and return finite numbers if there is no valid one.
+"""
 
 from typing import NamedTuple
 
@@ -9,9 +18,10 @@ class Encoding(NamedTuple):
     """One modality, encoded.
 
     Attributes:
-      tokens: (B,P,D), one a patch.
+      tokens: (B,P,D), one token per patch, row by row; (B,1,D) for a location.
       features: dense map (B,h,w,C) at the encoder's own resolution, or None.
-      attention: (B,T,h,w) float32, what each date received at each place of the encoder's grid, mean over heads; None for what has no dates.
+      attention: (B,T,h,w) float32, the attention that each date received in each cell of the encoder's grid, averaged over heads; None
+        for modalities without dates.
     """
 
     tokens: jax.Array

@@ -1,15 +1,19 @@
-"""Layers shared by the encoders. Letters: B batch, H W pixels, C channels."""
+"""Layers shared by the encoders. Letters: B batch, T dates, H W pixels, S positions, C channels."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from omnisat_jax.ops.convolution import conv2d
 
 EPSILON = 1e-5  # of every norm over groups, as in PyTorch
+NEVER = -1e30  # logit of a key that must not be attended to; finite, so that a row without any key is not NaN
+embedding_init = nn.initializers.normal(0.02)  # of learned tokens, queries and modality embeddings (as in BERT and ViT)
 
 
-def gelu(x):
-    """The exact GELU, as PyTorch's default; JAX's default is an approximation."""
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU, which is PyTorch's default; JAX's default is an approximation."""
     return nn.gelu(x, approximate=False)
 
 
@@ -17,14 +21,14 @@ ACTIVATIONS = {"relu": nn.relu, "gelu": gelu, "none": lambda x: x}
 
 
 class Conv(nn.Module):
-    """Square convolution over (B,H,W,C) through `ops.convolution`, 'same' size for odd kernels and stride 1.
+    """Square convolution through `ops.convolution`; the size is kept for odd kernels and stride 1.
 
     Attributes:
       features: output channels.
       side: kernel side.
       stride: pixels between outputs.
       border: "reflect" or "zeros".
-      use_bias: whether to add one.
+      use_bias: whether to add a bias.
       dtype: of the computation; parameters are float32.
     """
 
@@ -33,10 +37,11 @@ class Conv(nn.Module):
     stride: int = 1
     border: str = "zeros"
     use_bias: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B,H,W,C) -> (B,H',W',features) in `dtype`."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (self.side, self.side, x.shape[-1], self.features), jnp.float32)
         amount = (self.side - 1) // 2
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
@@ -49,30 +54,31 @@ class Conv(nn.Module):
         return x
 
 
-def groups_for(channels, wanted):
+def groups_for(channels: int, wanted: int) -> int:
     """The largest number of groups up to `wanted` that divides `channels`."""
     return next(g for g in range(min(wanted, channels), 0, -1) if channels % g == 0)
 
 
 class Affine(nn.Module):
-    """A scale and a shift a channel: what a BatchNorm is in evaluation, with its statistics folded in."""
+    """A scale and a shift per channel: what BatchNorm is in evaluation, with its statistics folded in."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., C) -> (..., C) in `dtype`."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         return x.astype(self.dtype) * scale.astype(self.dtype) + bias.astype(self.dtype)
 
 
-def group_norm(channels, wanted, dtype, name):
-    """GroupNorm of each image on its own, with as many of the `wanted` groups as divide `channels`."""
+def group_norm(channels: int, wanted: int, dtype: DTypeLike, name: str) -> nn.GroupNorm:
+    """GroupNorm of each image on its own, with the largest number of groups up to `wanted` that divides `channels`."""
     return nn.GroupNorm(groups_for(channels, wanted), epsilon=EPSILON, dtype=dtype, name=name)
 
 
-def map_norm(kind, channels, groups, dtype, name):
-    """The norm of a map (B,H,W,C) that `kind` asks for, see `ConvNormAct`."""
+def map_norm(kind: str, channels: int, groups: int, dtype: DTypeLike, name: str) -> nn.Module:
+    """The norm of a map (B,H,W,C) for a `norm` of `ConvNormAct`."""
     if kind == "affine":
         return Affine(dtype, name=name)
     if kind == "pixel":
@@ -80,21 +86,24 @@ def map_norm(kind, channels, groups, dtype, name):
     return group_norm(channels, groups, dtype, name)
 
 
-def dense_norm_relu(x, features, norm, dtype, name):
-    """Dense, norm ("image": LayerNorm | "affine"), ReLU over the last axis; parameters under `name` and `name`_norm."""
+def dense_norm_relu(x: jax.Array, features: int, norm: str, dtype: DTypeLike, name: str) -> jax.Array:
+    """Dense layer, norm ("affine", else LayerNorm) and ReLU over the last axis; to be called inside a compact module.
+
+    Its parameters are `name` and `name`_norm of the calling module.
+    """
     x = nn.Dense(features, dtype=dtype, name=name)(x)
     layer = Affine(dtype, name=f"{name}_norm") if norm == "affine" else nn.LayerNorm(dtype=dtype, name=f"{name}_norm")
     return nn.relu(layer(x))
 
 
 class ConvNormAct(nn.Module):
-    """Convolution, norm, ReLU or GELU.
+    """Convolution, norm, activation.
 
     Attributes:
       features, side, stride, border: of the convolution.
       groups: of the norm.
-      norm: "image" (GroupNorm of each image on its own), "pixel" (LayerNorm of each pixel, which keeps how bright an image is as a
-        whole) or "affine" (for weights of originals with BatchNorm).
+      norm: "image" (GroupNorm of each image on its own), "pixel" (LayerNorm of each pixel, which keeps differences in brightness between
+        images) or "affine" (for original weights with BatchNorm).
       activation: "relu", "gelu" or "none".
       dtype: of the computation.
     """
@@ -106,26 +115,30 @@ class ConvNormAct(nn.Module):
     groups: int = 4
     norm: str = "image"
     activation: str = "relu"
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B,H,W,C) -> (B,H',W',features) in `dtype`."""
         x = Conv(self.features, self.side, self.stride, self.border, dtype=self.dtype, name="conv")(x)
         x = map_norm(self.norm, self.features, self.groups, self.dtype, "norm")(x)
         return ACTIVATIONS[self.activation](x)
 
 
 class TemporalGroupNorm(nn.Module):
-    """GroupNorm over time and the channels of a group, for each place, padded dates left out.
+    """GroupNorm over time and the channels of a group, at each position on its own, without padded dates.
 
-    With every date valid it is the input norm of L-TAE (Garnot & Landrieu 2020), which normalises (C, T) sequences.
+    With all dates valid it is the input norm of L-TAE (Garnot & Landrieu 2020), which normalises (C, T) sequences.
+
+    Attributes:
+      groups: of the channels, dividing C.
     """
 
     groups: int
 
     @nn.compact
-    def __call__(self, x, valid):
-        """x: (B,T,S,C) at S places; valid: (B,T). Returns (B,T,S,C) float32, 0 on invalid dates."""
+    def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
+        """x (B,T,S,C), valid (B,T) bool -> (B,T,S,C) float32, 0 on invalid dates."""
         b, t, s, c = x.shape
         scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)

@@ -3,13 +3,16 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.models.layers.blocks import gelu
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x over y; keys with mask False have no influence, and with no key left the result is 0.
+    """Multi-head attention of x over y (Vaswani et al., NeurIPS 2017).
+
+    Keys whose mask is False have no influence; without any key the result is 0.
 
     Attributes:
       heads: N.
@@ -19,10 +22,10 @@ class Attention(nn.Module):
 
     heads: int
     implementation: str
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, y, mask):
+    def __call__(self, x: jax.Array, y: jax.Array, mask: jax.Array | None) -> jax.Array:
         """x (B,Q,D), y (B,L,D), mask (B,L) bool or None -> (B,Q,D).
 
         Raises:
@@ -32,21 +35,22 @@ class Attention(nn.Module):
         if self.implementation == "cudnn":
             _need_cudnn(width // self.heads, self.dtype)
 
-        def heads(name, inputs):
+        def heads(name: str, inputs: jax.Array) -> jax.Array:
             return nn.DenseGeneral((self.heads, width // self.heads), dtype=self.dtype, name=name)(inputs)
 
         q, k, v = heads("query", x), heads("key", y), heads("value", y)
         full = None if mask is None else jnp.broadcast_to(mask[:, None, None, :], (x.shape[0], 1, x.shape[1], y.shape[1]))
-        out = jax.nn.dot_product_attention(q, k, v, mask=full, implementation=self.implementation)
+        implementation = "cudnn" if self.implementation == "cudnn" else "xla"
+        out = jax.nn.dot_product_attention(q, k, v, mask=full, implementation=implementation)
         out = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(out)
         if mask is not None:
-            # Without any key the softmax is a uniform average over hidden ones.
+            # Without any key the softmax is uniform over the hidden ones.
             out = jnp.where(mask.any(1)[:, None, None], out, 0)
         return out
 
 
-def _need_cudnn(size, dtype):
-    """Says what cuDNN's attention needs before it fails with a message of its own; size: channels a head."""
+def _need_cudnn(size: int, dtype: DTypeLike) -> None:
+    """Reports what cuDNN's attention needs before it fails with a message of its own; size: channels per head."""
     backend, dtype = jax.default_backend(), jnp.dtype(dtype)
     if backend != "gpu" or dtype.itemsize != 2 or size % 8 or size > 128:
         raise UserError(
@@ -56,14 +60,21 @@ def _need_cudnn(size, dtype):
 
 
 class Mlp(nn.Module):
-    """Two dense layers with GELU."""
+    """Two dense layers with GELU.
+
+    Attributes:
+      ratio: hidden width as a multiple of D.
+      dropout: probability, after the activation.
+      dtype: of the computation.
+    """
 
     ratio: int
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B,Q,D) -> (B,Q,D)."""
         width = x.shape[-1]
         x = gelu(nn.Dense(self.ratio * width, dtype=self.dtype)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -71,17 +82,25 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and MLP, or cross-attention where `context` is given."""
+    """Self-attention, or cross-attention if `context` is given, and an MLP; each with a norm before it and a residual around it.
+
+    Attributes:
+      heads: N.
+      mlp_ratio: see `Mlp`.
+      dropout: probability, of the MLP and of both residual branches.
+      implementation: see `Attention`.
+      dtype: of the computation.
+    """
 
     heads: int
     mlp_ratio: int
     dropout: float
     implementation: str
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, mask, train, context=None):
-        """x (B,Q,D); mask (B,L) or None over the keys (x itself, or context (B,L,D)) -> (B,Q,D)."""
+    def __call__(self, x: jax.Array, mask: jax.Array | None, train: bool, context: jax.Array | None = None) -> jax.Array:
+        """x (B,Q,D), mask (B,L) bool over the keys or None -> (B,Q,D); the keys are x itself, or context (B,L,D)."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
         y = nn.LayerNorm(dtype=self.dtype)(x)
         keys = y if context is None else nn.LayerNorm(dtype=self.dtype)(context)

@@ -1,0 +1,64 @@
+"""Configuration keys of earlier versions, so that their runs and model folders can still be read."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omnisat_jax.config.rules import ConfigError
+from omnisat_jax.errors import printable
+
+# Keys added since, each with the value that reproduces the earlier behaviour; "modalities.*.key" stands for every modality.
+ADDED: dict[str, object] = {}
+# Earlier names of keys, and of groups of keys.
+RENAMED = {
+    "model.assembly": "model.architecture",
+    "pretrain.parts": "pretrain.num_microbatches",
+    "finetune.parts": "finetune.num_microbatches",
+    "contrast.granularity": "contrastive.granularities",
+    "contrast.scope": "contrastive.group_size",
+}
+RENAMED_GROUPS = {"contrast": "contrastive"}
+
+
+def _granularities(value: Any) -> Any:
+    """From "patch+tile" to ["patch", "tile"]. Anything else is returned unchanged, and refused later with its key."""
+    return value.split("+") if isinstance(value, str) else value
+
+
+def _group_size(value: Any) -> Any:
+    """From "global" or "group:K" to 0 or K tiles. Anything else is returned unchanged, and refused later with its key."""
+    match = re.fullmatch("global|group:([0-9]{1,5})", value) if isinstance(value, str) else None
+    return int(match[1] or 0) if match else value
+
+
+# Earlier keys whose values were written differently.
+RESPELLED = {"contrast.granularity": _granularities, "contrast.scope": _group_size}
+
+
+def upgrade(flat: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Converts a flat configuration of any version to the present keys and values.
+
+    Args:
+      flat: {dotted key: value}, possibly with unknown keys and impossible values, which are returned unchanged.
+
+    Raises:
+      ConfigError: a key is given under its earlier and its present name.
+    """
+    renamed = {}
+    for key, value in flat.items():
+        new = _present_name(key) if isinstance(key, str) else key
+        if new in renamed or (new != key and new in flat):
+            raise ConfigError(f"{printable(new)}: expected the key under one name, found it under its earlier name as well.")
+        renamed[new] = RESPELLED[key](value) if key in RESPELLED else value
+    names = dict.fromkeys(key.split(".")[1] for key in renamed if isinstance(key, str) and key.startswith("modalities."))
+    added = {
+        key.replace("*", name): value
+        for key, value in ADDED.items()
+        for name in (names if key.startswith("modalities.*.") else [""])
+    }
+    return {**renamed, **{key: value for key, value in added.items() if key not in renamed}}
+
+
+def _present_name(key: str) -> str:
+    group, dot, rest = key.partition(".")
+    return RENAMED.get(key, f"{RENAMED_GROUPS.get(group, group)}{dot}{rest}")
