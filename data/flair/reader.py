@@ -39,7 +39,7 @@ RAW_LABELS = 19
 CITATION = "FLAIR #1 (Garioud et al., 2022) and FLAIR #2 (Garioud et al., NeurIPS 2023), IGN. Etalab Open Licence 2.0."
 WHERE = "FLAIR is published at https://ignf.github.io/FLAIR (aerial images and labels; FLAIR #2 adds Sentinel-2 super-patches)"
 AERIAL_BANDS = ("R", "G", "B", "NIR", "height")
-AERIAL_RESOLUTION, S2_RESOLUTION = 0.2, 10.0  # m a pixel
+AERIAL_RESOLUTION, S2_RESOLUTION = 0.2, 10.0  # m per pixel
 CELL = 32  # aerial pixels under one resampled Sentinel-2 pixel, 6.4 m
 
 

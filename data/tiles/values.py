@@ -119,7 +119,7 @@ def plan_storage(source: Source, s2_option: str = "") -> Storage:
 
 
 def _added(layer: Layer, subtracted):
-    """What is added to each band's integers; None where an offset is no whole number of steps."""
+    """What is added to the integers of each band; None if an offset is not a whole number of steps."""
     steps = [offset / scale for scale, offset in zip(layer.scales, layer.offsets, strict=True)]
     if any(abs(step) > 2**53 or abs(step - round(step)) > _WHOLE * max(1.0, abs(step)) for step in steps):
         return None

@@ -140,5 +140,5 @@ def same_bytes(dataset: RawDataset, sums: Mapping[str, dict]) -> list[Finding]:
         parts, tile = owners[path]
         kind = "leak" if parts | owners[other][0] != parts & owners[other][0] else "doubt"
         where = f"the bytes of {printable(other)} (part {', '.join(sorted(owners[other][0]))})"
-        findings.append(Finding(kind, tile, printable(path), f"an image of its own (part {', '.join(sorted(parts))})", where))
+        findings.append(Finding(kind, tile, printable(path), f"a distinct image (part {', '.join(sorted(parts))})", where))
     return findings
