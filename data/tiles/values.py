@@ -118,7 +118,7 @@ def plan_storage(source: Source, s2_option: str = "") -> Storage:
     return Storage(source, np.dtype(np.uint8 if plain else np.int16), layers[0].scales, added, subtracted, checked, baselines)
 
 
-def _added(layer: Layer, subtracted):
+def _added(layer: Layer, subtracted: int) -> tuple[int, ...] | None:
     """What is added to the integers of each band; None if an offset is not a whole number of steps."""
     steps = [offset / scale for scale, offset in zip(layer.scales, layer.offsets, strict=True)]
     if any(abs(step) > 2**53 or abs(step - round(step)) > _WHOLE * max(1.0, abs(step)) for step in steps):
