@@ -1,7 +1,7 @@
 """python launch.py --config=configs/pastis.py: prepares data, pre-trains, fine-tunes and evaluates OmniSat.
 
-Any configuration key can be changed by its path: --config.finetune.steps=500. See configs/base.py for all of them.
-A repeated command continues where the last one stopped.
+Any key of the configuration can be changed by its path: --config.finetune.steps=500. configs/base.py lists all of them.
+The same command again continues where the last one stopped.
 """
 
 import sys
@@ -9,11 +9,11 @@ import sys
 from omnisat_jax.cli import signals
 from omnisat_jax.cli.command import run_command
 
-# What is imported where it is used takes seconds, in which Ctrl-C is to be one sentence as well.
+# Slow modules are imported where they are used, so that Ctrl-C during an import ends in one sentence as well.
 
 
-def program(argv) -> int:
-    """The whole command, from its arguments to its exit code."""
+def program(argv: list[str]) -> int:
+    """Runs the whole command, from its arguments to its exit code."""
     from absl import app
 
     define_flags()
@@ -22,34 +22,42 @@ def program(argv) -> int:
 
 
 def define_flags() -> None:
-    """Every option of the command."""
+    """Defines every option of the command."""
     from absl import flags
 
     _define_config("config", "Configuration file, with an optional preset: configs/pastis.py:hd.", "configs/base.py")
-    flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the configuration>.")
+    flags.DEFINE_string("workdir", "", "Folder of the run; by default runs/<name of the configuration>.")
     flags.DEFINE_enum(
         "stage", "all", ["prepare", "pretrain", "finetune", "evaluate", "all"], "Run up to and including this stage."
     )
     flags.DEFINE_list(
-        "folds", [], "Several folds as one run, e.g. 1,2,3,4,5: each in <workdir>/fold_<number>, scores from the sum of their counts."
+        "folds", [], "Run several folds, e.g. 1,2,3,4,5, each in <workdir>/fold_<number>, and compute scores from the sum of their counts."
     )
-    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where neither SLURM nor a TPU pod tells.")
-    flags.DEFINE_integer("num_processes", -1, "Processes of the run, with --coordinator.")
-    flags.DEFINE_integer("process_id", -1, "Which of them this is, 0-based, with --coordinator.")
-    flags.DEFINE_integer("host_timeout", 300, "Seconds without a sign of life after which a host counts as dead.")
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0; not needed under SLURM, Open MPI or on a TPU pod.")
+    flags.DEFINE_integer("num_processes", -1, "Number of processes of the run; needs --coordinator.")
+    flags.DEFINE_integer("process_id", -1, "Number of this process, counted from 0; needs --coordinator.")
+    flags.DEFINE_integer("host_timeout", 300, "Seconds without a heartbeat after which a host counts as dead.")
     flags.DEFINE_string(
-        "compile_for", "", "Only compile the steps for TPU chips that need not be there, e.g. v5e:16x16, and say what they need."
+        "compile_for", "", "Compile the steps for TPU chips that need not be present, e.g. v5e:16x16, report memory and time per step, and exit."
     )
-    flags.DEFINE_string("profile", "", "START:STOP steps of each stage to trace into <workdir>/profile.")
-    flags.DEFINE_bool("accept_new_data", False, "Go on although the data changed since the run was started.")
-    _define_config("study", "Study file, instead of --config: configs/studies/pastis_table.py.", "configs/studies/base.py")
-    flags.DEFINE_string("study_shard", "0/1", "INDEX/COUNT: which part of a study's runs this machine does.")
-    flags.DEFINE_integer("study_processes", 1, "Runs of a study at a time.")
-    flags.DEFINE_string("compilation_cache", "", "Folder in which compiled programs are kept between runs; empty = none.")
+    flags.DEFINE_string("profile", "", "START:STOP. Profile steps START to STOP of each stage into <workdir>/profile.")
+    flags.DEFINE_bool("accept_new_data", False, "Continue a run although its data have changed since it was started.")
+    _define_config("study", "Study file to run instead of a single configuration: configs/studies/pastis_table.py.", "configs/studies/base.py")
+    flags.DEFINE_string("study_shard", "0/1", "INDEX/COUNT: the share of the runs of a study that this machine does.")
+    flags.DEFINE_integer("study_processes", 1, "Number of runs of a study at a time.")
+    flags.DEFINE_string("compilation_cache", "", "Folder that keeps compiled programs between runs; empty = none.")
 
 
-def _define_config(name, about, listed):
-    """An option that names a configuration file; ml_collections changes its values, and our own loader reads it, so that mistakes stay errors."""
+def _define_config(name: str, help_text: str, listed: str) -> None:
+    """Defines an option that names a configuration file.
+
+    ml_collections changes its values. The file is read by the loader of this project, which refuses mistakes that ml_collections lets pass.
+
+    Args:
+      name: of the option.
+      help_text: shown by --help.
+      listed: the file that lists all keys, for messages.
+    """
     from absl import flags
     from ml_collections import config_flags
 
@@ -66,12 +74,12 @@ def _define_config(name, about, listed):
             config.lock()
             return config
 
-    config_flags.DEFINE_config_file(name, None, about)
+    config_flags.DEFINE_config_file(name, None, help_text)
     flags.FLAGS[name].parser = File()
 
 
-def parse(argv):
-    """absl's parser, whose every complaint is one of the user's command line.
+def parse(argv: list[str]) -> list[str]:
+    """Parses the command line with absl, and reports every mistake in it as a UserError.
 
     Raises:
       UserError: an option that does not exist or cannot have its value, or a file that it names.
@@ -99,8 +107,8 @@ def parse(argv):
     return rest
 
 
-def main(argv) -> int:
-    """Turns flags into an experiment, a study, or a compilation."""
+def main(argv: list[str]) -> int:
+    """Runs what the flags ask for: an experiment, a study, or a compilation."""
     from absl import flags
 
     values = flags.FLAGS
@@ -108,7 +116,7 @@ def main(argv) -> int:
     from omnisat_jax.train.workdir import check_place
 
     if values.workdir:
-        check_place(values.workdir)  # before anything makes a path of it, in which an address is none any more
+        check_place(values.workdir)  # an address such as gs://... is recognised only as long as it is text
     if values.study is not None:
         return _run_study(values)
     import logging
@@ -121,11 +129,11 @@ def main(argv) -> int:
     if values.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", os.path.abspath(values.compilation_cache))
     for noisy, level in (("jax", logging.ERROR), ("absl", logging.CRITICAL), ("asyncio", logging.CRITICAL)):
-        # Before anything asks for devices, which jax reports on. Orbax, which speaks through absl, also raises what it reports.
+        # Before anything asks for devices, about which JAX logs. Orbax logs through absl what it raises as well.
         logging.getLogger(noisy).setLevel(logging.DEBUG if os.environ.get(signals.DEBUG) else level)
     if values.compile_for:
         config = schema.parse(values.config)
-        return _compile_ahead(config, values.compile_for, values.workdir or os.path.join("runs", config.name))
+        return _compile_for(config, values.compile_for, values.workdir or os.path.join("runs", config.name))
     return _run(values)
 
 
@@ -134,7 +142,7 @@ OF_STUDIES = ("study_shard", "study_processes")
 
 
 def _check_options(values):
-    """Refuses what would have no effect: options of single runs beside --study, and those of studies without it."""
+    """Refuses options without effect: those of single runs beside --study, and those of studies without it."""
     from omnisat_jax.errors import UserError
 
     study = values.study is not None
@@ -147,12 +155,12 @@ def _check_options(values):
 def _run(values):
     import os
 
-    import jax
-
+    from data.prepare import prepare
     from omnisat_jax.cli import terminal
     from omnisat_jax.config import schema
-    from omnisat_jax.experiment import run as experiment
+    from omnisat_jax.experiment.context import RunOptions
     from omnisat_jax.experiment.cross_validation import fold_numbers, run_folds
+    from omnisat_jax.experiment.run import run
     from omnisat_jax.parallel import hosts
     from omnisat_jax.train.loop import Preempted
     from omnisat_jax.train.timing import parse_profile
@@ -166,48 +174,47 @@ def _run(values):
     console = terminal.console(quiet=not hosts.is_leader())
     terminal.set_up_logging(console)
     config = schema.parse(values.config)
-    how = {
-        "folder": values.workdir or os.path.join("runs", config.name),
-        "stage": values.stage,
-        "console": console,
-        "accept_new_data": values.accept_new_data,
-        "profile": parse_profile(values.profile),
-    }
+    options = RunOptions(
+        folder=values.workdir or os.path.join("runs", config.name),
+        console=console,
+        prepare=prepare,
+        stage=values.stage,
+        accept_new_data=values.accept_new_data,
+        profile=parse_profile(values.profile),
+    )
     try:
-        if values.folds:
-            run_folds(config, fold_numbers(values.folds), **how)
-        else:
-            experiment.run(config, **how)
+        with hosts.failures_named():
+            if values.folds:
+                run_folds(config, fold_numbers(values.folds), options)
+            else:
+                run(config, options)
     except Preempted as error:
         raise signals.Terminated(str(error)) from error
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
-            raise
-        raise hosts.HostError(f"the run cannot go on, probably because another host died: {error}") from error
     return 0
 
 
 def _run_study(values):
-    """Runs and summarises a study; 1 if a run of it failed. No device is asked for: they belong to the runs."""
+    """Runs and summarises a study; returns 1 if a run of it failed. Asks for no device: they belong to the runs."""
     import os
 
     from omnisat_jax.cli import terminal
     from omnisat_jax.report import html
-    from omnisat_jax.study import grid, runner, summary
+    from omnisat_jax.study import grid, runner, summary, tables
 
     console = terminal.console()
     study = grid.parse(values.study)
     folder = os.path.abspath(values.workdir or os.path.join("runs", "studies", study.name))
-    outcomes = runner.run_study(study, folder, processes=values.study_processes, shard=values.study_shard, console=console)
-    about = summary.summarise(study, folder, outcomes)
+    launcher = runner.Launcher.of_program(__file__)
+    outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=values.study_shard)
+    found = summary.summarise(study, folder, outcomes, launcher.root)
     html.write(folder)
-    console.print(summary.markdown(about), soft_wrap=True)
+    console.print(tables.markdown(found), soft_wrap=True)
     console.print(f"written to {folder}: table.md, table.csv, table.tex, study.json, report.html")
-    return 1 if about["failed"] else 0
+    return 1 if found.failed else 0
 
 
-def _compile_ahead(config, topology, folder):
-    """0 if the steps fit; nothing here asks for devices, which belong to the process that compiles."""
+def _compile_for(config, topology, folder):
+    """Returns 0 if the steps fit. Asks for no device: the process that compiles has them."""
     from omnisat_jax.aot.command import compile_for, fits
     from omnisat_jax.cli import terminal
 

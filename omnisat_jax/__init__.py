@@ -1,10 +1,41 @@
-"""OmniSat in JAX: one model for any subset of the satellite and aerial images of a place."""
+"""OmniSat in JAX: one model for any subset of the satellite and aerial images of a place.
+
+    from omnisat_jax import Model
+    model = Model.from_pretrained("runs/pastis/model")
+    probabilities = model.probabilities({"s2": (values, dates), "spot": image})
+
+Importing the package imports nothing else: each name is loaded when it is first used.
+"""
 
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omnisat_jax.inference.model import Model
+    from omnisat_jax.inference.model_folder import load_model
+    from omnisat_jax.modalities import ModalitySpec
 
 __version__ = "0.1.0"
+__all__ = ["ModalitySpec", "Model", "__version__", "load_model"]
 
-if sys.argv[:1] == ["-m"]:  # `python -m omnisat_jax.report`: Ctrl-C is one sentence even while everything is still being imported
+_MODULES = {"Model": "inference.model", "ModalitySpec": "modalities", "load_model": "inference.model_folder"}
+
+# Under `python -m omnisat_jax.report`: Ctrl-C ends the program with one sentence, also while it is still importing.
+if sys.argv[:1] == ["-m"]:
     from omnisat_jax.cli import signals
 
     signals.listen()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,31 +1,43 @@
-"""What a batch is: names, shapes, dtypes and masks, in one place; and how stored numbers become model input.
+"""A batch: the names, shapes, dtypes and masks of its arrays, and how stored numbers become model input.
 
-Letters: B batch, T dates, H W pixels, C channels, K classes.
+Letters: B batch, T dates, H W pixels, C channels, K classes, M modalities.
 
 A batch is a dict:
-  <series>: {"values" (B,T,H,W,C) as stored, "dates" (B,T) int32, "valid" (B,T) bool, "present" (B,) bool}
+  <series>: {"values" (B,T,H,W,C) as stored, "dates" (B,T) int32 days, "valid" (B,T) bool, "present" (B,) bool}
   <image>:  {"values" (B,H,W,C) as stored, "present" (B,) bool}
   <location>: {"values" (B,2) float32 longitude and latitude in degrees, "present" (B,) bool}
   "labels": (B,H,W) uint8 classes, or (B,K) float32
   "tile_index": (B,) int32, position in Records.tile_ids
-  "weight": (B,) float32, 0 for the samples that fill up the last batch of an evaluation
-Unknown numbers are int16's minimum, NaN, infinite, or larger than FILL (undeclared fill values such as -3.4e38).
-A date without a known number is not valid, and a modality without one is absent, whatever "valid" and "present" say.
+  "weight": (B,) float32, 0 for the samples that pad the last batch of an evaluation
+
+`missing.measured` decides which numbers are unknown. A date without a known number is not valid, and a modality without one is absent, whatever
+"valid" and "present" say.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.missing import FILL, NO_DATA_INT16
+from omnisat_jax.missing import measured
+from omnisat_jax.types import Batch, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """Static form of one modality in a batch: dates is 0 for what is no series."""
+class ModalityLayout:
+    """Static shape and dtype of one modality in a batch.
+
+    Attributes:
+      name: of the modality.
+      dates: T of a series; 0 for an image or a location.
+      shape: of one image of one sample, (H, W, C), or (2,) for a location.
+      dtype: of the values as stored.
+    """
 
     name: str
     dates: int
@@ -35,25 +47,25 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class BatchLayout:
-    """Static form of a whole batch.
+    """Static shapes and dtypes of a whole batch.
 
     Attributes:
-      modalities: one Layout a modality, in model order.
+      modalities: one layout per modality, in model order.
       labels: shape of one sample's labels, (H, W) or (K,).
       labels_dtype: "uint8" or "float32".
     """
 
-    modalities: tuple[Layout, ...]
+    modalities: tuple[ModalityLayout, ...]
     labels: tuple[int, ...]
     labels_dtype: str
 
-    def abstract(self, size: int, sharding=None):
-        """ShapeDtypeStructs of a batch of `size` samples; the loop compiles for exactly these."""
+    def abstract(self, size: int, sharding: jax.sharding.Sharding | None = None) -> dict[str, Any]:
+        """The ShapeDtypeStructs of a batch of `size` samples; the training loop compiles for exactly these."""
 
-        def leaf(shape, dtype):
+        def leaf(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((size, *shape), np.dtype(dtype), sharding=sharding)
 
-        batch = {}
+        batch: dict[str, Any] = {}
         for m in self.modalities:
             batch[m.name] = {"values": leaf((m.dates, *m.shape) if m.dates else m.shape, m.dtype), "present": leaf((), "bool")}
             if m.dates:
@@ -64,8 +76,8 @@ class BatchLayout:
         return batch
 
 
-def check_batch(batch, layout: BatchLayout, size: int):
-    """Refuses a batch of another form, which would recompile or mislead.
+def check_batch(batch: Batch, layout: BatchLayout, size: int) -> None:
+    """Refuses a batch of another structure, shape or dtype, which would be recompiled for or misread.
 
     Raises:
       UserError: naming the entry, the expected and the found shape or dtype.
@@ -83,24 +95,24 @@ def check_batch(batch, layout: BatchLayout, size: int):
         raise UserError(f"batch{jax.tree_util.keystr(next(iter(found)))}: not part of the batch layout")
 
 
-def normalise(batch, statistics, names):
+def normalise(batch: Batch, statistics: Statistics, names: Sequence[str]) -> dict[str, "Known"]:
     """Model input from stored numbers, on the device.
 
-    Every value is standardised by its band's training statistics; whatever is unknown (no-data pixels, invalid dates,
-    absent modalities, whatever stands there) becomes 0, the band's mean, before it can touch anything else. A location stays in degrees.
+    Every value is standardised with the training statistics of its band. Everything unknown (no-data pixels, invalid dates, absent
+    modalities) becomes 0, the mean of the band, before anything is computed from it. A location stays in degrees.
 
     Args:
-      batch: see the module's text.
+      batch: see the module's docstring.
       statistics: {modality: {"mean" (C,), "std" (C,)}}.
       names: modalities to keep, in model order.
 
     Returns:
-      {name: {"values" float32, "dates", "valid", "present"}} with valid and present as `known_only` gives them.
+      {name: {"values" float32, "dates", "valid", "present"}}, masked as by `known_only`.
     """
     return {name: _normalise_one(batch[name], statistics[name]) for name in names}
 
 
-def _normalise_one(entry, statistics):
+def _normalise_one(entry: Mapping[str, jax.Array], statistics: Mapping[str, ArrayLike]) -> "Known":
     if entry["values"].ndim == 2:
         return known_only(entry)
     mean = jnp.asarray(statistics["mean"], jnp.float32)
@@ -110,39 +122,46 @@ def _normalise_one(entry, statistics):
 
 @jax.tree_util.register_pytree_with_keys_class
 class Known(dict):
-    """An entry of which `known_only` is left. A changed copy of one (`entry | {...}`) is an entry like any other."""
+    """An entry of a batch whose unknown values are masked, as `known_only` returns it.
 
-    def tree_flatten_with_keys(self):
-        """Children with their keys, as of a dict."""
+    A changed copy (`entry | {...}`) is a plain dict, whose values may be unknown again.
+    """
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, PyTree]], tuple[str, ...]]:
+        """Children with their keys, as those of a dict, and the names of the keys."""
         names = sorted(self)
         return [(jax.tree_util.DictKey(name), self[name]) for name in names], tuple(names)
 
     @classmethod
-    def tree_unflatten(cls, names, children):
-        """The inverse."""
+    def tree_unflatten(cls, names: tuple[str, ...], children: Sequence[PyTree]) -> "Known":
+        """The inverse of `tree_flatten_with_keys`."""
         return cls(zip(names, children))
 
 
-def known_only(entry) -> Known:
-    """Masks every unknown value of one modality. This is the only place that decides what is absent.
+def known_only(entry: Mapping[str, jax.Array]) -> Known:
+    """Masks every unknown value of one modality. Nothing else decides what is absent.
 
     Args:
-      entry: as in a batch, stored or normalised; "valid" and "dates" of a series only.
+      entry: as in a batch, stored or normalised; "valid" and "dates" for a series only.
 
     Returns:
-      The entry with present = present and something is known; of a series valid = valid, present and something of the date is known, and
-      dates 0 where not valid; values 0 where unknown.
+      The entry, where
+        present: it was present and something is known;
+        valid (series): the date was valid, its modality present, and something is known of that date;
+        dates (series): 0 where not valid;
+        values: 0 where unknown.
     """
     return entry if isinstance(entry, Known) else _known(entry, lambda values: values)
 
 
-def _known(entry, of_values):
+def _known(entry: Mapping[str, jax.Array], of_values: Callable[[jax.Array], jax.Array]) -> Known:
     """`known_only` with of_values(values) in place of the known values."""
     values = entry["values"]
-    known = _measured(values)
+    known = measured(values)
     if values.ndim == 2:
-        known = known.all(1, keepdims=True)  # half a place is none
-    # The barriers keep the decision out of what the compiler makes of the encoders: they are the program that they were, to the bit.
+        known = known.all(1, keepdims=True)  # a location needs both numbers
+    # The barriers keep this computation apart from the encoders, so that the compiler makes the same program of those, bit for bit,
+    # whatever is decided here.
     if "valid" not in entry:
         present = jax.lax.optimization_barrier(entry["present"] & _any(known, 1))
         alone = (slice(None), *(None,) * (values.ndim - 1))  # (B,) against values
@@ -157,25 +176,11 @@ def _known(entry, of_values):
     )
 
 
-def _measured(values):
-    """Which stored or normalised numbers are measurements."""
-    if values.dtype == jnp.int16:
-        return values != NO_DATA_INT16
-    if jnp.issubdtype(values.dtype, jnp.floating):
-        return jnp.abs(values.astype(jnp.float32)) <= FILL
-    return jnp.ones(values.shape, bool)
-
-
-def _any(mask, axis):
+def _any(mask: jax.Array, axis: int) -> jax.Array:
     """Whether a mask is true anywhere in the axes from `axis` on."""
     return mask.any(tuple(range(axis, mask.ndim)))
 
 
-def presence(batch, names):
-    """(B, M) bool: which modalities each sample has, in the order of `names`: there, and with a known value."""
+def presence(batch: Batch, names: Sequence[str]) -> jax.Array:
+    """(B,M) bool: which modalities each sample has, in the order of `names`: present, and with a known value."""
     return jnp.stack([known_only(batch[name])["present"] for name in names], axis=1)
-
-
-def with_presence(batch, names, present):
-    """The batch with its presence replaced by present (B, M)."""
-    return batch | {name: batch[name] | {"present": present[:, i]} for i, name in enumerate(names)}

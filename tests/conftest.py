@@ -17,10 +17,41 @@ from rich.console import Console  # noqa: E402
 from configs import pastis  # noqa: E402
 from omnisat_jax.cli.command import run_command  # noqa: E402
 from omnisat_jax.config import schema  # noqa: E402
-from omnisat_jax.experiment import run as experiment  # noqa: E402
+from omnisat_jax.experiment.context import RunOptions  # noqa: E402
+from omnisat_jax.experiment.run import run  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-REAL = ROOT.parent / "shared" / "realdata"
+REAL = "OMNISAT_REAL_DATA"  # environment variable: folder of real imagery, for the tests that read some
+
+# Folders and files in the order in which they start. Those of whole runs, many programs and several processes come first and are marked slow.
+SLOW = (
+    "distributed",
+    "experiment",
+    "study/test_study.py",
+    "docs",
+    "models/test_every_model.py",
+    "data/test_fuzz.py",
+    "models",
+    "train/test_step.py",
+    "interop/test_utae.py",
+    "benchmarks",
+    "aot",
+)
+THEN = ("train", "tasks", "inference", "report", "study", "data", "interop", "records")
+
+
+def pytest_collection_modifyitems(items):
+    """Starts long files first, and marks the slow ones."""
+    order = (*SLOW, *THEN)
+
+    def rank(item):
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((index for index, name in enumerate(order) if path.startswith(name)), len(order))
+
+    items.sort(key=rank)
+    for item in items:
+        if rank(item) < len(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 def tiny(preset="demo", **changes):
@@ -72,9 +103,16 @@ def compiled_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def options(folder, console, **changes):
+    """How launch.py starts a run."""
+    from data.prepare import prepare
+
+    return RunOptions(folder=folder, console=console, prepare=prepare, **changes)
+
+
 def go(config, folder, console, stage="all"):
     """Runs an experiment as launch.py does."""
-    return experiment.run(schema.parse(config), folder=folder, stage=stage, console=console)
+    return run(schema.parse(config), options(folder, console, stage=stage))
 
 
 @pytest.fixture
@@ -122,8 +160,8 @@ def config():
 
 
 def real(name):
-    """A folder of real imagery beside the project, or a skip that says what is missing."""
-    folder = REAL / name
-    if not folder.is_dir():
-        pytest.skip(f"needs real imagery at {folder}, which is not part of the project")
+    """A folder of real imagery, which is not part of the project, or a skip that says what is missing."""
+    folder = pathlib.Path(os.environ.get(REAL, "")) / name
+    if not os.environ.get(REAL) or not folder.is_dir():
+        pytest.skip(f"needs real imagery: a folder {name} in the one that {REAL} names")
     return folder

@@ -11,12 +11,10 @@ from omnisat_jax.input.device import put
 from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.models.registry import make_model
-from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.parallel import rules
 from omnisat_jax.tasks.finetune import Segment
 from omnisat_jax.tasks.pretrain import Pretrain
-from omnisat_jax.train.step import create_state, make_step
+from omnisat_jax.train.trainer import Trainer
 from tests.conftest import tiny
 
 PARTS = ("fold_1", "fold_2", "fold_3", "fold_4")
@@ -43,10 +41,6 @@ def start(settings, task, batch, devices=1, replica=1, fsdp=1, min_size=2**20):
     mesh = meshes.make_mesh(schema.MeshConfig(replica, -1, fsdp, min_size), jax.devices()[:devices])
     if isinstance(task, Pretrain) and devices > 1:
         task = dataclasses.replace(task, mesh=mesh)
-    optimizer = make_optimizer(dataclasses.replace(settings.finetune, steps=50, warmup=0.1))
+    trainer = Trainer(task, dataclasses.replace(settings.finetune, steps=50, warmup=0.1), batch, mesh, min_size)
     root = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: create_state(task, optimizer, root, batch))
-    places = rules.shardings(shapes, mesh, min_size)
-    state = jax.jit(lambda: create_state(task, optimizer, root, batch), out_shardings=places)()
-    step = jax.jit(make_step(task, optimizer), donate_argnums=0, out_shardings=(places, None))
-    return state, step, put(batch, meshes.batch_sharding(mesh)), root
+    return trainer.init(root), trainer.train_step, put(batch, meshes.batch_sharding(mesh)), root

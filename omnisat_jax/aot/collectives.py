@@ -1,8 +1,10 @@
-"""What a compiled program sends between devices, read from its text."""
+"""What a compiled program sends between devices, read from its HLO text."""
 
 import collections
 import math
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 _BYTES = {
@@ -26,12 +28,15 @@ _TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
-def collectives(text: str) -> list[dict]:
-    """Every collective operation of an HLO text: {"kind", "bytes" of its result on one device, "times" it runs a step, "shape"}.
+def collectives(text: str) -> list[dict[str, Any]]:
+    """Finds every collective operation of an HLO text.
 
-    Operations inside a loop run as often as the compiler knows the loop to; once where it does not know.
+    Returns:
+      {"kind", "bytes" of its result on one device, "times" it runs per step, "shape"} each. An operation inside a loop counts as often as the
+      compiler knows the loop to run, once where it does not know.
     """
-    found, calls, current, entry = collections.defaultdict(list), collections.defaultdict(list), None, None
+    found, calls = collections.defaultdict(list), collections.defaultdict(list)
+    current = entry = ""
     for line in text.splitlines():
         start = _COMPUTATION.match(line.strip())
         if start and not line.startswith("  "):
@@ -39,12 +44,12 @@ def collectives(text: str) -> list[dict]:
             entry = current if line.startswith("ENTRY") else entry
             continue
         for kind in KINDS:
-            # The start of an asynchronous pair carries the operation; its end is the same one.
+            # Of an asynchronous pair only the start counts; its end is the same operation.
             match = re.search(rf"= (.*?) {kind}(?:-start)?\(", line)
             if match:
                 shapes = _SHAPE.findall(match[1])
                 if f"{kind}-start(" in line and kind in ("all-gather", "collective-permute"):
-                    # Their asynchronous form lists operands before results, and scalars that it needs for itself.
+                    # Their asynchronous form lists the operands before the results, and scalars for its own use.
                     arrays = [shape for shape in shapes if shape != ("u32", "")]
                     shapes = arrays[len(arrays) // 2 :]
                 size = sum(_BYTES.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in shapes)
@@ -53,9 +58,9 @@ def collectives(text: str) -> list[dict]:
         for names in _CALL.findall(line):
             for name in names.replace("%", "").split(","):
                 calls[current].append((name.strip(), int(trips[1]) if trips else 1))
-    times = collections.Counter()
+    times: collections.Counter[str] = collections.Counter()
 
-    def visit(name, count, depth=0):
+    def visit(name: str, count: int, depth: int = 0) -> None:
         times[name] += count
         for inner, trips in calls[name] if depth < 50 else ():
             visit(inner, count * trips, depth + 1)
@@ -64,9 +69,9 @@ def collectives(text: str) -> list[dict]:
     return [operation | {"times": times[name]} for name, operations in found.items() for operation in operations if times[name]]
 
 
-def totals(operations) -> dict[str, float]:
-    """Bytes a device and step that each kind of collective results in."""
-    sums = dict.fromkeys(KINDS, 0.0)
+def totals(operations: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Bytes per device and step of the results of each kind of collective."""
+    sums: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for operation in operations:
         sums[operation["kind"]] += operation["bytes"] * operation["times"]
     return sums

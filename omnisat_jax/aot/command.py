@@ -1,4 +1,4 @@
-"""`launch.py --compile_for=TOPOLOGY`: compiles the training steps for TPU chips that are not there, in a process of its own."""
+"""`launch.py --compile_for=TOPOLOGY`: compiles the training steps for TPU chips that need not be present, in a separate process."""
 
 import importlib.util
 import json
@@ -6,25 +6,36 @@ import os
 import pathlib
 import sys
 import tempfile
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from omnisat_jax.aot.chips import parse_topology
+from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.cli import children
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import read_json
+from omnisat_jax.types import StrPath
 
 GIB = 2**30
 TOO_LARGE = 3  # exit code of the compiling process: a step does not fit
 
 
-def compile_for(config: schema.ExperimentConfig, topology: str, *, folder, console: Console) -> dict:
-    """Compiles, prints a table, writes <folder>/compiled_<topology>.json and returns it.
+def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPath, console: Console) -> dict[str, Any]:
+    """Compiles the training steps of a configuration and prints what they need.
+
+    Args:
+      config: what is compiled.
+      topology: of the chips, such as v5e:4x4.
+      folder: of the run.
+      console: of the user.
+
+    Returns:
+      The report, also written to <folder>/compiled_<topology>.json.
 
     Raises:
-      UserError: an unknown topology, no libtpu, or a configuration that does not fit the devices in number.
+      UserError: an unknown topology, no TPU compiler, or a configuration that does not fit the number of chips.
     """
     chip, chips = parse_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
@@ -38,7 +49,7 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder, conso
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "JAX_PLATFORMS": "cpu",
         "TPU_ACCELERATOR_TYPE": f"{chip.accelerator}-{chips * chip.cores}",
-        # More than one device, so that nothing takes a path made for a single CPU.
+        # More than one device, so that nothing takes a code path for a single CPU.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
@@ -57,21 +68,21 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder, conso
     return report
 
 
-def fits(report: dict) -> bool:
-    """Whether every stage fits the memory of a chip."""
+def fits(report: dict[str, Any]) -> bool:
+    """Whether every stage fits into the memory of a chip."""
     return all(stage["fits"] for stage in report["stages"].values())
 
 
-def show(console: Console, report: dict) -> None:
-    """The report as a table, a column a stage."""
+def show(console: Console, report: dict[str, Any]) -> None:
+    """Prints the report as a table with one column per stage."""
     table = Table(
-        title=f"{report['name']} on {report['topology']} ({report['chips']} chips), a chip and step", title_justify="left"
+        title=f"{report['name']} on {report['topology']} ({report['chips']} chips), per chip and step", title_justify="left"
     )
     table.add_column("")
     for stage in report["stages"]:
         table.add_column(stage, justify="right")
     rows = {
-        "tiles a step, all chips": lambda s: f"{s['batch_size']}",
+        "tiles per step, all chips": lambda s: f"{s['batch_size']}",
         "fits": lambda s: "yes" if s["fits"] else "NO",
         "memory needed of": lambda s: f"{s['needed_bytes'] / GIB:.2f} of {s['memory_bytes'] / GIB:.0f} GiB",
         "  arguments": lambda s: f"{s['arguments_bytes'] / GIB:.2f} GiB",
@@ -93,7 +104,7 @@ def show(console: Console, report: dict) -> None:
     console.print(table)
     for name, stage in report["stages"].items():
         if "compiler" in stage:
-            console.print(f"{name}: the compiler gives up: {stage['compiler']}", highlight=False)
+            console.print(f"{name}: the compiler refuses: {stage['compiler']}", highlight=False)
 
 
 def _cell(cell, stage):

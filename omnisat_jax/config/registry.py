@@ -52,7 +52,7 @@ class Registry(Mapping[str, T]):
     """Entries by name, in the order in which they were registered. A registry equals only itself."""
 
     def __init__(self, what: str, entries: Mapping[str, T]):
-        """what: an entry is, for messages; entries: the built-in ones, which cannot be replaced."""
+        """what: an entry is, with its article, for messages; entries: the built-in ones, which cannot be replaced."""
         self.what, self._built_in, self._entries = what, frozenset(entries), dict(entries)
 
     def __getitem__(self, name: str) -> T:
@@ -77,9 +77,9 @@ class Registry(Mapping[str, T]):
           ConfigError: a name that configurations cannot have, or of a built-in entry.
         """
         if not re.fullmatch("[A-Za-z][A-Za-z0-9_]{0,63}", name):
-            raise ConfigError(f"the name of a {self.what}: expected 1 to 64 letters, digits and _ after a letter, found {found(name)}.")
+            raise ConfigError(f"the name of {self.what}: expected 1 to 64 letters, digits and _ after a letter, found {found(name)}.")
         if name in self._built_in:
-            raise ConfigError(f"the name of a {self.what}: expected another than the built-in {', '.join(self._built_in)}, found {name!r}.")
+            raise ConfigError(f"the name of {self.what}: expected another than the built-in {', '.join(sorted(self._built_in))}, found {name!r}.")
         self._entries[name] = entry
 
     def find(self, name: str) -> T:
@@ -90,14 +90,14 @@ class Registry(Mapping[str, T]):
         """
         if name not in self:
             raise ConfigError(
-                f"expected the name of a {self.what}, one of {', '.join(self)}, found {found(name)}. "
-                f"A {self.what} of your own must be registered first."
+                f"expected the name of {self.what}, one of {', '.join(self)}, found {found(name)}. "
+                "One of your own must be registered before it is used."
             )
         return self[name]
 
 
 ENCODERS = Registry(
-    "encoder",
+    "an encoder",
     {
         "utae": EncoderInfo("series", dense_map=True),
         "patch_ltae": EncoderInfo("series", dense_map=False),
@@ -109,7 +109,7 @@ ENCODERS = Registry(
 )
 _BASELINE = ModelInfo(kinds=("series",), pretrainable=False, one_resolution=True)
 MODELS = Registry(
-    "model",
+    "a model",
     {
         "omnisat": ModelInfo(),
         "early": _BASELINE,

@@ -1,14 +1,15 @@
-"""Every fold of a protocol as one run: a folder a fold, finished folds not repeated, scores from the sum of their counts."""
+"""Every fold of a protocol as one run: one folder per fold, finished folds are not repeated, scores come from the sum of their counts."""
 
 import dataclasses
 import json
 import pathlib
-
-from rich.console import Console
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import DataError
-from omnisat_jax.experiment import run as experiment
+from omnisat_jax.experiment.context import RunOptions
+from omnisat_jax.experiment.run import run
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
@@ -18,11 +19,11 @@ from omnisat_jax.report import tables
 from omnisat_jax.train import workdir
 
 
-def fold_numbers(texts) -> list[int]:
+def fold_numbers(texts: Iterable[str]) -> list[int]:
     """The folds that --folds names.
 
     Raises:
-      ConfigError: something that is no number.
+      ConfigError: a text that is not a number.
     """
     wrong = [text for text in texts if not (text.isascii() and text.isdecimal())]
     if wrong:
@@ -30,20 +31,20 @@ def fold_numbers(texts) -> list[int]:
     return [int(text) for text in texts]
 
 
-def run_folds(
-    config: schema.ExperimentConfig, numbers, *, folder, stage: str, console: Console, accept_new_data: bool = False, profile=None
-) -> dict | None:
-    """Runs `experiment.run` for each fold in <folder>/fold_<number>; then joins what they scored.
+def run_folds(config: schema.ExperimentConfig, numbers: Sequence[int], options: RunOptions) -> dict[str, Any] | None:
+    """Runs each fold in <folder>/fold_<number>, one after the other, then joins their scores.
 
     Args:
-      config: data.fold is replaced.
+      config: what is run; data.fold is replaced.
       numbers: the folds, each once.
+      options: how the run is started; its folder holds those of the folds.
 
     Returns:
-      The joined results, also written to <folder>/results.json and results.md; None if `stage` ends before the evaluation.
+      The joined results, also written to <folder>/results.json and results.md; None if `options.stage` ends before the evaluation.
 
     Raises:
-      ConfigError: tile labels, or a fold named twice. And what `experiment.run` raises, before any later fold starts.
+      ConfigError: tile labels, a protocol with one split, or a fold named twice.
+      UserError: what `run` raises for a fold; no later fold starts then.
     """
     if config.task != "segment":
         raise schema.ConfigError(
@@ -53,16 +54,14 @@ def run_folds(
         raise schema.ConfigError(f"--folds: data.protocol {config.data.protocol!r} has one split only")
     if len(set(numbers)) < len(numbers):
         raise schema.ConfigError(f"--folds: expected each fold once, found {', '.join(map(str, numbers))}")
-    folder = pathlib.Path(folder)
+    folder, console = pathlib.Path(options.folder), options.console
     with workdir.held(folder, folds=True):
         runs = {}
         for number in numbers:
             console.rule(f"fold {number}")
             changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
-            place = folder / f"fold_{number}"
-            runs[str(place)] = experiment.run(
-                changed, folder=place, stage=stage, console=console, accept_new_data=accept_new_data, profile=profile
-            )
+            own = folder / f"fold_{number}"
+            runs[str(own)] = run(changed, dataclasses.replace(options, folder=own))
         if None in runs.values():
             return None
         results = joining.join(runs)
@@ -78,7 +77,7 @@ def _write(folder, results):
     path = folder / "results.json"
     try:
         same = path.exists() and read_json(path, what="the joined results").value == json.loads(json.dumps(results))
-    except DataError:  # damaged: they are made again from those of the folds
+    except DataError:  # damaged: made again from the results of the folds
         same = False
     if not same:
         atomic.write_json(path, results)

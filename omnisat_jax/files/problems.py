@@ -1,36 +1,48 @@
-"""Everything that is wrong with a file or a folder, told at once."""
+"""Everything that is wrong with a file or a folder, in one error."""
 
 import contextlib
 from collections.abc import Iterator
 
 from omnisat_jax.errors import DataError, UserError, printable
+from omnisat_jax.types import StrPath
+
+LINES = 20  # at most, in a message: in a file of another kind every entry is wrong
 
 
 class WeightsError(UserError):
-    """Weights that do not fit; the message lists every entry that is wrong."""
-
-
-LINES = 20  # most lines of a message: in a file of another kind every entry is wrong
+    """Weights that do not fit. The message lists every entry that is wrong."""
 
 
 class Problems:
-    """Collects sentences "where: expected X, found Y" and raises them together. True while there are any."""
+    """Collects sentences "where: expected X, found Y" and raises them together. It is true once it holds one."""
 
-    def __init__(self, source, kind: type[UserError], *, what: str, advice: str = ""):
-        """source: the file or folder; kind: of the error; what: follows the number of problems; advice: what to do, or ""."""
+    def __init__(self, source: StrPath, kind: type[UserError], *, what: str, advice: str = ""):
+        """Starts without a problem.
+
+        Args:
+          source: the file or folder that they are about.
+          kind: class of the error to raise.
+          what: follows the number of problems in the message.
+          advice: what to do, or "".
+        """
         self._source, self._kind, self._what, self._advice = source, kind, what, advice
         self._lines: list[str] = []
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self._lines)
 
     def add(self, where: str, text: str) -> None:
-        """One more; text: "expected X, found Y"."""
+        """Adds a problem.
+
+        Args:
+          where: a file, or an entry of it.
+          text: "expected X, found Y".
+        """
         self._lines.append(printable(f"{where}: {text}").replace("\n", " "))
 
     @contextlib.contextmanager
     def gathered(self, where: str) -> Iterator[None]:
-        """What the body raises for a user becomes a problem, and the rest of the body is left out."""
+        """Turns a `UserError` of the body into a problem. The rest of the body is skipped."""
         try:
             yield
         except DataError as error:
@@ -39,7 +51,7 @@ class Problems:
             self.add(where, str(error))
 
     def finish(self) -> None:
-        """Raises all of them, if there are any."""
+        """Raises all problems in one error, if there are any."""
         if not self._lines:
             return
         more = len(self._lines) - LINES

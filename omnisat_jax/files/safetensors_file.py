@@ -1,4 +1,4 @@
-"""Files of safetensors from outside: what their header says is checked against the file before anything is read.
+"""Safetensors files of unknown origin. The header is checked against the file before any array is read.
 
 The format: 8 bytes with the length of the header, the header as JSON ({name: {"dtype", "shape", "data_offsets"}}), the arrays one after another.
 """
@@ -15,8 +15,9 @@ import xxhash
 from omnisat_jax.errors import DataError, system_reason
 from omnisat_jax.files.json_file import Value, parse_json
 from omnisat_jax.files.paths import need_file
+from omnisat_jax.types import StrPath
 
-LARGEST_HEADER = 2**22  # bytes; that of a model of a hundred million parameters has 100 kB
+LARGEST_HEADER = 2**22  # bytes; a model of a hundred million parameters has 100 kB
 MOST_AXES = 8
 FLOATING = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 WHOLE = {f"{sign}{8 * size}": f"{kind}{size}" for sign, kind in (("I", "i"), ("U", "u")) for size in (1, 2, 4, 8)} | {"BOOL": "?"}
@@ -25,7 +26,13 @@ READABLE = FLOATING | WHOLE
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One array of a file: its dtype as the format names it, its shape, and where it begins and ends behind the header, in bytes."""
+    """One array of a file.
+
+    Attributes:
+      dtype: as the format names it, such as "F32".
+      shape: of the array.
+      begin, end: bytes after the header.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -35,13 +42,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class SafetensorsFile:
-    """A file whose header fits it; its arrays are not read yet.
+    """A file with a valid header. Its arrays are read by `read`.
 
     Attributes:
       path: of the file.
-      entries: {name: Entry}, together as long as the file.
+      entries: {name: Entry}; together they fill the file.
       header: the bytes before the first array.
-      size: bytes of the file.
+      size: of the file in bytes.
     """
 
     path: pathlib.Path
@@ -50,14 +57,14 @@ class SafetensorsFile:
     size: int
 
     def read(self) -> tuple[dict[str, np.ndarray], str]:
-        """Every array, and the XXH3 (128 bits, hexadecimal) of the file.
+        """Returns every array, and the XXH3 checksum (128 bits, hexadecimal) of the file.
 
         Raises:
           DataError: the file has changed since its header was read.
         """
         content = _bytes(self.path, self.size + 1)
         if len(content) != self.size or not content.startswith(self.header):
-            raise _unlike(self.path, "the file as it was a moment ago", "another: something is writing to it")
+            raise _error(self.path, "the file whose header was read before", "another: something is writing to it")
         data = memoryview(content)[len(self.header) :]
         arrays = {
             name: np.frombuffer(data[entry.begin : entry.end], READABLE[entry.dtype]).reshape(entry.shape)
@@ -66,37 +73,39 @@ class SafetensorsFile:
         return arrays, xxhash.xxh3_128_hexdigest(content)
 
 
-def open_safetensors(path, *, what: str, advice: str = "Restore the file.") -> SafetensorsFile:
+def open_safetensors(path: StrPath, *, what: str, advice: str = "Restore the file.") -> SafetensorsFile:
     """Reads the header of a file and checks it.
 
     Args:
+      path: of the file.
       what: the file is, for messages.
+      advice: what to do if it is missing, for messages.
 
     Raises:
-      DataError: no regular file, one that is truncated, or a header that is no header, that does not describe this file, or that names
-        numbers which NumPy has not (float8 and smaller).
+      DataError: not a regular file, a truncated one, a malformed header, one that does not describe this file, or one with a dtype that
+        NumPy does not have (float8 and smaller).
     """
     path = need_file(path, what=what, advice=advice)
     start = _bytes(path, 8)
     size, length = os.path.getsize(path), int.from_bytes(start, "little")
     if len(start) < 8 or length > size - 8:
-        raise _unlike(path, f"{what} (safetensors), its header within the file", f"{size:,} bytes, truncated or of another kind")
+        raise _error(path, f"{what} (safetensors), its header within the file", f"{size:,} bytes, truncated or of another kind")
     if length > LARGEST_HEADER:
-        raise _unlike(path, f"{what} with a header of at most {LARGEST_HEADER:,} bytes", f"{length:,}")
+        raise _error(path, f"{what} with a header of at most {LARGEST_HEADER:,} bytes", f"{length:,}")
     header = _bytes(path, 8 + length)
     value = parse_json(header[8:], path, what=f"{what}: the header of a safetensors file")
     found = value.items()
-    about = found.pop("__metadata__", None)
-    if about is not None and not all(isinstance(entry.value, str) for entry in about.items().values()):
-        raise about.error("an object of texts")
+    metadata = found.pop("__metadata__", None)
+    if metadata is not None and not all(isinstance(entry.value, str) for entry in metadata.items().values()):
+        raise metadata.error("an object of texts")
     entries = {name: _entry(entry) for name, entry in found.items()}
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != end:
-            raise _unlike(path, f"{name}: an array that begins where the one before it ends, at {end:,}", f"{entry.begin:,}")
+            raise _error(path, f"{name}: an array that begins where the previous one ends, at {end:,}", f"{entry.begin:,}")
         end = entry.end
     if 8 + length + end != size:
-        raise _unlike(path, f"{8 + length + end:,} bytes, as its header says", f"{size:,}")
+        raise _error(path, f"{8 + length + end:,} bytes, as its header says", f"{size:,}")
     return SafetensorsFile(path, entries, header, size)
 
 
@@ -121,8 +130,8 @@ def _bytes(path, count):
         with open(path, "rb") as source:
             return source.read(count)
     except OSError as error:
-        raise _unlike(path, "a file that can be read", system_reason(error)) from error
+        raise _error(path, "a file that can be read", system_reason(error)) from error
 
 
-def _unlike(path, expected, found):
+def _error(path, expected, found):
     return DataError(tile="-", path=path, expected=expected, found=found)

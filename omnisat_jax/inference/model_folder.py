@@ -1,6 +1,7 @@
-"""A trained model as plain files that any language reads: weights.safetensors, config.json, statistics.json.
+"""A trained model as plain files that any language reads: weights.safetensors, config.json and statistics.json.
 
-config.json names the checksums of the other two and of itself, so a folder whose files do not belong together is not a model.
+config.json holds the XXH3 checksums of the other two files and of itself, so that files of different models cannot be mixed unnoticed.
+Reading a model needs jax, flax, numpy, safetensors and xxhash, and no other package.
 """
 
 import contextlib
@@ -8,6 +9,8 @@ import dataclasses
 import json
 import logging
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import flax.traverse_util
 import jax.numpy as jnp
@@ -23,15 +26,17 @@ from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.problems import Problems
 from omnisat_jax.files.safetensors_file import open_safetensors
+from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models import shapes
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
+from omnisat_jax.types import Params, Statistics, StrPath
 
 CONFIG, WEIGHTS, STATISTICS = "config.json", "weights.safetensors", "statistics.json"
-FORMAT = 2
+FORMAT = 2  # of the folder; the first one had neither a format nor checksums
 LARGEST_TEXT = 2**24  # bytes of config.json and statistics.json
 LARGEST_WIDTH = 2**16  # of any layer
-MOST_CLASSES, MOST_BANDS, MOST_SETTINGS = 1000, 4096, 10_000
+MOST_CLASSES, MOST_BANDS, MOST_KEYS = 1000, 4096, 10_000
 STORED = ("F32", "F16", "BF16")
 _FIRST_KEYS = {"modalities", "classes", "label_patch", "config"}
 _KEYS = _FIRST_KEYS | {"format", "version", "checksums"}
@@ -39,35 +44,60 @@ log = logging.getLogger(__name__)
 
 
 class ModelError(UserError):
-    """A folder that holds no model; the message lists everything that is wrong with it."""
+    """A folder that holds no usable model. The message lists everything that is wrong with it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What a model folder says about its weights.
+
+    Attributes:
+      config: the configuration of the run.
+      modalities: names of the modalities that the model was built for, in its order.
+      classes: names of the classes, in the order of the logits.
+      label_patch: label pixels per token side; 0 for tile labels.
+      statistics: {modality: {"mean": [C], "std": [C]}} of the training tiles; see `batch.normalise`.
+    """
+
+    config: schema.ExperimentConfig
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    label_patch: int
+    statistics: Statistics
+
+    @property
+    def specs(self) -> tuple[ModalitySpec, ...]:
+        """The modalities of the model, in its order."""
+        specs = {spec.name: spec for spec in self.config.modalities}
+        return tuple(specs[name] for name in self.modalities)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What a folder of model files holds.
+    """A model that was read from a folder.
 
     Attributes:
       module: ready to apply to {"params": params}, in float32 on any device.
       params: nested names -> float32 arrays.
       statistics: {modality: {"mean": [C], "std": [C]}} of the training tiles; see `batch.normalise`.
       classes: names of the classes, in the order of the logits.
-      config: the settings of the run.
+      config: the configuration of the run.
     """
 
     module: MultimodalModel
-    params: dict
-    statistics: dict
+    params: Params
+    statistics: Statistics
     classes: tuple[str, ...]
     config: schema.ExperimentConfig
 
 
-def save_model(folder, params, *, config: schema.ExperimentConfig, modalities, classes, label_patch: int, statistics: dict):
-    """Writes a model; the folder is complete once config.json is there. One that is there already is replaced.
+def save_model(folder: StrPath, params: Params, info: ModelInfo) -> None:
+    """Writes a model, in place of one that is there already. The folder is complete once config.json is there.
 
     Args:
-      params: nested dict of host arrays.
-      modalities: names of those that the model was built for, in its order.
-      label_patch: label pixels per token side; 0 for tile labels.
+      folder: made if it does not exist.
+      params: nested names -> host arrays.
+      info: everything else that the model needs.
 
     Raises:
       ModelError: weights or statistics that no model can use, such as NaN.
@@ -77,82 +107,102 @@ def save_model(folder, params, *, config: schema.ExperimentConfig, modalities, c
     problems = _problems(folder)
     flat = {name: np.asarray(value) for name, value in flax.traverse_util.flatten_dict(params, sep="/").items()}
     _check_values(flat, problems)
-    specs = {spec.name: spec for spec in config.modalities}
-    _check_statistics(Value(statistics, folder / STATISTICS), [specs[name] for name in modalities], problems)
+    _check_statistics(Value(info.statistics, folder / STATISTICS), info.specs, problems)
     problems.finish()
     flat = {name: np.asarray(value, np.float32, order="C") for name, value in flat.items()}
-    contents = {WEIGHTS: save(flat), STATISTICS: json.dumps(statistics, indent=2).encode()}
-    about = {
+    contents = {WEIGHTS: save(flat), STATISTICS: json.dumps(info.statistics, indent=2).encode()}
+    description: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
-        "modalities": list(modalities),
-        "classes": list(classes),
-        "label_patch": label_patch,
-        "config": schema.flatten(config),
+        "modalities": list(info.modalities),
+        "classes": list(info.classes),
+        "label_patch": info.label_patch,
+        "config": schema.flatten(info.config),
     }
     checksums = {name: xxhash.xxh3_128_hexdigest(content) for name, content in contents.items()}
-    about["checksums"] = checksums | {CONFIG: _own_checksum(about)}
+    description["checksums"] = checksums | {CONFIG: _own_checksum(description)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).unlink(missing_ok=True)  # from here on until it is written again there is no model
+        (folder / CONFIG).unlink(missing_ok=True)  # until it is written again there is no model
         atomic.clear_partials(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({system_sentence(error)})") from error
-    for name, content in contents.items():
-        atomic.write_bytes(folder / name, content)
-    atomic.write_json(folder / CONFIG, about)
+    for name, data in contents.items():
+        atomic.write_bytes(folder / name, data)
+    atomic.write_json(folder / CONFIG, description)
 
 
-def load_model(folder) -> TrainedModel:
-    """Reads what `save_model` wrote, of this version or an earlier one, and believes none of it before it is checked.
+def load_model(folder: StrPath) -> TrainedModel:
+    """Reads a folder that `save_model` of this version or an earlier one wrote, and checks everything in it.
 
     Raises:
-      ModelError: listing everything that is wrong: files that are missing, damaged or of another form, values out of range, statistics of
-        other bands, parameters that are missing, unknown, of another shape or type or not finite, and files that do not belong together.
+      ModelError: listing everything that is wrong: files that are missing, damaged or of another form, values out of range, statistics
+        of other bands, parameters that are missing, unknown, of another shape or type or not finite, and files that do not belong
+        together; or a folder that a later version wrote.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise ModelError(printable(f"{folder}: expected a folder of a trained model, found {found}", None))
     problems = _problems(folder)
-    description = statistics = weights = module = None
+    content, description, statistics, weights, module = None, _Description(), {}, None, None
     with problems.gathered(CONFIG):
-        description = _describe(read_json(folder / CONFIG, what="what a model is", largest=LARGEST_TEXT), problems)
+        content = read_json(folder / CONFIG, what="the description of a model", largest=LARGEST_TEXT)
+    if content:
+        _check_format(content)
+        with problems.gathered(CONFIG):
+            description = _describe(content, problems)
     with problems.gathered(STATISTICS):
         found = read_json(folder / STATISTICS, what="the statistics of a model", largest=LARGEST_TEXT)
-        statistics = _check_statistics(found, description and description.specs, problems)
-        if description and description.checksums:
-            _compare_checksum(STATISTICS, file_hash(folder / STATISTICS), description, problems)
+        statistics = _check_statistics(found, description.specs, problems)
+        if description.checksums:
+            _compare_checksum(STATISTICS, file_hash(folder / STATISTICS), description.checksums, problems)
     with problems.gathered(WEIGHTS):
         weights = open_safetensors(folder / WEIGHTS, what="the weights of a model")
         for name, entry in weights.entries.items():
             if entry.dtype not in STORED:
                 problems.add(WEIGHTS, f"{name}: expected one of {', '.join(STORED)}, found {entry.dtype}")
-    if description and description.complete:
+    info = description.info(statistics)
+    if info:
         with problems.gathered(CONFIG):
-            module = make_model(
-                description.specs, _anywhere(description.config), len(description.classes), description.label_patch, jnp.float32
-            )
+            module = make_model(info.specs, _portable(info.config), len(info.classes), info.label_patch, jnp.float32)
             expected = shapes.model_shapes(module)
             if weights:
                 stored = {name: entry.shape for name, entry in weights.entries.items()}
                 shapes.compare(shapes.with_grid_of(expected, stored), stored, problems, WEIGHTS)
     problems.finish()
+    assert info and module and weights  # what is not there is a problem
     arrays, checksum = {}, ""
     with problems.gathered(WEIGHTS):
         arrays, checksum = weights.read()
     _check_values(arrays, problems)
     if description.checksums:
-        _compare_checksum(WEIGHTS, checksum, description, problems)
+        _compare_checksum(WEIGHTS, checksum, description.checksums, problems)
     else:
-        log.debug("%s: written before checksums were; its files are not compared with any", folder)
+        log.debug("%s: of the first format, which has no checksums; its files are not compared with any", folder)
     problems.finish()
     params = flax.traverse_util.unflatten_dict({name: value.astype(np.float32) for name, value in arrays.items()}, sep="/")
-    return TrainedModel(module, params, statistics, description.classes, description.config)
+    return TrainedModel(module, params, info.statistics, info.classes, info.config)
 
 
-def _anywhere(config: schema.ExperimentConfig) -> schema.ExperimentConfig:
-    """The settings with the attention that every device can compute: how it was computed in training is no property of the weights."""
+def _check_format(content: Value) -> None:
+    """Refuses a folder of a later version before anything else in it is read.
+
+    Raises:
+      ModelError: naming the version that reads it.
+    """
+    found = content.value if isinstance(content.value, dict) else {}
+    number, version = found.get("format"), found.get("version")
+    if type(number) is int and number > FORMAT and isinstance(version, str):
+        text = (
+            f"{content.path}: expected a model folder of format {FORMAT} or earlier, found format {printable(str(number), 20)}; "
+            f"install omnisat-jax {printable(version, 40)} or later, which wrote it (this is {__version__})"
+        )
+        raise ModelError(printable(text, None).replace("\n", " "))
+
+
+def _portable(config: schema.ExperimentConfig) -> schema.ExperimentConfig:
+    """The configuration with the attention that every device can compute. It changes no parameter."""
     fusion = dataclasses.replace(config.model.fusion, attention="xla")
     return dataclasses.replace(config, model=dataclasses.replace(config.model, fusion=fusion))
 
@@ -164,18 +214,19 @@ def _problems(folder):
 
 @dataclasses.dataclass
 class _Description:
-    """What config.json says, as far as it can be understood."""
+    """The content of config.json, as far as it is valid."""
 
     config: schema.ExperimentConfig | None = None
-    specs: tuple | None = None
+    specs: tuple[ModalitySpec, ...] | None = None
     classes: tuple[str, ...] | None = None
     label_patch: int | None = None
     checksums: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    @property
-    def complete(self) -> bool:
-        """Whether a model can be built from it."""
-        return None not in (self.config, self.specs, self.classes, self.label_patch)
+    def info(self, statistics) -> ModelInfo | None:
+        """The description of a model, if it is complete."""
+        if self.config is None or self.specs is None or self.classes is None or self.label_patch is None:
+            return None
+        return ModelInfo(self.config, tuple(spec.name for spec in self.specs), self.classes, self.label_patch, statistics)
 
 
 def _describe(value: Value, problems) -> _Description:
@@ -191,13 +242,13 @@ def _describe(value: Value, problems) -> _Description:
             if set(checksums) != {CONFIG, WEIGHTS, STATISTICS}:
                 raise entries["checksums"].error(f"those of {CONFIG}, {WEIGHTS} and {STATISTICS}")
             out.checksums = checksums
-            _compare_checksum(CONFIG, _own_checksum(value.value), out, problems)
+            _compare_checksum(CONFIG, _own_checksum(value.value), checksums, problems)
     with problems.gathered(CONFIG):
         names = entries["modalities"].unique([entry.name() for entry in _short(entries["modalities"], 64)])
-        out.config = _settings(entries["config"])
+        out.config = _configuration(entries["config"])
         specs = {spec.name: spec for spec in out.config.modalities}
-        strangers = [name for name in names if name not in specs]
-        if strangers or not any(specs[name].kind != "location" for name in names):
+        unknown = [name for name in names if name not in specs]
+        if unknown or not any(specs[name].kind != "location" for name in names):
             raise entries["modalities"].error(f"sensors among {', '.join(specs)}", ", ".join(names) or "none")
         out.specs = tuple(specs[name] for name in names)
     with problems.gathered(CONFIG):
@@ -218,11 +269,11 @@ def _short(value: Value, most: int) -> list[Value]:
     return value.list()
 
 
-def _settings(value: Value) -> schema.ExperimentConfig:
-    """The settings, every one a plain value, and no layer of a width that only a slip or an attack has."""
+def _configuration(value: Value) -> schema.ExperimentConfig:
+    """The configuration. Its values are plain, and its widths small enough for a model to be built in memory."""
     flat = {}
-    if isinstance(value.value, dict) and len(value.value) > MOST_SETTINGS:
-        raise value.error(f"at most {MOST_SETTINGS} settings")
+    if isinstance(value.value, dict) and len(value.value) > MOST_KEYS:
+        raise value.error(f"at most {MOST_KEYS} keys")
     for key, entry in value.items().items():
         parts = _short(entry, 64) if isinstance(entry.value, list) else [entry]
         for part in parts:
@@ -234,7 +285,7 @@ def _settings(value: Value) -> schema.ExperimentConfig:
     return schema.unflatten(flat)
 
 
-def _check_statistics(value: Value, specs, problems) -> dict:
+def _check_statistics(value: Value, specs, problems) -> dict[str, dict[str, list[float]]]:
     """{modality: {"mean", "std"}} as floats; specs: the modalities of the model, or None where they are not known."""
     found, out = value.items(), {}
     if specs is not None and set(found) != {spec.name for spec in specs}:
@@ -252,7 +303,7 @@ def _check_statistics(value: Value, specs, problems) -> dict:
     return out
 
 
-def _check_values(arrays, problems):
+def _check_values(arrays: Mapping[str, np.ndarray], problems):
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             problems.add(WEIGHTS, f"{name}: expected floating-point numbers, found {array.dtype}")
@@ -262,15 +313,14 @@ def _check_values(arrays, problems):
             problems.add(WEIGHTS, f"{name}: expected finite numbers, found {wrong:,} of {array.size:,} that are not")
 
 
-def _own_checksum(about) -> str:
-    """Of config.json: of everything in it but the checksums, whatever the order of keys and the spaces between them."""
-    plain = {key: entry for key, entry in about.items() if key != "checksums"}
+def _own_checksum(content) -> str:
+    """The checksum of config.json: of everything in it but the checksums, whatever the order of its keys and its white space."""
+    plain = {key: entry for key, entry in content.items() if key != "checksums"}
     with contextlib.suppress(RecursionError):
         return xxhash.xxh3_128_hexdigest(json.dumps(plain, sort_keys=True).encode())
     return "none, as lists or objects are nested too deeply"
 
 
-def _compare_checksum(name, found, description, problems):
-    expected = description.checksums[name]
-    if expected != found:
-        problems.add(name, f"expected the file that the model was saved with (XXH3 {expected}), found another ({found})")
+def _compare_checksum(name, found, checksums, problems):
+    if checksums[name] != found:
+        problems.add(name, f"expected the file that the model was saved with (XXH3 {checksums[name]}), found another ({found})")

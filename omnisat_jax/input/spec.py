@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
@@ -124,11 +124,11 @@ def _label_grid(config: schema.ExperimentConfig, info: DatasetInfo, grid: int) -
     return crop // label_patch, label_patch
 
 
-def _layout(spec: ModalitySpec, info: DatasetInfo, patches: int, limit: int) -> Layout:
+def _layout(spec: ModalitySpec, info: DatasetInfo, patches: int, limit: int) -> ModalityLayout:
     """Layout of one modality with `patches` tokens per side and at most `limit` dates; 0 is no limit."""
     stored = info.modalities[spec.name]
     if spec.kind == "location":
-        return Layout(spec.name, 0, stored.shape, stored.dtype)
+        return ModalityLayout(spec.name, 0, stored.shape, stored.dtype)
     side = patches * spec.patch
     count = min(limit or stored.longest, stored.longest) if spec.kind == "series" else 0
-    return Layout(spec.name, count, (side, side, spec.channels), stored.dtype)
+    return ModalityLayout(spec.name, count, (side, side, spec.channels), stored.dtype)

@@ -4,7 +4,6 @@ Letters: T dates, H W pixels, C channels.
 """
 
 import dataclasses
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ import jax
 import numpy as np
 
 from omnisat_jax.batch import BatchLayout
+from omnisat_jax.dates import choose_dates, day_zero
 from omnisat_jax.records.frames import Frames
-
-EPOCH = datetime.date(1970, 1, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,31 +170,3 @@ def tile_labels(labels: np.ndarray, count: int, background: int) -> np.ndarray:
     classes = count + (background >= 0)
     found = np.bincount(labels.reshape(-1), minlength=classes)[:classes] > 0
     return (np.delete(found, background) if background >= 0 else found).astype(np.float32)
-
-
-def choose_dates(valid, limit, rng):
-    """Ascending positions of at most `limit` dates, usable ones first; drawn by rng, or evenly spaced without one."""
-    usable = np.flatnonzero(valid)
-    if len(usable) <= limit:
-        rest = np.flatnonzero(~valid)[: limit - len(usable)]
-        return np.sort(np.concatenate([usable, rest]))
-    if rng is None:
-        return usable[np.round(np.linspace(0, len(usable) - 1, limit)).astype(int)]
-    return np.sort(rng.choice(usable, limit, replace=False))
-
-
-def day_zero(origin, series):
-    """Day (since 1970-01-01) that dates are counted from.
-
-    An ISO day is the same for every tile. "season": the 1 September before the middle of the tile's dates. "year": the
-    1 January of the year in which most of its dates lie.
-    """
-    if origin not in ("season", "year"):
-        return (datetime.date.fromisoformat(origin) - EPOCH).days
-    dates = np.concatenate([np.asarray(d) for d in series] or [np.zeros(0, int)])
-    if not len(dates):
-        return 0
-    middle = EPOCH + datetime.timedelta(int(np.median(dates)))
-    if origin == "year":
-        return (datetime.date(middle.year, 1, 1) - EPOCH).days
-    return (datetime.date(middle.year - (middle.month < 9), 9, 1) - EPOCH).days

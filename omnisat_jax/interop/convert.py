@@ -1,15 +1,17 @@
-"""Original PyTorch weights in, our files out; and back into a module.
+"""Converts original PyTorch weights into files of this package, and loads these into a module.
 
     python -m omnisat_jax.interop.convert utae WEIGHTS OUT [--n_head=16] [--d_model=256] [--d_k=4]
     python -m omnisat_jax.interop.convert omnisat WEIGHTS OUT --patch s2=4 s1-asc=4 aerial=40 [--n_head=16] [--d_k=8] [--period=734]
 
-OUT becomes a folder of weights.safetensors (names of our parameters, joined by "/") and network.json.
+OUT becomes a folder with weights.safetensors (parameters of the Flax module, names joined by "/") and network.json.
 """
 
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
+import flax.linen as nn
 import flax.traverse_util
 import numpy as np
 import xxhash
@@ -22,16 +24,17 @@ from omnisat_jax.files.json_file import read_json
 from omnisat_jax.files.problems import Problems, WeightsError
 from omnisat_jax.files.safetensors_file import open_safetensors
 from omnisat_jax.interop.networks import build, describe, network_shapes, shapes_in
-from omnisat_jax.interop.torch_weights import load_omnisat, load_utae
+from omnisat_jax.interop.torch_weights import Variables, load_omnisat, load_utae
 from omnisat_jax.models.shapes import compare
+from omnisat_jax.types import StrPath
 
 NETWORK, WEIGHTS = "network.json", "weights.safetensors"
-CHECKSUM = "checksum"  # of the weights, beside the description of the network
+CHECKSUM = "checksum"  # of the weights, stored with the description of the network
 LARGEST_TEXT = 2**20
 
 
-def save(folder, module, variables):
-    """Writes a module of `torch_weights` and its parameters; the folder is complete once network.json is there.
+def save(folder: StrPath, module: nn.Module, variables: Variables) -> None:
+    """Writes a module of `torch_weights` and its parameters. The folder is complete once network.json is there.
 
     Raises:
       UserError: the folder cannot be written.
@@ -49,11 +52,11 @@ def save(folder, module, variables):
     atomic.write_json(folder / NETWORK, describe(module) | {CHECKSUM: xxhash.xxh3_128_hexdigest(content)})
 
 
-def load(folder):
-    """(module, variables) of a folder that `save` wrote, of this version or an earlier one without a checksum.
+def load(folder: StrPath) -> tuple[nn.Module, Variables]:
+    """Reads the module and variables that `save` wrote, of this version or an earlier one without a checksum.
 
     Raises:
-      WeightsError: listing everything that is wrong: files that are missing or damaged, a network that is none, parameters that are missing,
+      WeightsError: listing everything that is wrong: files that are missing or damaged, an unknown network, parameters that are missing,
         unknown, of another shape or type or not finite.
     """
     folder = pathlib.Path(folder)
@@ -74,6 +77,7 @@ def load(folder):
             found = {name: entry.shape for name, entry in weights.entries.items()}
             compare(network_shapes(module, found), found, problems, WEIGHTS)
     problems.finish()
+    assert module is not None and weights is not None  # otherwise there is a problem
     arrays, actual = weights.read()
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -91,8 +95,8 @@ def _positive(text):
     return number
 
 
-def main(arguments=None) -> int:
-    """The command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     networks = parser.add_subparsers(dest="network", required=True)
     utae, omnisat = networks.add_parser("utae"), networks.add_parser("omnisat")
@@ -100,9 +104,9 @@ def main(arguments=None) -> int:
         command.add_argument("weights", help=".safetensors, or the authors' .pth.tar / .ckpt")
         command.add_argument("out", help="folder to write")
         command.add_argument("--n_head", type=_positive, default=16, help="heads of temporal attention")
-        command.add_argument("--d_k", type=_positive, default=key_dim, help="key width a head")
+        command.add_argument("--d_k", type=_positive, default=key_dim, help="key width per head")
     utae.add_argument("--d_model", type=_positive, default=256, help="width of temporal attention")
-    omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels per token side, each modality")
+    omnisat.add_argument("--patch", nargs="+", required=True, metavar="NAME=PX", help="pixels per token side of each modality")
     omnisat.add_argument("--period", type=float, default=734, help="base of the date sinusoid, days")
     options = parser.parse_args(arguments)
     if options.network == "utae":

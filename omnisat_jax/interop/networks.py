@@ -1,18 +1,19 @@
-"""The networks that foreign weights are for: as JSON and back, and what parameters they need."""
+"""The networks that foreign weights are for: their description as JSON, and the parameters that they need."""
 
 import dataclasses
 import math
 import typing
 from collections.abc import Mapping
+from typing import Any
 
-import flax.traverse_util
+import flax.linen as nn
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.models.baselines import UTAESegmenter
 from omnisat_jax.models.published_encoder import PublishedEncoder, PublishedImageEncoder, PublishedSeriesEncoder
-from omnisat_jax.models.shapes import Shapes, array, shapes_of
+from omnisat_jax.models.shapes import Shapes, array, flat_shapes, shapes_of
 
 # Names in network.json, which stay as they are when a class or an attribute is renamed.
 NETWORKS = {
@@ -29,14 +30,14 @@ CONFIGS = {
 }
 CLASS_NAMES = {kind: name for name, kind in (NETWORKS | CONFIGS).items()}
 ATTRIBUTES = {"config": "settings"}
-HIDDEN = ("parent", "name", "dtype")  # attributes of modules that are no settings
-LARGEST = 2**16  # of any width, number or side
+HIDDEN = ("parent", "name", "dtype")  # attributes of modules that describe no network
+LARGEST = 2**16  # width, number or side
 MOST_TOKENS = 2**13  # of all modalities: the combiner compares each with each
 CHOICES = {"border": ("reflect", "zeros"), "norm": ("image", "pixel", "affine")}
 
 
-def describe(value):
-    """Plain JSON of a module: its class and attributes, nested."""
+def describe(value: Any) -> Any:
+    """Returns a module as plain JSON: its class and attributes, nested."""
     if type(value) in CLASS_NAMES:
         fields = (f.name for f in dataclasses.fields(value) if f.name not in HIDDEN)
         return {"class": CLASS_NAMES[type(value)]} | {ATTRIBUTES.get(name, name): describe(getattr(value, name)) for name in fields}
@@ -45,8 +46,8 @@ def describe(value):
     return dict(value) if hasattr(value, "items") else value
 
 
-def build(value: Value):
-    """The module that `describe` made `value` from.
+def build(value: Value) -> nn.Module:
+    """Returns the module that `describe` made `value` from.
 
     Raises:
       DataError: another class, attribute, type or size than one of these networks has.
@@ -95,16 +96,16 @@ def _few(value: Value) -> list[Value]:
     return value.list()
 
 
-def shapes_in(variables) -> Shapes:
-    """{name joined by "/": shape} of parameters."""
-    return {name: tuple(leaf.shape) for name, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items()}
+def shapes_in(variables: Mapping[str, Any]) -> Shapes:
+    """Returns {name joined by "/": shape} of the parameters in variables."""
+    return flat_shapes(variables["params"])
 
 
-def network_shapes(module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """Shapes of the parameters of a network; bands, which it does not name, as in `found`.
+def network_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Returns the shapes of the parameters of a network. The number of bands, which it does not name, is taken from `found`.
 
     Raises:
-      UserError: there is no such network, or `found` does not say how many bands it reads.
+      UserError: there is no such network, or `found` does not show how many bands it reads.
     """
     if isinstance(module, PublishedEncoder):
         patches, count = module.fusion["patches"], len(module.encoders)
@@ -133,5 +134,5 @@ def _example(module, found, grid, prefix):
 
 def _axis(found, name, axis):
     if len(found.get(name, ())) <= axis or not 0 < found[name][axis] <= LARGEST**2:
-        raise UserError(f"expected a parameter {name} that says how many bands are read, found {found.get(name, 'none')}")
+        raise UserError(f"expected a parameter {name} that shows how many bands are read, found {found.get(name, 'none')}")
     return found[name][axis]

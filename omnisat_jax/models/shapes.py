@@ -1,4 +1,4 @@
-"""The shapes of a model's parameters, found without computing or allocating anything, and their comparison with those of a file."""
+"""The parameters that a model needs, found without computing or allocating any, and their comparison with those of a file."""
 
 import dataclasses
 import math
@@ -8,39 +8,43 @@ from typing import Any
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.problems import Problems
 from omnisat_jax.models.base import MultimodalModel
-from omnisat_jax.types import PyTree
+from omnisat_jax.types import Params
 
 Shapes = dict[str, tuple[int, ...]]
-# The published combiner learns one position per patch and one for the tile, so their number is fixed by the tile size of its training.
+# The published combiner learns one position per patch and one for the tile, so the tile size of its training fixes their number.
 POSITIONS = ("fusion/position", "fusion/query_position")
 
 
-def array(*shape: int, dtype: DTypeLike = jnp.float32) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of an input."""
+def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    """Returns an abstract input."""
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def shapes_of(init: Callable[..., PyTree], *inputs: PyTree) -> Shapes:
-    """{name joined by "/": shape} of the parameters that init(key, *inputs) would create.
+def flat_shapes(params: Any) -> Shapes:
+    """Returns {name joined by "/": shape} of nested parameters."""
+    flat: Any = flax.traverse_util.flatten_dict(params, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items()}
+
+
+def shapes_of(init: Callable, *inputs: Any) -> Shapes:
+    """Returns the shapes of the parameters that init(key, *inputs) would make, see `flat_shapes`.
 
     Raises:
-      UserError: the model cannot be built.
+      UserError: there is no such model.
     """
     try:
         made = jax.eval_shape(lambda *given: init(jax.random.key(0), *given), *inputs)["params"]
-    except Exception as error:  # of any layer whose widths do not fit: all mean that the configuration describes no model
+    except Exception as error:  # of any layer: widths that do not go together
         raise UserError(f"expected settings of a model that can be built, found others ({reason(error)})") from error
-    leaves: Mapping[str, Any] = flax.traverse_util.flatten_dict(made, sep="/")
-    return {name: leaf.shape for name, leaf in leaves.items()}
+    return flat_shapes(made)
 
 
 def model_shapes(model: MultimodalModel) -> Shapes:
-    """Shapes of the parameters that a model needs to predict; `POSITIONS` are those of tiles of 2 x 2 patches.
+    """Returns the shapes of what a whole model needs to predict. `POSITIONS` are those of tiles of 2 x 2 patches.
 
     Raises:
       UserError: see `shapes_of`.
@@ -53,13 +57,13 @@ def model_shapes(model: MultimodalModel) -> Shapes:
         if spec.kind == "series":
             inputs[spec.name] |= {"dates": array(1, 1, dtype=jnp.int32), "valid": array(1, 1, dtype=bool)}
     # Reflection needs larger tiles than 2 x 2 patches, and has no parameters.
-    utae = dataclasses.replace(model.config.utae, border="zeros")
-    model = model.copy(config=dataclasses.replace(model.config, utae=utae))
+    utae = dataclasses.replace(model.settings.utae, border="zeros")
+    model = model.copy(settings=dataclasses.replace(model.settings, utae=utae))
     return shapes_of(lambda *given: model.init(*given, train=False), inputs, array(1, len(model.specs), dtype=bool))
 
 
 def compare(expected: Shapes, found: Mapping[str, tuple[int, ...]], problems: Problems, where: str) -> None:
-    """Adds every parameter that is missing, unknown or of another shape to `problems`; where: the file, for messages."""
+    """Adds every parameter that is missing, unknown or of another shape to `problems`."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             problems.add(where, f"{name}: expected {expected[name]}, found none")
@@ -70,7 +74,7 @@ def compare(expected: Shapes, found: Mapping[str, tuple[int, ...]], problems: Pr
 
 
 def with_grid_of(expected: Shapes, found: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """`model_shapes` with the number of `POSITIONS` in `found`, if those are of a square grid of patches."""
+    """Returns `model_shapes` with the `POSITIONS` of `found`, if these are of a square grid of patches."""
     rows = {found[name][0] for name in POSITIONS if name in expected and found.get(name)}
     if len(rows) != 1:
         return expected
@@ -78,3 +82,9 @@ def with_grid_of(expected: Shapes, found: Mapping[str, tuple[int, ...]]) -> Shap
     if count < 2 or math.isqrt(count - 1) ** 2 != count - 1:
         return expected
     return expected | {name: (count, *expected[name][1:]) for name in POSITIONS if name in expected}
+
+
+def trained_grid(params: Params) -> int | None:
+    """Returns the tokens per tile side that a model with learned `POSITIONS` is limited to; None = it takes tiles of any size."""
+    position = flat_shapes(params).get(POSITIONS[0])
+    return math.isqrt(position[0] - 1) if position else None

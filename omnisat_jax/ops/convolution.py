@@ -1,11 +1,11 @@
-"""2-D convolution with one meaning on every platform and a fast path on CPU.
+"""2-D convolution with one meaning on every platform, and a fast form on CPU.
 
-XLA's CPU backend computes the weight gradient of a convolution, strided convolutions and unpadded ones several times
-slower than the equivalent matrix product. On CPU the weight gradient and strided convolutions are therefore written as
-a scan over small groups of images of (patches as rows) @ (kernel as matrix), and the others in the one form that is fast;
-elsewhere it is the platform's own convolution. `benchmarks/utae_step.py` measures the difference.
+XLA's CPU backend computes the weight gradient of a convolution, strided convolutions and unpadded ones several times slower than the
+equivalent matrix product. On CPU the weight gradient and strided convolutions are therefore a scan over small groups of images of
+(neighbourhoods as rows) @ (kernel as matrix), and the other convolutions take the one form that is fast. On other platforms the platform's
+own convolution is used. `benchmarks/utae_step.py` measures the difference.
 
-Letters: B images, H W pixels, I input channels, O output channels, K kernel side, S stride.
+Letters: B images, H W pixels, I input channels, O output channels, K kernel side.
 """
 
 import functools
@@ -21,16 +21,16 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _CPU_ROWS = 1024
 
 
-def pad_borders(x, amount, mode):
-    """Pads H and W of x (B,H,W,C) by `amount` pixels on each side.
+def pad_borders(x: jax.Array, amount: int, mode: str) -> jax.Array:
+    """Pads H and W by `amount` pixels on each side.
 
     Args:
-      x: (B,H,W,C), any dtype.
-      amount: pixels a side; 0 returns x.
+      x: (B,H,W,I), any dtype.
+      amount: pixels per side; 0 returns x.
       mode: "reflect" (the border pixel is not repeated) or "zeros".
 
     Raises:
-      UserError: unknown mode, or an image too small to reflect.
+      UserError: an unknown mode, or an image too small to reflect.
     """
     if amount == 0:
         return x
@@ -41,10 +41,10 @@ def pad_borders(x, amount, mode):
     for axis in (1, 2):
         if x.shape[axis] <= amount:
             raise UserError(
-                f"reflect padding by {amount} px needs an image of at least {amount + 1} px a side, found "
+                f"reflect padding by {amount} px needs an image of at least {amount + 1} px per side, found "
                 f"{x.shape[1]}x{x.shape[2]}: use a larger crop or fewer encoder levels"
             )
-        # Slices and a concatenation: on CPU `jnp.pad(mode="reflect")` costs as much as the convolution itself.
+        # Slices and a concatenation, as `jnp.pad(mode="reflect")` costs as much as the convolution itself on CPU.
         size = x.shape[axis]
         before = jnp.flip(lax.slice_in_dim(x, 1, 1 + amount, axis=axis), axis)
         after = jnp.flip(lax.slice_in_dim(x, size - 1 - amount, size - 1, axis=axis), axis)
@@ -52,8 +52,8 @@ def pad_borders(x, amount, mode):
     return x
 
 
-def direct(x, kernel, stride=1, amount=0, mode="reflect"):
-    """`conv2d` by the platform's own convolution, whatever the platform."""
+def direct(x: jax.Array, kernel: jax.Array, stride: int = 1, amount: int = 0, mode: str = "reflect") -> jax.Array:
+    """`conv2d` with the platform's own convolution, on every platform."""
     return lax.conv_general_dilated(pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
 
 
@@ -81,15 +81,17 @@ def _group(batch, pixels):
 
 
 def _grouped(x, group):
+    """(B,...) -> (B/group,group,...)."""
     return x.reshape(x.shape[0] // group, group, *x.shape[1:])
 
 
 def _output_pixels(x, side, stride, amount):
+    """Pixels of one image of the result."""
     return ((x.shape[1] + 2 * amount - side) // stride + 1) * ((x.shape[2] + 2 * amount - side) // stride + 1)
 
 
 def _same(x, kernel, amount):
-    """Stride-1 convolution with zeros around: the one form for which XLA's CPU backend has a fast kernel."""
+    """Convolution with stride 1 and zero padding, the one form for which XLA's CPU backend has a fast kernel."""
     return lax.conv_general_dilated(x, kernel, (1, 1), ((amount, amount), (amount, amount)), dimension_numbers=_DIMENSIONS)
 
 
@@ -121,9 +123,9 @@ def _backward_cpu(x, kernel, cotangent, stride, amount, mode):
         return total, None if fast else pull(upstream @ matrix.T)[0]
 
     total, images = lax.scan(one, jnp.zeros_like(matrix), (_grouped(x, group), _grouped(cotangent, group)))
-    if not fast:
+    if images is not None:
         return images.reshape(x.shape), total.reshape(kernel.shape)
-    # The gradient of a convolution by its input is the convolution with the kernel turned by 180 degrees.
+    # The gradient with respect to the input is a convolution of the cotangent with the kernel rotated by 180 degrees.
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if mode == "zeros":
         return _same(cotangent, turned, amount), total.reshape(kernel.shape)
@@ -133,20 +135,20 @@ def _backward_cpu(x, kernel, cotangent, stride, amount, mode):
 
 
 def _one_device():
-    """A scan over the images of a batch that is cut over devices would move every image: then the platform's form is used."""
+    """Whether the scan over images may be used: it would move every image of a batch that is sharded over devices."""
     return jax.device_count() == 1
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def conv2d(x, kernel, stride=1, amount=0, mode="reflect"):
-    """Cross-correlation of x with kernel, as in every deep-learning library.
+def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, amount: int = 0, mode: str = "reflect") -> jax.Array:
+    """Cross-correlation of x with kernel, which deep-learning libraries call convolution.
 
     Args:
       x: (B,H,W,I) float.
       kernel: (K,K,I,O), same dtype.
       stride: pixels between outputs.
       amount: border pixels added on each side before the convolution.
-      mode: what the border holds, "reflect" or "zeros".
+      mode: of the padding, "reflect" or "zeros".
 
     Returns:
       (B,H',W',O) with H' = (H + 2*amount - K) // stride + 1.

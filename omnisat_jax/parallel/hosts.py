@@ -1,7 +1,4 @@
-"""Several processes as one run: how they start, agree on what they do, wait for each other and stop together.
-
-Facts travel through the key-value store of JAX's coordination service, which needs no device and knows time-outs; barriers among devices know none.
-"""
+"""Several processes as one run: how they start, compare what they do, wait for each other and stop together."""
 
 import collections
 import contextlib
@@ -17,17 +14,40 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Callable, Iterator
 
 import jax
-from jax._src import distributed  # the client of the coordination service has no public name
 from jax.experimental import multihost_utils
 
 from omnisat_jax.cli import signals
 from omnisat_jax.errors import UserError
+from omnisat_jax.parallel import coordination
+from omnisat_jax.parallel.coordination import CoordinationTimeout
+from omnisat_jax.types import StrPath
 
 LAST_WORDS = 10.0  # s that process 0 waits for the others before it leaves
-_uses = collections.defaultdict(itertools.count)
-_tell_jax = None  # hands SIGTERM on to JAX's preemption service, of several processes
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # status of the runtime
+
+
+class _Process:
+    """What this process remembers of its part in a run of several processes.
+
+    Attributes:
+      uses: how often each name was exchanged. A key of the store can be set only once, so the count makes the key of every exchange new. All
+        processes make the same exchanges in the same order, so their counts agree without being sent.
+      forward_termination: hands SIGTERM on to JAX's preemption service, which then stops all processes at the same step.
+    """
+
+    def __init__(self) -> None:
+        self.uses: dict[str, Iterator[int]] = collections.defaultdict(itertools.count)
+        self.forward_termination: Callable[[], object] = lambda: None
+
+    def key(self, name: str) -> str:
+        """A key of the store that was never used before, the same on every process."""
+        return f"omnisat/{name}/{next(self.uses[name])}"
+
+
+_process = _Process()
 
 
 class HostError(UserError):
@@ -35,14 +55,15 @@ class HostError(UserError):
 
 
 def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int) -> None:
-    """Joins the processes of a run; must come before anything asks for devices.
+    """Joins the processes of a run. Must be called before anything asks for devices.
 
-    By flags where a coordinator is given; by itself on SLURM, Open MPI and TPU hosts, where JAX finds the others; else there is one process.
+    The flags decide where a coordinator is given. On SLURM, Open MPI and TPU hosts JAX finds the other processes. Otherwise there is one process.
 
     Args:
       coordinator: host:port of process 0, or "".
-      num_processes, process_id: -1 where the environment knows.
-      timeout: seconds without a sign of life after which a host counts as dead.
+      num_processes: number of processes, -1 where the environment knows it.
+      process_id: which of them this is, -1 where the environment knows it.
+      timeout: seconds without a heartbeat after which a host counts as dead.
 
     Raises:
       UserError: flags that do not belong together.
@@ -62,10 +83,9 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
     known = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id} if coordinator else {}
     if process_id == 0 and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:
         known["coordinator_bind_address"] = bind_address(coordinator)
-    global _tell_jax
     try:
-        # JAX's preemption service listens to SIGTERM on its own, which outside of the training loop nobody would heed.
-        with signals.keep_handler(signal.SIGTERM) as _tell_jax:
+        # JAX's preemption service takes over SIGTERM, but it is only polled in the training loop; elsewhere our own handler must act.
+        with signals.keep_handler(signal.SIGTERM) as _process.forward_termination:
             jax.distributed.initialize(**known, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout)
     except (RuntimeError, ValueError, OSError) as error:
         raise HostError(f"{socket.gethostname()}: the other processes could not be reached within {timeout} s ({error})") from error
@@ -74,58 +94,63 @@ def start(*, coordinator: str, num_processes: int, process_id: int, timeout: int
 
 
 def bind_address(coordinator: str) -> str | None:
-    """Where process 0 listens: at the one address that `coordinator` names, if it is one of this machine. None, JAX's choice, is every address.
+    """The address at which process 0 listens: the one that `coordinator` names, if it belongs to this machine. None means every address, JAX's default.
 
-    A stranger who reaches the coordinator can end the run, so it listens no wider than it must.
+    Whoever reaches the coordinator can end the run, so it listens on no more addresses than necessary.
     """
     host, _, port = coordinator.rpartition(":")
     host = host.strip("[]")
     try:
-        found = {about[4][0] for about in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
+        found = {info[4][0] for info in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
     except (OSError, ValueError):
         return None
     if len(found) != 1:
         return "127.0.0.1:" + port if host == "localhost" else None
-    address = found.pop()
+    address = str(found.pop())
     loopback = ipaddress.ip_address(address).is_loopback
     if loopback and host not in ("localhost", address):
-        return None  # a name of this machine that only itself takes for the loopback address
+        return None  # a name that only this machine resolves to the loopback address
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         try:
             probe.bind((address, 0))
-        except OSError:  # of another machine, or of a service in front of it
+        except OSError:  # the address belongs to another machine, or to a service in front of this one
             return None
     return f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
 
 
 def _cluster():
-    """Whether the environment says that this process may be one of several."""
+    """Whether the environment says that this process can be one of several."""
     tasks = max(int(os.environ.get(name) or 1) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
     tpu = importlib.util.find_spec("libtpu") and (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
     return tasks > 1 or (bool(tpu) and os.environ.get("JAX_PLATFORMS", "tpu") != "cpu")
 
 
 def is_leader() -> bool:
-    """Whether this process writes what is written once."""
+    """Whether this process writes the files that are written once per run."""
     return jax.process_index() == 0
 
 
 def exchange(name: str, facts: dict, timeout: float = 300) -> list[dict]:
-    """What every process says, in the order of processes.
+    """Gathers the facts of every process, in the order of processes. All processes must call it.
+
+    Args:
+      name: of the exchange, shown in errors.
+      facts: plain values.
+      timeout: seconds.
 
     Raises:
-      HostError: naming the first process that says nothing within `timeout` seconds.
+      HostError: naming the first process that does not answer in time.
     """
     if jax.process_count() == 1:
         return [facts]
-    key = f"omnisat/{name}/{next(_uses[name])}"
-    distributed.global_state.client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(facts))
+    key = _process.key(name)
+    coordination.put(f"{key}/{jax.process_index()}", json.dumps(facts))
     return [json.loads(_ask(f"{key}/{process}", process, name, timeout)) for process in range(jax.process_count())]
 
 
 def wait(name: str, timeout: float = 300) -> None:
-    """Until every process has come here.
+    """Waits until every process has come here.
 
     Raises:
       HostError: see `exchange`.
@@ -134,8 +159,8 @@ def wait(name: str, timeout: float = 300) -> None:
 
 
 @contextlib.contextmanager
-def leader_first(name: str, timeout: float = 300):
-    """The body runs on process 0, then on the others.
+def leader_first(name: str, timeout: float = 300) -> Iterator[None]:
+    """Runs the body on process 0, then on the others.
 
     Raises:
       HostError: on the others, with the message of process 0 if it failed.
@@ -143,7 +168,7 @@ def leader_first(name: str, timeout: float = 300):
     if jax.process_count() == 1:
         yield
         return
-    key = f"omnisat/{name}/{next(_uses[name])}/leader"
+    key = f"{_process.key(name)}/leader"
     if not is_leader():
         failure = json.loads(_ask(key, 0, name, timeout))
         if failure:
@@ -158,25 +183,26 @@ def leader_first(name: str, timeout: float = 300):
         failure = str(error)
         raise
     finally:
-        distributed.global_state.client.key_value_set(key, json.dumps(failure))
+        coordination.put(key, json.dumps(failure))
 
 
 def _ask(key, process, name, timeout):
     try:
-        return distributed.global_state.client.blocking_key_value_get(key, int(1000 * timeout))
-    except jax.errors.JaxRuntimeError as error:
+        return coordination.get(key, timeout)
+    except CoordinationTimeout as error:
         raise HostError(f"process {process} did not reach {name!r} within {timeout:g} s: it is dead, or far behind") from error
 
 
-def agree(folder, flat: dict, timeout: float = 300) -> None:
+def check_same(folder: StrPath, flat: dict, timeout: float = 300) -> None:
     """Checks that every process has the same configuration, code and folder as process 0.
 
     Args:
-      folder: the run's folder, created if it is not there.
+      folder: the folder of the run; its parent is created if necessary.
       flat: {dotted key: value} of the configuration.
+      timeout: seconds.
 
     Raises:
-      HostError: every process that differs, by number and host name, and in what.
+      HostError: names every process that differs, by number and host name, and how it differs.
     """
     if jax.process_count() == 1:
         return
@@ -188,14 +214,14 @@ def agree(folder, flat: dict, timeout: float = 300) -> None:
         mark.touch()
     wait("mark", timeout)
     here = {"host": socket.gethostname(), "sees": mark.exists(), "code": code_revision(), "config": json.loads(json.dumps(flat))}
-    first, *others = everyone = exchange("input_spec", here, timeout)
+    first, *others = everyone = exchange("configuration", here, timeout)
     if is_leader():
         mark.unlink()
     problems = []
     for process, facts in enumerate(everyone):
         who = f"process {process} on {facts['host']}"
         if not facts["sees"]:
-            problems.append(f"{who} does not see {folder}: all hosts need the same file system under it")
+            problems.append(f"{who} does not see {folder}: all hosts must share its file system")
     for process, facts in enumerate(others, 1):
         who = f"process {process} on {facts['host']}"
         if facts["code"] != first["code"]:
@@ -209,21 +235,20 @@ def agree(folder, flat: dict, timeout: float = 300) -> None:
 
 
 def leave() -> None:
-    """Lets the others read what they were told before process 0, which keeps the store, goes; waits no longer than `LAST_WORDS`."""
-    client = distributed.global_state.client
-    if client is None:
+    """Waits until the others have read what this process sent, at most `LAST_WORDS` seconds: the store ends with process 0."""
+    if not coordination.is_joined():
         return
-    client.key_value_set(f"omnisat/leave/{jax.process_index()}", "")
+    coordination.put(f"omnisat/leave/{jax.process_index()}", "")
     deadline = time.monotonic() + LAST_WORDS
     for process in range(1, jax.process_count() if is_leader() else 1):
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            client.blocking_key_value_get(f"omnisat/leave/{process}", max(1, int(1000 * (deadline - time.monotonic()))))
+        with contextlib.suppress(CoordinationTimeout):
+            coordination.get(f"omnisat/leave/{process}", deadline - time.monotonic())
     if is_leader():
-        time.sleep(0.5)  # their last words
+        time.sleep(0.5)  # the others print their last messages
 
 
 def code_revision() -> str:
-    """Hash of the package's sources, whether or not they are under version control."""
+    """Hash of the sources of the package, whether or not they are under version control."""
     root = pathlib.Path(__file__).parent.parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -232,12 +257,41 @@ def code_revision() -> str:
 
 
 @contextlib.contextmanager
-def preemption():
-    """Yields stop(step): whether some process was told to end (SIGTERM), agreed upon by all at the same step."""
+def preemption() -> Iterator[Callable[[int], bool]]:
+    """Yields stop(step): whether a process received SIGTERM; all processes agree on it at the same step."""
     if jax.process_count() > 1:
-        with signals.on_termination(_tell_jax or (lambda: None)):
+
+        def forward() -> None:
+            _process.forward_termination()
+
+        with signals.on_termination(forward):
             yield multihost_utils.reached_preemption_sync_point
         return
-    told = []
-    with signals.on_termination(lambda: told.append(True)):
-        yield lambda step: bool(told)
+    received: list[bool] = []
+    with signals.on_termination(lambda: received.append(True)):
+        yield lambda step: bool(received)
+
+
+def runtime_status(error: Exception) -> str:
+    """The status of a jax.errors.JaxRuntimeError, such as "RESOURCE_EXHAUSTED"."""
+    return getattr(error, "error_code_string", "") or str(error).partition(":")[0]
+
+
+@contextlib.contextmanager
+def failures_named() -> Iterator[None]:
+    """In a run of several processes, reports a failure of the runtime with the process that it stopped.
+
+    A process sees the death of another one only as a failed collective operation. A shortage of memory is its own, and is passed on unchanged.
+
+    Raises:
+      HostError: instead of the failure of the runtime.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or runtime_status(error) == OUT_OF_MEMORY:
+            raise
+        raise HostError(
+            f"process {jax.process_index()} on {socket.gethostname()} cannot go on ({runtime_status(error)}), as happens when another host died; "
+            f"the first process that stopped says why: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Reports: results of runs as JSON, Markdown, HTML and pictures."""

@@ -1,10 +1,15 @@
-"""The figures of the HTML report, as small SVG or PNG files inside the page."""
+"""The figures of the HTML report, as data URIs of small SVG or PNG files."""
 
 import base64
 import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from jax.typing import ArrayLike
+from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -12,10 +17,17 @@ import matplotlib.pyplot as plt  # noqa: E402
 from omnisat_jax.report.pictures import class_colours  # noqa: E402
 
 # Distinguishable without colour vision (Okabe & Ito 2008).
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY, LIGHT = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777", "#BBBBBB"
+# Validation scores that may be drawn beside the loss: the first one that a stage has.
+VALIDATION = ("miou", "f1_macro", "knn_miou", "knn_f1_macro", "contrastive_accuracy")
+# Metrics that earlier versions wrote to metrics.jsonl under another name, alone or after "validation_".
+RENAMED = {"contrast": "contrastive", "contrast_accuracy": "contrastive_accuracy", "place": "position_r2"}
+CAUSES = {
+    "start": GREY, "restore": LIGHT, "compile": ORANGE, "data wait": RED, "steps": BLUE, "evaluation": GREEN, "save": PURPLE,
+}  # fmt: skip
 
 
-def as_svg(figure) -> str:
+def as_svg(figure: Figure) -> str:
     """A data URI of a figure, which is closed."""
     out = io.BytesIO()
     with plt.rc_context({"svg.fonttype": "none"}):
@@ -24,20 +36,24 @@ def as_svg(figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def as_png(image) -> str:
-    """A data URI of an image (H,W,3) in [0, 1] or uint8."""
+def as_png(image: np.ndarray) -> str:
+    """A data URI of an image (H,W,3), float in [0, 1] or uint8."""
     out = io.BytesIO()
     plt.imsave(out, np.asarray(image), format="png")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return _png_uri(out.getvalue())
 
 
-def as_file(path) -> str:
+def as_file(path: pathlib.Path) -> str:
     """A data URI of a PNG file."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return _png_uri(path.read_bytes())
 
 
-def class_map(labels, classes: int, colours) -> str:
-    """A data URI of labels (H,W); what is no class is white."""
+def _png_uri(content):
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def class_map(labels: np.ndarray, classes: int, colours: Sequence[str]) -> str:
+    """A data URI of a map of classes (H,W); values from `classes` on are white."""
     return as_png(class_colours(classes, colours)[np.minimum(labels, classes)])
 
 
@@ -48,9 +64,20 @@ def _axes(width=5.2, height=2.4):
     return figure, axes
 
 
-def curves(rows, stage: str) -> str | None:
-    """Training loss, and the validation score beside it; rows of metrics.jsonl."""
-    rows = [row for row in rows if row["stage"] == stage]
+def current_names(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of metrics.jsonl with today's names of the metrics, whatever version wrote it."""
+    names = RENAMED | {f"validation_{old}": f"validation_{new}" for old, new in RENAMED.items()}
+    return {names.get(key, key): value for key, value in row.items()}
+
+
+def curves(rows: Sequence[Mapping[str, Any]], stage: str) -> str | None:
+    """The training loss of a stage with its validation score beside it; None if it has no loss.
+
+    Args:
+      rows: of metrics.jsonl.
+      stage: "pretrain" or "finetune".
+    """
+    rows = [current_names(row) for row in rows if row["stage"] == stage]
     loss = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
     if not loss:
         return None
@@ -58,21 +85,8 @@ def curves(rows, stage: str) -> str | None:
     axes.plot(*zip(*loss), color=BLUE, label="training loss")
     axes.set_xlabel("step", fontsize=8)
     axes.set_ylabel("loss", fontsize=8, color=BLUE)
-    key = next(
-        (
-            k
-            for k in (
-                "validation_miou",
-                "validation_f1_macro",
-                "validation_knn_miou",
-                "validation_knn_f1_macro",
-                "validation_contrast_accuracy",
-            )
-            if any(k in row for row in rows)
-        ),
-        None,
-    )
-    if key:
+    keys = [f"validation_{name}" for name in VALIDATION]
+    if key := next((key for key in keys if any(key in row for row in rows)), None):
         other = axes.twinx()
         other.spines[["top"]].set_visible(False)
         points = [(row["step"], row[key]) for row in rows if row.get(key) is not None and np.isfinite(row[key])]
@@ -83,23 +97,37 @@ def curves(rows, stage: str) -> str | None:
     return as_svg(figure)
 
 
-def bars(values: dict, unit: str, colours=None, intervals=None, missing: str = "absent") -> str:
-    """Horizontal bars, the first on top; intervals: {name: (low, high)}; missing: what is said of values that are None or nan."""
+def bars(
+    values: Mapping[str, float | None],
+    unit: str,
+    *,
+    colours: Sequence[Any] | np.ndarray | None = None,
+    intervals: Mapping[str, Sequence[float]] | None = None,
+    missing: str = "absent",
+) -> str:
+    """Horizontal bars, the first on top.
+
+    Args:
+      values: {name: length}; None or nan for no value.
+      unit: label of the axis.
+      colours: one per bar; None = blue.
+      intervals: {name: (low, high)} of some bars.
+      missing: text in place of a bar without a value.
+    """
     names = list(values)
     figure, axes = _axes(6, 0.6 + 0.26 * len(names))
-    values = {name: value if value is not None and np.isfinite(value) else None for name, value in values.items()}
-    intervals = {name: ends for name, ends in (intervals or {}).items() if values[name] is not None and np.isfinite(ends).all()}
-    shown = [values[name] if values[name] is not None else 0 for name in names]
-    reach = max([*shown, *(high for _, high in intervals.values())])
-    axes.barh(range(len(names)), shown, color=BLUE if colours is None else colours, edgecolor="#444444", linewidth=0.4)
-    for place, name in enumerate(names):
-        text = missing if values[name] is None else f"{values[name]:.1f}"
-        edge = shown[place]
-        if name in intervals:
-            low, high = intervals[name]
-            axes.plot([low, high], [place, place], color="black", linewidth=1.4)
+    known = {name: value for name, value in values.items() if value is not None and np.isfinite(value)}
+    ends = {name: pair for name, pair in (intervals or {}).items() if name in known and np.isfinite(pair).all()}
+    lengths = [known.get(name, 0.0) for name in names]
+    reach = max([*lengths, *(high for _, high in ends.values())])
+    axes.barh(range(len(names)), lengths, color=BLUE if colours is None else colours, edgecolor="#444444", linewidth=0.4)
+    for row, name in enumerate(names):
+        edge = lengths[row]
+        if name in ends:
+            low, high = ends[name]
+            axes.plot([low, high], [row, row], color="black", linewidth=1.4)
             edge = max(edge, high)
-        axes.text(edge + 0.02 * reach, place, text, va="center", fontsize=8)
+        axes.text(edge + 0.02 * reach, row, f"{known[name]:.1f}" if name in known else missing, va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(unit, fontsize=8)
@@ -107,32 +135,32 @@ def bars(values: dict, unit: str, colours=None, intervals=None, missing: str = "
     return as_svg(figure)
 
 
-def reliability(counts) -> str:
-    """How often predictions are right (line) by how sure they are, and how many there are (bars); counts (BINS,3)."""
-    pixels, sure, right = np.asarray(counts, float).T
+def reliability(counts: ArrayLike) -> str:
+    """Accuracy of the predictions by their confidence (line), and how many there are of each confidence (bars).
+
+    Args:
+      counts: (BINS,3) per bin of confidence: pixels, sum of their confidences, correct pixels; see `metrics.calibration`.
+    """
+    pixels, confidence, correct = np.asarray(counts, float).T
     figure, axes = _axes(3.4, 3.0)
     seen = pixels > 0
-    axes.bar((np.arange(len(pixels)) + 0.5) / len(pixels), pixels / max(pixels.sum(), 1), width=0.9 / len(pixels), color=GREY, alpha=0.35)
+    centres = (np.arange(len(pixels)) + 0.5) / len(pixels)
+    axes.bar(centres, pixels / max(pixels.sum(), 1), width=0.9 / len(pixels), color=GREY, alpha=0.35)
     axes.plot([0, 1], [0, 1], ":", color="black", linewidth=1)
-    axes.plot(sure[seen] / pixels[seen], right[seen] / pixels[seen], "o-", color=BLUE, markersize=4)
+    axes.plot(confidence[seen] / pixels[seen], correct[seen] / pixels[seen], "o-", color=BLUE, markersize=4)
     axes.set_xlabel("probability of the predicted class", fontsize=8)
-    axes.set_ylabel("share that is right", fontsize=8)
+    axes.set_ylabel("share of correct pixels", fontsize=8)
     return as_svg(figure)
 
 
-def time_spent(seconds: dict) -> str:
-    """Stacked bars of where the time of each stage went; {stage: {cause: seconds}}."""
-    causes = [
-        cause
-        for cause in ("start", "restore", "compile", "data wait", "steps", "evaluation", "save")
-        if any(cause in s for s in seconds.values())
-    ]
-    palette = dict(zip(causes, (GREY, "#BBBBBB", ORANGE, RED, BLUE, GREEN, "#CC79A7")))
+def time_spent(seconds: Mapping[str, Mapping[str, float]]) -> str:
+    """Stacked bars of the time that each stage spent; {stage: {cause: seconds}}."""
+    causes = [cause for cause in CAUSES if any(cause in spent for spent in seconds.values())]
     figure, axes = _axes(6, 0.9 + 0.4 * len(seconds))
-    for place, spent in enumerate(seconds.values()):
+    for row, spent in enumerate(seconds.values()):
         left = 0.0
         for cause in causes:
-            axes.barh(place, spent.get(cause, 0), left=left, color=palette[cause], label=cause if not place else None)
+            axes.barh(row, spent.get(cause, 0), left=left, color=CAUSES[cause], label=cause if not row else None)
             left += spent.get(cause, 0)
     axes.set_yticks(range(len(seconds)), list(seconds), fontsize=8)
     axes.invert_yaxis()

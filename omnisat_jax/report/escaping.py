@@ -1,4 +1,4 @@
-"""Names in documents: shown, never interpreted."""
+"""Escapes text from files for LaTeX and Markdown, so that it is shown and never interpreted."""
 
 import re
 
@@ -11,27 +11,27 @@ _LATEX = str.maketrans(
         '"': r"\char34{}",  # a shorthand in some languages
     }
 )  # fmt: skip
-# Every character with a meaning in tables, text and mathematics of Markdown; `_` within a word has none, `]` only before a target.
+# Every character with a meaning in the tables, text and formulas of Markdown. `_` has none inside a word, `]` only before a target.
 _MARKDOWN = re.compile(r"[\\`*|<>~$]|&(?=[#A-Za-z])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])|(?<=:)/(?=/)|@(?=\w)")
 
 
-def line(text) -> str:
-    """One line of printable text."""
+def line(text: object) -> str:
+    """Text on one line, with characters that cannot be printed as escape sequences."""
     return printable(" ".join(str(text).split()), None)
 
 
-def latex(text) -> str:
-    """For the text of a LaTeX document."""
+def latex(text: object) -> str:
+    """Text for the body of a LaTeX document."""
     safe = line(text).translate(_LATEX)
-    # What follows the end of a row is taken for its argument.
+    # After the end of a table row, [ or * would start its argument.
     return f"{{{safe}}}" if safe[:1] in ("[", "*") else safe
 
 
-def comment(text) -> str:
-    """For a comment in LaTeX, which ends with its line."""
+def comment(text: object) -> str:
+    """A LaTeX comment, which ends with its line."""
     return "% " + line(text)
 
 
-def markdown(text) -> str:
-    """For the text, a list or a table of a Markdown document."""
+def markdown(text: object) -> str:
+    """Text for a paragraph, list or table of a Markdown document."""
     return _MARKDOWN.sub(lambda match: "\\" + match[0], line(text))

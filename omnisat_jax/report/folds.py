@@ -1,4 +1,4 @@
-"""Joins the results of several folds by adding their confusion counts, as PASTIS' own evaluation does.
+"""Joins the results of several folds by adding their confusion counts, as the evaluation code of PASTIS does.
 
 python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100]
 """
@@ -6,6 +6,7 @@ python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100]
 import argparse
 import pathlib
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,55 +16,38 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables
 from omnisat_jax.report.results import plain
-from omnisat_jax.report.run_files import read_results
+from omnisat_jax.report.run_files import Results, read_results
+from omnisat_jax.types import StrPath
 
+# What the protocols of all folds have in common.
 SAME = (
-    "dataset",
-    "simulated",
-    "fingerprint",
-    "protocol",
-    "void_test_parcels",
-    "classes",
-    "seed",
-    "pretrain_steps",
-    "label_share",
-    "modalities",
-    "dates",
-    "probe",
-)
-CHECKPOINT = ("checkpoint", "checkpoint_is", "checkpoint_checksum")  # of each fold its own
+    "dataset", "simulated", "fingerprint", "protocol", "void_test_parcels", "classes", "seed", "pretrain_steps", "label_share",
+    "modalities", "dates", "probe",
+)  # fmt: skip
+CHECKPOINT = ("checkpoint", "checkpoint_is", "checkpoint_checksum")  # differ from fold to fold
 
 
-def join(runs: dict, min_pixels: int = 0) -> dict:
-    """One set of results over all folds.
+def join(runs: Mapping[str, Results], min_pixels: int = 0) -> Results:
+    """Joins the results of the folds of one study.
 
     Args:
-      runs: {where it was read: results.json as written by a run}, at least one.
-      min_pixels: classes with fewer labelled pixels over all folds are left out of mIoU.
+      runs: {folder: its results}, at least one.
+      min_pixels: classes with fewer labelled pixels over all folds do not enter mIoU.
 
     Raises:
       UserError: runs that do not belong together, or that test on the same part twice.
     """
-    (first_name, first), *others = runs.items()
-    for name, results in runs.items():
-        if results["task"] != "segment":
-            raise UserError(f"{name}: only segmentation results have counts to add, found task {results['task']!r}")
-    for name, results in others:
-        for key in SAME:
-            ours, theirs = first["protocol"][key], results["protocol"][key]
-            if ours != theirs:
-                raise UserError(f"{name}: {key} is {theirs!r}, but {ours!r} in {first_name}; folds of one study must agree")
-        if [s["modalities"] for s in results["subsets"]] != [s["modalities"] for s in first["subsets"]]:
-            raise UserError(f"{name}: scored other subsets of modalities than {first_name}")
-    tested = [part for results in runs.values() for part in results["protocol"]["test"]]
-    if len(set(tested)) < len(tested):
-        raise UserError(f"the runs test on {', '.join(tested)}: a part would count twice")
-    kinds = [kind for kind in ("subsets", "floor") if kind in first]
-    about = first["protocol"]
-    joined = {
-        kind: _add([results[kind] for results in runs.values()], about["classes"], about["unscored"], min_pixels) for kind in kinds
-    }
+    _check(runs)
+    first = next(iter(runs.values()))
     protocols = [results["protocol"] for results in runs.values()]
+    tested = [part for protocol in protocols for part in protocol["test"]]
+    if len(set(tested)) < len(tested):
+        raise UserError(f"expected runs that test on different parts, found {', '.join(tested)}: a part would count twice")
+    joined = {
+        kind: _add([results[kind] for results in runs.values()], first["protocol"], min_pixels)
+        for kind in ("subsets", "floor")
+        if kind in first
+    }
     protocol = first["protocol"] | {
         "fold": "+".join(str(p["fold"]) for p in protocols),
         "train": ["the others"],
@@ -77,15 +61,30 @@ def join(runs: dict, min_pixels: int = 0) -> dict:
     return {"name": first["name"], "task": "segment", "protocol": protocol} | joined
 
 
-def _add(runs, classes, unscored, min_pixels):
-    """The entries of several runs as one list, counts summed."""
-    joined = []
+def _check(runs):
+    """Refuses runs whose counts cannot be added."""
+    (first_name, first), *others = runs.items()
+    for name, results in runs.items():
+        if results["task"] != "segment":
+            raise UserError(f"{name}: expected the task 'segment', whose results have counts to add, found {results['task']!r}")
+    for name, results in others:
+        for key in SAME:
+            wanted, found = first["protocol"][key], results["protocol"][key]
+            if wanted != found:
+                raise UserError(f"{name}: {key} is {found!r}, but {wanted!r} in {first_name}; all folds must have the same")
+        if [s["modalities"] for s in results["subsets"]] != [s["modalities"] for s in first["subsets"]]:
+            raise UserError(f"{name}: expected scores of the same subsets of modalities as in {first_name}, found others")
+
+
+def _add(runs, protocol, min_pixels):
+    """The entries of several runs as one list with summed counts."""
+    classes, joined = protocol["classes"], []
     for entries in zip(*runs, strict=True):
-        scores = SegmentationScores(classes, unscored)
+        scores = SegmentationScores(classes, protocol["unscored"])
         for entry in entries:
             confusion = np.asarray(entry.get("confusion", ()))
             if confusion.shape != (len(classes), len(classes) + 1):
-                raise UserError(f"expected counts of {len(classes)} by {len(classes) + 1} pixels in results.json, found {confusion.shape}")
+                raise UserError(f"results.json: expected {len(classes)} by {len(classes) + 1} confusion counts, found {confusion.shape}")
             scores.add(confusion, entry.get("calibration"))
         added = {
             "modalities": entries[0]["modalities"],
@@ -98,22 +97,25 @@ def _add(runs, classes, unscored, min_pixels):
     return joined
 
 
-def read(folders) -> dict:
-    """{folder: its results.json}.
+def read(folders: Iterable[StrPath]) -> dict[str, Results]:
+    """Reads results.json of several runs, as {folder: results}.
 
     Raises:
-      UserError: a folder without results.
+      UserError: a folder that is named twice.
+      DataError: a folder without results, or with damaged ones.
     """
     names = [str(pathlib.Path(folder)) for folder in folders]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{twice[0]}: expected each run once")
+        raise UserError(f"{twice[0]}: expected each run once, found it twice")
     return {name: read_results(name, scored=False) for name in names}
 
 
-def main(arguments=None) -> int:
-    """Prints the joined table, with its protocol."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", help="working directories of finished runs, one a fold")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the joined scores with their protocol; `arguments` default to those of the process."""
+    parser = argparse.ArgumentParser(
+        prog="python -m omnisat_jax.report.folds", description="Join the results of several folds by adding their confusion counts."
+    )
+    parser.add_argument("runs", nargs="+", help="working directories of finished runs, one per fold")
     parser.add_argument("--min_pixels", type=int, default=0, help="leave classes with fewer labelled pixels out of mIoU")
     options = parser.parse_args(arguments)
     tables.show(terminal.console(), join(read(options.runs), options.min_pixels))

@@ -1,48 +1,62 @@
-"""Pictures of an evaluation: confusion matrix and panels of inputs, labels and predictions."""
+"""Pictures of data and scores: class colours, satellite images in RGB, and the confusion matrix.
+
+Letters: T dates, H W pixels, C bands, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
 
 from omnisat_jax.missing import NO_DATA_INT16  # noqa: E402
 
-# Names of classes, tiles and sensors are shown, never taken for formulas, whatever a user's matplotlibrc says.
+# Names of classes, tiles and sensors are plain text, never formulas, whatever the user's matplotlibrc says.
 matplotlib.rcParams["text.parse_math"] = False
 matplotlib.rcParams["text.usetex"] = False
 
 _TAB20 = [matplotlib.colormaps["tab20"](i)[:3] for i in range(20)]
 TRUE_COLOUR = (("R", "G", "B"), ("B04", "B03", "B02"))
+MISSING = 0.85  # grey of pixels without a measurement
 
 
-def class_colours(count: int, colours=()) -> np.ndarray:
-    """(count + 1, 3) colours of classes 0..count-1 and, last, void, which is white.
+def class_colours(count: int, colours: Sequence[str] = ()) -> np.ndarray:
+    """Colours of the classes and, last, of void, which is white.
 
-    Without `colours` ("#rrggbb" each): tab20 with class 0 black, as in the PASTIS authors' notebooks.
+    Args:
+      count: number of classes, K.
+      colours: "#rrggbb" of each class; () = tab20 with class 0 in black, as in the notebooks of the PASTIS authors.
+
+    Returns:
+      (K + 1, 3) float in [0, 1].
     """
     own = [to_rgb(colour) for colour in colours] or [(0.0, 0.0, 0.0)] + [_TAB20[i % 20] for i in range(1, count)]
     return np.array([*own, (1.0, 1.0, 1.0)])
 
 
-def true_colour(bands) -> list[int] | None:
-    """Positions of red, green and blue among the names of bands, or None."""
+def true_colour(bands: Sequence[str]) -> list[int] | None:
+    """Indices of the red, green and blue bands, or None if one of them is missing."""
     return next(([bands.index(name) for name in names] for names in TRUE_COLOUR if set(names) <= set(bands)), None)
 
 
-def confusion_figure(confusion, classes, title: str):
-    """The figure of a confusion matrix, rows normalised to 100 %, only classes that occur in labels or predictions.
+def confusion_figure(confusion: np.ndarray | Sequence[Sequence[float]], classes: Sequence[str], title: str) -> Figure:
+    """Draws a confusion matrix with rows normalised to 100 %, for the classes that occur in labels or predictions.
 
     Args:
-      confusion: (K, K+1) pixel counts, label by prediction.
+      confusion: (K, K+1) pixel counts, labels by predictions; the last column counts predictions of no class.
+      classes: names of the K classes.
+      title: of the figure.
     """
-    confusion = np.asarray(confusion)[:, : len(classes)]
-    seen = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
-    if not len(seen):  # nothing was counted
+    counts = np.asarray(confusion)[:, : len(classes)]
+    seen = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    if not len(seen):  # no pixel was counted
         seen = np.arange(len(classes))
-    counts = confusion[np.ix_(seen, seen)]
+    counts = counts[np.ix_(seen, seen)]
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.42 * len(seen)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
@@ -51,7 +65,7 @@ def confusion_figure(confusion, classes, title: str):
         if share[row, column] >= 0.5:
             axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7,
                       color="white" if share[row, column] > 55 else "black")  # fmt: skip
-    names = [classes[i] for i in seen]
+    names = [classes[int(i)] for i in seen]
     axes.set_xticks(range(len(seen)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(seen)), names, fontsize=8)
     axes.set_xlabel("prediction")
@@ -60,107 +74,68 @@ def confusion_figure(confusion, classes, title: str):
     return figure
 
 
-def render(entry, index: int, bands):
-    """One series or image of a host batch as a picture, and what it shows; None where the sample lacks it."""
+def render(entry: Mapping[str, Any], index: int, bands: Sequence[str]) -> tuple[np.ndarray, str] | None:
+    """Turns one image or series of a host batch into a picture.
+
+    A series is shown at a clear date if it has true colours, else as the mean of its first band.
+
+    Args:
+      entry: the modality's part of a batch: "values" (B,[T,]H,W,C), "present" (B,) and, of series, "valid" and "dates" (B,T).
+      index: of the sample in the batch.
+      bands: names of the C bands; () if unknown.
+
+    Returns:
+      (H,W,3) in [0, 1] and what it shows, or None if the sample lacks the modality.
+    """
     if not entry["present"][index]:
         return None
     values, colour = entry["values"][index], true_colour(bands)
-    if values.ndim == 3:
-        if colour:
-            return stretch(values[..., colour].astype(float)), "true colour"
-        return stretch(values[..., [0]].astype(float).repeat(3, -1)), bands[0] if bands else "first band"
+    band = bands[0] if bands else "first band"
     known = values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
+    if values.ndim == 3:
+        return picture(values, known, colour or [0]), "true colour" if colour else band
     valid = entry["valid"][index]
     if colour:
-        # Clouds are the brightest blue of a frame: the date whose brightest pixels are dark is clear. The very darkest are in shadow.
-        peak = np.percentile(values[..., colour[2]].astype(float), 95, axis=(1, 2))
-        blue = np.where(known[..., colour[2]].any((1, 2)) & valid, peak, np.inf)
-        order = np.argsort(blue)[: int(valid.sum())]
-        date = order[len(order) // 8]
-        return stretch(np.where(known[date], values[date], 0)[..., colour].astype(float)), f"day {entry['dates'][index, date]}"
-    chosen = np.where(known & valid[:, None, None, None], values, np.nan)[..., 0]
-    filled = np.nan_to_num(np.nanmean(chosen, 0), nan=float(np.nanmean(chosen)))
-    return stretch(filled[..., None].repeat(3, -1)), f"mean {bands[0] if bands else 'first band'} of {int(valid.sum())} dates"
+        date = _clear_date(values[..., colour[2]], known[..., colour[2]], valid)
+        return picture(values[date], known[date], colour), f"day {entry['dates'][index, date]}"
+    used = (known & valid[:, None, None, None])[..., :1]
+    mean = np.where(used, values[..., :1], 0).sum(0, dtype=np.float64) / np.maximum(used.sum(0), 1)
+    return picture(mean, used.any(0), [0]), f"mean {band} of {int(valid.sum())} dates"
 
 
-def stretch(image):
-    """An image (H,W,C) between its 2nd and 98th percentiles, in [0, 1].
+def _clear_date(blue, known, valid):
+    """The index of a date without clouds; blue, known (T,H,W), valid (T,)."""
+    # Clouds are the brightest blue of a frame: a date whose brightest pixels are dark is clear. The very darkest are in shadow.
+    peak = np.percentile(blue.astype(float), 95, axis=(1, 2))
+    order = np.argsort(np.where(known.any((1, 2)) & valid, peak, np.inf))
+    return int(order[int(valid.sum()) // 8])
 
-    At most as far as Tukey's fences: a lake in a radar image would take all contrast from the fields.
+
+def picture(values: np.ndarray, known: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    """An image in RGB, stretched over its known pixels; the others are light grey.
+
+    Args:
+      values: (H,W,C) measurements.
+      known: (H,W,C) bool, which of them are measurements.
+      channels: three bands for red, green and blue, or one for grey.
+
+    Returns:
+      (H,W,3) float in [0, 1].
+    """
+    chosen = values[..., channels]
+    usable = known[..., channels].all(-1)
+    shown = np.full((*usable.shape, 3), MISSING)
+    if usable.any():
+        shown[usable] = stretch(chosen[usable].astype(float)[:, None])[:, 0]
+    return shown
+
+
+def stretch(image: np.ndarray) -> np.ndarray:
+    """Scales an image (H,W,C) from its 2nd and 98th percentiles to [0, 1], each band for itself.
+
+    The range goes no further than Tukey's fences: a lake in a radar image would otherwise take all contrast from the fields.
     """
     low, lower, upper, high = np.percentile(image, (2, 25, 75, 98), axis=(0, 1))
     reach = np.where(upper > lower, 1.5 * (upper - lower), np.inf)
     low, high = np.maximum(low, lower - reach), np.minimum(high, upper + reach)
     return np.clip((image - low) / np.maximum(high - low, 1e-9), 0, 1)
-
-
-def save_panels(path, samples, modalities, classes, ignore: int, title: str, colours=()):
-    """One row a tile: every modality, the label, the prediction of each chosen subset.
-
-    Args:
-      samples: dicts with "tile", "batch" (host batch), "index", "labels", and "predictions" {subset name: classes (H,W), or
-        probabilities (K,)}.
-      modalities: {name: names of its bands}, in order.
-      classes, ignore: names of the classes and the void label.
-      title: of the figure.
-      colours: see `class_colours`.
-    """
-    subsets = list(samples[0]["predictions"])
-    dense = samples[0]["labels"].ndim == 2
-    columns = len(modalities) + (1 + len(subsets) if dense else 1)
-    figure, grid = plt.subplots(
-        len(samples),
-        columns,
-        figsize=(2.3 * columns + (0 if dense else 2), 2.4 * len(samples) + 1.3),
-        layout="constrained",
-        squeeze=False,
-    )
-    colours, used = class_colours(len(classes), colours), set()
-    for row, sample in zip(grid, samples):
-        for axes in row:
-            axes.set_xticks([])
-            axes.set_yticks([])
-        row[0].set_ylabel(f"tile {sample['tile'][:24]}", fontsize=8)
-        for axes, name in zip(row, modalities):
-            entry, index = sample["batch"][name], sample["index"]
-            place = entry["values"][index] if entry["values"].ndim == 2 else None
-            shown = render(entry, index, modalities[name]) if place is None else None
-            if shown is None:
-                text = "absent" if place is None or not entry["present"][index] else _degrees(*place)
-                axes.text(0.5, 0.5, text, ha="center", va="center")
-                axes.set_title(name, fontsize=9)
-            else:
-                axes.imshow(shown[0], interpolation="nearest")
-                axes.set_title(f"{name}: {shown[1]}", fontsize=9)
-        rest = row[len(modalities) :]
-        if dense:
-            maps = {"label": sample["labels"]} | sample["predictions"]
-            for axes, (name, values) in zip(rest, maps.items()):
-                index = np.where((values == ignore) | (values >= len(classes)), len(classes), values)
-                used |= set(np.unique(index).tolist())
-                axes.imshow(colours[index], interpolation="nearest")
-                axes.set_title(name, fontsize=9)
-        else:
-            _write_labels(rest[0], sample, classes)
-    if dense:
-        names = [*classes, "void"]
-        handles = [Patch(facecolor=colours[i], edgecolor="grey", label=names[i]) for i in sorted(used)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), fontsize=8, frameon=False)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _degrees(longitude, latitude):
-    return f"{abs(latitude):.3f}° {'N' if latitude >= 0 else 'S'}\n{abs(longitude):.3f}° {'E' if longitude >= 0 else 'W'}"
-
-
-def _write_labels(axes, sample, classes):
-    """True labels and the most probable predictions of each subset, as text."""
-    axes.axis("off")
-    true = [name for name, value in zip(classes, sample["labels"]) if value > 0.5]
-    lines = ["label: " + (", ".join(true) or "none")]
-    for subset, probability in sample["predictions"].items():
-        top = np.argsort(-probability)[:3]
-        lines.append(f"\n{subset}:\n" + "\n".join(f"  {classes[i]} {100 * probability[i]:.0f} %" for i in top))
-    axes.text(0, 1, "\n".join(lines), va="top", fontsize=8, transform=axes.transAxes)

@@ -1,39 +1,58 @@
-"""What runs leave for reports and studies, read without trust: every damage is one sentence that names the file."""
+"""The files that runs leave for reports and studies: what they contain, and how they are read.
+
+Nothing in them is trusted: any damage is one sentence that names the file.
+"""
 
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import need_file
+from omnisat_jax.types import StrPath
+
+# results.json: {"name", "task", "protocol": {...}, "subsets": [{"modalities", "scores", ...}], maybe "floor": the same of random weights}.
+# `results.write_results` writes it, the templates below list its keys.
+Results = dict[str, Any]
+Template = Any  # see `fit`
 
 NUMBER = (int, float)
-# The protocol in results.json: what everybody needs, what a study needs, and what a document tells.
-_PROTOCOL = {
+# Keys of the protocol in results.json that every reader needs.
+_COMMON = {
     "dataset": str, "simulated": bool, "protocol": str, "test": [str], "test_tiles": int, "train_tiles": int, "classes": [str], "unscored": [str],
 }  # fmt: skip
-SCORED = _PROTOCOL | {"threshold": NUMBER}
-TOLD = _PROTOCOL | {
+STUDY_PROTOCOL = _COMMON | {"threshold": NUMBER}  # what a study needs
+TABLE_PROTOCOL = _COMMON | {
     "fingerprint": str, "fold": (int, str), "train": [str], "validation": [str], "void_test_parcels": bool, "dates": {"*": int},
     "seed": int, "checkpoint": (int, str), "pretrain_steps": int, "pretrain_from": str, "label_share": NUMBER, "modalities": [str],
     "missing_modalities": [str], "probe": str, "broken": {"on_bad": str, "tiles": int},
 }  # fmt: skip
-PICTURED = TOLD | {"colours": [str]}
-SUBSET = {"modalities": [str], "scores": {"*": (int, float, type(None), dict)}, "confusion?": [[NUMBER]], "calibration?": [[NUMBER]]}
+REPORT_PROTOCOL = TABLE_PROTOCOL | {"colours": [str]}  # what the HTML report needs
+_SUBSET = {"modalities": [str], "scores": {"*": (int, float, type(None), dict)}, "confusion?": [[NUMBER]], "calibration?": [[NUMBER]]}
+# run.json, as far as the HTML report shows it.
+_RUN = {
+    "command": str, "config": {"*": (str, int, float, bool, list, dict, type(None))}, "data": {"source": str, "fingerprint": str},
+    "git": (dict, type(None)), "versions": {"*": str}, "device": {"kind": str, "platform": str, "count": int}, "cores?": int, "processes": int,
+    "mesh": {"*": int}, "precision": str, "seconds?": {"*": [{"*": NUMBER}]},
+}  # fmt: skip
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", type(None): "null"}
 
 
-def fit(value: Value, template) -> None:
-    """Shows that a JSON value has a form.
+def fit(value: Value, template: Template) -> None:
+    """Checks that a JSON value has the form of a template.
 
     Args:
-      template: a type or several; [template] of every entry of a list; {"key": template} of an object, where "key?" may be missing and "*" is any key.
+      value: from a file.
+      template: a type or a tuple of types; [template] for a list, every entry of which fits it; {"key": template} for an object, where
+        "key?" may be missing and "*" is any key.
 
     Raises:
-      DataError: it has not; names the file and the key.
+      DataError: it has another form; names the file and the key.
     """
     if isinstance(template, list):
         for entry in value.list():
@@ -53,22 +72,23 @@ def fit(value: Value, template) -> None:
             raise value.error(" or ".join(_NAMES[kind] for kind in kinds))
 
 
-def read_results(folder, protocol=TOLD, *, scored: bool = True) -> dict:
-    """results.json of a finished run.
+def read_results(folder: StrPath, protocol: Mapping[str, Template] = TABLE_PROTOCOL, *, scored: bool = True) -> Results:
+    """Reads results.json of a finished run.
 
     Args:
-      protocol: keys of its protocol that the caller needs.
-      scored: whether it needs the scores of each subset of modalities.
+      folder: of the run.
+      protocol: template of the keys of its protocol that the caller needs.
+      scored: whether the caller needs the scores of each subset of modalities.
 
     Raises:
-      DataError: there is none, or it is damaged.
+      DataError: the file is missing or damaged.
     """
     folder = pathlib.Path(folder)
-    advice = f"Delete {folder / 'evaluate'} and start the run's command again: it evaluates anew and trains nothing."
+    advice = f"Delete {folder / 'evaluate'} and start the run's command again: it repeats the evaluation without training."
     results = read_json(folder / "results.json", what="the results of a finished run", advice=advice)
     try:
         task = results.get("task").choice(("segment", "classify"))
-        fit(results, {"name?": str, "protocol": protocol, "subsets": [SUBSET], "floor?": [SUBSET]})
+        fit(results, {"name?": str, "protocol": dict(protocol), "subsets": [_SUBSET], "floor?": [_SUBSET]})
         if not results.value["subsets"]:
             raise results.get("subsets").error("at least one subset of modalities", "none")
         for entry in results.get("subsets").list() if scored else ():
@@ -78,11 +98,45 @@ def read_results(folder, protocol=TOLD, *, scored: bool = True) -> dict:
     return results.value
 
 
-def read_arrays(path, what: str) -> dict[str, np.ndarray]:
-    """Every array of a .npz file.
+def read_run_info(folder: StrPath) -> dict[str, Any]:
+    """Reads run.json, the record of a run's starts: command, versions, device, times; {} if the run has none.
 
     Raises:
-      DataError: missing or damaged.
+      DataError: the file is damaged.
+    """
+    path = pathlib.Path(folder) / "run.json"
+    if not path.is_file():
+        return {}
+    info = read_json(path, what="the record of a run", advice="Delete it: the report is then made without it.")
+    fit(info, _RUN)
+    if info.value["git"]:
+        fit(info.get("git"), {"revision": str, "dirty": bool})
+    return info.value
+
+
+def read_cores(folder: StrPath) -> int | None:
+    """The number of CPU cores of a run that was computed on them, as run.json says; else None.
+
+    Raises:
+      DataError: run.json is damaged.
+    """
+    path = pathlib.Path(folder) / "run.json"
+    if not path.is_file():
+        return None
+    info = read_json(path, what="the record of a run")
+    fit(info, {"device?": {"platform?": str}, "cores?": int})
+    return info.value.get("cores") if info.value.get("device", {}).get("platform") == "cpu" else None
+
+
+def read_arrays(path: StrPath, what: str) -> dict[str, np.ndarray]:
+    """Reads every array of a .npz file.
+
+    Args:
+      path: the file.
+      what: it contains, for messages.
+
+    Raises:
+      DataError: the file is missing or damaged.
     """
     path = need_file(path, what=what, advice="Evaluate the run again.")
     try:
@@ -90,9 +144,9 @@ def read_arrays(path, what: str) -> dict[str, np.ndarray]:
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         size = path.stat().st_size
-        # NumPy would advise to load them all the same.
-        why = "no arrays, or such of Python objects, which are not loaded" if "pickle" in str(error) else reason(error)
+        # The message of NumPy advises to unpickle them.
+        why = "no arrays, or arrays of Python objects, which are not loaded" if "pickle" in str(error) else reason(error)
         raise DataError(
-            tile="-", path=path, expected=f"{what}: arrays of NumPy", found=f"{size:,} bytes that are none ({why})",
+            tile="-", path=path, expected=f"{what}: NumPy arrays", found=f"{size:,} bytes that cannot be read ({why})",
             advice="Evaluate the run again.",
         ) from error  # fmt: skip

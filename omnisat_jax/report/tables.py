@@ -1,44 +1,33 @@
-"""Results as a terminal table and as results.md; every number stands beside its protocol."""
+"""Results as a table on the terminal and as results.md, each with the protocol of its numbers."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from omnisat_jax.report import escaping
+from omnisat_jax.report.run_files import Results
 
-NONE = "-"  # in place of a score that no tile gives
+NONE = "-"  # in place of a score of no tile
+Columns = Sequence[tuple[str, str]]  # (key of the scores, title)
 COLUMNS = {
     "segment": (("miou", "mIoU"), ("oa", "OA")),
     "classify": (("f1_macro", "macro F1"), ("f1_weighted", "weighted F1"), ("map", "mAP")),
 }
 
 
-def protocol_lines(results) -> list[str]:
-    """What the numbers are, in a few sentences."""
+def protocol_lines(results: Results) -> list[str]:
+    """The protocol of the scores, in a few sentences."""
     p = results["protocol"]
-    metric = (
-        f"mIoU and OA in %, classes 0..{len(p['classes']) - 1}, void ignored; a class found in neither labels nor predictions is left out"
-        if results["task"] == "segment"
-        else "F1 and mAP in %, over the classes that occur"
-    )
-    trained = f"Seed: {p['seed']}. Checkpoint: {_checkpoint(p)}. Pre-training: {p['pretrain_steps']} steps."
-    if p["probe"] != "none":
-        dense = "; one class a patch" if results["task"] == "segment" else ""
-        weights = f"pre-trained for {p['pretrain_steps']} steps" if p["pretrain_steps"] else "random"
-        trained = f"Seed: {p['seed']}. Frozen tokens ({weights}), {p['probe']} probe fitted with all modalities{dense}."
-    dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
-    scores = results["subsets"][0]["scores"]
-    if "f1_every_label" in scores:
-        every = f"macro F1 {shown(scores['f1_every_label'])}, mAP {shown(scores['map_every_label'])}"
-        metric += f"; every label given to every tile: {every}"
+    simulated = " - SIMULATED, not comparable with published numbers" if p["simulated"] else ""
     lines = [
-        f"Dataset: {p['dataset']}{' - SIMULATED, not comparable with published numbers' if p['simulated'] else ''}.",
+        f"Dataset: {p['dataset']}{simulated}.",
         f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "
         f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({p['test_tiles']} tiles).",
-        f"Metric: {metric}.",
-        trained,
+        f"Metric: {_metric(results)}.",
+        _training(results),
     ]
     if p["pretrain_from"]:
         lines.append(f"Pre-trained by the run in {p['pretrain_from']}.")
@@ -46,51 +35,77 @@ def protocol_lines(results) -> list[str]:
         lines.append(f"Labels: {100 * p['label_share']:g} % of the training tiles.")
     if p["missing_modalities"]:
         lines.append(f"Configured, but not in the data: {', '.join(p['missing_modalities'])}.")
-    if dates:
-        lines.append(f"Longest series scored (evenly spaced dates beyond): {dates}.")
+    if p["dates"]:
+        dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
+        lines.append(f"Dates per series in evaluation, at most (longer series are sampled evenly): {dates}.")
     if p.get("min_pixels"):
         lines.append(f"Only classes with at least {p['min_pixels']} labelled pixels enter mIoU.")
     if p["unscored"]:
         lines.append(f"Predicted, but not in the mean: {', '.join(p['unscored'])}.")
     if p["broken"]["tiles"]:
         lines.append(f"Tiles with broken files: {p['broken']['tiles']} (data.on_bad={p['broken']['on_bad']}).")
-    if any(_counted(entry) not in (str(p["test_tiles"]), NONE) for entry in results["subsets"]):
-        lines.append("A subset is scored over the test tiles that hold at least one of its modalities; from the others nothing could be predicted.")
+    if any(_tiles(entry) not in (str(p["test_tiles"]), NONE) for entry in results["subsets"]):
+        lines.append("A subset is scored over the test tiles that hold at least one of its modalities; the others give no prediction.")
     if p["void_test_parcels"]:
-        lines.append("Training pixels of parcels that test tiles contain are void.")
+        lines.append("Training pixels of parcels that also appear in test tiles are void.")
     return lines
 
 
+def _metric(results):
+    """What the scores measure."""
+    if results["task"] == "segment":
+        last = len(results["protocol"]["classes"]) - 1
+        metric = f"mIoU and OA in %, classes 0..{last}, void ignored; classes absent from both labels and predictions do not count"
+    else:
+        metric = "F1 and mAP in %, over the classes that occur"
+    scores = results["subsets"][0]["scores"]
+    if "f1_every_label" not in scores:
+        return metric
+    trivial = f"macro F1 {shown(scores['f1_every_label'])}, mAP {shown(scores['map_every_label'])}"
+    return f"{metric}; a prediction of every label for every tile scores {trivial}"
+
+
+def _training(results):
+    """How the model was trained, and which checkpoint was scored."""
+    p = results["protocol"]
+    steps = p["pretrain_steps"]
+    if p["probe"] == "none":
+        return f"Seed: {p['seed']}. Checkpoint: {_checkpoint(p)}. Pre-training: {steps} steps."
+    weights = f"pre-trained for {steps} steps" if steps else "random"
+    dense = "; one class per patch" if results["task"] == "segment" else ""
+    return f"Seed: {p['seed']}. Frozen tokens ({weights}), {p['probe']} probe fitted with all modalities{dense}."
+
+
 def _checkpoint(p):
-    """Which one was scored; results of earlier versions do not say why that one."""
+    """The scored checkpoint; results of earlier versions do not say whether it is the best or the last one."""
     kind = p.get("checkpoint_is")
     return f"step {p['checkpoint']}{f' ({kind})' if kind else ''}"
 
 
-def shown(score) -> str:
-    """A score with one decimal, or that there is none."""
+def shown(score: float | None) -> str:
+    """A score with one decimal, "-" if there is none."""
     return NONE if score is None or math.isnan(score) else f"{score:.1f}"
 
 
-def _counted(entry):
-    """Of how many tiles a score is, and how many of them hold every modality of the subset if not all do."""
+def _tiles(entry):
+    """The number of scored tiles, and of those that hold every modality of the subset if not all do."""
     tiles, whole = entry.get("tiles"), entry.get("tiles_with_all")
     if tiles is None:
         return NONE
     return str(tiles) if tiles == whole else f"{tiles} ({whole} with all)"
 
 
-def rows(results, columns=None):
-    """(name, cells) of each subset, and of the same with random weights where a probe has them as its floor; the last cell counts tiles."""
+def rows(results: Results, columns: Columns | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Yields (name, cells) of each subset and, of a probe, of each subset with random weights; the last cell counts tiles."""
     columns = columns or COLUMNS[results["task"]]
     for kind, start in (("subsets", ""), ("floor", "random weights: ")):
         for entry in results.get(kind, []):
             scores = [shown(entry["scores"].get(key)) for key, _ in columns]
-            yield start + "+".join(entry["modalities"]), [*scores, _counted(entry)]
+            yield start + "+".join(entry["modalities"]), [*scores, _tiles(entry)]
 
 
-def show(console: Console, results) -> None:
-    """The scores of every subset on the terminal, and under them what they are."""
+def show(console: Console, results: Results) -> None:
+    """Prints the scores of every subset, and their protocol below."""
     table = Table(title=Text(f"{results['name']}: test scores by modalities"), title_justify="left")
     table.add_column("modalities")
     for _, title in (*COLUMNS[results["task"]], ("tiles", "tiles")):
@@ -102,8 +117,8 @@ def show(console: Console, results) -> None:
         console.print(line, markup=False, emoji=False, highlight=False)
 
 
-def markdown(results) -> str:
-    """results.md: protocol, scores of every subset, per-class scores with all modalities."""
+def markdown(results: Results) -> str:
+    """The text of results.md: protocol, scores of every subset, and scores per class with all modalities."""
     titles = [*(title for _, title in COLUMNS[results["task"]]), "tiles"]
     escape = escaping.markdown
     lines = [f"# {escape(results['name'])}", "", *(f"- {escape(line)}" for line in protocol_lines(results)), ""]
@@ -111,13 +126,12 @@ def markdown(results) -> str:
     lines += [f"| {escape(name)} | " + " | ".join(cells) + " |" for name, cells in rows(results)]
     key = "iou" if results["task"] == "segment" else "f1"
     first = results["subsets"][0]
-    each = first["scores"][key]
     lines += [
         "",
-        f"Per class, {escape('+'.join(first['modalities']))}:",
+        f"Per class, with {escape('+'.join(first['modalities']))}:",
         "",
         f"| class | {'IoU' if key == 'iou' else 'F1'} |",
         "|---|---:|",
     ]
-    lines += [f"| {escape(name)} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in each.items()]
+    lines += [f"| {escape(name)} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in first["scores"][key].items()]
     return "\n".join(lines) + "\n"

@@ -1,66 +1,75 @@
-"""The terminal during a study: which runs are at work, how far each of them is, and how many are left."""
+"""The terminal during a study: which runs are active, how far each of them is, and how many are left."""
 
 import contextlib
 import json
 import pathlib
 import time
+from collections.abc import Iterator, Mapping
 
-from rich.console import Group
+from rich.console import Console, RenderableType
+from rich.console import Group as Stack
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from omnisat_jax.types import StrPath
 
 TAIL = 4096  # bytes of metrics.jsonl that hold its last lines
 
 
 class Board:
-    """A table of the runs at work, drawn anew each second; threads may use it. Nothing is drawn where there is no terminal."""
+    """A table of the active runs, redrawn every second. Threads may share it. Without a terminal nothing is drawn."""
 
-    def __init__(self, console, total: int):
-        self._console, self._total, self._ended, self._at_work = console, total, 0, {}
+    def __init__(self, console: Console, total: int):
+        """total: runs that are going to end."""
+        self._console, self._total, self._ended = console, total, 0
+        self._active: dict[str, tuple[pathlib.Path, Mapping[str, object], float]] = {}
 
     @contextlib.contextmanager
-    def shown(self):
-        """PretrainDraws the table below what is printed meanwhile."""
+    def shown(self) -> Iterator[None]:
+        """Draws the table below everything that is printed in the body."""
         if not self._console.is_terminal:
-            yield self
+            yield
             return
         with Live(self, console=self._console, refresh_per_second=1, transient=True):
-            yield self
+            yield
 
     @contextlib.contextmanager
-    def at_work(self, name: str, folder, settings: dict):
-        """Lists a run while it lasts.
+    def active(self, name: str, folder: StrPath, flat_config: Mapping[str, object]) -> Iterator[None]:
+        """Lists a run while the body runs.
 
         Args:
-          folder: of the run, where its metrics.jsonl grows.
-          settings: {dotted key: value} of its configuration.
+          name: of the run.
+          folder: of the run, which holds its metrics.jsonl.
+          flat_config: {dotted key: value} of its configuration.
         """
-        self._at_work[name] = (pathlib.Path(folder), settings, time.monotonic())
+        self._active[name] = (pathlib.Path(folder), flat_config, time.monotonic())
         try:
             yield
         finally:
-            del self._at_work[name]
+            del self._active[name]
 
     def ended(self) -> int:
-        """Counts one more run as ended; how many are left."""
+        """Counts one more run as ended, and returns how many are left."""
         self._ended += 1
         return self._total - self._ended
 
-    def __rich__(self):
+    def __rich__(self) -> RenderableType:
         counts = Text(f"{self._ended} of {self._total} runs ended, {self._total - self._ended} left")
         table = Table(box=None)
-        for column, justify in (("run", "left"), ("at", "left"), ("step", "right"), ("minutes", "right")):
-            table.add_column(column, justify=justify, no_wrap=True)
-        for name, (folder, settings, since) in list(self._at_work.items()):
+        table.add_column("run", no_wrap=True)
+        table.add_column("stage", no_wrap=True)
+        table.add_column("step", justify="right", no_wrap=True)
+        table.add_column("minutes", justify="right", no_wrap=True)
+        for name, (folder, flat_config, since) in list(self._active.items()):
             stage, step = _last_step(folder / "metrics.jsonl")
-            of = f"{step} / {settings[f'{stage}.steps']}" if stage else ""
-            table.add_row(name, stage or "starting", of, f"{(time.monotonic() - since) / 60:.1f}")
-        return Group(counts, table) if table.row_count else counts
+            progress = f"{step} / {flat_config[f'{stage}.steps']}" if stage else ""
+            table.add_row(name, stage or "starting", progress, f"{(time.monotonic() - since) / 60:.1f}")
+        return Stack(counts, table) if table.row_count else counts
 
 
 def _last_step(path):
-    """The (stage, step) that a run noted last; ("", 0) before the first."""
+    """(stage, step) of the last row of metrics.jsonl; ("", 0) before the first."""
     try:
         with open(path, "rb") as file:
             file.seek(0, 2)
@@ -69,7 +78,7 @@ def _last_step(path):
     except FileNotFoundError:
         return "", 0
     for line in reversed(lines):
-        # The last line may be half written, the first one cut.
+        # The last line may still be incomplete, and the first one cut off.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(line)
             return entry["stage"], entry["step"]

@@ -1,9 +1,6 @@
-"""Runs the grid of a study: each run a process in a folder of its own, shared pre-training first, resumable, failures kept and reported.
+"""Runs the grid of a study: one process per run, shared pre-training first, resumable; failures are kept and reported.
 
-<folder>/study.json, table.md, table.csv, table.tex     what the runs say together
-<folder>/pretrain/<key>/                                 pre-training that several runs start from
-<folder>/runs/<run>/                                     as of launch.py
-<folder>/logs/<run>.log
+The files are described in `omnisat_jax.study.folder`.
 """
 
 import collections
@@ -11,7 +8,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import pathlib
 import queue
@@ -19,28 +15,61 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 import filelock
+from rich.console import Console
 from rich.text import Text
 
 from omnisat_jax.cli import children
 from omnisat_jax.errors import UserError, printable
-from omnisat_jax.files.atomic import write_json
-from omnisat_jax.files.json_file import read_json
 from omnisat_jax.study.board import Board
-from omnisat_jax.study.grid import PROJECT, Run, Study, locate, runs
-from omnisat_jax.train.workdir import WorkdirError, cores
+from omnisat_jax.study.folder import claim, is_done, missing, run_folder
+from omnisat_jax.study.grid import Run, Study, runs
+from omnisat_jax.train.workdir import cores
+from omnisat_jax.types import StrPath
 
-PROGRAM = (sys.executable, str(PROJECT / "launch.py"))
-PROMISED = (
-    "evaluate/done.json", "results.json", "tiles.npz", "model/weights.safetensors", "model/statistics.json", "model/config.json",
-)  # fmt: skip
-LAST_LINES = 3  # of the log of a run that failed
+LAST_LINES = 3  # of the log of a failed run that are shown
+_COLOURS = {"done": "green", "failed": "red"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Launcher:
+    """How the runs of a study are started.
+
+    Attributes:
+      command: to which the options of a run are appended, such as ("python", "/path/launch.py").
+      root: folder in which a relative `study.config` is looked for if it is not in the current one; None = nowhere else.
+    """
+
+    command: tuple[str, ...]
+    root: pathlib.Path | None = None
+
+    @classmethod
+    def of_program(cls, path: StrPath) -> "Launcher":
+        """Starts runs by a Python program with the options of launch.py, and looks for configuration files beside it.
+
+        Raises:
+          UserError: the program does not exist.
+        """
+        program = pathlib.Path(path).resolve()
+        if not program.is_file():
+            raise UserError(
+                f"{program}: expected the program that starts the runs of a study, found no file; run the study with "
+                "`python launch.py --study=...` from a copy of the repository"
+            )
+        return cls((sys.executable, str(program)), program.parent)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: state "done", "failed", "elsewhere" (another process has it) or "waiting" (of another shard), why, and seconds, waiting for shared pre-training among them."""
+    """How a run ended.
+
+    Attributes:
+      state: "done", "failed", "elsewhere" (another process runs it) or "waiting" (it belongs to another shard, or the study ended).
+      reason: of a failure.
+      seconds: duration, including the wait for shared pre-training.
+    """
 
     state: str
     reason: str = ""
@@ -49,39 +78,17 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """What one run at a time may use."""
+    """The CPU cores and environment variables of one of the simultaneous runs."""
 
     cores: list[int]
     environment: dict[str, str]
 
 
-def claim(folder: pathlib.Path, study: Study) -> None:
-    """Creates the folder of a study, or checks that it holds the same one.
-
-    Raises:
-      WorkdirError: another study, key by key.
-    """
-    path = folder / "settings.json"
-    settings = json.loads(json.dumps(dataclasses.asdict(study)))
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
-        return
-    before = read_json(path, what="the settings of a study", advice=f"Restore it, or delete it if {folder} holds the same study.")
-    # More seeds, folds, shares or rows are more of the same study.
-    fixed = ("name", "config", "size", "raw_dir", "prepared_dir", "changes")
-    then = {key: before.get(key).value for key in fixed}
-    changed = [f"  {key}: {then[key]!r} before, {settings[key]!r} now" for key in fixed if then[key] != settings[key]]
-    if changed:
-        raise WorkdirError(f"{folder} holds another study:\n" + "\n".join(changed) + "\nChoose another --workdir.")
-    write_json(path, settings)
-
-
 def shard_of(text: str) -> tuple[int, int]:
-    """(index, count) of "i/n", i from 0.
+    """Parses "INDEX/COUNT", with INDEX from 0.
 
     Raises:
-      UserError: another form.
+      UserError: the text has another form.
     """
     index, _, count = text.partition("/")
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (index, count)) or not int(index) < int(count):
@@ -89,190 +96,206 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def run_study(study: Study, folder, *, processes: int = 1, shard: str = "0/1", console) -> dict[str, Outcome]:
-    """Runs what is not done yet of a shard.
+def run_study(
+    study: Study, folder: StrPath, launcher: Launcher, *, console: Console, processes: int = 1, shard: str = "0/1"
+) -> dict[str, Outcome]:
+    """Runs everything of a shard that is not finished.
 
     Args:
       study: the grid.
-      folder: of the study; the same for every shard, or merged later.
-      processes: runs at a time.
-      shard: "i/n"; runs that share their pre-training are in the same shard.
-      console: rich Console.
+      folder: of the study; shards may share it, or be merged later.
+      launcher: starts the runs.
+      console: to report to.
+      processes: number of simultaneous runs.
+      shard: "INDEX/COUNT"; runs that share their pre-training belong to the same shard.
 
     Returns:
-      {run name: Outcome}, of all runs of the study.
+      {name: outcome} of every run of the study.
 
     Raises:
-      ConfigError: a run that cannot be; found before anything starts.
-      WorkdirError: the folder holds another study.
-      KeyboardInterrupt, Terminated: the process was told to end, and so were its runs.
+      ConfigError: a run has an impossible configuration; raised before anything starts.
+      WorkdirError: the folder belongs to another study.
+      KeyboardInterrupt, Terminated: this process was asked to end; its runs have been ended too.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).absolute()
     index, count = shard_of(shard)
     if processes < 1:
         raise UserError(f"--study_processes: expected 1 or more, found {processes}")
-    grid = runs(study)
+    grid = runs(study, launcher.root)
     claim(folder, study)
     groups = sorted({run.pretraining or run.name for run in grid})
     mine = [run for run in grid if groups.index(run.pretraining or run.name) % count == index]
-    # Pre-training that several runs want, or that an earlier call, maybe with other label shares, made for several.
-    wanted = collections.Counter(run.pretraining for run in mine if run.pretraining)
-    shared = {key for key, count in wanted.items() if count > 1 or (folder / "pretrain" / key / "pretrain" / "done.json").is_file()}
+    # Pre-training that several runs need, or that an earlier call, perhaps with other label shares, has shared.
+    needed = collections.Counter(run.pretraining for run in mine if run.pretraining)
+    shared = {key for key, times in needed.items() if times > 1 or _pretrained(folder / "pretrain" / key)}
     outcomes = {run.name: Outcome("done" if is_done(folder, run) else "waiting") for run in grid}
     todo = _in_order([run for run in mine if outcomes[run.name].state != "done"], shared)
     console.print(
-        f"study {study.name}: {len(grid)} runs, {sum(o.state == 'done' for o in outcomes.values())} done before, {len(todo)} to do"
+        f"study {study.name}: {len(grid)} runs, {sum(o.state == 'done' for o in outcomes.values())} finished before, {len(todo)} to run"
         + (f" in shard {shard}" if count > 1 else ""),
         highlight=False,
     )
-    slots = queue.SimpleQueue()
-    for slot in _slots(processes):
-        slots.put(slot)
-
     board, crew = Board(console, len(todo)), Crew()
-
-    def work(run):
-        slot, since = slots.get(), time.monotonic()
-        try:
-            taken, failed = "", None
-            if run.pretraining in shared:
-                taken = str(folder / "pretrain" / run.pretraining)
-                failed = _pretrain(study, folder, run, slot, board, crew)
-            outcome = failed or _launch(study, folder, run, slot, board, crew, folder / "runs" / run.name, run.name, taken)
-            if outcome.state == "done" and (gone := missing(folder, run)):
-                outcome = Outcome("failed", f"ended without {', '.join(gone)}: delete {folder / 'runs' / run.name / 'evaluate'} and repeat")
-            return run, dataclasses.replace(outcome, seconds=time.monotonic() - since)
-        finally:
-            slots.put(slot)
-
+    worker = _Worker(folder, launcher, shared, _slots(processes), board, crew)
     pool = concurrent.futures.ThreadPoolExecutor(processes)
     try:
         with board.shown():
-            for ended in concurrent.futures.as_completed([pool.submit(work, run) for run in todo]):
+            for ended in concurrent.futures.as_completed([pool.submit(worker.run, run) for run in todo]):
                 run, outcome = ended.result()
                 outcomes[run.name] = outcome
-                colour = {"done": "green", "failed": "red"}.get(outcome.state, "yellow")
-                about = f"{run.name} ({outcome.seconds / 60:.1f} min, {board.ended()} left)"
-                console.print(Text(outcome.state, style=colour) + Text(f" {about}"))
-                if outcome.reason:
-                    console.print(f"  {outcome.reason}", markup=False, highlight=False)
+                _report(console, run, outcome, board.ended())
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        crew.dismiss()
+        crew.stop()
         raise
     pool.shutdown()
     return outcomes
 
 
+def _report(console, run, outcome, left):
+    duration = f" {run.name} ({outcome.seconds / 60:.1f} min, {left} left)"
+    console.print(Text(outcome.state, style=_COLOURS.get(outcome.state, "yellow")) + Text(duration))
+    if outcome.reason:
+        console.print(f"  {outcome.reason}", markup=False, highlight=False)
+
+
+def _in_order(todo, shared):
+    """First one run of each shared pre-training, then the runs that need none, last the others, which may have to wait for theirs."""
+    first = {run.pretraining: run.name for run in reversed(todo) if run.pretraining in shared}
+    return sorted(todo, key=lambda run: 1 if run.pretraining not in shared else 0 if run.name == first[run.pretraining] else 2)
+
+
+def _pretrained(folder):
+    return (folder / "pretrain" / "done.json").is_file()
+
+
 class Crew:
-    """The processes of the runs at work, and the end of all of them."""
+    """The processes of the active runs, which end together."""
 
     def __init__(self):
-        self._lock, self._children, self._dismissed = threading.Lock(), set(), False
+        self._lock, self._stopped = threading.Lock(), False
+        self._children: set[subprocess.Popen] = set()
 
-    def start(self, command, **how) -> subprocess.Popen | None:
-        """Starts a run; None once the study ends."""
+    def start(self, command: Sequence[str], **options) -> subprocess.Popen | None:
+        """Starts a run with the options of `children.start`; returns None once the study ends."""
         with self._lock:
-            if self._dismissed:
+            if self._stopped:
                 return None
-            child = children.start(command, **how)
+            child = children.start(command, **options)
             self._children.add(child)
             return child
 
-    def wait(self, child) -> int:
-        """Until a run has ended; its exit code."""
+    def wait(self, child: subprocess.Popen) -> int:
+        """Waits for a run to end, and returns its exit code."""
         code = child.wait()
         with self._lock:
             self._children.discard(child)
         return code
 
-    def dismiss(self):
-        """Tells every run to save and end, and waits shortly for them; no other one starts."""
+    def stop(self) -> None:
+        """Asks every run to save and end, and waits a short while for them. No other run starts."""
         with self._lock:
-            self._dismissed = True
+            self._stopped = True
             left = list(self._children)
         children.end(left)
 
 
-def _in_order(todo, shared):
-    """First one run of each shared pre-training, then those that need none, last the others, which may have to wait for theirs."""
-    first = {run.pretraining: run.name for run in reversed(todo) if run.pretraining in shared}
-    return sorted(todo, key=lambda run: 1 if run.pretraining not in shared else 0 if run.name == first[run.pretraining] else 2)
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """One call of the launcher: a whole run, or pre-training alone.
 
-
-def is_done(folder, run: Run) -> bool:
-    """Whether a run is finished.
-
-    Raises:
-      WorkdirError: its folder holds a run of other settings, key by key.
+    Attributes:
+      name: of its log.
+      workdir: its folder.
+      run: whose configuration it has.
+      options: of launch.py, beyond the configuration.
+      pretrain_from: folder of the shared pre-training; "" = none.
     """
-    place = pathlib.Path(folder) / "runs" / run.name
-    path = place / "config.json"
-    if path.is_file():
-        found = read_json(path, what="the configuration of a run", advice=f"Restore it, or delete {place} to run it again.")
-        before, now = {key: value.value for key, value in found.items().items()}, json.loads(json.dumps(run.settings))
-        changed = [
-            f"  {key}: {before.get(key)!r} before, {now.get(key)!r} now"
-            for key in sorted(before.keys() | now.keys())
-            if key != "pretrain_from" and before.get(key) != now.get(key)
-        ]
-        if changed:
-            raise WorkdirError(
-                f"{place} holds a run of other settings:\n"
-                + "\n".join(changed)
-                + "\nChoose another --workdir, or delete that folder."
-            )
-    return (place / "evaluate" / "done.json").is_file() and not missing(folder, run)
+
+    name: str
+    workdir: pathlib.Path
+    run: Run
+    options: tuple[str, ...] = ()
+    pretrain_from: str = ""
 
 
-def missing(folder, run: Run) -> list[str]:
-    """Files that a finished run has and this one lacks."""
-    place = pathlib.Path(folder) / "runs" / run.name
-    return [name for name in PROMISED if not (place / name).is_file()]
+class _Worker:
+    """Executes runs, from several threads."""
 
+    def __init__(self, folder, launcher, shared, slots, board, crew):
+        self._folder, self._launcher, self._shared, self._board, self._crew = folder, launcher, shared, board, crew
+        self._slots = queue.SimpleQueue()
+        for slot in slots:
+            self._slots.put(slot)
 
-def _pretrain(study, folder, run, slot, board, crew):
-    """Pre-trains for all runs that share it; None when that is done."""
-    place = folder / "pretrain" / run.pretraining
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Runs of the same pre-training that are started together wait here for the first of them.
-    with filelock.FileLock(place.with_name(f"{place.name}.lock")):
-        if (place / "pretrain" / "done.json").is_file():
-            return None
-        outcome = _launch(study, folder, run, slot, board, crew, place, f"pretrain-{run.pretraining}", "", "--stage=pretrain")
-        return None if outcome.state == "done" else outcome
-
-
-def _launch(study, folder, run, slot, board, crew, place, name, pretrain_from, *more):
-    (folder / "logs").mkdir(exist_ok=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    changes = run.changes | ({"pretrain_from": pretrain_from} if pretrain_from else {})
-    command = [*PROGRAM, f"--config={locate(study.config)}:{run.preset}", f"--workdir={place}", *more]
-    command += [f"--compilation_cache={folder / 'programs'}", *(f"--config.{key}={value}" for key, value in changes.items())]
-    log = folder / "logs" / f"{name}.log"
-    with open(place.with_name(f"{place.name}.running"), "w") as lock:
+    def run(self, run: Run) -> tuple[Run, Outcome]:
+        """Executes one run in the next free slot, after its shared pre-training."""
+        slot, since = self._slots.get(), time.monotonic()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return Outcome("elsewhere", "another process is at it")
-        # The run holds the lock as well: if the study is killed, nobody else enters the folder before the run has ended.
-        about = {"stderr": subprocess.STDOUT, "environment": slot.environment, "pass_fds": [lock.fileno()]}
-        with log.open("w") as out, board.at_work(name, place, run.settings):
-            child = crew.start(command, stdout=out, **about)
-            if child is None:
-                return Outcome("waiting")
-            if hasattr(os, "sched_setaffinity"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
-            code = crew.wait(child)
-    if code:
-        tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
-        return Outcome("failed", printable(f"exit code {code}, {log}: " + " | ".join(tail), None))
-    return Outcome("done")
+            source, failure = "", None
+            if run.pretraining in self._shared:
+                source = str(self._folder / "pretrain" / run.pretraining)
+                failure = self._pretrain(run, slot)
+            workdir = run_folder(self._folder, run)
+            outcome = failure or self._launch(_Task(run.name, workdir, run, pretrain_from=source), slot)
+            if outcome.state == "done" and (gone := missing(self._folder, run)):
+                outcome = Outcome("failed", f"ended without {', '.join(gone)}: delete {workdir / 'evaluate'} and start the study again")
+            return run, dataclasses.replace(outcome, seconds=time.monotonic() - since)
+        finally:
+            self._slots.put(slot)
+
+    def _pretrain(self, run, slot):
+        """Pre-trains for all runs that share it; returns None when that is done."""
+        workdir = self._folder / "pretrain" / run.pretraining
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+        # Runs with the same pre-training that start together wait here for the first of them.
+        with filelock.FileLock(workdir.with_name(f"{workdir.name}.lock")):
+            if _pretrained(workdir):
+                return None
+            outcome = self._launch(_Task(f"pretrain-{run.pretraining}", workdir, run, options=("--stage=pretrain",)), slot)
+            return None if outcome.state == "done" else outcome
+
+    def _command(self, task):
+        changes = task.run.changes | ({"pretrain_from": task.pretrain_from} if task.pretrain_from else {})
+        return [
+            *self._launcher.command,
+            f"--config={task.run.config}",
+            f"--workdir={task.workdir}",
+            *task.options,
+            f"--compilation_cache={self._folder / 'programs'}",
+            *(f"--config.{key}={value}" for key, value in changes.items()),
+        ]
+
+    def _launch(self, task, slot):
+        log = self._folder / "logs" / f"{task.name}.log"
+        log.parent.mkdir(exist_ok=True)
+        task.workdir.parent.mkdir(parents=True, exist_ok=True)
+        with open(task.workdir.with_name(f"{task.workdir.name}.running"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return Outcome("elsewhere", "another process is running it")
+            # The run holds the lock as well: if the study is killed, no other process enters the folder before the run has ended.
+            options = {"stderr": subprocess.STDOUT, "environment": slot.environment, "pass_fds": [lock.fileno()]}
+            with log.open("w") as out, self._board.active(task.name, task.workdir, task.run.flat_config):
+                child = self._crew.start(self._command(task), stdout=out, **options)
+                if child is None:
+                    return Outcome("waiting")
+                if hasattr(os, "sched_setaffinity"):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
+                code = self._crew.wait(child)
+        if code:
+            tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
+            return Outcome("failed", printable(f"exit code {code}, {log}: " + " | ".join(tail), None))
+        return Outcome("done")
 
 
 def _slots(count: int) -> list[Slot]:
-    """Cores and, if several GPUs are set aside for the study, GPUs are dealt out: runs do not share threads, whose number changes the rounding."""
+    """Divides the CPU cores among simultaneous runs, and the GPUs if CUDA_VISIBLE_DEVICES lists several.
+
+    Runs do not share cores, because the number of threads changes the rounding.
+    """
     devices, mine = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), cores()
     each = max(1, len(mine) // count)
     slots = []

@@ -1,6 +1,10 @@
-"""How sure a number is: spread over seeds, bootstrap over tiles, paired differences."""
+"""The uncertainty of scores: bootstrap over test tiles, intervals, paired differences.
+
+Letters: N tiles, K classes, D resampled test sets.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,13 +17,16 @@ LEVEL = 95  # % of the interval
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """What each test tile of one run adds to the scores of one subset of modalities.
+    """What each test tile of one run contributes to the scores of one subset of modalities.
 
     Attributes:
       names: of the N tiles.
-      counts: (N,K,K+1) confusion, or None.
-      predicted, labels: (N,K) probabilities and labels of tiles, or None.
-      classes, unscored, threshold: as the run scored.
+      counts: (N,K,K+1) confusion counts of dense labels, else None.
+      predicted: (N,K) probabilities of tile labels, else None.
+      labels: (N,K) labels of tiles, else None.
+      classes: names of the K classes.
+      unscored: classes that do not enter the mean.
+      threshold: probability above which a label counts as predicted.
     """
 
     names: tuple[str, ...]
@@ -30,11 +37,19 @@ class Tiles:
     unscored: tuple[str, ...]
     threshold: float
 
-    def scores(self, draws) -> np.ndarray:
-        """(T,) mIoU or macro F1 in %, each tile counted draws (T,N) times."""
-        if self.counts is None:
-            return mean_known(label_f1(self.labels > 0.5, self.predicted > self.threshold, draws))
-        return np.array([self._miou(np.tensordot(weights, self.counts, 1)) for weights in draws])
+    def scores(self, draws: np.ndarray) -> np.ndarray:
+        """mIoU or macro F1 in % of resampled test sets.
+
+        Args:
+          draws: (D,N) how often each set counts each tile.
+
+        Returns:
+          (D,) scores.
+        """
+        if self.counts is not None:
+            return np.array([self._miou(np.tensordot(weights, self.counts, 1)) for weights in draws])
+        assert self.labels is not None and self.predicted is not None
+        return mean_known(label_f1(self.labels > 0.5, self.predicted > self.threshold, draws))
 
     def _miou(self, confusion):
         scores = SegmentationScores(self.classes, self.unscored)
@@ -43,16 +58,25 @@ class Tiles:
 
 
 def resamples(count: int, times: int, seed: int = 0) -> np.ndarray:
-    """(times, count) how often each of `count` tiles is drawn, with replacement."""
+    """Draws `count` tiles with replacement, `times` times: (times, count) how often each tile is drawn."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(count, np.full(count, 1 / count), times)
 
 
-def bootstrap(runs: list[Tiles], times: int) -> np.ndarray:
-    """(times,) mean score over the runs (seeds) of tests on resampled tiles; the same draws for the same tiles, so that they can be paired.
+def bootstrap(runs: Sequence[Tiles], times: int) -> np.ndarray:
+    """Mean score of several runs (seeds) on resampled test tiles (Efron, 1979).
+
+    The same tiles give the same draws, so that the scores of different methods can be paired.
+
+    Args:
+      runs: tested on the same tiles.
+      times: number of resampled test sets, D.
+
+    Returns:
+      (D,) scores in %.
 
     Raises:
-      UserError: runs on different tiles.
+      UserError: the runs were tested on different tiles.
     """
     names = runs[0].names
     for run in runs:
@@ -62,7 +86,7 @@ def bootstrap(runs: list[Tiles], times: int) -> np.ndarray:
     return np.mean([run.scores(draws) for run in runs], 0)
 
 
-def interval(values) -> tuple[float, float]:
-    """The central 95 % of values."""
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The central 95 % of values, without nan."""
     low, high = np.nanpercentile(values, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Checkpoints of one stage: the last ones, the best one, and what they were made from. The only file that knows Orbax."""
+"""Checkpoints of one stage: the last ones, the best one, and what they were made from. The only file that imports Orbax."""
 
 import errno
 import itertools
@@ -8,25 +8,28 @@ import os
 import pathlib
 import re
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from omnisat_jax.errors import DataError, UserError, reason, system_reason
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
 from omnisat_jax.train import checksums
+from omnisat_jax.types import PyTree, StrPath
 
-EARLIER = {"data", "statistics", "modalities", "classes", "step", "form"}  # keys of a description before it had a checksum
-# What a whole checkpoint cannot be read for: it must not be set aside then.
+EARLIER = {"data", "statistics", "modalities", "classes", "step", "form"}  # keys of a description from before it had a checksum
+# Reasons why an intact checkpoint cannot be read now; it must not be set aside for them.
 CIRCUMSTANCES = ("RESOURCE_EXHAUSTED", "Too many open files", "Permission denied", "PERMISSION_DENIED", "Cannot allocate memory")
 log = logging.getLogger(__name__)
 
 
 class OtherRunError(UserError):
-    """A checkpoint that was made from other data, or holds another model, than this run's: whole, but not to be continued here."""
+    """An intact checkpoint that this run cannot continue: it was made from other data, or holds another model."""
 
 
 class BrokenStepError(UserError):
@@ -34,10 +37,10 @@ class BrokenStepError(UserError):
 
     Attributes:
       path: its folder.
-      why: without the folder.
+      why: the reason, without the folder.
     """
 
-    def __init__(self, path, why):
+    def __init__(self, path: StrPath, why: str):
         super().__init__(f"{path}: this checkpoint cannot be read ({why})")
         self.path, self.why = pathlib.Path(path), why
 
@@ -47,24 +50,25 @@ class SaveError(UserError):
 
 
 class Checkpoints:
-    """Asynchronous saving, restoring onto any mesh.
+    """Saves asynchronously and restores onto any mesh.
 
     Attributes:
-      directory: of the stage's checkpoints.
+      directory: of the checkpoints.
     """
 
-    def __init__(self, directory, *, keep: int, meta: dict, accept_new_data: bool = False):
-        """Opens (or creates) a folder of checkpoints; what is broken in it is set aside.
+    def __init__(self, directory: StrPath, *, keep: int, meta: dict[str, Any], accept_new_data: bool = False):
+        """Opens (or creates) a folder of checkpoints, and sets aside what is broken in it.
 
         Args:
-          keep: how many of the latest stay; the best always does.
-          meta: plain values stored with each checkpoint; a checkpoint with another meta["data"] is refused,
-            unless `accept_new_data`.
+          directory: of the checkpoints.
+          keep: how many of the latest are kept; the best one always is.
+          meta: plain values stored with each checkpoint. A checkpoint with other values under "data" is refused.
+          accept_new_data: do not refuse it.
         """
         _quieten()
         self.directory = pathlib.Path(directory).resolve()
         with leader_first("look for broken checkpoints"):
-            # Orbax reads the descriptions of all checkpoints at once and would stop at a broken one.
+            # Orbax reads the descriptions of all checkpoints at once and fails at a broken one.
             for step in steps_in(self.directory) if is_leader() else ():
                 try:
                     _description(self.directory / str(step))
@@ -86,8 +90,13 @@ class Checkpoints:
         )
         self._proven = bool(self._manager.all_steps())
 
-    def save(self, step: int, state, value: float | None = None):
-        """Starts saving `state` as of `step`; `value` (more is better) ranks it. A step is saved once, the first of a run read back at once.
+    def save(self, step: int, state: PyTree, value: float | None = None) -> None:
+        """Starts saving a state. A step is saved only once. The first checkpoint of a run is read back immediately.
+
+        Args:
+          step: that the state is of.
+          state: of jax.Arrays.
+          value: ranks the checkpoint; more is better.
 
         Raises:
           SaveError: this save cannot start, the one before it failed, or what was written cannot be read.
@@ -95,10 +104,10 @@ class Checkpoints:
         if self._manager.latest_step() == step:
             return
         value = None if value is None or math.isnan(value) else value
-        about = {"step": step, "form": form(state), "value": value, "checksums": checksums.of_state(state)}
-        about = self._meta | about
+        own = {"step": step, "form": form(state), "value": value, "checksums": checksums.of_state(state)}
+        meta = self._meta | own
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(about | {"checksum": checksums.of_text(about)})
+            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta | {"checksum": checksums.of_text(meta)})
         )
         metrics = None if value is None else {"value": value}
         self._guard(f"of step {step}, or the one before it", lambda: self._manager.save(step, args=items, metrics=metrics))
@@ -108,8 +117,8 @@ class Checkpoints:
             self._proven = True
 
     def _read_back(self, step, state):
-        """Shows that this folder can be read from, before a run relies on it; on the host, as devices may have no room for a second state."""
-        # Arrays of no memory that say what is expected.
+        """Checks that the folder can be read from, before a run relies on it: on the host, as devices may have no room for a second state."""
+        # Arrays that take no memory and carry the expected shapes.
         host = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), state)
         try:
             read_step(self.directory / str(step), host, data=self._meta["data"])
@@ -117,11 +126,11 @@ class Checkpoints:
             self._failed = True
             raise SaveError(
                 f"{error.path}: this checkpoint was written, but cannot be read back ({error.why}). "
-                "See to the disk, or choose another --workdir"
+                "Check the disk, or choose another --workdir"
             ) from error
 
     def latest(self) -> int | None:
-        """Step of the newest checkpoint."""
+        """Step of the newest checkpoint; None without one."""
         return self._manager.latest_step()
 
     def best(self) -> int | None:
@@ -130,20 +139,23 @@ class Checkpoints:
         return max(ranked, key=lambda step: (_value(self._manager.metrics(step)), step), default=None)
 
     def checksum(self, step: int) -> str | None:
-        """Of a checkpoint that is on disk: what identifies its content."""
+        """The checksum that identifies the content of a checkpoint on disk; None of one from before checkpoints had any."""
         return _description(self.directory / str(step)).get("checksum")
 
-    def restore(self, step: int, abstract_state):
-        """See `read_step`."""
+    def restore(self, step: int, abstract_state: PyTree) -> Any:
+        """The state of a step; see `read_step`."""
         return read_step(self.directory / str(step), abstract_state, data=self._meta["data"], accept_new_data=self._accept)[0]
 
-    def restore_newest(self, abstract_state):
-        """The newest state that can be read: (step, state).
+    def restore_newest(self, abstract_state: PyTree) -> tuple[int, Any]:
+        """Restores the newest state that can be read.
 
         What cannot be read is set aside as <directory>-broken/<step>, with a warning, so that the step can be saved again and nothing is lost.
 
+        Args:
+          abstract_state: ShapeDtypeStructs with shardings.
+
         Returns:
-          step 0 and None where there is no checkpoint at all.
+          (step, state), or (0, None) where there is no checkpoint at all.
 
         Raises:
           UserError: see `restore`; or checkpoints exist, but none can be read.
@@ -164,8 +176,8 @@ class Checkpoints:
             )
         return 0, None
 
-    def wait(self):
-        """Until everything is on disk.
+    def wait(self) -> None:
+        """Waits until everything is on disk.
 
         Raises:
           SaveError: the last save failed.
@@ -179,28 +191,30 @@ class Checkpoints:
             self._failed = True
             raise SaveError(
                 f"{self.directory}: a checkpoint ({what}) could not be written ({_cause(error)}). Older checkpoints are untouched: "
-                "see to the disk and start the same command again"
+                "check the disk and start the same command again"
             ) from error
 
-    def close(self):
-        """Waits until everything is on disk; what failed before was said then."""
+    def close(self) -> None:
+        """Waits until everything is on disk; an earlier failure was reported when it happened."""
         if not self._failed:
             self.wait()
         self._manager.close()
 
 
-def read_step(path, abstract_state, *, data: dict, accept_new_data: bool = False, checksum: str | None = None):
-    """One checkpoint, compared with what was saved.
+def read_step(
+    path: StrPath, abstract_state: PyTree, *, data: dict[str, Any], accept_new_data: bool = False, checksum: str | None = None
+) -> tuple[Any, str | None]:
+    """Reads one checkpoint and compares it with what was saved.
 
     Args:
       path: its folder.
-      abstract_state: ShapeDtypeStructs with shardings, which say where arrays are placed, or NumPy arrays.
+      abstract_state: ShapeDtypeStructs with the shardings that the arrays get, or NumPy arrays.
       data: what it must have been made from.
       accept_new_data: it may have been made from other data.
-      checksum: it must have, or None.
+      checksum: the one that it must have, or None.
 
     Returns:
-      (state, checksum of the checkpoint or None of one from before they had any)
+      The state, and the checksum of the checkpoint (None of one from before checkpoints had any).
 
     Raises:
       BrokenStepError: on every process alike.
@@ -208,39 +222,39 @@ def read_step(path, abstract_state, *, data: dict, accept_new_data: bool = False
     """
     _quieten()
     path = pathlib.Path(path).resolve()
-    state, about, why = None, {}, ""
+    state, meta, why = None, {}, ""
     try:
-        about = _description(path)
-        if checksum and about.get("checksum") != checksum:
-            raise BrokenStepError(path, f"it is another one than was recorded: checksum {about.get('checksum')}, not {checksum}")
-        _compare(path, about, data, accept_new_data, form(abstract_state))
-        state = ocp.StandardCheckpointHandler().restore(path / "state", args=ocp.args.StandardRestore(abstract_state))
+        meta = _description(path)
+        if checksum and meta.get("checksum") != checksum:
+            raise BrokenStepError(path, f"it is another one than was recorded: checksum {meta.get('checksum')}, not {checksum}")
+        _compare(path, meta, data, accept_new_data, form(abstract_state))
+        state = ocp.StandardCheckpointHandler().restore(epath.Path(path / "state"), args=ocp.args.StandardRestore(abstract_state))
     except OtherRunError:
         raise
     except BrokenStepError as error:
         why = error.why
-    except Exception as error:  # whatever a damaged file makes the reader say
+    except Exception as error:  # whatever a damaged file makes the reader raise
         if isinstance(error, MemoryError) or any(words in str(error) for words in CIRCUMSTANCES):
-            raise UserError(f"{path}: this checkpoint cannot be read now ({_cause(error)}); it is left as it is") from error
+            raise UserError(f"{path}: this checkpoint cannot be read now ({_cause(error)}); it is left unchanged") from error
         why = reason(error)
-    _agree(path, why)
-    if "checksums" in about:
-        wrong = checksums.differing(state, about["checksums"])
-        _agree(path, f"{len(wrong)} of its arrays are not what was saved: {', '.join(wrong[:3])}" if wrong else "")
+    _raise_together(path, why)
+    if "checksums" in meta:
+        wrong = checksums.differing(state, meta["checksums"])
+        _raise_together(path, f"{len(wrong)} of its arrays are not what was saved: {', '.join(wrong[:3])}" if wrong else "")
     else:
         log.debug("%s: from before checkpoints had checksums; its arrays cannot be compared with what was saved", path)
-    return state, about.get("checksum")
+    return state, meta.get("checksum")
 
 
-def _agree(path, why):
-    """What one process cannot read, none uses."""
+def _raise_together(path, why):
+    """Raises on every process if one of them cannot read the checkpoint."""
     reasons = [facts["why"] for facts in exchange("restore", {"why": why}) if facts["why"]]
     if reasons:
         raise BrokenStepError(path, reasons[0])
 
 
 def _description(path) -> dict:
-    """What a checkpoint says of itself.
+    """The description stored with a checkpoint.
 
     Raises:
       BrokenStepError: files that are missing, damaged or contradict each other.
@@ -249,34 +263,34 @@ def _description(path) -> dict:
         raise BrokenStepError(path, "it is not there")
     try:
         read_json(path / "_CHECKPOINT_METADATA", what="the description of a checkpoint").items()
-        about = read_json(path / "meta" / "metadata", what="what a checkpoint was made from")
-        about.get("data").items()
-        about.get("form").items()
+        stored = read_json(path / "meta" / "metadata", what="what a checkpoint was made from")
+        stored.get("data").items()
+        stored.get("form").items()
         metrics = path / "metrics" / "metrics"
         value = read_json(metrics, what="the rank of a checkpoint").get("value").number() if metrics.is_file() else None
     except DataError as error:
         raise BrokenStepError(path, f"{pathlib.Path(error.path).name}: expected {error.expected}, found {error.found}") from error
-    about = about.value
-    known = about.get("checksum")
-    if known is None and "checksums" not in about and about.keys() <= EARLIER:
-        return about
-    content = {key: entry for key, entry in about.items() if key != "checksum"}
+    meta = stored.value
+    known = meta.get("checksum")
+    if known is None and "checksums" not in meta and meta.keys() <= EARLIER:
+        return meta
+    content = {key: entry for key, entry in meta.items() if key != "checksum"}
     if checksums.of_text(content) != known:
         raise BrokenStepError(path, "metadata: what it was made from is not what was saved")
     if content["value"] != value:
         raise BrokenStepError(path, f"metrics: the rank {value} is not the one that was saved, {content['value']}")
-    return about
+    return meta
 
 
-def _compare(path, about, data, accept, expected):
-    found = about["data"]
+def _compare(path, meta, data, accept, expected):
+    found = meta["data"]
     if found != data and not accept:
         changed = [f"{key}: {found.get(key)!r} then, {data.get(key)!r} now" for key in data if found.get(key) != data[key]]
         raise OtherRunError(
             f"{path}: this checkpoint was made from other data ({'; '.join(changed)}); "
-            "restore the data, start again in another --workdir, or go on regardless with --accept_new_data"
+            "restore the data, start again in another --workdir, or continue anyway with --accept_new_data"
         )
-    found = about["form"]
+    found = meta["form"]
     if found != expected:
         names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         changed = [f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} here" for name in names[:5]]
@@ -286,30 +300,30 @@ def _compare(path, about, data, accept, expected):
         )
 
 
-def steps_in(directory) -> list[int]:
+def steps_in(directory: StrPath) -> list[int]:
     """Steps of the checkpoints in a folder, ascending, whether or not they can be read."""
     return sorted(int(path.name) for path in pathlib.Path(directory).glob("*") if re.fullmatch("[0-9]+", path.name))
 
 
-def aside(directory) -> pathlib.Path:
-    """Where broken checkpoints of a folder go."""
+def aside(directory: StrPath) -> pathlib.Path:
+    """The folder to which broken checkpoints of a folder are moved."""
     directory = pathlib.Path(directory)
     return directory.with_name(f"{directory.name}-broken")
 
 
-def set_aside(error: BrokenStepError):
+def set_aside(error: BrokenStepError) -> None:
     """Moves a broken checkpoint away, on process 0, under a name that is still free."""
-    place = aside(error.path.parent)
+    target = aside(error.path.parent)
     if not error.path.exists():
         return
-    log.warning("%s; it is now in %s", error, place)
+    log.warning("%s; it is now in %s", error, target)
     if is_leader():
-        place.mkdir(exist_ok=True)
-        error.path.rename(next(p for i in itertools.count() if not (p := place / f"{error.path.name}.{i}").exists()))
+        target.mkdir(exist_ok=True)
+        error.path.rename(next(p for i in itertools.count() if not (p := target / f"{error.path.name}.{i}").exists()))
 
 
 def _cause(error):
-    """What a library says of a disk, in our words where they are known."""
+    """What a library reports of a disk, in our words where the error is a known one."""
     known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE, errno.EFBIG)
     found = next((number for number in known if os.strerror(number) in str(error)), None)
     return system_reason(OSError(found, os.strerror(found))) if found else reason(error)
@@ -321,7 +335,7 @@ class _NotOrbax(logging.Filter):
 
 
 def _quieten():
-    """One failed write or read is one error, raised where it is waited for; Orbax logs it from each of its threads as well, with tracebacks."""
+    """Silences Orbax: a failed write or read is raised where it is waited for, but Orbax also logs it, with tracebacks, from each of its threads."""
     if any(isinstance(known, _NotOrbax) for known in logging.getLogger("absl").filters):
         return
     for name in ("absl", "asyncio"):
@@ -329,7 +343,7 @@ def _quieten():
     before = sys.unraisablehook
 
     def hook(unraisable):
-        # Of TensorStore: the other arrays of a read or write that has failed already.
+        # TensorStore raises this for the other arrays of a read or write that has failed already.
         if str(unraisable.exc_value) != "Event loop is closed":
             before(unraisable)
 
@@ -340,12 +354,7 @@ def _value(metrics):
     return metrics["value"]
 
 
-def form(state) -> dict[str, list[int]]:
-    """Shape of every array of a state, by its path."""
+def form(state: PyTree) -> dict[str, list[int]]:
+    """The shape of every array of a state, by its path."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {jax.tree_util.keystr(path): list(leaf.shape) for path, leaf in leaves}
-
-
-def abstract_like(state, shardings):
-    """ShapeDtypeStructs of an (abstract) state with its shardings."""
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)

@@ -1,23 +1,24 @@
-"""Training that went wrong in its numbers ends as failed, and never with a model."""
+"""Training whose numbers went wrong ends as failed, and never leaves a model."""
 
 import jax
 import numpy as np
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.parallel.hosts import exchange
+from omnisat_jax.train.step import TrainState
 
 SHOWN = 20  # steps that a message names
 
 
 class NonFiniteError(UserError):
-    """Steps had a loss or gradient that was not finite: too many, or all; or the parameters are not."""
+    """Too many steps, or all of them, had a loss or gradient that was not finite; or the parameters are not finite."""
 
 
-def check_trained(state, steps: int, bad: list[str]) -> None:
-    """Whether the last state of a stage has learned anything; every process must ask.
+def check_trained(state: TrainState, steps: int, bad: list[str]) -> None:
+    """Checks that the last state of a stage has learned anything. All processes must call it.
 
     Args:
-      state: TrainState after the last step.
+      state: after the last step.
       steps: of the stage.
       bad: "step N: tiles ..." of the steps of this start that were not finite.
 

@@ -1,18 +1,19 @@
-"""Which keys of a run's configuration may change when it goes on, because its result does not depend on them (any more)."""
+"""Which keys of the configuration of a run may change when it continues, because its result does not depend on them (any more)."""
 
 import dataclasses
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 STAGES = ("pretrain", "finetune")
-# Where data lie is no part of a run: what they are is compared by their fingerprint.
+# The location of the data is not part of a run: the data themselves are compared by their fingerprint.
 ANY_TIME = (
     "data.raw_dir", "data.prepared_dir", "data.cache_dir", "data.threads", "data.buffer", "data.max_bad",
     "mesh.replica", "mesh.data", "mesh.fsdp", "mesh.fsdp_min_size", "nonfinite_budget",
     *(f"{stage}.{key}" for stage in STAGES for key in ("log_every", "save_every", "keep")),
     "pretrain.eval_every",  # pre-training is judged by its last step
 )  # fmt: skip
-# Until a stage begins. Evaluation begins anew whenever it has not finished.
+# {key: stage until whose begin it may change}. An evaluation that has not finished begins anew.
 UNTIL = {
     "eval.monitor_tiles": "pretrain",
     "eval.threshold": "finetune",  # it ranks checkpoints, as does the next one
@@ -25,7 +26,7 @@ UNTIL = {
 }
 PATHS = ("pretrain_from", "data.raw_dir", "data.prepared_dir", "data.cache_dir")
 MAY_CHANGE = (
-    "May change: where data lie (data.raw_dir, data.prepared_dir, data.cache_dir), data.threads, data.buffer, data.max_bad, mesh.*, "
+    "May change: the location of the data (data.raw_dir, data.prepared_dir, data.cache_dir), data.threads, data.buffer, data.max_bad, mesh.*, "
     "nonfinite_budget, log_every, save_every and keep of a stage, pretrain.eval_every; more steps of a stage that has not finished; "
     "finetune.eval_every, eval.threshold and eval.probe before fine-tuning, eval.monitor_tiles before pre-training, the rest of eval.* "
     "before the evaluation."
@@ -35,12 +36,13 @@ ABSENT = "(absent)"
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One key.
+    """A key whose value has changed.
 
     Attributes:
       key: dotted.
-      before, now: values, `ABSENT` where there is none.
-      allowed: whether a run may go on with it.
+      before: value at the last start, `ABSENT` where there was none.
+      now: value at this start, `ABSENT` where there is none.
+      allowed: whether the run may continue with it.
       note: what the user must know, or "".
     """
 
@@ -50,16 +52,18 @@ class Change:
     allowed: bool
     note: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.key}: {self.before!r} before, {self.now!r} now"
 
 
-def changes(before: dict, now: dict, *, begun: Collection[str], done: Collection[str]) -> list[Change]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, begun: Collection[str], done: Collection[str]) -> list[Change]:
     """Every key that differs.
 
     Args:
-      before, now: {dotted key: plain value} of whole configurations.
-      begun, done: stages of the run, "evaluate" among them.
+      before: {dotted key: plain value} of the whole configuration at the last start.
+      now: the same at this start.
+      begun: stages of the run that have begun, "evaluate" among them.
+      done: stages that have finished.
     """
     found = []
     for key in sorted(before.keys() | now.keys()):

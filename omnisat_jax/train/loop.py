@@ -1,8 +1,8 @@
-"""The training loop, the same for every task. Everything it uses is given to it."""
+"""The training loop, shared by all tasks. Everything it uses is passed to it."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
@@ -10,10 +10,11 @@ from omnisat_jax.config import schema
 from omnisat_jax.train.finite import NonFiniteError, check_trained
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.train.timing import Ledger, Profile
+from omnisat_jax.types import Batch, PyTree
 
 
 class Preempted(RuntimeError):
-    """The run was told to end; its state is saved, and the same command goes on from there."""
+    """The run received SIGTERM. Its state is saved, and the same command continues it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,121 +22,124 @@ class LoopHooks:
     """What the loop calls.
 
     Attributes:
-      step: compiled (state, batch) -> (state, metrics), its root key given; gives up the old state.
+      step: compiled (state, batch) -> (state, metrics), which donates the state.
       batches: (host batch, device batch) from the first step on.
       validate: (params, step) -> {score: value}, or None.
-      rank: scores -> value by which checkpoints are ranked, more is better.
+      rank: scores -> the value by which checkpoints are ranked; more is better.
       save: (step, state, value or None) -> None.
-      write: (step, {name: value}) -> None.
-      show: (step, {name: value}) -> None, the terminal.
-      stop: step -> whether the run was told to end.
-      ledger: where the time goes.
-      profile: traces the steps it was asked for.
-      flops: of one step over all devices, and
-      peak: what all devices could do a second; 0 = unknown.
-      tiles_of: host batch -> names of the tiles of that step on every host; all of them ask at the same step.
+      write: (step, {name: value}) -> None, into files.
+      show: (step, {name: value}) -> None, on the terminal.
+      stop: step -> whether the run is to end after this step.
+      ledger: counts where the time goes.
+      profile: traces the steps that it was asked for.
+      flops: operations of one step over all devices.
+      peak: operations per second that all devices are capable of, 0 where that is not known.
+      tile_names: host batch -> names of the tiles of that step on every host. All hosts call it at the same step.
     """
 
-    step: Callable
-    batches: Iterator
-    validate: Callable | None
-    rank: Callable
-    save: Callable
-    write: Callable
-    show: Callable
-    stop: Callable
+    step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    batches: Iterator[tuple[Batch, Batch]]
+    validate: Callable[[PyTree, int], Mapping[str, float]] | None
+    rank: Callable[[Mapping[str, float]], float]
+    save: Callable[[int, TrainState, float | None], None]
+    write: Callable[[int, dict[str, float]], None]
+    show: Callable[[int, dict[str, float]], None]
+    stop: Callable[[int], bool]
     ledger: Ledger
     profile: Profile
     flops: float
     peak: float
-    tiles_of: Callable
+    tile_names: Callable[[Batch], list[str]]
 
 
-def run_loop(state: TrainState, first: int, stage: schema.StageConfig, budget: int, use: LoopHooks) -> TrainState:
-    """Trains from step `first` to stage.steps.
+def run_loop(state: TrainState, first: int, config: schema.StageConfig, budget: int, hooks: LoopHooks) -> TrainState:
+    """Trains from step `first` to the last step of the stage.
 
-    Metrics of a step are read while the next one runs, so the host never holds the device up.
+    The metrics of a step are read while the next one runs, so the host never delays the device.
 
     Args:
-      state: as of `first`; its buffers are given up.
+      state: as of `first`; its buffers are donated.
       first: steps already taken.
-      stage: how long, how often.
-      budget: steps with a non-finite loss that are tolerated over the stage.
+      config: of the stage: how many steps, and how often what is done.
+      budget: steps with a non-finite loss or gradient that are tolerated over the stage.
+      hooks: what the loop calls.
 
     Raises:
-      NonFiniteError: budget spent, or nothing learned at all; names the steps and their tiles.
-      Preempted: told to end; the step is saved.
+      NonFiniteError: the budget is spent, or nothing was learned at all; names the steps and their tiles.
+      Preempted: the run was asked to end; the step is saved.
     """
-    watch = _Watch(stage, budget, use, first, int(jax.device_get(state.skipped)))
-    pending = None
-    for step in range(first + 1, stage.steps + 1):
-        use.profile.at(step)
-        host, batch = use.ledger.next_batch(use.batches, pending and pending[2])
-        # Anything that moves between host and device here would hold both up, so it is an error.
+    watch = _Watch(config, budget, hooks, first, int(jax.device_get(state.skipped)))
+    validate, pending = hooks.validate, None
+    for step in range(first + 1, config.steps + 1):
+        hooks.profile.at(step)
+        host, batch = hooks.ledger.next_batch(hooks.batches, pending and pending[2])
+        # A transfer between host and device here would delay both, so it is an error.
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("train", step_num=step):
-            state, metrics = use.step(state, batch)
+            state, metrics = hooks.step(state, batch)
         if pending:
             watch.finish(*pending)
         pending = (step, host, metrics)
-        last = step == stage.steps
+        last = step == config.steps
         value = None
-        if (stage.eval_every and step % stage.eval_every == 0) or last:
-            watch.finish(*pending)
+        if (config.eval_every and step % config.eval_every == 0) or last:
+            watch.finish(step, host, metrics)
             pending = None
-            if use.validate:
-                with use.ledger.during("evaluation"):
-                    scores = use.validate(state.params, step)
-                use.write(step, {f"validation_{key}": number for key, number in scores.items()})
-                value = use.rank(scores)
+            if validate:
+                with hooks.ledger.during("evaluation"):
+                    scores = validate(state.params, step)
+                hooks.write(step, {f"validation_{key}": number for key, number in scores.items()})
+                value = hooks.rank(scores)
                 watch.pause()
-        stop = not last and use.stop(step)
-        if value is not None or step % stage.save_every == 0 or last or stop:
+        stop = not last and hooks.stop(step)
+        if value is not None or step % config.save_every == 0 or last or stop:
             if pending:
                 watch.finish(*pending)
                 pending = None
-            with use.ledger.during("save"):
-                use.save(step, state, value)
+            with hooks.ledger.during("save"):
+                hooks.save(step, state, value)
         if stop:
-            raise Preempted(f"told to end after step {step} of {stage.steps}, which is saved; the same command goes on from there")
-    check_trained(state, stage.steps, watch.bad)
+            raise Preempted(f"ended by SIGTERM after step {step} of {config.steps}, which is saved; the same command goes on from there")
+    check_trained(state, config.steps, watch.bad)
     return state
 
 
 class _Watch:
-    """Reads finished steps: logging, speed, and the budget of non-finite steps."""
+    """Reads finished steps: logs them, measures speed, and keeps the budget of non-finite steps."""
 
-    def __init__(self, stage, budget, use, first, skipped):
-        self._stage, self._budget, self._use = stage, budget, use
-        self._skipped, self.bad = skipped, []
-        self._mark, self._clock = first, time.perf_counter()
+    def __init__(self, config: schema.StageConfig, budget: int, hooks: LoopHooks, first: int, skipped: int):
+        self._config, self._budget, self._hooks, self._skipped = config, budget, hooks, skipped
+        self.bad: list[str] = []
+        self._mark: int | None = first  # step at which the clock was read
+        self._clock = time.perf_counter()
 
-    def pause(self):
-        """Time spent elsewhere is not training time."""
+    def pause(self) -> None:
+        """Starts the clock again: time spent elsewhere is not training time."""
         self._clock = time.perf_counter()
         self._mark = None
 
-    def finish(self, step, host, metrics):
+    def finish(self, step: int, host: Batch, metrics: dict[str, jax.Array]) -> None:
+        """Reads the metrics of a step, which waits until it is done."""
         values = {key: float(value) for key, value in jax.device_get(metrics).items()}
         if not values.pop("finite"):
             self._count(step, host)
         values["skipped"] = float(self._skipped)
-        if step % self._stage.log_every and step != self._stage.steps:
+        if step % self._config.log_every and step != self._config.steps:
             return
         now = time.perf_counter()
         if self._mark is not None and step > self._mark:
             speed = (step - self._mark) / (now - self._clock)
-            values["examples_per_second"] = speed * self._stage.batch_size
-            values["teraflops"] = speed * self._use.flops / 1e12
-            if self._use.peak:
-                values["mfu"] = speed * self._use.flops / self._use.peak
+            values["examples_per_second"] = speed * self._config.batch_size
+            values["teraflops"] = speed * self._hooks.flops / 1e12
+            if self._hooks.peak:
+                values["mfu"] = speed * self._hooks.flops / self._hooks.peak
         self._mark, self._clock = step, now
-        self._use.write(step, values)
-        self._use.show(step, values)
+        self._hooks.write(step, values)
+        self._hooks.show(step, values)
 
     def _count(self, step, host):
         self._skipped += 1
-        self.bad.append(f"step {step}: tiles {', '.join(self._use.tiles_of(host))}")
-        self._use.write(step, {"nonfinite_step": 1.0})
+        self.bad.append(f"step {step}: tiles {', '.join(self._hooks.tile_names(host))}")
+        self._hooks.write(step, {"nonfinite_step": 1.0})
         if self._skipped > self._budget:
             raise NonFiniteError(
                 f"{self._skipped} steps had a loss or gradient that was not finite, more than nonfinite_budget = {self._budget}. "

@@ -1,4 +1,4 @@
-"""run.json: on which data a run stands, every start that did something, and where its time went."""
+"""run.json: the data of a run, every start that did something, and where its time went."""
 
 import datetime
 import importlib.metadata
@@ -9,6 +9,8 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 
@@ -16,30 +18,42 @@ from omnisat_jax.errors import printable
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
-from omnisat_jax.train.identity import STAGES
+from omnisat_jax.train.identity import STAGES, Change
 from omnisat_jax.train.workdir import WorkdirError, cores
+from omnisat_jax.types import StrPath
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
-# Between starts, these may change the last digits of a result, or more. The number of threads changes the rounding on CPUs.
+# Between starts, a change of these may change the last digits of a result, or more. On CPUs the number of threads changes the rounding.
 COMPARED = ("git", "versions", "device", "cores", "processes", "mesh", "precision")
 ADVICE = "Restore it; or delete it: checkpoints know their data themselves, only the record of earlier starts is lost."
 log = logging.getLogger(__name__)
 
 
 class Start:
-    """This start of a run. It is compared with the earlier ones at once and written down when something runs, or if it is the first.
+    """This start of a run. It is compared with the earlier ones at once, and recorded when something runs or if it is the first.
 
     Attributes:
       new: whether no earlier start is known.
     """
 
-    def __init__(self, workdir, *, flat: dict, data: dict, mesh, precision: str, accept_new_data: bool, changes=()):
-        """Must come after `workdir.claim`.
+    def __init__(
+        self,
+        workdir: StrPath,
+        *,
+        flat: dict[str, Any],
+        data: dict[str, Any],
+        computing: dict[str, Any],
+        accept_new_data: bool,
+        changes: Sequence[Change] = (),
+    ):
+        """Compares this start with the earlier ones. Must be called after `workdir.claim`.
 
         Args:
+          workdir: folder of the run.
           flat: {dotted key: value} of the whole configuration.
-          data: "fingerprint", "source" and whatever else is known of them.
-          mesh: jax.sharding.Mesh of the run.
+          data: "fingerprint", "source" and whatever else is known of the data.
+          computing: "mesh" (sizes of its axes) and "precision".
+          accept_new_data: go on although the data have changed.
           changes: what `workdir.claim` returned.
 
         Raises:
@@ -47,17 +61,17 @@ class Start:
           DataError: run.json is damaged.
         """
         self._folder, self._flat, self._changes = pathlib.Path(workdir), flat, list(changes)
-        about = self._read()
-        self.new = about is None
+        known = self._read()
+        self.new = known is None
         if self.new and any((self._folder / stage).exists() for stage in (*STAGES, "evaluate")):
             log.warning("%s is missing: the record of earlier starts is lost; checkpoints know their data themselves", self._path)
-        if about and about["data"]["fingerprint"] != data["fingerprint"] and not accept_new_data:
-            before = about["data"]
+        if known and known["data"]["fingerprint"] != data["fingerprint"] and not accept_new_data:
+            before = known["data"]
             earlier = len(before["fingerprint"]) != len(data["fingerprint"])
-            note = " Fingerprints of earlier versions are others: if the data are as they were, --accept_new_data is right." if earlier else ""
+            note = " Earlier versions computed other fingerprints: if the data have not changed, use --accept_new_data." if earlier else ""
             raise WorkdirError(
                 f"{workdir}: this run was started on data {before['fingerprint']} ({before.get('source')}), now they are "
-                f"{data['fingerprint']} ({data['source']}). Restore the data, choose another --workdir, or go on regardless with --accept_new_data.{note}"
+                f"{data['fingerprint']} ({data['source']}). Restore the data, choose another --workdir, or continue anyway with --accept_new_data.{note}"
             )
         device = jax.devices()[0]
         self._facts = {
@@ -69,36 +83,35 @@ class Start:
             "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
             "cores": len(cores()),
             "processes": jax.process_count(),
-            "mesh": dict(mesh.shape),
-            "precision": precision,
+            **computing,
         }
         self._data = data
         self._begun = False
-        earlier = (about or {}).get("starts") or []
-        self._differences = _differences(earlier[-1] if earlier else {}, self._facts)
+        starts = (known or {}).get("starts") or []
+        self._differences = _differences(starts[-1] if starts else {}, self._facts)
         if self.new:
             self._append()
 
     def begin(self) -> list[str]:
-        """Writes this start down; to be called whenever something is about to run.
+        """Records this start. Must be called whenever something is about to run.
 
         Returns:
-          What the user must be told, the first time: differences from the last start, and changed keys.
+          What to show the user, at the first call only: changed keys, and differences from the last start.
         """
         if self._begun:
             return []
         self._begun = True
         if not self.new:
             self._append()
-        told = [f"{change}{f': {change.note}' if change.note else ''}" for change in self._changes]
-        return [printable(text) for text in told + self._differences]
+        changes = [f"{change}{f': {change.note}' if change.note else ''}" for change in self._changes]
+        return [printable(text) for text in changes + self._differences]
 
-    def note_time(self, stage: str, seconds: dict) -> None:
+    def note_time(self, stage: str, seconds: dict[str, float]) -> None:
         """Adds where the time of this start of a stage went, on process 0."""
-        about = self._read() if is_leader() else None
-        if about:
-            about["seconds"].setdefault(stage, []).append(seconds)
-            atomic.write_json(self._path, about)
+        record = self._read() if is_leader() else None
+        if record:
+            record["seconds"].setdefault(stage, []).append(seconds)
+            atomic.write_json(self._path, record)
 
     @property
     def _path(self):
@@ -107,18 +120,18 @@ class Start:
     def _append(self):
         if not is_leader():
             return
-        about = self._read() or {"starts": [], "seconds": {}}
+        record = self._read() or {"starts": [], "seconds": {}}
         start = self._facts | {"data": {key: self._data.get(key) for key in ("fingerprint", "source")}}
         if self._changes:
             start["changed"] = {change.key: [change.before, change.now] for change in self._changes}
-        # The top level is as of the last start, for what reads one run.
-        about = self._facts | {"config": self._flat, "data": self._data, "seconds": about["seconds"], "starts": [*about["starts"], start]}
-        atomic.write_json(self._path, about)
+        # The top level describes the last start, for readers that look at one run.
+        record = self._facts | {"config": self._flat, "data": self._data, "seconds": record["seconds"], "starts": [*record["starts"], start]}
+        atomic.write_json(self._path, record)
         if self._changes:
             atomic.write_json(self._folder / "config.json", self._flat)
 
-    def _read(self) -> dict | None:
-        """run.json with a list of starts, also where an earlier version wrote the last one only; None if there is none."""
+    def _read(self) -> dict[str, Any] | None:
+        """run.json with a list of starts, even where an earlier version wrote only the last one; None if there is none."""
         if not self._path.exists():
             return None
         value = read_json(self._path, what="the record of the run", advice=ADVICE)
@@ -130,15 +143,15 @@ class Start:
             for seconds in starts.list():
                 for entry in seconds.items().values():
                     entry.number()
-        about = dict(value.value)
-        about["seconds"] = about.get("seconds") or {}
-        if "starts" not in about:
-            about["starts"] = [{key: about[key] for key in ("command", *COMPARED) if key in about}]
-        return about
+        record = dict(value.value)
+        record["seconds"] = record.get("seconds") or {}
+        if "starts" not in record:
+            record["starts"] = [{key: record[key] for key in ("command", *COMPARED) if key in record}]
+        return record
 
 
 def _differences(before, now):
-    """Differences from the last start, one line per fact."""
+    """Differences between two starts, one line per fact."""
     lines = []
     for key in COMPARED:
         if key not in before or before[key] == now[key]:
@@ -153,7 +166,7 @@ def _differences(before, now):
 
 
 def _git():
-    """Revision of the code and whether it was changed since; None outside a repository."""
+    """The revision of the code and whether it was changed since; None outside a repository."""
     here = pathlib.Path(__file__).parent
     try:
         revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,12 +1,19 @@
 """The training step: a pure function of (state, batch, root key), the same for every task."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
 from omnisat_jax.ops.random import Streams
+from omnisat_jax.tasks.base import Task
 from omnisat_jax.train.compilation import unoptimised
+from omnisat_jax.types import Batch, PyTree
+
+TrainStep = Callable[["TrainState", Batch, jax.Array], tuple["TrainState", dict[str, jax.Array]]]
 
 
 @flax.struct.dataclass
@@ -14,45 +21,56 @@ class TrainState:
     """Everything that changes from step to step.
 
     Attributes:
-      step: () int32, steps taken, skipped ones included.
-      skipped: () int32, steps left out because their loss or gradient was not finite.
+      step: () int32, steps taken, including skipped ones.
+      skipped: () int32, steps whose update was left out because the loss or the gradient was not finite.
       params: model parameters, float32.
-      opt_state: of the optimizer.
+      opt_state: state of the optimizer.
     """
 
     step: jax.Array
     skipped: jax.Array
-    params: dict
+    params: Any
     opt_state: optax.OptState
 
 
-def create_state(task, optimizer, key, batch) -> TrainState:
-    """The state before step 0; jit it with out_shardings so that parameters are born where they belong."""
+def create_state(task: Task, optimizer: optax.GradientTransformation, key: jax.Array, batch: Batch) -> TrainState:
+    """Draws the state before the first step.
+
+    Args:
+      task: whose parameters are drawn.
+      optimizer: whose state is initialised.
+      key: () typed random key.
+      batch: of the form that the task takes; its values are not used.
+    """
     params = task.init(key, batch)
     zero = jnp.zeros((), jnp.int32)
     return TrainState(step=zero, skipped=zero, params=params, opt_state=optimizer.init(params))
 
 
-def run_once(function, shardings, *arguments):
-    """`function(*arguments)`, compiled, its result placed as `shardings`: for what runs once, such as drawing initial parameters."""
+def run_once(function: Callable[..., Any], shardings: PyTree, *arguments: Any) -> Any:
+    """Compiles `function`, calls it once and places the result by `shardings`.
+
+    For programs that run only once, such as the one that draws the initial parameters: on CPUs they are compiled without optimisation.
+    """
     options = unoptimised() if jax.default_backend() == "cpu" else None
     return jax.jit(function, out_shardings=shardings).lower(*arguments).compile(compiler_options=options)(*arguments)
 
 
-def make_step(task, optimizer):
-    """Builds `contrastive_step(state, batch, root)` or `finetune_step(state, batch, root)`.
+def make_step(task: Task, optimizer: optax.GradientTransformation) -> TrainStep:
+    """Builds the training step of a task.
 
     Args:
-      task: see `tasks.base.Task`.
-      optimizer: optax transformation.
+      task: what is optimised.
+      optimizer: turns gradients into updates.
 
     Returns:
-      A pure function (state, batch, root) -> (state, metrics). root: typed random key, () and the same at every step; the draws depend on it
-      and on state.step only. It is an argument, not a constant, so that one compiled program serves every seed. A step whose loss or
-      gradient norm is not finite changes nothing but the two counters. metrics: float32 scalars with "loss", "grad_norm" and "finite".
+      A pure function (state, batch, root) -> (state, metrics), named `task.step_name`. root is a typed random key, () and the same at every
+      step; all draws depend on it and on state.step only. It is an argument and not a constant, so one compiled program serves every seed.
+      A step whose loss or gradient norm is not finite changes nothing but the two counters. metrics are float32 scalars, among them "loss",
+      "grad_norm" and "finite" (0 or 1).
     """
 
-    def step(state, batch, root):
+    def step(state: TrainState, batch: Batch, root: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         streams = Streams(root, state.step)
         (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, streams)
         norm = optax.global_norm(grads)

@@ -1,42 +1,52 @@
-"""Parameters of one stage as the start of the next, by name."""
+"""Takes over the parameters of one stage as the start of the next, by name."""
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
 import flax.traverse_util
 import jax
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Names of parameters: taken over, new here, left behind."""
+    """What became of the parameters of both models.
+
+    Attributes:
+      loaded: names that both have, whose values were taken over.
+      fresh: names that only the new model has.
+      unused: names that only the trained one had.
+    """
 
     loaded: tuple[str, ...]
     fresh: tuple[str, ...]
     unused: tuple[str, ...]
 
-    def __str__(self):
-        def rooms(names):
-            return ", ".join(sorted({name.split("/")[0] for name in names})) or "nothing"
-
+    def __str__(self) -> str:
         return (
-            f"{len(self.loaded)} parameters taken over ({rooms(self.loaded)}); "
-            f"{len(self.fresh)} start fresh ({rooms(self.fresh)}); {len(self.unused)} left behind ({rooms(self.unused)})"
+            f"{len(self.loaded)} parameters taken over ({_modules(self.loaded)}); "
+            f"{len(self.fresh)} start fresh ({_modules(self.fresh)}); {len(self.unused)} left behind ({_modules(self.unused)})"
         )
 
 
-def warm_start(params, trained):
-    """Replaces every parameter that `trained` has under the same name.
+def warm_start(params: Params, trained: Params) -> tuple[dict[str, Any], Report]:
+    """Replaces every parameter that `trained` has under the same name; the sharding of `params` is kept.
+
+    Args:
+      params: nested dict of jax.Arrays, freshly initialised.
+      trained: nested dict of arrays.
 
     Returns:
-      (params, Report)
+      The new parameters, and what became of each name.
 
     Raises:
-      UserError: a parameter of the same name has another shape.
+      UserError: a parameter of the same name has another shape, or no name is shared.
     """
-    target = flax.traverse_util.flatten_dict(params, sep="/")
-    source = flax.traverse_util.flatten_dict(trained, sep="/")
+    target: dict[str, Any] = flax.traverse_util.flatten_dict(params, sep="/")
+    source: dict[str, Any] = flax.traverse_util.flatten_dict(trained, sep="/")
     both = [name for name in target if name in source]
     wrong = [f"{name} {source[name].shape} for {target[name].shape}" for name in both if source[name].shape != target[name].shape]
     if wrong:
@@ -46,3 +56,8 @@ def warm_start(params, trained):
     new = target | {name: jax.device_put(source[name], target[name].sharding) for name in both}
     report = Report(tuple(both), tuple(n for n in target if n not in source), tuple(n for n in source if n not in target))
     return flax.traverse_util.unflatten_dict(new, sep="/"), report
+
+
+def _modules(names: Iterable[str]) -> str:
+    """The top-level modules of parameters."""
+    return ", ".join(sorted({name.split("/")[0] for name in names})) or "nothing"

@@ -1,4 +1,4 @@
-"""The folder of a run: one start at a time, of one configuration, and what has finished in it."""
+"""The folder of a run: one start at a time, one configuration, and the stages that have finished."""
 
 import contextlib
 import fnmatch
@@ -8,6 +8,8 @@ import os
 import pathlib
 import re
 import unicodedata
+from collections.abc import Iterator
+from typing import Any
 
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
@@ -18,13 +20,14 @@ from omnisat_jax.files.locks import exclusive
 from omnisat_jax.files.paths import is_stray
 from omnisat_jax.parallel.hosts import is_leader, leader_first
 from omnisat_jax.train import identity
+from omnisat_jax.types import StrPath
 
 LOCK = ".lock"
 MOST_SHOWN = 12  # keys of another configuration
-# In a folder without a run these are no stranger's: a lock, programs compiled ahead, files that were being written, by earlier versions as well.
+# What this program may have left in a folder without a run: a lock, reports of --compile_for, files that were being written, by any version.
 _OURS = re.compile(r"\.lock|compiled_.*\.json|.+\.partial-\d+")
-_MAGIC = "[]*?\\"  # Orbax finds its files by patterns
-# What an evaluation promises; results.md and report.html are made from these.
+_MAGIC = "[]*?\\"  # Orbax finds its files by glob patterns
+# What a finished evaluation must have written; results.md and report.html can be made from it again.
 _RESULTS = ("results.json", "tiles.npz")
 _MODEL = ("model/config.json", "model/statistics.json", "model/weights.safetensors")
 log = logging.getLogger(__name__)
@@ -34,11 +37,11 @@ class WorkdirError(UserError):
     """The folder belongs to another run, cannot hold one, or holds files that are damaged."""
 
 
-def check_place(workdir) -> None:
-    """Refuses a folder that could be written to and never read again.
+def check_place(workdir: StrPath) -> None:
+    """Refuses a folder that could be written to but not be read again.
 
     Raises:
-      WorkdirError: a character in its path, named.
+      WorkdirError: naming the character in its path that does not work.
     """
     text = os.fspath(workdir)
     if "://" in text:
@@ -54,15 +57,16 @@ def check_place(workdir) -> None:
 
 
 @contextlib.contextmanager
-def held(workdir, *, folds: bool = False):
-    """Creates the folder of a run, and keeps every other start out of it while the body runs, whatever host that is on.
+def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
+    """Creates the folder of a run and locks it while the body runs, against starts on any host.
 
     Args:
-      folds: it holds one run per fold, each in its own folder.
+      workdir: the folder.
+      folds: whether it holds one run per fold, each in its own folder.
 
     Raises:
-      WorkdirError: a folder that cannot be, or that holds other things.
-      InUseError: another start is at work; on every process of this one.
+      WorkdirError: the folder cannot be created, or holds other things.
+      InUseError: another start has locked it; raised on every process of this one.
     """
     check_place(workdir)
     workdir = pathlib.Path(workdir)
@@ -81,7 +85,7 @@ def _make(workdir, folds):
         workdir.mkdir(parents=True, exist_ok=True)
         others = [entry.name for entry in workdir.iterdir()]
     except OSError as error:
-        what = "it is a file, or a link that leads nowhere" if isinstance(error, FileExistsError) else system_reason(error)
+        what = "it is a file, or a broken link" if isinstance(error, FileExistsError) else system_reason(error)
         raise WorkdirError(f"{workdir}: cannot be the folder of a run ({what}). Choose another --workdir") from error
     if folds and "config.json" in others:
         raise WorkdirError(f"{workdir} holds a single run: choose another --workdir for --folds")
@@ -95,14 +99,15 @@ def _make(workdir, folds):
         )
 
 
-def claim(workdir, flat: dict) -> list[identity.Change]:
-    """Makes an empty folder that of this configuration, or checks that it is; the folder must be `held`.
+def claim(workdir: StrPath, flat: dict[str, Any]) -> list[identity.Change]:
+    """Gives an empty folder to this configuration, or checks that it belongs to it. The folder must be `held`.
 
     Args:
+      workdir: the folder.
       flat: {dotted key: value} of the whole configuration.
 
     Returns:
-      What has changed and may; config.json still says what was before.
+      Allowed changes of the configuration; config.json still holds the values from before.
 
     Raises:
       WorkdirError: another configuration, shown key by key.
@@ -114,8 +119,8 @@ def claim(workdir, flat: dict) -> list[identity.Change]:
         advice = "Restore it; or delete it: it is then made again from run.json."
         before = {key: value.value for key, value in read_json(path, what="the configuration of the run", advice=advice).items().items()}
     elif (workdir / "run.json").exists():
-        about = read_json(workdir / "run.json", what="the record of the run", advice="Restore it, or choose another --workdir.")
-        before = {key: value.value for key, value in about.get("config").items().items()}
+        record = read_json(workdir / "run.json", what="the record of the run", advice="Restore it, or choose another --workdir.")
+        before = {key: value.value for key, value in record.get("config").items().items()}
         log.warning("%s is missing; it is made again from run.json", path)
     else:
         atomic.write_json(path, flat)
@@ -126,14 +131,14 @@ def claim(workdir, flat: dict) -> list[identity.Change]:
     return changes
 
 
-def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
-    """The changes between two configurations of a run that may be.
+def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any]) -> list[identity.Change]:
+    """The allowed changes between two configurations of a run.
 
     Raises:
-      WorkdirError: one that may not.
+      WorkdirError: a change that is not allowed.
     """
     if before == flat:
-        return []  # marks need not be read, which would tell of damaged ones twice
+        return []  # without reading the marks, which would report damaged ones twice
     stages = (*identity.STAGES, "evaluate")
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
     done = [stage for stage in stages if finished(workdir, stage) is not None]
@@ -151,39 +156,40 @@ def compare(workdir, before: dict, flat: dict) -> list[identity.Change]:
     return changes
 
 
-def finished(workdir, stage: str) -> Value | None:
-    """What a finished stage said of itself, or None of one that has not finished. A damaged mark counts as none, with a warning."""
+def finished(workdir: StrPath, stage: str) -> Value | None:
+    """The facts in the mark of a finished stage, or None if it has not finished. A damaged mark counts as none, with a warning."""
     path = pathlib.Path(workdir) / stage / "done.json"
     if not path.exists():
         return None
     try:
         advice = "Delete it: the stage then goes on from what is saved and is marked again."
-        about = read_json(path, what="the mark of a finished stage", advice=advice)
-        about.items()
-        return about
+        mark = read_json(path, what="the mark of a finished stage", advice=advice)
+        mark.items()
+        return mark
     except DataError as error:
         log.warning("%s It counts as deleted.", error)
         return None
 
 
-def mark_done(workdir, stage: str, facts: dict) -> None:
-    """Declares a stage finished, on process 0."""
+def mark_done(workdir: StrPath, stage: str, facts: dict[str, Any]) -> None:
+    """Marks a stage finished, on process 0."""
     if is_leader():
         folder = pathlib.Path(workdir) / stage
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write_json(folder / "done.json", facts)
 
 
-def unmark(workdir, stage: str) -> None:
-    """Declares a stage unfinished, on process 0."""
+def unmark(workdir: StrPath, stage: str) -> None:
+    """Marks a stage unfinished, on process 0."""
     if is_leader():
         (pathlib.Path(workdir) / stage / "done.json").unlink(missing_ok=True)
 
 
-def mark_evaluated(workdir, facts: dict, *, model: bool) -> None:
-    """Declares the evaluation finished, on process 0, and what it wrote.
+def mark_evaluated(workdir: StrPath, facts: dict[str, Any], *, model: bool) -> None:
+    """Marks the evaluation finished, on process 0, with the hashes of what it wrote.
 
     Args:
+      workdir: folder of the run.
       facts: plain values to keep with the mark.
       model: whether the trained model is among the files.
     """
@@ -195,23 +201,23 @@ def mark_evaluated(workdir, facts: dict, *, model: bool) -> None:
     mark_done(workdir, "evaluate", facts | {"files": {path.relative_to(workdir).as_posix(): file_hash(path) for path in kept}})
 
 
-def evaluated(workdir) -> tuple[dict | None, str]:
+def evaluated(workdir: StrPath) -> tuple[dict[str, Any] | None, str]:
     """The results of a finished evaluation.
 
     Returns:
-      (results.json, ""), or (None, why it does not count as finished; "" where it never was).
+      (content of results.json, ""), or (None, why the evaluation does not count as finished, "" where it never was).
     """
     workdir = pathlib.Path(workdir)
-    about = finished(workdir, "evaluate")
-    if about is None:
+    mark = finished(workdir, "evaluate")
+    if mark is None:
         return None, ""
     try:
-        about.get("checkpoint").integer(0, 2**53)
+        mark.get("checkpoint").integer(0, 2**53)
         results = read_json(workdir / "results.json", what="the results of the run")
         results.get("subsets").list()
         probe = results.get("protocol").get("probe").text()
         # Marks of earlier versions name no files.
-        expected = about.find("files").value or dict.fromkeys(_MODEL if probe == "none" else ())
+        expected = mark.find("files").value or dict.fromkeys(_MODEL if probe == "none" else ())
         for name, known in expected.items():
             path = workdir / name
             if not path.is_file():
@@ -221,7 +227,7 @@ def evaluated(workdir) -> tuple[dict | None, str]:
     except DataError as error:
         return None, str(error)
     except (AttributeError, TypeError):
-        return None, f"{about.path}: expected the names of files, found others"
+        return None, f"{mark.path}: expected names of files, found something else"
     return results.value, ""
 
 

@@ -8,96 +8,108 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from omnisat_jax.errors import UserError, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.parallel.hosts import is_leader
+from omnisat_jax.types import StrPath
 
 log = logging.getLogger(__name__)
 
-class MetricsWriter:
-    """Appends scalars of one stage; a resumed run continues the file without repeated steps. Other processes than 0 write nothing."""
 
-    def __init__(self, workdir, stage: str, *, after_step: int):
-        """Keeps what was written up to `after_step` of this stage and drops what a killed run wrote beyond it.
+class MetricsWriter:
+    """Appends the scalars of one stage. A resumed run continues the file without repeated steps. Only process 0 writes."""
+
+    def __init__(self, workdir: StrPath, stage: str, *, after_step: int):
+        """Opens the files, and drops what a killed run wrote after the last checkpoint.
+
+        Args:
+          workdir: folder of the run.
+          stage: whose scalars are written.
+          after_step: rows of the stage up to this step are kept.
 
         Raises:
-          UserError: the files cannot be written, here and below.
+          UserError: the files cannot be written; raised by the other methods as well.
         """
-        self._stage, self._file, self._board = stage, None, None
+        self._stage, self._path, self._open = stage, pathlib.Path(workdir) / "metrics.jsonl", None
         if not is_leader():
             return
-        self._path = pathlib.Path(workdir) / "metrics.jsonl"
         _cut(self._path, stage, after_step)
         with _said(self._path):
-            self._file = self._path.open("a")
-            self._board = _Board(self._path.parent / "tensorboard" / stage, after_step)
+            self._open = self._path.open("a"), _Board(self._path.parent / "tensorboard" / stage, after_step)
 
-    def write(self, step: int, values: dict):
-        """One line: {"stage", "step", **values}; a number that is not finite is written as null."""
-        if not self._file:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one line: {"stage", "step", **values}; a number that is not finite is written as null."""
+        if not self._open:
             return
+        file, board = self._open
         clean = {key: value if math.isfinite(value) else None for key, value in values.items()}
         with _said(self._path):
-            self._file.write(json.dumps({"stage": self._stage, "step": step, **clean}) + "\n")
-            self._file.flush()
-            self._board.write(step, values)
+            file.write(json.dumps({"stage": self._stage, "step": step, **clean}) + "\n")
+            file.flush()
+            board.write(step, values)
 
-    def sync(self):
-        """Until all that was written is on the disk: a checkpoint must not outlive the curve that leads to it."""
-        if self._file:
+    def sync(self) -> None:
+        """Waits until everything written is on disk: a checkpoint must not outlive the curve that leads to it."""
+        if self._open:
+            file, board = self._open
             with _said(self._path):
-                os.fsync(self._file.fileno())
-                self._board.sync()
+                os.fsync(file.fileno())
+                board.sync()
 
-    def close(self):
-        """Closes both; what could not be written was said before."""
-        with contextlib.suppress(OSError):
-            if self._file:
-                self._file.close()
-        with contextlib.suppress(OSError):
-            if self._board:
-                self._board.close()
+    def close(self) -> None:
+        """Closes both files; a failure to write was reported before."""
+        for file in self._open or ():
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 class _Board:
-    """A TensorBoard event file, written by the caller's own thread: that of SummaryWriter has nobody to tell that a disk is full."""
+    """A TensorBoard event file, written by the thread of the caller: the thread of SummaryWriter cannot report that a disk is full."""
 
-    def __init__(self, folder, purge_step):
-        # Here: they import PyTorch wherever that is installed, which only a run that writes should pay for.
+    def __init__(self, folder: pathlib.Path, purge_step: int):
+        # Imported here because they import PyTorch wherever it is installed, which only a run that writes should pay for.
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto import event_pb2
         from tensorboardX.summary import scalar
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._event, self._scalar = Event, scalar
+        messages: Any = event_pb2  # classes that protobuf makes at run time
+        self._event, self._scalar = messages.Event, scalar
         self._events = EventsWriter(str(folder / "events"))
-        # What an earlier start wrote from here on is not shown.
-        for about in ({"file_version": "brain.Event:2"}, {"session_log": SessionLog(status=SessionLog.START)}):
-            self._events.write_event(Event(step=purge_step, wall_time=time.time(), **about))
+        # TensorBoard hides what an earlier start wrote from here on.
+        start = messages.SessionLog(status=messages.SessionLog.START)
+        for content in ({"file_version": "brain.Event:2"}, {"session_log": start}):
+            self._events.write_event(self._event(step=purge_step, wall_time=time.time(), **content))
 
-    def write(self, step, values):
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one event per value."""
         now = time.time()
         for key, value in values.items():
             self._events.write_event(self._event(step=step, wall_time=now, summary=self._scalar(key, value)))
 
-    def sync(self):
+    def sync(self) -> None:
+        """Writes what is buffered."""
         self._events.flush()
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the file."""
         self._events.close()
 
 
 @contextlib.contextmanager
-def _said(path):
+def _said(path: pathlib.Path) -> Iterator[None]:
+    """Reports a failure to write as a UserError."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: the curve cannot be written ({system_reason(error)}). See to the disk and start the same command again") from error
+        raise UserError(f"{path}: the curve cannot be written ({system_reason(error)}). Check the disk and start the same command again") from error
 
 
 def _cut(path, stage, after_step):
-    """Drops rows of a stage beyond a step. The file is replaced as a whole or not at all; one with damaged rows is kept beside it."""
+    """Drops rows of a stage after a step. The file is replaced as a whole or not at all; one with damaged rows is kept beside it."""
     text = ""
     try:
         text = path.read_text(errors="replace")
@@ -105,7 +117,7 @@ def _cut(path, stage, after_step):
         pass
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({system_reason(error)})") from error
-    *lines, last = text.split("\n")  # what follows the last end of line was being written by a start that was killed
+    *lines, last = text.split("\n")  # a start that was killed was writing what follows the last end of line
     rows = [(number, line, _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
     broken = [number for number, _, row in rows if row is None]
     if broken:
@@ -120,8 +132,8 @@ def _cut(path, stage, after_step):
         atomic.write_text(path, whole)
 
 
-def read_rows(path) -> tuple[list[dict], int]:
-    """The rows of metrics.jsonl, and how many of its lines are none; no file is no row."""
+def read_rows(path: StrPath) -> tuple[list[dict[str, Any]], int]:
+    """The rows of metrics.jsonl and the number of its damaged lines; no rows if there is no file."""
     path = pathlib.Path(path)
     if not path.is_file():
         return [], 0
@@ -130,7 +142,7 @@ def read_rows(path) -> tuple[list[dict], int]:
 
 
 def _row(line):
-    """A row, or None of one that is damaged."""
+    """A row, or None if it is damaged."""
     try:
         row = json.loads(line)
         numbers = all(value is None or type(value) in (int, float) for key, value in row.items() if key != "stage")

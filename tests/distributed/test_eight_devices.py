@@ -69,8 +69,8 @@ def test_batch_must_fit_the_devices():
         ValueError, match="eval.batch_size 6 must be a multiple of the number of devices, 8: set --config.eval.batch_size=8"
     ):
         meshes.check_batch_size("eval.batch_size", 6, Eight())
-    with pytest.raises(ValueError, match="times 2 parts: set --config.pretrain.batch_size=32"):
-        meshes.check_batch_size("pretrain.batch_size", 24, Eight(), parts=2)
+    with pytest.raises(ValueError, match="times 2 microbatches: set --config.pretrain.batch_size=32"):
+        meshes.check_batch_size("pretrain.batch_size", 24, Eight(), num_microbatches=2)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ STAGES = {
     "preparing": ("data.preparation.builder:FrameWriters.take", 3),
     "compiling": ("jax.stages:Lowered.compile", 1),
     "training": ("omnisat_jax.train.writers:MetricsWriter.write", 3),
-    "evaluating": ("omnisat_jax.experiment.run:all_subsets", 1),
+    "evaluating": ("omnisat_jax.experiment.scoring:all_subsets", 1),
     "writing": ("omnisat_jax.report.results:tables.markdown", 1),
 }
 
@@ -80,7 +80,7 @@ def test_every_stage_of_a_run(number, tmp_path):
 
 def test_several_processes_end_together(simulated, tmp_path):
     launcher = Launcher(simulated, tmp_path / "cache", tmp_path / "programs")
-    before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment.run:all_subsets", call=1)
+    before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment.scoring:all_subsets", call=1)
     for child in launcher.start(tmp_path / "run", processes=2, devices=2, before=before, stderr=subprocess.PIPE):
         ended(child, 75)
     for child in launcher.start(tmp_path / "run", processes=2, devices=2, stderr=subprocess.PIPE):
@@ -181,7 +181,8 @@ sys.exit(run_command(main))
 @pytest.mark.parametrize("number", [*CODES, signal.SIGKILL], ids=lambda number: number.name)
 def test_runs_end_with_their_study(number, tmp_path):
     (tmp_path / "run.py").write_text(RUN.format(number=int(number)))
-    player = f"from omnisat_jax.study import runner\nrunner.PROGRAM = {(sys.executable, str(tmp_path / 'run.py'))!r}"
+    command = (sys.executable, str(tmp_path / "run.py"))
+    player = f"from omnisat_jax.study import runner\nrunner.Launcher.of_program = lambda path: runner.Launcher({command!r}, {str(ROOT)!r})"
     study = str(ROOT / "configs" / "studies" / "encoders.py")
     code = program(player, ["launch.py", f"--study={study}", "--study.seeds=(0,)", f"--workdir={tmp_path / 'study'}"])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
-from omnisat_jax.experiment import run as experiment
-from omnisat_jax.experiment.context import LostStepError
 from omnisat_jax.experiment.cross_validation import run_folds
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.tasks import finetune
+from omnisat_jax.train import trainer
 from omnisat_jax.train.checkpoints import SaveError
 from omnisat_jax.train.finite import NonFiniteError
-from tests.conftest import go, tiny
+from omnisat_jax.train.stage_store import LostStepError, StageStore
+from tests.conftest import go, options, tiny
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +184,8 @@ def test_a_run_that_learned_nothing_has_failed(config, tmp_path, console, monkey
 
 
 def test_parameters_that_are_not_finite_have_failed(config, tmp_path, console, monkeypatch):
-    real = experiment.make_optimizer
-    monkeypatch.setattr(experiment, "make_optimizer", lambda s: optax.chain(real(s), optax.scale(float("nan"))))
+    real = trainer.make_optimizer
+    monkeypatch.setattr(trainer, "make_optimizer", lambda s: optax.chain(real(s), optax.scale(float("nan"))))
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps = 0
     # Said by the validation where there is one, else after the last step.
@@ -197,13 +197,13 @@ def test_finished_folds_are_not_touched(config, tmp_path, console):
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps, changed.finetune.steps = 0, 1
     parsed = schema.parse(changed)
-    results = run_folds(parsed, (1, 3), folder=tmp_path / "run", stage="all", console=console)
+    results = run_folds(parsed, (1, 3), options(tmp_path / "run", console))
     before = contents(tmp_path / "run")
-    assert run_folds(parsed, (1, 3), folder=tmp_path / "run", stage="all", console=console) == results
+    assert run_folds(parsed, (1, 3), options(tmp_path / "run", console)) == results
     assert contents(tmp_path / "run") == before
     assert re.fullmatch(r"[0-9a-f]{16}/[0-9a-f]{16}", results["protocol"]["checkpoint_checksum"])
     (tmp_path / "run" / "results.json").write_text("{")
-    run_folds(parsed, (1, 3), folder=tmp_path / "run", stage="all", console=console)
+    run_folds(parsed, (1, 3), options(tmp_path / "run", console))
     assert read(tmp_path / "run") == json.loads(json.dumps(results))
 
 
@@ -211,7 +211,7 @@ def test_the_cause_is_told_not_what_follows_from_it(config, tmp_path, console, m
     def full(self, *_):
         raise SaveError("the disk is full")
 
-    monkeypatch.setattr(experiment.RunContext, "finish", full)
+    monkeypatch.setattr(StageStore, "finish", full)
     monkeypatch.setattr("omnisat_jax.train.provenance.Start.note_time", full)
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps, changed.finetune.steps = 0, 1

@@ -1,7 +1,6 @@
 """Whole runs at tiny size on simulated tiles: every stage, resume, refusals."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 import shutil
@@ -12,11 +11,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 from omnisat_jax.config import schema
-from omnisat_jax.experiment import run as experiment
 from omnisat_jax.experiment.cross_validation import run_folds
 from omnisat_jax.inference.model_folder import load_model
+from omnisat_jax.train import stage as stage_training
 from omnisat_jax.train.workdir import WorkdirError, cores
-from tests.conftest import go, tiny
+from tests.conftest import go, options, tiny
 
 
 def state_of(folder, stage, step):
@@ -62,22 +61,22 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
     assert model.statistics == json.loads((tmp_path / "whole" / "statistics.json").read_text())
 
     # The same run, killed in the third step of each stage.
-    real_loop = experiment.run_loop
+    real_loop = stage_training.run_loop
 
     class Killed(Exception):
         pass
 
-    def killed(state, first, stage, budget, use):
+    def killed(state, first, stage, budget, hooks):
         taken = iter(range(first, first + 3))
 
         def step(state, batch):
             if next(taken) == first + 2 and first == 0:
                 raise Killed
-            return use.step(state, batch)
+            return hooks.step(state, batch)
 
-        return real_loop(state, first, stage, budget, dataclasses.replace(use, step=step))
+        return real_loop(state, first, stage, budget, dataclasses.replace(hooks, step=step))
 
-    monkeypatch.setattr(experiment, "run_loop", killed)
+    monkeypatch.setattr(stage_training, "run_loop", killed)
     for _ in range(2):
         with pytest.raises(Killed):
             go(config, tmp_path / "cut", console)
@@ -89,7 +88,7 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
         jax.tree.map(np.testing.assert_array_equal, a, b)
 
     # A finished run is shown, not repeated.
-    monkeypatch.setattr(experiment, "run_loop", None)
+    monkeypatch.setattr(stage_training, "run_loop", None)
     assert go(config, tmp_path / "cut", console)["subsets"] == whole["subsets"]
 
     # Another configuration in the same folder is refused, key by key.
@@ -147,17 +146,20 @@ def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
     config.finetune.eval_every = 0
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
-    run = functools.partial(run_folds, schema.parse(config), (1, 3), folder=tmp_path / "run", console=console)
-    assert run(stage="prepare") is None
-    results = run(stage="all")
+
+    def run(stage):
+        return run_folds(schema.parse(config), (1, 3), options(tmp_path / "run", console, stage=stage))
+
+    assert run("prepare") is None
+    results = run("all")
     parts = [json.loads((tmp_path / "run" / f"fold_{k}" / "results.json").read_text()) for k in (1, 3)]
     assert [part["protocol"]["test"] for part in parts] == [["fold_5"], ["fold_2"]]
     total = sum(np.array(part["subsets"][0]["confusion"]) for part in parts)
     np.testing.assert_array_equal(results["subsets"][0]["confusion"], total)
     assert results["protocol"]["test"] == ["fold_5", "fold_2"] and (tmp_path / "run" / "results.md").is_file()
     # Finished folds are not trained again.
-    monkeypatch.setattr(experiment, "run_loop", None)
-    assert run(stage="all")["subsets"] == results["subsets"]
+    monkeypatch.setattr(stage_training, "run_loop", None)
+    assert run("all")["subsets"] == results["subsets"]
 
 
 def test_pretraining_of_another_run_is_taken(config, tmp_path, console):

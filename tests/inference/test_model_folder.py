@@ -1,4 +1,4 @@
-"""A trained model as plain files: it comes back identical, and a folder that holds anything else is refused with everything that is wrong."""
+"""A trained model as plain files: it comes back identical, and any other folder is refused with everything that is wrong."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save
 
 from omnisat_jax.config import schema
 from omnisat_jax.inference import model_folder as model_files
-from omnisat_jax.inference.model_folder import CONFIG, FORMAT, STATISTICS, WEIGHTS, ModelError, load_model, save_model
+from omnisat_jax.inference.model_folder import CONFIG, FORMAT, STATISTICS, WEIGHTS, ModelError, ModelInfo, load_model, save_model
 from omnisat_jax.models import shapes
 from omnisat_jax.models.registry import make_model
 from tests.conftest import tiny
@@ -36,23 +36,22 @@ def traced_once():
 
 @functools.cache
 def made():
-    """(arguments of save_model, {file: content}) of a model of one series."""
+    """(parameters, information) of a model of one series."""
     config = schema.parse(tiny())
     specs = [spec for spec in config.modalities if spec.name == "s2"]
     model = make_model(specs, config, 2, 4, jnp.float32)
     rng = np.random.default_rng(0)
     flat = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.model_shapes(model).items()}
     statistics = {"s2": {"mean": [0.5] * CHANNELS, "std": [2.0] * CHANNELS}}
-    about = dict(config=config, modalities=["s2"], classes=["a", "b"], label_patch=4, statistics=statistics)
-    return flax.traverse_util.unflatten_dict(flat, sep="/"), about
+    info = ModelInfo(config, ("s2",), ("a", "b"), 4, statistics)
+    return flax.traverse_util.unflatten_dict(flat, sep="/"), info
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """{file: content} of a saved model."""
     folder = tmp_path_factory.mktemp("original")
-    params, about = made()
-    save_model(folder, params, **about)
+    save_model(folder, *made())
     return {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS, STATISTICS)}
 
 
@@ -68,7 +67,7 @@ def put(folder, contents):
 
 
 def signed(contents, about=None):
-    """The contents with a config.json that names their checksums, so that only what they say is wrong."""
+    """The contents with matching checksums in config.json, so that only their meaning is wrong."""
     about = json.loads(contents[CONFIG]) if about is None else about
     if isinstance(about, dict) and "checksums" in about:
         files = {name: model_files.xxhash.xxh3_128_hexdigest(contents[name]) for name in (WEIGHTS, STATISTICS)}
@@ -77,7 +76,7 @@ def signed(contents, about=None):
 
 
 def first_version(contents):
-    """The contents as they were before there were checksums."""
+    """The contents in the first format, which had no checksums."""
     about = json.loads(contents[CONFIG])
     return contents | {CONFIG: json.dumps({key: about[key] for key in model_files._FIRST_KEYS}).encode()}
 
@@ -94,9 +93,9 @@ def made_flat():
 
 
 def assert_original(model):
-    params, about = made()
+    params, info = made()
     jax.tree.map(np.testing.assert_array_equal, model.params, params)
-    assert (model.config, model.statistics, model.classes) == (about["config"], about["statistics"], ("a", "b"))
+    assert (model.config, model.statistics, model.classes) == (info.config, info.statistics, ("a", "b"))
     assert model.module.names == ("s2",) and model.module.num_classes == 2 and model.module.label_patch == 4
 
 
@@ -131,8 +130,8 @@ def safetensors(header, data=b""):
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, STATISTICS])
-def test_files_that_are_none(original, tmp_path, name):
-    """Missing, empty, cut off, folders, links to nothing and to themselves, and pipes, which would hang."""
+def test_what_is_not_a_readable_file(original, tmp_path, name):
+    """Missing, empty or truncated files, folders, links to nothing and to themselves, and pipes, which would block."""
     path = put(tmp_path, original) / name
     ways = {
         "missing": lambda: None,
@@ -162,7 +161,7 @@ def test_no_folder(tmp_path, folder):
         load_model(tmp_path / folder)
 
 
-def test_everything_wrong_is_told_at_once(original, tmp_path):
+def test_every_problem_is_reported_at_once(original, tmp_path):
     about = json.loads(original[CONFIG]) | {"classes": ["a", "a"], "label_patch": -1}
     contents = signed(original, about) | {STATISTICS: b"[]", WEIGHTS: b"12345678"}
     with pytest.raises(ModelError) as caught:
@@ -172,11 +171,11 @@ def test_everything_wrong_is_told_at_once(original, tmp_path):
     assert len(message.splitlines()) < 25
 
 
-def of_about(**changes):
+def described_with(**changes):
     return lambda contents: signed(contents, json.loads(contents[CONFIG]) | changes)
 
 
-def of_config(**changes):
+def configured_with(**changes):
     def change(contents):
         about = json.loads(contents[CONFIG])
         return signed(contents, about | {"config": about["config"] | {k.replace("__", "."): v for k, v in changes.items()}})
@@ -184,7 +183,7 @@ def of_config(**changes):
     return change
 
 
-def of_statistics(**changes):
+def with_statistics(**changes):
     def change(contents):
         found = json.loads(contents[STATISTICS])
         found["s2"] |= changes
@@ -193,7 +192,7 @@ def of_statistics(**changes):
     return change
 
 
-def of_weights(change):
+def changing_weights(change):
     return lambda contents: with_weights(contents, change)
 
 
@@ -225,53 +224,56 @@ WRONG = {
     "config a list": (text_of(CONFIG, b"[]"), "an object"),
     "config too deep": (text_of(CONFIG, deep(100_000)), "nested too deeply"),
     "key twice": (text_of(CONFIG, b'{"classes": [], "classes": []}'), "more than once"),
-    "surrogates": (of_about(classes=["a", "\ud800"]), "printable"),
-    "control characters": (of_about(classes=["a", "b\x1b[31m"]), "printable"),
-    "a class of two lines": (of_about(classes=["a", "b\nc"]), "printable"),
-    "classes a text": (of_about(classes="ab"), "a list"),
-    "classes twice": (of_about(classes=["a", "a"]), "more than once"),
-    "no classes": (of_about(classes=[]), "names of classes"),
-    "too many classes": (of_about(classes=[str(i) for i in range(10**5)]), "at most 1000"),
-    "another class": (of_about(classes=["a", "b", "c"]), r"expected \(3,\), found \(2,\)"),
-    "sensors twice": (of_about(modalities=["s2", "s2"]), "more than once"),
-    "no sensors": (of_about(modalities=[]), "sensors among"),
-    "unknown sensor": (of_about(modalities=["s3"]), "sensors among"),
-    "another sensor": (of_about(modalities=["spot"]), "the modalities spot, found s2"),
-    "sensor a path": (of_about(modalities=["../x"]), "letters, digits"),
-    "label_patch a text": (of_about(label_patch="4"), "a whole number from 1 to 4096"),
-    "label_patch 0": (of_about(label_patch=0), "a whole number from 1 to 4096"),
-    "label_patch huge": (of_about(label_patch=10**400), "a whole number from 1 to 4096"),
-    "label_patch true": (of_about(label_patch=True), "a whole number from 1 to 4096"),
-    "another format": (of_about(format=FORMAT + 1), f"a whole number from {FORMAT} to {FORMAT}"),
-    "unknown key": (of_about(more=1), "the keys"),
-    "settings a list": (of_about(config=[1]), "an object"),
-    "settings nested": (of_config(model={"width": 3}), "a list of these"),
-    "a wide layer": (of_config(model__utae__decoder_widths=[10**9, 10**9]), "decoder_widths"),
-    "another width": (of_config(model__head__width=12), r"expected \(12,"),
-    "width a text": (of_config(model__width="16"), "model.width"),
-    "unknown setting": (of_config(model__widht=3), "model.widht"),
-    "a band short": (of_statistics(mean=[0.5] * 9, std=[2.0] * 9), "mean and std of 10 bands, found 9 and 9"),
-    "deviation 0": (of_statistics(std=[2.0] * 9 + [0.0]), r"std\[9\]"),
-    "deviation below 0": (of_statistics(std=[2.0] * 9 + [-2.0]), r"std\[9\]"),
-    "deviation NaN": (of_statistics(std=[2.0] * 9 + [math.nan]), r"std\[9\]"),
-    "mean infinite": (of_statistics(mean=[0.5] * 9 + [math.inf]), r"mean\[9\]"),
-    "mean of 400 digits": (of_statistics(mean=[0.5] * 9 + [10**400]), r"mean\[9\]"),
-    "mean a text": (of_statistics(mean=["0.5"] * 10), r"mean\[0\]"),
-    "statistics of more": (of_statistics(median=[1.0]), "mean and std"),
+    "surrogates": (described_with(classes=["a", "\ud800"]), "printable"),
+    "control characters": (described_with(classes=["a", "b\x1b[31m"]), "printable"),
+    "a class of two lines": (described_with(classes=["a", "b\nc"]), "printable"),
+    "classes a text": (described_with(classes="ab"), "a list"),
+    "classes twice": (described_with(classes=["a", "a"]), "more than once"),
+    "no classes": (described_with(classes=[]), "names of classes"),
+    "too many classes": (described_with(classes=[str(i) for i in range(10**5)]), "at most 1000"),
+    "another class": (described_with(classes=["a", "b", "c"]), r"expected \(3,\), found \(2,\)"),
+    "sensors twice": (described_with(modalities=["s2", "s2"]), "more than once"),
+    "no sensors": (described_with(modalities=[]), "sensors among"),
+    "unknown sensor": (described_with(modalities=["s3"]), "sensors among"),
+    "another sensor": (described_with(modalities=["spot"]), "the modalities spot, found s2"),
+    "sensor a path": (described_with(modalities=["../x"]), "letters, digits"),
+    "label_patch a text": (described_with(label_patch="4"), "a whole number from 1 to 4096"),
+    "label_patch 0": (described_with(label_patch=0), "a whole number from 1 to 4096"),
+    "label_patch huge": (described_with(label_patch=10**400), "a whole number from 1 to 4096"),
+    "label_patch true": (described_with(label_patch=True), "a whole number from 1 to 4096"),
+    "a format of the future": (described_with(format=FORMAT + 1, version="9.1"), "format 3; install omnisat-jax 9.1 or later"),
+    "a format of the future with other keys": (text_of(CONFIG, b'{"format": 7, "version": "9.2"}'), "config.json: .*omnisat-jax 9.2 or later"),
+    "a format of the past": (described_with(format=FORMAT - 1), f"a whole number from {FORMAT} to {FORMAT}"),
+    "a format without a version": (described_with(format=FORMAT + 1, version=9), f"a whole number from {FORMAT} to {FORMAT}"),
+    "unknown key": (described_with(more=1), "the keys"),
+    "settings a list": (described_with(config=[1]), "an object"),
+    "settings nested": (configured_with(model={"width": 3}), "a list of these"),
+    "a wide layer": (configured_with(model__utae__decoder_widths=[10**9, 10**9]), "decoder_widths"),
+    "another width": (configured_with(model__head__width=12), r"expected \(12,"),
+    "width a text": (configured_with(model__width="16"), "model.width"),
+    "unknown setting": (configured_with(model__widht=3), "model.widht"),
+    "a band short": (with_statistics(mean=[0.5] * 9, std=[2.0] * 9), "mean and std of 10 bands, found 9 and 9"),
+    "deviation 0": (with_statistics(std=[2.0] * 9 + [0.0]), r"std\[9\]"),
+    "deviation below 0": (with_statistics(std=[2.0] * 9 + [-2.0]), r"std\[9\]"),
+    "deviation NaN": (with_statistics(std=[2.0] * 9 + [math.nan]), r"std\[9\]"),
+    "mean infinite": (with_statistics(mean=[0.5] * 9 + [math.inf]), r"mean\[9\]"),
+    "mean of 400 digits": (with_statistics(mean=[0.5] * 9 + [10**400]), r"mean\[9\]"),
+    "mean a text": (with_statistics(mean=["0.5"] * 10), r"mean\[0\]"),
+    "statistics of more": (with_statistics(median=[1.0]), "mean and std"),
     "statistics null": (text_of(STATISTICS, b'{"s2": null}'), "an object"),
     "statistics of others": (text_of(STATISTICS, b'{"s1": {}}'), "the modalities s2, found s1"),
-    "NaN weights": (of_weights(set_kernel(put_nan)), rf"{KERNEL}: expected finite numbers, found 1 of"),
-    "integer weights": (of_weights(set_kernel(lambda x: x.astype(np.int32))), f"{KERNEL}: expected one of F32, F16, BF16, found I32"),
-    "double weights": (of_weights(set_kernel(lambda x: x.astype(np.float64))), "found F64"),
-    "another shape": (of_weights(set_kernel(lambda x: x[None])), rf"{KERNEL}: expected \(16,\), found \(1, 16\)"),
-    "one too many": (of_weights(lambda arrays: arrays.update(more=np.zeros(2, np.float32))), "more: expected no such parameter"),
-    "one missing": (of_weights(lambda arrays: arrays.pop(KERNEL)), rf"{KERNEL}: expected \(16,\), found none"),
+    "NaN weights": (changing_weights(set_kernel(put_nan)), rf"{KERNEL}: expected finite numbers, found 1 of"),
+    "integer weights": (changing_weights(set_kernel(lambda x: x.astype(np.int32))), f"{KERNEL}: expected one of F32, F16, BF16, found I32"),
+    "double weights": (changing_weights(set_kernel(lambda x: x.astype(np.float64))), "found F64"),
+    "another shape": (changing_weights(set_kernel(lambda x: x[None])), rf"{KERNEL}: expected \(16,\), found \(1, 16\)"),
+    "one too many": (changing_weights(lambda arrays: arrays.update(more=np.zeros(2, np.float32))), "more: expected no such parameter"),
+    "one missing": (changing_weights(lambda arrays: arrays.pop(KERNEL)), rf"{KERNEL}: expected \(16,\), found none"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_files_say_is_checked(original, tmp_path, name):
-    """Whatever the checksums say, and nothing large is allocated before."""
+def test_the_content_of_files_is_checked(original, tmp_path, name):
+    """Even under matching checksums, and before anything large is allocated."""
     change, message = WRONG[name]
     put(tmp_path, change(original))
     tracemalloc.start()
@@ -284,7 +286,7 @@ def test_what_files_say_is_checked(original, tmp_path, name):
 
 
 def test_a_flipped_bit_is_found(original, tmp_path):
-    """In numbers that any value of would be right for."""
+    """Also in numbers of which any value is valid."""
     weights = bytearray(original[WEIGHTS])
     weights[-2] ^= 1
     with pytest.raises(ModelError, match="weights.safetensors: expected the file that the model was saved with"):
@@ -357,7 +359,7 @@ def test_spoilt_bytes_are_refused_or_the_same(original, room, data):
     try:
         model = load_model(room)
     except ModelError as error:
-        # A class less, or another size, may be told as weights that do not fit.
+        # A missing class or another size may be reported as weights that do not fit.
         assert name in str(error) or (name == CONFIG and WEIGHTS in str(error))
     else:
         assert_original(model)
@@ -366,7 +368,7 @@ def test_spoilt_bytes_are_refused_or_the_same(original, room, data):
 @SPOILT
 @given(st.data(), st.booleans())
 def test_other_structures_are_refused_or_sound(original, room, data, old):
-    """JSON and headers of another structure, under checksums that fit or none: only a model that can be used is loaded."""
+    """JSON and headers of another structure, with matching checksums or none: only a usable model is loaded."""
     name = data.draw(st.sampled_from([CONFIG, WEIGHTS, STATISTICS]))
     contents = first_version(original) if old else original
     if name == WEIGHTS:
@@ -380,7 +382,7 @@ def test_other_structures_are_refused_or_sound(original, room, data, old):
     try:
         model = load_model(room)
     except ModelError as error:
-        # A class less, or another size, may be told as weights that do not fit.
+        # A missing class or another size may be reported as weights that do not fit.
         assert name in str(error) or (name == CONFIG and WEIGHTS in str(error))
         str(error).encode()
         return

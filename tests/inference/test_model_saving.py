@@ -1,4 +1,6 @@
-"""A model is written whole or not at all, and only if it is sound."""
+"""A model is written completely or not at all, and only if it can be used."""
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -14,21 +16,21 @@ from tests.inference.test_model_folder import assert_original, made
 
 @pytest.mark.parametrize("fill", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, fill):
-    params, about = made()
+    params, info = made()
     spoilt = jax.tree.map(np.copy, params)
     spoilt["fusion"]["query"][1] = fill
     with pytest.raises(ModelError, match="fusion/query: expected finite numbers, found 1 of 16"):
-        save_model(tmp_path / "model", spoilt, **about)
+        save_model(tmp_path / "model", spoilt, info)
     with pytest.raises(ModelError, match=r"s2.std\[0\]"):
-        save_model(tmp_path / "model", params, **about | {"statistics": {"s2": {"mean": [0.5] * 10, "std": [fill] * 10}}})
+        save_model(tmp_path / "model", params, dataclasses.replace(info, statistics={"s2": {"mean": [0.5] * 10, "std": [fill] * 10}}))
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 2, 3])
-def test_killed_while_writing_is_no_model_and_can_be_written_again(tmp_path, killed_at, monkeypatch):
-    """Over an older model of the same place: the old and the new never mix."""
-    params, about = made()
-    save_model(tmp_path, jax.tree.map(np.zeros_like, params), **about)
+def test_a_killed_save_leaves_no_model_and_can_be_repeated(tmp_path, killed_at, monkeypatch):
+    """Over an older model in the same folder: files of the two never mix."""
+    params, info = made()
+    save_model(tmp_path, jax.tree.map(np.zeros_like, params), info)
     steps = iter(range(killed_at))
     write = model_files.atomic.write_bytes
 
@@ -45,26 +47,26 @@ def test_killed_while_writing_is_no_model_and_can_be_written_again(tmp_path, kil
         patch.setattr(model_files.atomic, "write_bytes", writing)
         if killed_at < 3:
             with pytest.raises(Killed):
-                save_model(tmp_path, params, **about)
-            with pytest.raises(ModelError, match="config.json: expected what a model is, found no such file"):
+                save_model(tmp_path, params, info)
+            with pytest.raises(ModelError, match="config.json: expected the description of a model, found no such file"):
                 load_model(tmp_path)
         else:
-            save_model(tmp_path, params, **about)
-    save_model(tmp_path, params, **about)
+            save_model(tmp_path, params, info)
+    save_model(tmp_path, params, info)
     assert_original(load_model(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    params, about = made()
+    params, info = made()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: cannot be written"):
-        save_model(tmp_path / "file", params, **about)
+        save_model(tmp_path / "file", params, info)
 
 
 def test_a_model_trained_with_the_attention_of_gpus_loads_anywhere(tmp_path):
-    params, about = made()
+    params, info = made()
     config = schema.parse(tiny("demo", **{"model.fusion.attention": "cudnn"}))
-    save_model(tmp_path / "gpu", params, **about | {"config": config})
-    save_model(tmp_path / "cpu", params, **about)
+    save_model(tmp_path / "gpu", params, dataclasses.replace(info, config=config))
+    save_model(tmp_path / "cpu", params, info)
     model = load_model(tmp_path / "gpu")
     assert model.config == config and model.module == load_model(tmp_path / "cpu").module

@@ -1,4 +1,4 @@
-"""Original weights in, our files out, and back."""
+"""Original weights are converted to files of this package, which load as the same module."""
 
 import pathlib
 

@@ -49,7 +49,7 @@ def test_the_whole_encoder(golden):
         repaired, _ = load_omnisat(WEIGHTS, n_head=4, d_k=8, patch=PATCH, published=False)
         other = jax.jit(repaired.apply)(variables, inputs(golden))
     np.testing.assert_allclose(out, golden["output"], rtol=0, atol=2e-5)
-    assert 1e-4 < np.abs(other - golden["output"]).max() < 0.1  # the repaired positions are another function, but a near one
+    assert 1e-4 < np.abs(other - golden["output"]).max() < 0.1  # the repaired positions are another function, but a similar one
     expected = jax.eval_shape(lambda: module.init(jax.random.key(0), inputs(golden)))
     assert jax.tree.map(lambda x: x.shape, expected) == jax.tree.map(lambda x: x.shape, variables)
 
@@ -67,7 +67,7 @@ def test_other_modalities_are_refused(golden):
 
 
 def test_parameters_are_all_used():
-    """Linen ignores parameters it does not know, so the trees must be the same."""
+    """Linen ignores unknown parameters, so the trees must be the same."""
     values = {"s2": (1, 2, 8, 8, 10), "s1_asc": (1, 2, 8, 8, 3), "aerial": (1, 80, 80, 3)}
     for name, (module, variables) in load_omnisat_encoders(WEIGHTS, n_head=4, d_k=8, patch=PATCH).items():
         arguments = (jnp.ones(values[name]),) if name == "aerial" else (jnp.ones(values[name]), jnp.ones((1, 2), jnp.int32))
@@ -75,11 +75,11 @@ def test_parameters_are_all_used():
         assert jax.tree.map(lambda x: x.shape, expected) == jax.tree.map(lambda x: x.shape, variables)
 
 
-def test_a_modality_that_is_not_there():
+def test_a_missing_modality():
     with pytest.raises(WeightsError, match="no encoder of modality 'spot'; found aerial, s1-asc, s2"):
         load_omnisat_encoders(WEIGHTS, n_head=4, d_k=8, patch={"spot": 40})
 
 
 def test_a_patch_that_does_not_fit():
-    with pytest.raises(WeightsError, match="reads 160 numbers a patch"):
+    with pytest.raises(WeightsError, match="reads 160 numbers per patch"):
         load_omnisat_encoders(WEIGHTS, n_head=4, d_k=8, patch={"s2": 3})

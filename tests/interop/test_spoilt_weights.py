@@ -1,4 +1,4 @@
-"""Foreign weights that are malformed, of another network or not numbers are refused in sentences, and nothing large is allocated for them."""
+"""Foreign weights that are malformed, of another network or not finite are refused in sentences, before anything large is allocated."""
 
 import functools
 import json
@@ -89,8 +89,8 @@ FIRST = {"utae": "in_conv.conv.conv.0.weight", "omnisat": "projector_s2.inconv.0
 
 @pytest.mark.parametrize("network", LOADERS)
 @pytest.mark.parametrize("shape", [(), (3,), (0, 4, 3, 3), (1, 0), (2, 2, 2, 2, 2), (10**6, 1, 1, 1), (10**6, 1), (1, 10**6)])
-def test_widths_are_read_from_what_has_them(network, shape, tmp_path):
-    """An entry of another form, and one that asks for a network of terabytes."""
+def test_widths_are_read_only_from_entries_that_have_them(network, shape, tmp_path):
+    """Entries of another form, and some that ask for a network of terabytes."""
     (tmp_path / "w.safetensors").write_bytes(changed(network, FIRST[network], lambda value: np.zeros(shape, np.float32)))
     tracemalloc.start()
     try:
@@ -123,7 +123,7 @@ def test_options_that_no_network_has(options, message):
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_spoilt_files_are_refused_or_read(tmp_path_factory, data):
-    """Bytes of the header and what follows, changed at random: other values may be read, anything else is a sentence."""
+    """Random changes to the file: other values may be read, anything else is refused in a sentence."""
     content = bytearray((HERE / "omnisat_tiny.weights.safetensors").read_bytes())
     header = int.from_bytes(content[:8], "little") + 8
     start = data.draw(st.integers(0, header - 1) | st.integers(0, len(content) - 1))
@@ -144,7 +144,7 @@ def test_spoilt_files_are_refused_or_read(tmp_path_factory, data):
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth.tar"])
-def test_pipes_and_folders_are_no_files(name, tmp_path):
+def test_pipes_and_folders_are_refused(name, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises(WeightsError, match="a regular file"):
         read_state_dict(tmp_path / name)
@@ -154,7 +154,7 @@ def test_pipes_and_folders_are_no_files(name, tmp_path):
 
 
 def test_old_pytorch_is_refused(tmp_path, monkeypatch):
-    """Before 2.6 a file of weights could execute code although only weights were asked for."""
+    """Before 2.6 a file of weights could execute code in spite of weights_only=True."""
     (tmp_path / "model.pth").write_bytes(b"PK")
     for version in ("2.5.1+cu124", "1.13.0", "2", "nonsense"):
         monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(__version__=version))
@@ -174,11 +174,11 @@ def without_checksum(network):
 
 
 def at(path, value):
-    """Replaces what lies at `path` of network.json."""
+    """Replaces the value at `path` of network.json."""
 
     def change(network):
         *above, last = path
-        parent = functools.reduce(lambda room, key: room[key], above, network)
+        parent = functools.reduce(lambda group, key: group[key], above, network)
         parent[last] = value
         return network
 
@@ -206,7 +206,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.filterwarnings("ignore")
-def test_networks_that_are_none(name, converted, tmp_path):
+def test_descriptions_that_are_not_of_a_network(name, converted, tmp_path):
     change, message = NETWORKS[name]
     (tmp_path / "weights.safetensors").write_bytes((converted / "weights.safetensors").read_bytes())
     network = change(without_checksum(json.loads((converted / "network.json").read_text())))
@@ -227,7 +227,7 @@ def test_a_flipped_bit_in_converted_weights_is_found(converted, tmp_path):
     with pytest.raises(WeightsError, match="expected the file that was written with network.json"):
         convert.load(tmp_path)
     (tmp_path / "network.json").write_text(json.dumps(without_checksum(network)))
-    convert.load(tmp_path)  # as it was written before there were checksums
+    convert.load(tmp_path)  # an earlier version wrote no checksum
 
 
 def test_what_is_unknown_reaches_no_foreign_network(converted):

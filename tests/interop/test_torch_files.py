@@ -1,4 +1,4 @@
-"""Files that PyTorch wrote, of the form that trainings leave, read as safe tensors; needs the extra "torch"."""
+"""Files as training in PyTorch writes them are read as plain arrays; needs the extra "torch"."""
 
 import argparse
 import pathlib
@@ -25,7 +25,7 @@ def weights(network, prefix=""):
 
 
 def optimizer_of(state):
-    """What a training saves beside its weights."""
+    """What training saves with its weights."""
     parameters = [torch.nn.Parameter(value) for value in state.values() if value.is_floating_point()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     sum(parameter.sum() for parameter in parameters).backward()
@@ -99,8 +99,8 @@ def itself():
 
 
 DESCRIBED = {
-    "a file that holds itself": (itself, "expected a state dict"),
-    "names that are numbers": (lambda: {1: torch.ones(2)}, "its names texts"),
+    "a file that contains itself": (itself, "expected a state dict"),
+    "names that are numbers": (lambda: {1: torch.ones(2)}, "whose names are strings"),
     "more numbers than bytes": (lambda: {"w": torch.ones(1).expand(10**12)}, "w: expected the 1,000,000,000,000 numbers"),
     "float8": (lambda: {"w": torch.ones(4).to(torch.float8_e4m3fn)}, "w: expected an array of numbers, found torch.float8_e4m3fn"),
     "complex": (lambda: {"w": torch.ones(4, dtype=torch.complex64)}, "found torch.complex64"),
@@ -110,7 +110,7 @@ DESCRIBED = {
 
 
 @pytest.mark.parametrize("name", DESCRIBED)
-def test_tensors_that_are_no_arrays(name, tmp_path):
+def test_tensors_that_are_not_plain_arrays(name, tmp_path):
     make, message = DESCRIBED[name]
     torch.save(make(), tmp_path / "model.pth")
     with pytest.raises(WeightsError, match=message):

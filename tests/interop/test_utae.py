@@ -43,7 +43,7 @@ def test_by_default_padding_is_invisible(golden):
     plain, _ = run(module, variables, (values[1:, :3], dates[1:, :3], valid[1:, :3]))
     np.testing.assert_allclose(padded, plain, rtol=0, atol=1e-5)
     assert not attention[:, 0, 3:].any()
-    # The original's answer does depend on it, which is why the switch exists.
+    # The output of the original depends on it, which is why the switch exists.
     shown = np.maximum(np.asarray(plain), 0).transpose(0, 3, 1, 2)
     assert np.abs(shown - io["logits"][1:]).max() > 1e-3
     # Without padding both are the same network, up to the ReLU on the logits.
@@ -104,7 +104,7 @@ def test_unreadable_files(tmp_path, name, content, message):
         load_utae(tmp_path / name)
 
 
-def test_pytorch_files_say_what_they_need(tmp_path):
+def test_pytorch_files_name_what_they_need(tmp_path):
     try:
         import torch
     except ImportError:

@@ -17,7 +17,7 @@ from omnisat_jax.study import summary
 from omnisat_jax.study.statistics import Tiles
 from omnisat_jax.tasks.finetune import Classify, Segment
 from omnisat_jax.tasks.probe import Collector, ProbeScores, fit
-from tests.report.test_report import PROTOCOL
+from tests.report.examples import PROTOCOL
 
 NAMES = ("aerial", "radar")
 SUBSETS = all_subsets(NAMES)  # both, aerial, radar

@@ -6,7 +6,7 @@ import grain
 import jax
 import pytest
 
-from omnisat_jax.batch import BatchLayout, Layout
+from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.input import pipeline
@@ -45,7 +45,7 @@ def states(settings):
     for spec in settings.modalities:
         side = (GRID * spec.patch,) * 2
         dates = min(spec.dates_train, 3) if spec.kind == "series" else 0
-        modalities.append(Layout(spec.name, dates, (2,) if spec.kind == "location" else (*side, spec.channels), "float32"))
+        modalities.append(ModalityLayout(spec.name, dates, (2,) if spec.kind == "location" else (*side, spec.channels), "float32"))
     dense = settings.task == "segment"
     labels = (GRID * 4, GRID * 4) if dense else (len(CLASSES),)
     batch = BatchLayout(tuple(modalities), labels, "uint8" if dense else "float32").abstract(1)

@@ -10,11 +10,12 @@ from configs import flair, pastis, treesat
 from omnisat_jax.config import schema
 from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
-from omnisat_jax.optim.optimizer import make_optimizer
+from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.records.nominal import nominal
 from omnisat_jax.tasks.build import make_task
-from omnisat_jax.train.step import create_state, make_step
+from omnisat_jax.train.trainer import Trainer
 
+ONE_DEVICE = meshes.make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
 
 def resized(dataset, size, image):
     """The complete dataset's form with tiles of another size."""
@@ -46,11 +47,9 @@ def test_both_steps_trace(name):
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in a.specs}
     for stage in ("pretrain", "finetune"):
         task = make_task(stage, settings, model, statistics, classes=a.classes, ignore=records.ignore)
-        stage_settings = getattr(settings, stage)
-        batch = a.train.abstract(stage_settings.batch_size)
-        optimizer = make_optimizer(stage_settings)
-        state = jax.eval_shape(lambda batch, task=task, o=optimizer: create_state(task, o, jax.random.key(0), batch), batch)
-        after, metrics = jax.eval_shape(make_step(task, optimizer), state, batch, jax.random.key(0))
+        trainer = Trainer(task, getattr(settings, stage), a.train.abstract(1), ONE_DEVICE, fsdp_min_size=0)
+        state = trainer.abstract_state
+        after, metrics = jax.eval_shape(trainer.train_step, state, trainer.abstract_batch, trainer.abstract_root)
         assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
         assert metrics["loss"].shape == () and metrics["loss"].dtype == np.float32
     out = jax.eval_shape(task.logits, state.params, a.evaluation.abstract(2), np.ones((3, len(a.specs)), bool))

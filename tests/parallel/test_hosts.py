@@ -1,5 +1,6 @@
 """How processes find each other; several real ones: tests/distributed/test_crashes.py."""
 
+import jax
 import pytest
 
 from omnisat_jax.parallel import hosts
@@ -36,7 +37,7 @@ def test_the_environment_tells_of_others(monkeypatch, environment, several):
 
 
 def test_one_process_agrees_with_itself(tmp_path):
-    hosts.agree(tmp_path / "run", {"seed": 0})
+    hosts.check_same(tmp_path / "run", {"seed": 0})
     assert hosts.exchange("anything", {"a": 1}) == [{"a": 1}] and hosts.is_leader()
     with hosts.leader_first("work"):
         pass
@@ -66,3 +67,49 @@ def test_the_coordinator_listens_no_wider_than_it_must(coordinator, resolved, bo
     if "::1" in coordinator and not hosts.socket.has_ipv6:
         bound = None
     assert hosts.bind_address(coordinator) == bound
+
+
+@pytest.fixture
+def second_of_two(monkeypatch):
+    monkeypatch.setattr(hosts.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(hosts.socket, "gethostname", lambda: "node7")
+
+
+class Runtime(jax.errors.JaxRuntimeError):
+    """A failure of the runtime with a status, as the compiled library raises it."""
+
+    def __init__(self, status, message):
+        super().__init__(f"{status}: {message}")
+        self._status = status
+
+    @property
+    def error_code_string(self):
+        return self._status
+
+
+def test_a_failed_collective_is_reported_with_the_process_that_it_stopped(second_of_two):
+    with pytest.raises(hosts.HostError, match="process 1 on node7 cannot go on .UNAVAILABLE., as happens when another host died.*closed"), hosts.failures_named():
+        raise Runtime("UNAVAILABLE", "connection closed")
+
+
+def test_a_shortage_of_memory_is_a_failure_of_its_own(second_of_two):
+    with pytest.raises(Runtime, match="7 bytes"), hosts.failures_named():
+        raise Runtime("RESOURCE_EXHAUSTED", "7 bytes")
+
+
+def test_alone_no_failure_is_that_of_another_host():
+    with pytest.raises(Runtime), hosts.failures_named():
+        raise Runtime("UNAVAILABLE", "connection closed")
+
+
+def test_the_status_of_a_real_shortage_of_memory():
+    with pytest.raises(jax.errors.JaxRuntimeError) as failed:
+        jax.numpy.zeros((10**7, 10**7)).block_until_ready()
+    assert hosts.runtime_status(failed.value) == hosts.OUT_OF_MEMORY
+
+
+def test_every_exchange_has_a_key_of_its_own_and_all_processes_the_same():
+    first, second = hosts._Process(), hosts._Process()
+    keys = [first.key("a"), first.key("a"), first.key("b")]
+    assert len(set(keys)) == 3 and keys == [second.key("a"), second.key("a"), second.key("b")]

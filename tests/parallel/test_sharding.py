@@ -17,9 +17,11 @@ from configs import flair, pastis, treesat
 from omnisat_jax.config import schema
 from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
+from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel import rules
 from omnisat_jax.records.nominal import nominal
 from omnisat_jax.tasks.build import make_task
+from omnisat_jax.train.trainer import Trainer
 from tests.conftest import ROOT
 
 GOLDEN = pathlib.Path(__file__).with_name("sharding.json")
@@ -44,8 +46,10 @@ def parameters(name, stage="finetune"):
     model = make_model(input_spec.specs, settings, len(input_spec.classes), input_spec.label_patch, np.float32)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
     task = make_task(stage, settings, model, statistics, classes=input_spec.classes, ignore=records.ignore)
-    params = jax.eval_shape(task.init, jax.random.key(0), input_spec.train.abstract(1))
-    return {"/".join(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    mesh = meshes.make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
+    trainer = Trainer(task, getattr(settings, stage), input_spec.train.abstract(1), mesh, fsdp_min_size=0)
+    found = jax.tree_util.tree_flatten_with_path(trainer.abstract_state.params)[0]
+    return {"/".join(key.key for key in path): leaf.shape for path, leaf in found}
 
 
 def cut(name, stage):

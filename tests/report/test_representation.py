@@ -1,4 +1,4 @@
-"""Pictures of what pre-training learned show what they say."""
+"""Pictures of what pre-training learned."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +26,7 @@ def test_parcels_are_the_largest_connected_pieces():
     assert representation.parcels(np.array([0.0, 1.0, 0.0]), 3) == []
 
 
-def test_attention_of_a_parcel_is_that_of_its_places():
+def test_attention_to_a_parcel_is_averaged_over_its_cells():
     weights = np.arange(2 * 2 * 2, dtype=float).reshape(2, 2, 2)
     right = np.zeros((8, 8), bool)
     right[:, 4:] = True
@@ -34,7 +34,7 @@ def test_attention_of_a_parcel_is_that_of_its_places():
     np.testing.assert_allclose(representation.parcel_attention(weights, None), weights.mean((1, 2)))
 
 
-def test_like_tokens_have_like_colours():
+def test_similar_tokens_have_similar_colours():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 16))
     kinds = rng.integers(0, 4, (5, 9))
@@ -66,7 +66,7 @@ def test_a_collector_keeps_real_tiles_and_draws_them(tmp_path, dense):
                 },
             }
         )
-    assert [tile["tile"] for tile in shown._tiles] == ["a", "b", "c"]
+    assert [tile.tile for tile in shown.tiles] == ["a", "b", "c"]
     shown.save(tmp_path, CLASSES, (), "a run")
     for name in (representation.EMBEDDING, representation.ATTENTION):
         assert plt.imread(tmp_path / name).std() > 0

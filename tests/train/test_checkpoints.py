@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.parallel.rules import abstract_like
 from omnisat_jax.train import checkpoints as checkpoint
-from omnisat_jax.train.checkpoints import BrokenStepError, Checkpoints, OtherRunError, SaveError, abstract_like, read_step, steps_in
+from omnisat_jax.train.checkpoints import BrokenStepError, Checkpoints, OtherRunError, SaveError, read_step, steps_in
 from tests.conftest import ROOT
 
 META = {"data": {"fingerprint": "abc", "seed": 0}}
@@ -172,7 +173,7 @@ def test_a_state_without_room_is_not_a_broken_checkpoint(saved, monkeypatch):
 
     monkeypatch.setattr(checkpoint.ocp, "StandardCheckpointHandler", Handler)
     checkpoints = reopen(saved)
-    with pytest.raises(UserError, match="cannot be read now .*it is left as it is"):
+    with pytest.raises(UserError, match="cannot be read now .*it is left unchanged"):
         checkpoints.restore_newest(abstract(state(0)))
     checkpoints.close()
     assert (saved / "3").is_dir() and not saved.with_name("checkpoints-broken").exists()
@@ -190,7 +191,7 @@ def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
         raise BrokenStepError(path, "NOT_FOUND")
 
     monkeypatch.setattr(checkpoint, "read_step", unreadable)
-    with pytest.raises(SaveError, match="was written, but cannot be read back .NOT_FOUND.. See to the disk, or choose another --workdir"):
+    with pytest.raises(SaveError, match="was written, but cannot be read back .NOT_FOUND.. Check the disk, or choose another --workdir"):
         checkpoints.save(1, state(1))
     checkpoints.close()
     monkeypatch.undo()

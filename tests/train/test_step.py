@@ -98,7 +98,7 @@ def test_budget_of_bad_steps_ends_the_run_and_names_the_tiles(bench):
     use = LoopHooks(
         step=step, batches=iter([(host, None)] * 9), validate=None, rank=None, save=lambda *a: None, write=lambda *a: None,
         show=lambda *a: None, stop=lambda step: False,
-            ledger=Ledger(), profile=Profile("", None), flops=0.0, peak=0.0, tiles_of=lambda host: ["tile_a", "tile_b"],
+            ledger=Ledger(), profile=Profile("", None), flops=0.0, peak=0.0, tile_names=lambda host: ["tile_a", "tile_b"],
     )  # fmt: skip
     stage = dataclasses.replace(settings.finetune, steps=9)
 

@@ -1,48 +1,23 @@
-"""The folder of a run: who may start in it, what may change, and what its damaged files say."""
+"""The folder of a run: who may start in it, what may change, and what is reported of its damaged files."""
 
-import contextlib
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.locks import InUseError
-from omnisat_jax.train import identity, workdir
-from omnisat_jax.train.provenance import Start
 from omnisat_jax.train.workdir import WorkdirError, check_place, claim, evaluated, finished, held, mark_done, mark_evaluated
-from omnisat_jax.train.writers import MetricsWriter
-
-FLAT = {
-    "seed": 0, "data.threads": 2, "data.raw_dir": "/a", "pretrain.steps": 4, "finetune.steps": 8, "finetune.eval_every": 2, "eval.panels": 4,
-    "eval.threshold": 0.5, "pretrain_from": "runs/x", "model.utae.encoder_widths": [8, 12],
-}  # fmt: skip
-DATA = {"fingerprint": "abc", "source": "/a"}
-
-
-def begin(folder, data=DATA, flat=FLAT, precision="float32", **how):
-    changes = claim(folder, flat)
-    mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
-    how = {"mesh": mesh, "precision": precision, "accept_new_data": False} | how
-    return Start(folder, flat=flat, data=data, changes=changes, **how)
+from tests.train.run_folder import DATA, FLAT, begin, read, start_run
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A folder in which a run has started."""
-    folder = tmp_path / "run"
-    with held(folder):
-        begin(folder).begin()
-    return folder
-
-
-def read(path):
-    return json.loads(path.read_text())
+    return start_run(tmp_path / "run")
 
 
 # One start at a time.
@@ -107,7 +82,7 @@ def test_an_address_is_no_folder():
         check_place("gs://bucket/run")
 
 
-def test_a_stranger_s_folder_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     for folds in (False, True):
         with pytest.raises(WorkdirError, match="holds no run .*thesis.tex"), held(tmp_path, folds=folds):
@@ -163,7 +138,7 @@ def test_what_changes_the_result_is_refused_with_what_may_change(run):
     for key, value in {"seed": 1, "model.utae.encoder_widths": [8], "finetune.steps": 7, "pretrain_from": "runs/y", "extra": 1}.items():
         with pytest.raises(WorkdirError, match=f"{key}: .* before, .* now") as refused:
             claim(run, FLAT | {key: value, "data.threads": 5})
-        assert "May change: where data lie" in str(refused.value) and "data.threads: 2" not in str(refused.value)
+        assert "May change: the location of the data" in str(refused.value) and "data.threads: 2" not in str(refused.value)
 
 
 def test_of_a_wholly_other_configuration_a_few_keys_are_shown(run):
@@ -186,48 +161,6 @@ def test_keys_that_are_younger_than_the_run_have_their_earlier_value(run, monkey
     assert claim(run, FLAT | {"model.new": 7}) == []
     with pytest.raises(WorkdirError, match="model.new: 7 before, 8 now"):
         claim(run, FLAT | {"model.new": 8})
-
-
-@pytest.mark.parametrize(("key", "stage"), identity.UNTIL.items())
-def test_keys_of_a_stage_may_change_until_it_has_run(key, stage):
-    def allowed(**how):
-        (change,) = identity.changes({key: 1}, {key: 2}, **({"begun": (), "done": ()} | how))
-        return change.allowed
-
-    assert allowed() and not allowed(begun=[stage], done=[stage])
-    assert allowed(begun=[stage]) == (stage == "evaluate")
-
-
-# Provenance.
-
-
-def test_starts_are_appended_and_differences_told(run):
-    first = read(run / "run.json")
-    start = begin(run, precision="bfloat16")
-    assert (run / "run.json").read_text() == json.dumps(first, indent=1) + "\n"  # nothing runs yet
-    assert start.begin() == ["precision: 'float32' at the last start, 'bfloat16' now"] and start.begin() == []
-    start.note_time("pretrain", {"total": 1.0})
-    about = read(run / "run.json")
-    assert [entry["precision"] for entry in about["starts"]] == ["float32", "bfloat16"] and about["precision"] == "bfloat16"
-    assert about["seconds"] == {"pretrain": [{"total": 1.0}]}
-    assert {"command", "git", "versions", "device", "cores", "processes", "host", "time"} <= about["starts"][0].keys()
-
-
-def test_the_only_start_of_an_earlier_version_is_kept(run):
-    about = read(run / "run.json")
-    del about["starts"]
-    (run / "run.json").write_text(json.dumps(about | {"command": "old", "cores": 77}))
-    assert begin(run).begin() == [f"cores: 77 at the last start, {len(workdir.cores())} now"]
-    assert [entry["command"] == "old" for entry in read(run / "run.json")["starts"]] == [True, False]
-
-
-def test_other_data_are_refused_unless_accepted(run):
-    with pytest.raises(WorkdirError, match=r"started on data abc \(/a\), now they are xyz"):
-        begin(run, data={"fingerprint": "xyz", "source": "/b"})
-    with pytest.raises(WorkdirError, match="of earlier versions are others: if the data are as they were"):
-        begin(run, data={"fingerprint": "0123456789abcdef", "source": "/a"})
-    begin(run, data={"fingerprint": "xyz", "source": "/b"}, accept_new_data=True).begin()
-    assert [entry["data"]["fingerprint"] for entry in read(run / "run.json")["starts"]] == ["abc", "xyz"]
 
 
 # Damaged files.
@@ -265,13 +198,6 @@ def test_both_records_gone_is_said(run):
     mark_done(run, "pretrain", {})
     with pytest.raises(WorkdirError, match="holds no run"), held(run):
         pass
-
-
-def test_a_lost_record_beside_finished_stages_is_said(run, caplog):
-    mark_done(run, "pretrain", {})
-    (run / "run.json").unlink()
-    begin(run).begin()
-    assert "run.json is missing: the record of earlier starts is lost" in caplog.text and (run / "run.json").is_file()
 
 
 @pytest.mark.parametrize("how", [how for how in DAMAGE if not how.startswith("other")])
@@ -313,71 +239,6 @@ def test_an_evaluation_is_finished_only_with_everything_it_promised(results, nam
     for mark in ('{"checkpoint": 8, "files": [3]}', "{}", '{"checkpoint": null}'):
         (results / "evaluate" / "done.json").write_text(mark)
         assert evaluated(results)[0] is None and evaluated(results)[1]
-
-
-# The curve.
-
-ROWS = [{"stage": "pretrain", "step": 4, "loss": 1.0}, *({"stage": "finetune", "step": step, "loss": 1.0} for step in (1, 2, 3))]
-
-
-def curve(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def cut(folder, text, after_step=2):
-    (folder / "metrics.jsonl").write_text(text)
-    writer = MetricsWriter(folder, "finetune", after_step=after_step)
-    writer.write(after_step + 1, {"loss": 0.5})
-    writer.sync()
-    writer.close()
-    return curve(folder)
-
-
-def test_rows_of_a_killed_start_are_dropped(tmp_path):
-    text = "".join(json.dumps(row) + "\n" for row in ROWS)
-    for whole in (text, text + '{"stage": "finetune", "st', text + '{"stage": "finetune", "step": 4}'):
-        assert cut(tmp_path, whole) == [*ROWS[:3], {"stage": "finetune", "step": 3, "loss": 0.5}]
-    assert not list(tmp_path.glob("*.broken-*"))
-
-
-def test_damaged_rows_are_said_and_kept_beside(tmp_path, caplog):
-    text = "".join(line + "\n" for line in (json.dumps(ROWS[0]), '{"loss": 1}', "[]", "\x00\x00", '{"stage": 1, "step": "a"}', json.dumps(ROWS[1])))
-    assert cut(tmp_path, text)[:2] == ROWS[:2]
-    assert "4 rows cannot be read, the first in line 2" in caplog.text
-    (kept,) = tmp_path.glob("*.broken-*")
-    assert kept.read_text() == text
-
-
-def test_a_lost_curve_is_said(tmp_path, caplog):
-    cut(tmp_path, "")
-    assert "metrics.jsonl holds nothing of the first 2 steps of finetune" in caplog.text
-
-
-def test_a_kill_while_the_curve_is_cut_loses_nothing(tmp_path):
-    text = "".join(json.dumps(row) + "\n" for row in ROWS)
-    (tmp_path / "metrics.jsonl").write_text(text)
-    seen = []
-
-    def hook(event, arguments):
-        if event == "open" and str(arguments[0]) == str(tmp_path / "metrics.jsonl") and "w" in str(arguments[1]):
-            seen.append(arguments)
-        if event == "os.rename" and str(arguments[1]) == str(tmp_path / "metrics.jsonl"):
-            seen.append((tmp_path / "metrics.jsonl").read_text())
-
-    with _audited(hook):
-        MetricsWriter(tmp_path, "finetune", after_step=2).close()
-    assert seen == [text]  # whole until the very moment at which the new one takes its place
-
-
-@contextlib.contextmanager
-def _audited(hook):
-    """An audit hook cannot be taken back, but it can be told to listen no more."""
-    listening = [True]
-    sys.addaudithook(lambda event, arguments: hook(event, arguments) if listening else None)
-    try:
-        yield
-    finally:
-        listening.clear()
 
 
 def test_a_full_disk_at_the_first_file_is_one_sentence(tmp_path, monkeypatch):

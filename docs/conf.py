@@ -1,0 +1,40 @@
+"""Configuration of the documentation site: python -m sphinx -W --keep-going -b html docs build/docs"""
+
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+# The notebooks start Python in processes of their own.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from omnisat_jax import __version__  # noqa: E402
+
+project = "omnisat_jax"
+author = "The omnisat_jax contributors"
+copyright = "The omnisat_jax contributors"
+version = release = __version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build", "short_schedule", "**/README.md"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+default_role = "code"  # docstrings write `name` for code
+html_theme = "furo"
+html_title = "omnisat_jax"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes are listed once, not again as members
+
+# Notebooks are text (MyST) and are executed whenever the site is built; an error in a cell is an error of the build.
+nb_execution_mode = "force"
+nb_execution_timeout = 900
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True

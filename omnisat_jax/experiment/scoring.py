@@ -1,0 +1,136 @@
+"""The scores of a run: of the fine-tuned model, or of frozen tokens by a probe, for every subset of modalities."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+from omnisat_jax.experiment.context import RunContext
+from omnisat_jax.inference.model_folder import ModelInfo, save_model
+from omnisat_jax.modalities import subsets as all_subsets
+from omnisat_jax.parallel import hosts, rules
+from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.report import html
+from omnisat_jax.report import results as reporting
+from omnisat_jax.tasks.probe import TokenReader
+from omnisat_jax.train import workdir
+from omnisat_jax.train.evaluator import Evaluator
+from omnisat_jax.train.monitor import ProbeFitter
+from omnisat_jax.train.stage_store import Trained
+from omnisat_jax.train.step import run_once
+from omnisat_jax.train.trainer import Trainer
+from omnisat_jax.train.warmstart import warm_start
+from omnisat_jax.types import Params
+
+
+def score_model(context: RunContext, evaluator: Evaluator, trainer: Trainer, trained: Trained, console: Console) -> dict[str, Any]:
+    """Scores the fine-tuned model on the test parts, and writes results, pictures and the model.
+
+    Args:
+      context: of the run.
+      evaluator: of the run.
+      trainer: of fine-tuning.
+      trained: what fine-tuning hands on.
+      console: of the user.
+
+    Returns:
+      The content of results.json.
+    """
+    subsets, task, tile_ids = all_subsets(context.names), trainer.task, context.records.tile_ids
+    with console.status("compiling", spinner="dots"):
+        compiled = evaluator.compile(task, trainer.abstract_state.params, subsets)
+    scores: Any = task.scores(tile_ids)
+    panels = reporting.PanelCollector(context.config.eval.panels, subsets, tile_ids, evaluator.batches.local_rows())
+    tiles = reporting.TileCollector(tile_ids)
+
+    def watch(host, result):
+        panels(host, result)
+        tiles(result)
+
+    values = compiled(trained.params, evaluator.batches.evaluation(context.split.test), scores, watch)
+    results = _results(context, trained) | {"subsets": reporting.entries(subsets, values, scores)}
+    whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(context.mesh))(trained.params))
+    if hosts.is_leader():
+        tiles.save(context.folder / "tiles.npz")
+        spec = context.input_spec
+        info = ModelInfo(context.config, context.names, spec.classes, spec.label_patch, context.statistics)
+        save_model(context.folder / "model", whole, info)
+    _write(context, results, panels, trained)
+    console.print(f"written to {context.folder}: report.html, results.json, results.md, pictures, model/")
+    return results
+
+
+def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | None, console: Console) -> dict[str, Any]:
+    """Fits the probe of eval.probe to frozen tokens of the training parts and scores it on the test parts.
+
+    Args:
+      context: of the run.
+      evaluator: of the run.
+      trained: what pre-training hands on; None without pre-training.
+      console: of the user.
+
+    Returns:
+      The content of results.json: "subsets" of the pre-trained weights and "floor" of random ones; without pre-training, "subsets" of the
+      random ones.
+    """
+    subsets, config = all_subsets(context.names), context.config
+    reader = TokenReader(context.model, context.statistics)
+    random = _random_params(context, reader)
+    abstract = rules.abstract(random, context.mesh, config.mesh.fsdp_min_size)
+    with console.status("compiling", spinner="dots"):
+        read_all = evaluator.compile(reader, abstract, [context.names])
+        read_each = evaluator.compile(reader, abstract, subsets)
+    fitter = ProbeFitter(evaluator.batches, config.eval, dense=config.task == "segment")
+
+    def score(params: Params) -> list[dict]:
+        scores = fitter.fit(read_all, params, config.eval.probe, share=1.0)
+        values = read_each(params, evaluator.batches.evaluation(context.split.test), scores)
+        return reporting.entries(subsets, values, scores)
+
+    floor = score(random)
+    results = _results(context, trained)
+    if trained is None:
+        results["subsets"] = floor
+    else:
+        params, report = warm_start(random, trained.params)
+        console.print(f"from pre-training: {report}", highlight=False)
+        results |= {"subsets": score(params), "floor": floor}
+    _write(context, results, None, trained)
+    console.print(f"written to {context.folder}: report.html, results.json, results.md", markup=False, highlight=False)
+    return results
+
+
+def _random_params(context, reader):
+    """Random parameters of everything that tokens need, on the devices."""
+    sample, root = context.input_spec.evaluation.abstract(1), jax.random.key(context.config.seed)
+
+    def create(key):
+        return reader.init(key, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sample))
+
+    shapes = jax.eval_shape(reader.init, root, sample)
+    return run_once(create, rules.shardings(shapes, context.mesh, context.config.mesh.fsdp_min_size), root)
+
+
+def _results(context, trained):
+    """What results.json says beside scores."""
+    config = context.config
+    protocol = reporting.protocol(config, context.records, context.split, context.input_spec, _checkpoint(trained))
+    return {"name": config.name, "task": config.task, "protocol": protocol}
+
+
+def _checkpoint(trained: Trained | None) -> dict[str, Any]:
+    """What results say of the checkpoint that they come from; None stands for random weights."""
+    if trained is None:
+        return {"checkpoint": 0, "checkpoint_is": "random", "checkpoint_checksum": None}
+    kind = "best" if trained.best else "last"
+    return {"checkpoint": trained.step, "checkpoint_is": kind, "checkpoint_checksum": trained.checksum}
+
+
+def _write(context, results, panels, trained):
+    """Writes results and report, and marks the evaluation finished."""
+    if hosts.is_leader():
+        reporting.write_results(context.folder, results, panels, context.records)
+        html.write(context.folder)
+    workdir.mark_evaluated(context.folder, _checkpoint(trained), model=panels is not None)
+    hosts.wait("evaluate is done")

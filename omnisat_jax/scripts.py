@@ -1,0 +1,36 @@
+"""The console scripts of the installed package: thin names for commands that are also run as `python -m`."""
+
+import importlib
+
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.errors import UserError
+
+
+def report() -> int:
+    """`omnisat-report`: python -m omnisat_jax.report."""
+    return run_command(_main, "omnisat_jax.report.__main__")
+
+
+def folds() -> int:
+    """`omnisat-folds`: python -m omnisat_jax.report.folds."""
+    return run_command(_main, "omnisat_jax.report.folds")
+
+
+def convert() -> int:
+    """`omnisat-convert`: python -m omnisat_jax.interop.convert."""
+    return run_command(_main, "omnisat_jax.interop.convert")
+
+
+def _main(module: str) -> int:
+    """Imports a module and calls its main function, so that Ctrl-C during the import is handled as well.
+
+    Raises:
+      UserError: a library of the extra `train` is not installed.
+    """
+    try:
+        main = importlib.import_module(module).main
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "omnisat_jax":
+            raise
+        raise UserError(f"this command needs {error.name}: pip install 'omnisat-jax[train]'") from error
+    return main()

@@ -1,0 +1,221 @@
+"""The results of a study as a table in Markdown, CSV, LaTeX and JSON, with notes that explain the numbers."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omnisat_jax.report import escaping
+from omnisat_jax.study.statistics import LEVEL
+
+COLUMNS = (
+    "row", "labels", "modalities", "seeds", "tiles", "mean", "spread", f"{LEVEL} % interval", "difference to the baseline", "ECE", "published",
+)  # fmt: skip
+CSV_COLUMNS = (
+    "row", "label_share", "modalities", "metric", "seeds", "folds", "tiles", "tiles_with_all", "mean", "spread", "low", "high", "difference",
+    "difference_low", "difference_high", "ece", "published", "simulated",
+)  # fmt: skip
+NONE = "-"
+NAMED = 4  # unfinished runs that a note names
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A paired difference of scores in points.
+
+    Attributes:
+      to: the row that it is the difference to.
+      mean: the difference.
+      interval: its 95 % interval.
+    """
+
+    to: str
+    mean: float
+    interval: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One row of a study at one share of labels. Scores are in %, and None where they are unknown.
+
+    Attributes:
+      row: its name.
+      label_share: of the training tiles, in (0, 1].
+      modalities: that it is scored on.
+      metric: name of the score.
+      seeds, folds: of the finished runs.
+      scores: of each run.
+      scored: test tiles with at least one of the modalities, over all folds.
+      scored_with_all: test tiles with all of them; None for runs of earlier versions.
+      mean, spread: mean and standard deviation of the scores.
+      interval: 95 % interval of the mean over resampled test tiles.
+      ece: expected calibration error.
+      every_label: score of a prediction of every label for every tile.
+      tiles: test tiles of one fold.
+      published: score reported for the method.
+      source: where it was reported.
+      difference: to the baseline.
+    """
+
+    row: str
+    label_share: float
+    modalities: Sequence[str]
+    metric: str
+    seeds: Sequence[int]
+    folds: Sequence[int]
+    scores: Sequence[float | None]
+    scored: int
+    scored_with_all: int | None
+    mean: float | None
+    spread: float | None
+    interval: tuple[float, float] | None
+    ece: float | None
+    every_label: float | None
+    tiles: int
+    published: float | None
+    source: str
+    difference: Difference | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The results of a study.
+
+    Attributes:
+      command: that made it.
+      study: its configuration.
+      simulated: whether any run used simulated data.
+      protocols: the different data and protocols of the runs, in words.
+      cores: the different numbers of CPU cores of the runs that were computed on CPUs.
+      entries: rows of the table.
+      failed: {run: reason}.
+      waiting: runs that are not finished.
+    """
+
+    command: str
+    study: Mapping[str, Any]
+    simulated: bool
+    protocols: Sequence[str]
+    cores: Sequence[int]
+    entries: Sequence[Entry]
+    failed: Mapping[str, str]
+    waiting: Sequence[str]
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """The content of study.json: the summary, with the table and its notes as text."""
+    return dataclasses.asdict(summary) | {
+        "columns": COLUMNS,
+        "cells": [cells(summary, entry) for entry in summary.entries],
+        "notes": notes(summary),
+        "words": conclusions(summary),
+    }
+
+
+def cells(summary: Summary, entry: Entry) -> list[str]:
+    """One row of the table, in the order of `COLUMNS`."""
+    partial = entry.scored_with_all not in (None, entry.scored)
+    comparable = ", not comparable" if summary.simulated else ""
+    difference = entry.difference
+    return [
+        entry.row,
+        f"{100 * entry.label_share:g} %",
+        "+".join(entry.modalities),
+        str(len(entry.seeds)),
+        str(entry.scored) + (f" ({entry.scored_with_all} with all)" if partial else ""),
+        _number(entry.mean),
+        _number(entry.spread),
+        _interval(entry.interval),
+        f"{difference.mean:+.1f} {_interval(difference.interval, '+.1f')}" if difference else NONE,
+        _number(entry.ece),
+        f"{entry.published:.1f}{comparable}" if entry.published else NONE,
+    ]
+
+
+def _number(value):
+    return NONE if value is None else f"{value:.1f}"
+
+
+def _interval(ends, form=".1f"):
+    return NONE if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
+
+
+def conclusions(summary: Summary) -> list[str]:
+    """The outcome in sentences, one per share of labels."""
+    study, lines = summary.study, []
+    for share in study["label_shares"]:
+        entries = [entry for entry in summary.entries if entry.label_share == share]
+        differences = [entry.difference for entry in entries if entry.difference]
+        known = [(entry.mean, entry) for entry in entries if entry.mean is not None]
+        if not differences or not known:
+            continue
+        mean, best = max(known, key=lambda item: item[0])
+        better = sum(difference.interval[0] > 0 for difference in differences)
+        labels = f"With {100 * share:g} % of the labels, " if len(study["label_shares"]) > 1 else ""
+        text = (
+            f"{labels}{best.row} is highest with {mean:.1f} % {best.metric} {_interval(best.interval)}; "
+            f"the interval of the difference to {study['baseline']} lies above zero for {better} of {len(differences)} rows."
+        )
+        lines.append(text[:1].upper() + text[1:])
+    return lines
+
+
+def notes(summary: Summary) -> list[str]:
+    """What the numbers of the table mean, and which runs are missing from it."""
+    study, entries = summary.study, summary.entries
+    metric = " and ".join(sorted({entry.metric for entry in entries})) or "no metric yet"
+    folds = " and folds" if len(study["folds"]) > 1 else ""
+    lines = [f"Data and protocol: {protocol}." for protocol in summary.protocols]
+    lines += [
+        f"{metric} in %: mean over seeds{folds}, standard deviation between them, and {LEVEL} % interval of the mean over "
+        f"{study['resamples']} resamples of the test tiles (which does not cover the variation between seeds).",
+        f"Differences are to {study['baseline']} on the same resampled tiles.",
+    ]
+    if summary.cores:
+        several = "runs with different numbers of cores round differently, so their digits are not exactly comparable"
+        meaning = several if len(summary.cores) > 1 else "another number changes the rounding"
+        lines.append(f"CPU cores per run: {' and '.join(map(str, summary.cores))}; {meaning}.")
+    trivial = sorted({round(entry.every_label, 1) for entry in entries if entry.every_label is not None})
+    lines += [f"A prediction of every label for every tile scores {score:.1f} % macro F1." for score in trivial]
+    if summary.simulated:
+        lines.append(
+            "SIMULATED data: these numbers do not describe real fields. Published numbers are for real data and cannot be compared with them."
+        )
+    lines += [f"Published: {source}." for source in sorted({entry.source for entry in entries if entry.source})]
+    lines += [f"Failed: {name} ({reason})." for name, reason in summary.failed.items()]
+    if summary.waiting:
+        more = ", ..." if len(summary.waiting) > NAMED else ""
+        lines.append(f"Not finished: {len(summary.waiting)} runs ({', '.join(summary.waiting[:NAMED])}{more}).")
+    return lines
+
+
+def markdown(summary: Summary) -> str:
+    """The content of table.md."""
+    escape = escaping.markdown
+    lines = [f"# {escape(summary.study['name'])}", "", "| " + " | ".join(COLUMNS) + " |"]
+    lines += ["|---|---:|---|" + "---:|" * (len(COLUMNS) - 3)]
+    lines += ["| " + " | ".join(map(escape, cells(summary, entry))) + " |" for entry in summary.entries]
+    return "\n".join([*lines, "", *(f"- {escape(line)}" for line in notes(summary))]) + "\n"
+
+
+def as_csv(summary: Summary) -> str:
+    """The content of table.csv: one row per entry, with unrounded numbers."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(CSV_COLUMNS)
+    for e in summary.entries:
+        scores = [NONE] * 4 if e.mean is None or e.interval is None else [e.mean, e.spread, *e.interval]
+        difference = [e.difference.mean, *e.difference.interval] if e.difference else [""] * 3
+        writer.writerow([e.row, e.label_share, "+".join(e.modalities), e.metric, " ".join(map(str, e.seeds)), " ".join(map(str, e.folds)),
+                         e.scored, e.scored_with_all, *scores, *difference, e.ece, e.published, summary.simulated])  # fmt: skip
+    return out.getvalue()
+
+
+def latex(summary: Summary) -> str:
+    """The content of table.tex, for the package booktabs."""
+    clean = escaping.latex
+    lines = ["\\begin{tabular}{lrlrrrrrrrr}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
+    lines += [" & ".join(map(clean, cells(summary, entry))) + " \\\\" for entry in summary.entries]
+    lines += ["\\bottomrule", "\\end{tabular}", *map(escaping.comment, notes(summary))]
+    return "\n".join(lines) + "\n"

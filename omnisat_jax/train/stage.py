@@ -1,0 +1,175 @@
+"""Trains one stage of a run from its newest checkpoint, or from its start, to its last step."""
+
+import contextlib
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable
+
+import jax
+from clu import parameter_overview
+from rich.console import Console
+
+from omnisat_jax.errors import UserError
+from omnisat_jax.parallel import hosts, rules
+from omnisat_jax.parallel.chips import peak_flops
+from omnisat_jax.train import progress as display
+from omnisat_jax.train.batches import RunBatches
+from omnisat_jax.train.checkpoints import Checkpoints
+from omnisat_jax.train.evaluator import Validation
+from omnisat_jax.train.loop import LoopHooks, run_loop
+from omnisat_jax.train.provenance import Start
+from omnisat_jax.train.stage_store import StageStore
+from omnisat_jax.train.step import TrainState
+from omnisat_jax.train.timing import Ledger, Profile
+from omnisat_jax.train.trainer import CompiledStep, Trainer
+from omnisat_jax.train.warmstart import warm_start
+from omnisat_jax.train.writers import MetricsWriter
+from omnisat_jax.types import Params, PyTree
+
+# The random draws of a stage depend on its number, so it must never change.
+STAGE_NUMBERS = {"pretrain": 1, "finetune": 2}
+WAITING = 0.05  # share of the time of a stage spent waiting for data above which the user is warned
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reporting:
+    """Where a stage reports.
+
+    Attributes:
+      folder: of the run.
+      console: of the user.
+      start: the record of this start of the run.
+      profile: (start, stop) steps to trace, or None.
+    """
+
+    folder: pathlib.Path
+    console: Console
+    start: Start
+    profile: tuple[int, int] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StageTraining:
+    """One stage, ready to be trained.
+
+    Attributes:
+      trainer: state and step.
+      store: checkpoints.
+      batches: of the run.
+      share: of the training tiles that is used.
+      budget: steps with a non-finite loss or gradient that are tolerated.
+      make_validation: compiles the validation for abstract parameters; None where no tile validates.
+      pretrained: reads the parameters that the first state takes over, or None.
+      reporting: where the stage reports.
+    """
+
+    trainer: Trainer
+    store: StageStore
+    batches: RunBatches
+    share: float
+    budget: int
+    make_validation: Callable[[PyTree], Validation | None]
+    pretrained: Callable[[], Params] | None
+    reporting: Reporting
+
+    def run(self) -> None:
+        """Trains to the last step and marks the stage finished.
+
+        Raises:
+          Preempted: the run was asked to end; the same command continues it.
+          UserError: with a message for the user.
+        """
+        name, ledger, start = self.store.stage, Ledger(), self.reporting.start
+        root = self.trainer.root_key(self.batches.seed, STAGE_NUMBERS[name])
+        with ledger.during("start"):
+            abstract = self.trainer.abstract_state
+        checkpoints = self.store.open()
+        try:
+            first, state = self._first_state(checkpoints, root, ledger)
+            with self.reporting.console.status("compiling", spinner="dots"), ledger.during("compile"):
+                compiled, validation = self.trainer.compile_step(), self.make_validation(abstract.params)
+            with self._hooks(compiled, validation, root, first, checkpoints, ledger) as hooks:
+                run_loop(state, first, self.trainer.config, self.budget, hooks)
+            with ledger.during("save"):
+                checkpoints.wait()
+            self.store.finish(checkpoints)
+        except BaseException:
+            with contextlib.suppress(UserError):  # the first failure is the one to report
+                checkpoints.close()
+            with contextlib.suppress(UserError):
+                start.note_time(name, ledger.summary())
+            raise
+        checkpoints.close()
+        start.note_time(name, ledger.summary())
+        self._report_time(ledger)
+        hosts.wait(f"{name} is done")
+
+    def _first_state(self, checkpoints: Checkpoints, root: jax.Array, ledger: Ledger) -> tuple[int, TrainState]:
+        """Steps already taken and the state after them."""
+        name, console = self.store.stage, self.reporting.console
+        with ledger.during("restore"):
+            first, state = checkpoints.restore_newest(self.trainer.abstract_state)
+        if state is not None:
+            console.print(f"{name}: goes on after step {first}")
+            return first, state
+        with ledger.during("start"):
+            state = self.trainer.init(root)
+        if self.pretrained:
+            with ledger.during("restore"):
+                params, report = warm_start(state.params, self.pretrained())
+            console.print(f"from pre-training: {report}", highlight=False)
+            state = dataclasses.replace(state, params=params)
+        log.debug("%s, how everything is sharded:\n%s", name, rules.describe(self.trainer.abstract_state))
+        log.info("%s parameters:\n%s", name, parameter_overview.get_parameter_overview(state.params))
+        count = sum(x.size for x in jax.tree.leaves(state.params))
+        console.print(f"{name}: {count:,} parameters, {self.trainer.config.steps} steps of {self.trainer.config.batch_size} tiles")
+        return 0, state
+
+    @contextlib.contextmanager
+    def _hooks(self, compiled: CompiledStep, validation, root, first: int, checkpoints: Checkpoints, ledger: Ledger):
+        """Yields the LoopHooks; closes afterwards what they write to."""
+        name, config, task, where = self.store.stage, self.trainer.config, self.trainer.task, self.reporting
+        batches = self.batches.training(config.batch_size, self.share, first)
+        writer = MetricsWriter(where.folder, name, after_step=first)
+        profile = Profile(where.folder / "profile" / name, where.profile)
+
+        def save(step, state, value):
+            writer.sync()
+            checkpoints.save(step, state, value)
+
+        with display.progress(where.console, name, config.steps, first) as show, hosts.preemption() as stop:
+            try:
+                yield LoopHooks(
+                    step=lambda state, batch: compiled.program(state, batch, root),
+                    batches=batches,
+                    validate=validation,
+                    rank=lambda scores: scores[task.best] if task.higher else -scores[task.best],
+                    save=save,
+                    write=writer.write,
+                    show=show,
+                    stop=stop,
+                    ledger=ledger,
+                    profile=profile,
+                    flops=compiled.flops,
+                    peak=peak_flops(self.trainer.mesh),
+                    tile_names=self.batches.tile_names,
+                )
+            finally:
+                profile.close()
+                writer.close()
+
+    def _report_time(self, ledger: Ledger) -> None:
+        """Prints where the time went, and what to do about a device that waited for data."""
+        name, console, summary = self.store.stage, self.reporting.console, ledger.summary()
+        total = summary.pop("total")
+        causes = sorted(summary.items(), key=lambda item: -item[1])
+        text = ", ".join(f"{cause} {seconds:.0f}" for cause, seconds in causes if seconds >= 0.5)
+        console.print(f"{name}: {total:.0f} s ({text})", highlight=False)
+        if ledger.waiting() > WAITING:
+            console.print(
+                f"{name}: the device waited for data {100 * ledger.waiting():.0f} % of the time; more data.threads, a larger "
+                "data.buffer or a faster disk under data.cache_dir may help",
+                style="yellow",
+            )

@@ -1,0 +1,40 @@
+"""Every file and folder of the project that its texts name exists."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+TEXTS = [
+    *sorted(ROOT.glob("*.md")),
+    *(path for folder in ("benchmarks", "configs", "data", "docs", "omnisat_jax") for path in sorted((ROOT / folder).rglob("*"))),
+    ROOT / "launch.py",
+    ROOT / "pyproject.toml",
+    ROOT / "requirements.txt",
+]
+TEXTS = [path for path in TEXTS if path.suffix in (".md", ".py", ".toml", ".txt") and "_build" not in path.parts and path.name != "CHANGELOG.md"]
+PATH = re.compile(r"(?<![\w/.<>-])(?:benchmarks|configs|constraints|data|docs|omnisat_jax|tests)/[\w./-]*\w")
+MODULE = re.compile(r"python -m ((?:benchmarks|data|omnisat_jax|tests)(?:\.\w+)*)")
+MADE = ("configs/lowland.py", "data/raw", "docs/_build")  # by the commands of the page that names them
+
+
+def missing(text):
+    """What a text names and the project lacks."""
+    for match in PATH.finditer(text):
+        name = match[0]
+        if not (ROOT / name).exists() and not name.startswith(MADE):
+            yield name
+    for match in MODULE.finditer(text):
+        path = ROOT / match[1].replace(".", "/")
+        if not path.with_suffix(".py").is_file() and not (path / "__main__.py").is_file():
+            yield f"python -m {match[1]}"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_files_exist(path):
+    assert not [*missing(path.read_text())]
+
+
+def test_a_missing_file_is_found():
+    assert [*missing("see `tests/no_such.py`, tests/conftest.py and python -m data.no_such")] == ["tests/no_such.py", "python -m data.no_such"]

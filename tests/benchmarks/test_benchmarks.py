@@ -1,0 +1,73 @@
+"""Every benchmark runs to its end at a tiny size and prints what it is quoted for."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks import checksums, contrastive_loss, loader, pretrain_step, random_forest, utae_step
+from configs import pastis
+from tests.conftest import ROOT, tiny
+
+BENCHMARKS = {checksums, contrastive_loss, loader, pretrain_step, random_forest, utae_step}
+
+
+def numbers(pattern, text):
+    """The numbers of a pattern, each of which must be positive."""
+    found = [float(number) for match in re.findall(pattern, text) for number in ([match] if isinstance(match, str) else match)]
+    assert found and all(number > 0 for number in found), f"{pattern} in {text!r}"
+    return found
+
+
+def test_every_benchmark_is_tried_here():
+    commands = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert commands == {module.__name__.partition(".")[2] for module in BENCHMARKS}
+
+
+def test_utae_step(capsys):
+    assert utae_step.main(["--preset=demo", "--dates=2", "--side=16"]) == 0
+    text = capsys.readouterr().out
+    numbers(r"ratio of times \(lax.conv / ops.convolution\): ([0-9.]+)", text)
+    assert len(re.findall(r"s per step +[0-9]+ MiB temporary", text)) == 2
+
+
+def test_contrastive_loss(capsys):
+    assert contrastive_loss.main(["--tiles=1,2", "--patches=16", "--limit_mib=1"]) == 0
+    text = capsys.readouterr().out
+    assert len(numbers(r"ratios dense / ring: time [0-9.]+, memory ([0-9.]+)", text)) == 2
+    numbers(r"ring: ([0-9]+) rows plan ([0-9.]+) MiB", text.replace(",", ""))
+
+
+def test_pretrain_step(capsys, monkeypatch):
+    small = tiny("demo,no_spot", **{"modalities.s2.encoder": "patch_ltae"})
+    del small.modalities.s1d
+    monkeypatch.setattr(pastis, "get_config", lambda preset: small)
+    assert pretrain_step.main(["--side=16"]) == 0
+    text = capsys.readouterr().out
+    assert len(re.findall(r"(?:pretrain|finetune) \d tiles: +[0-9.]+ s per step", text)) == 2
+
+
+def test_checksums(capsys, tmp_path):
+    assert checksums.main(["--gigabytes=0.0001", "--arrays=2", "--repeats=1", f"--folder={tmp_path}"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["seconds"]) == {"with", "without"} and found["hashing"] > 0
+    assert all(found["ratios"][what] > 0 for what in ("save", "restore"))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_loader(capsys, tmp_path):
+    assert loader.main(["--tiles=10", "--tile_size=16", "--rounds=1", f"--folder={tmp_path}"]) == 0
+    text = capsys.readouterr().out
+    assert len(re.findall(r"records(?:, float16)?, [12] threads", text)) == 8
+    assert len(re.findall(r"ArrayRecord, \w+, one record per (?:tile|frame)", text)) == 6
+    numbers(r"peak memory of this process ([0-9]+) MiB", text)
+
+
+def test_random_forest(capsys, records):
+    options = ["--trees=3", "--seeds=0,1", "--folds=1,2", "--void_test_parcels"]
+    assert random_forest.main([f"--records={records.root}", *options]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["seed"], second["seed"]) == (0, 1) and first["simulated"] is not None
+    assert 0 <= first["miou"] <= 100 and second["folds"] == "1,2"
+    with pytest.raises(SystemExit):
+        random_forest.main([])

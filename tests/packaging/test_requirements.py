@@ -1,0 +1,37 @@
+"""requirements.txt, the set-up command of a checkout, installs what pyproject.toml declares, and nothing else."""
+
+import re
+import tomllib
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned(path):
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    return {canonical(line.partition("==")[0]): line.partition("==")[2] for line in lines if line}
+
+
+def test_requirements_are_those_of_the_package():
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    assert [line for line in lines if line] == [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["test"]]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "constraints").glob("*.txt")), ids=lambda path: path.stem)
+def test_constraints_pin_every_requirement_within_its_range(path):
+    from packaging.requirements import Requirement
+
+    pins = pinned(path)
+    for text in [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["test"]]:
+        requirement = Requirement(text)
+        assert canonical(requirement.name) in pins, f"{path.name} does not pin {requirement.name}"
+        version = pins[canonical(requirement.name)]
+        assert requirement.specifier.contains(version), f"{path.name}: {requirement.name} {version} is not {requirement.specifier}"

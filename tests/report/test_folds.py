@@ -1,0 +1,98 @@
+"""Folds are joined by adding counts, and only folds of one study."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.errors import UserError
+from omnisat_jax.report import folds
+
+CLASSES = ["background", "meadow", "corn"]
+
+
+def results(part, counts, **changes):
+    protocol = {
+        "dataset": "pastis", "simulated": True, "fingerprint": "abc", "protocol": "leave_one_fold_out", "void_test_parcels": False,
+        "classes": CLASSES, "seed": 0, "pretrain_steps": 0, "fold": 1, "train": [], "train_tiles": 1, "test": [part],
+        "test_tiles": 1, "checkpoint": 3, "validation": [], "dates": {"s2": 4}, "modalities": ["s2"], "missing_modalities": [], "probe": "none",
+        "unscored": [], "label_share": 1.0, "pretrain_from": "", "broken": {"on_bad": "raise", "tiles": 0},
+    }  # fmt: skip
+    return {
+        "name": "x",
+        "task": "segment",
+        "protocol": protocol | changes,
+        "subsets": [{"modalities": ["s2"], "scores": {}, "confusion": counts}],
+    }
+
+
+A = [[8, 2, 0, 0], [0, 10, 0, 0], [0, 0, 0, 0]]
+B = [[5, 5, 0, 0], [5, 5, 0, 0], [1, 0, 1, 0]]
+
+
+def test_scores_come_from_the_sum_of_counts():
+    joined = folds.join({"a": results("fold_1", A), "b": results("fold_2", B)})
+    scores = joined["subsets"][0]["scores"]
+    total = np.array(A) + B
+    np.testing.assert_array_equal(joined["subsets"][0]["confusion"], total)
+    assert scores["iou"]["background"] == pytest.approx(100 * 13 / (13 + 7 + 6))
+    assert scores["iou"]["corn"] == pytest.approx(50)
+    assert scores["oa"] == pytest.approx(100 * 29 / 42)
+    assert joined["protocol"]["test"] == ["fold_1", "fold_2"] and joined["protocol"]["test_tiles"] == 2
+
+
+def test_rare_classes_may_be_left_out_of_the_mean():
+    runs = {"a": results("fold_1", A), "b": results("fold_2", B)}
+    scores = folds.join(runs, min_pixels=3)["subsets"][0]["scores"]
+    assert scores["iou"]["corn"] is None and scores["classes"] == 2
+    assert scores["miou"] == pytest.approx((scores["iou"]["background"] + scores["iou"]["meadow"]) / 2)
+    assert scores["pixels"] == 42
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "b: seed is 1, but 0 in a"),
+        ({"fingerprint": "def"}, "fingerprint"),
+        ({"test": ["fold_1"]}, "would count twice"),
+    ],
+)
+def test_runs_of_different_studies_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        folds.join({"a": results("fold_1", A), "b": results("fold_2", B, **change)})
+
+
+def test_results_without_counts_are_refused():
+    with pytest.raises(UserError, match="b: expected the task 'segment', whose results have counts to add, found 'classify'"):
+        folds.join({"a": results("fold_1", A), "b": results("fold_2", B) | {"task": "classify"}})
+    other = results("fold_2", B)
+    other["subsets"][0]["modalities"] = ["s1"]
+    with pytest.raises(UserError, match="b: expected scores of the same subsets of modalities as in a"):
+        folds.join({"a": results("fold_1", A), "b": other})
+    with pytest.raises(UserError, match="expected 3 by 4 confusion counts, found"):
+        folds.join({"a": results("fold_1", [[1, 2], [3, 4]])})
+
+
+def test_checkpoints_and_numbers_of_tiles_of_every_fold_are_kept():
+    runs = {name: results(part, A, fold=i, checkpoint=10 * i, checkpoint_is="best") for i, (name, part) in enumerate({"a": "fold_1", "b": "fold_2"}.items(), 1)}
+    for found in runs.values():
+        found["subsets"][0] |= {"tiles": 3, "tiles_with_all": 1, "calibration": [[1.0, 1.0, 1.0]] * 15}
+    joined = folds.join(runs)
+    protocol, (subset,) = joined["protocol"], joined["subsets"]
+    assert (protocol["fold"], protocol["checkpoint"], protocol["checkpoint_is"]) == ("1+2", "10/20", "best/best")
+    assert (subset["tiles"], subset["tiles_with_all"]) == (6, 2) and subset["calibration"] == [[2.0, 2.0, 2.0]] * 15
+
+
+def test_command(tmp_path, capsys):
+    for name, part, counts in (("a", "fold_1", A), ("b", "fold_2", B)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(copy.deepcopy(results(part, counts))))
+    assert folds.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    out = capsys.readouterr().out
+    assert "mIoU" in out and "fold_1 fold_2" in out
+    assert run_command(folds.main, [str(tmp_path / "a"), f"{tmp_path}/a/"]) == 1
+    assert "expected each run once" in capsys.readouterr().err
+    assert run_command(folds.main, [str(tmp_path / "c")]) == 1
+    assert "results.json: expected the results of a finished run" in capsys.readouterr().err

@@ -1,0 +1,88 @@
+"""The page of a run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from omnisat_jax.errors import DataError
+from omnisat_jax.report import run_page
+from tests.report.examples import classification, entry, segmentation, write_run
+
+
+def test_a_whole_page(tmp_path):
+    page = run_page.read_page(write_run(tmp_path))
+    titles = [chart.title for chart in page.charts]
+    assert titles == [
+        "finetune: training loss and validation score", "Scores by subset of modalities", "Scores by class", "Confusion matrix", "Calibration",
+        "Time per stage",
+    ]  # fmt: skip
+    assert page.tables[0].head == ["modalities", "mIoU", "OA", "ECE", "tiles"] and [row[0] for row in page.tables[0].rows] == ["s2+spot", "s2", "spot"]
+    assert page.panels.choices == ["label", "s2+spot", "s2", "spot"] and page.panels.start == "s2+spot"
+    assert list(page.panels.tiles[0].inputs) == ["spot"] and not page.panels.tiles[1].inputs
+    assert page.panels.legend[0] == ("Background", "#000000")
+    assert page.environment["CPU cores"] == 3 and page.environment["code revision"] == "unknown"
+    assert page.command == "python launch.py --config=configs/pastis.py" and page.configuration == {"seed": 0}
+
+
+def test_a_page_of_results_alone(tmp_path):
+    for results in (segmentation(), classification()):
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        page = run_page.read_page(tmp_path)
+        assert page.panels is None and page.command == "" and not page.environment
+        assert "Time per stage" not in [chart.title for chart in page.charts]
+
+
+def test_what_pretraining_learned_is_shown(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(segmentation()))
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "embedding.png").write_bytes(b"content")
+    assert run_page.read_page(tmp_path).charts[0].title == "What pre-training learned"
+
+
+def test_unreadable_lines_of_metrics_are_counted(tmp_path):
+    (write_run(tmp_path) / "metrics.jsonl").write_text('{"stage": "finetune", "step": 1, "loss": 1.0}\nbroken\n')
+    assert run_page.read_page(tmp_path).protocol[-1] == "Lines of metrics.jsonl that cannot be read: 1."
+
+
+def test_panels_of_another_shape_are_named(tmp_path):
+    write_run(tmp_path)
+    np.savez(tmp_path / "panels.npz", tile=np.array(["a"]), subsets=np.array(["s2"]), labels=np.zeros((1, 2, 2)))
+    with pytest.raises(DataError, match="panels.npz: expected the pictures of test tiles, found no array 'predictions'"):
+        run_page.read_page(tmp_path)
+
+
+def scores(**values):
+    """Results whose subsets, as a_b, have these mIoU."""
+    found = segmentation(test_tiles=7)
+    subsets = [{"modalities": name.split("_"), "scores": {"miou": value}} for name, value in values.items()]
+    return found | {"subsets": subsets}
+
+
+@pytest.mark.parametrize(
+    ("results", "sentences"),
+    [
+        (
+            scores(a_b=60.0, a=50.0, b=20.0),
+            [
+                "With a + b the model reaches 60.0 % mIoU on 7 test tiles.",
+                "The best single modality is a with 50.0 %; all modalities together differ by +10.0 points.",
+                "The score drops most without a: by 40.0 points.",
+            ],
+        ),
+        (scores(a_b=60.0, a=70.0, b=60.0), ["The score does not drop without any one of the modalities."]),
+        (scores(a=60.0), ["With a the model reaches 60.0 % mIoU on 7 test tiles."]),
+        (scores(a_b=60.0, a=None, b=20.0), ["The best single modality is b with 20.0 %; all modalities together differ by +40.0 points."]),
+        (scores(a_b=None, a=None, b=None), ["No test tile has both a label and a measurement, so there is no mIoU."]),
+    ],
+)
+def test_the_outcome_in_sentences(results, sentences):
+    found = run_page.summarise(results)
+    assert set(sentences) <= set(found), found
+
+
+def test_calibration_in_a_sentence():
+    found = segmentation()
+    found["subsets"][0] = entry(("s2", "spot"), np.eye(3, 4, dtype=int))
+    found["subsets"][0]["scores"]["ece"] = 4.25
+    assert run_page.summarise(found)[-1] == "Its probabilities are off by 4.2 points on average (expected calibration error)."

@@ -1,0 +1,82 @@
+"""What the finished runs of a study show together."""
+
+import json
+import shlex
+import sys
+from html import unescape
+
+import numpy as np
+import pytest
+
+from omnisat_jax.report import html
+from omnisat_jax.study import runner, summary
+from omnisat_jax.study.statistics import Tiles
+from omnisat_jax.train.workdir import cores
+from tests.study.player import make
+
+
+def test_a_run_has_the_cores_of_its_slot_which_a_note_counts(launcher, tmp_path, console):
+    study, folder = make(label_shares=(1.0,)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, processes=len(cores()), console=console)
+    assert summary.summarise(study, folder).cores == [1]
+    assert "CPU cores per run: 1; another number changes the rounding." in (folder / "table.md").read_text()
+    info = next((folder / "runs").glob("*/run.json"))
+    info.write_text(json.dumps({"device": {"platform": "cpu"}, "cores": 4}))
+    summary.summarise(study, folder)
+    assert "CPU cores per run: 1 and 4; runs with different numbers of cores" in (folder / "table.md").read_text()
+    for info in (folder / "runs").glob("*/run.json"):
+        info.write_text(json.dumps({"device": {"platform": "gpu"}, "cores": 4}))
+    summary.summarise(study, folder)
+    assert "CPU cores" not in (folder / "table.md").read_text()
+
+
+def test_scores_intervals_and_differences(launcher, tmp_path, console):
+    study, folder = make(), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    found = summary.summarise(study, folder)
+    entries = {(entry.row, entry.label_share): entry for entry in found.entries}
+    plain, better, single = (entries[name, 1.0] for name in ("plain", "pretrained", "only_s2"))
+    results = [json.loads((folder / "runs" / f"plain-seed{seed}-fold1" / "results.json").read_text()) for seed in (0, 1)]
+    scores = [r["subsets"][0]["scores"]["miou"] for r in results]
+    assert plain.mean == pytest.approx(np.mean(scores)) and plain.spread == pytest.approx(np.std(scores, ddof=1))
+    assert plain.interval[0] <= plain.mean <= plain.interval[1]
+    assert plain.difference is None
+    assert better.difference.mean == pytest.approx(better.mean - plain.mean)
+    assert single.modalities == ["s2"] and single.mean < better.mean
+    text = (folder / "table.md").read_text()
+    assert "SIMULATED" in text and "60.0, not comparable" in text and "somewhere, mIoU" in text
+    assert (folder / "table.csv").read_text().count("\n") == 7
+    assert "\\bottomrule" in (folder / "table.tex").read_text() and "only\\_s2" in (folder / "table.tex").read_text()
+    assert json.loads((folder / "study.json").read_text())["entries"][0]["row"] == "plain"
+    page = unescape(html.write(folder).read_text())
+    assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero for" in page
+
+
+def test_a_study_of_tile_labels_shows_the_score_of_every_label(launcher, tmp_path, console):
+    study, folder = make(label_shares=(1.0,)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    summary.summarise(study, folder)
+    assert "every label" not in (folder / "table.md").read_text()
+    for place in (folder / "runs").glob("*/results.json"):
+        results = json.loads(place.read_text()) | {"task": "classify"}
+        for entry in results["subsets"]:
+            entry["scores"] = {"f1_macro": 50.0, "f1_every_label": 66.66}
+        place.write_text(json.dumps(results))
+        names, labels = np.array([f"t{i}" for i in range(6)]), np.tile([[1, 0]], (6, 1))
+        np.savez(place.with_name("tiles.npz"), tile=names, predicted=np.full((6, 2, 2), 0.7), labels=labels)
+    summary.summarise(study, folder)
+    text = (folder / "table.md").read_text()
+    assert "A prediction of every label for every tile scores 66.7 % macro F1." in text and "mIoU in %" not in text
+
+
+def test_tiles_without_the_subset_do_not_count_when_resampled(tmp_path):
+    """A tile that holds no modality of the subset has neither label nor prediction."""
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 2, (6, 3)).astype(np.float32), rng.random((6, 2, 3))
+    some = np.ones((6, 2), bool)
+    some[:3, 1] = False
+    np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
+    protocol = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
+    found = summary.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
+    alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
+    np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
