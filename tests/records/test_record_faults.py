@@ -1,4 +1,4 @@
-"""Every planted fault of prepared records: `data.verify` names its file, and nothing is trained on them."""
+"""`data.verify` names the file of every planted fault of prepared records."""
 
 import io
 import shutil
@@ -27,5 +27,5 @@ def test_a_fault_of_records_is_named(records, tmp_path, name):
     assert f"failures: {len(found)}" in console.file.getvalue()
 
 
-def test_whole_records_have_no_findings(records):
+def test_intact_records_have_no_findings(records):
     assert failures(verify_records("pastis", records.root, VerificationOptions(), Console(file=io.StringIO()))) == []
