@@ -10,7 +10,7 @@ from tests.models.worlds import B, K, everything, make
 
 
 class Recorder:
-    """An encoder that notes what it is given and returns as many tokens as it is told."""
+    """An encoder that notes what it is given and returns a fixed number of tokens."""
 
     def __init__(self, tokens):
         self.tokens, self.given = tokens, None
