@@ -32,6 +32,8 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes are listed once, not again as members
 
+suppress_warnings = ["ref.python"]  # short attribute names, such as those of named tuples, match several classes
+
 # Notebooks are text (MyST) and are executed whenever the site is built; an error in a cell is an error of the build.
 nb_execution_mode = "force"
 nb_execution_timeout = 900

@@ -111,14 +111,14 @@ class RawDataset:
           on_error: called with "labels" or the name of a modality and the error; returns a replacement. None = raise.
 
         Returns:
-          A dictionary with
-            "tile_id": str;
-            each series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01, ascending, "valid" (T,) bool};
-            each image: {"values" (0|1,H,W,C)};
-            the location: {"values" (0|1,2) degrees};
-            "labels": (H,W) uint8, beside "parcels" (H,W) int64; or (K,) float32;
-            "remarks": {modality: why it counts as absent although there is a file}.
-          T = 0, or no image, means that the tile lacks the modality.
+          A dictionary with these keys. T = 0, or no image, means that the tile lacks the modality.
+
+          - "tile_id": str
+          - each series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01, ascending, "valid" (T,) bool}
+          - each image: {"values" (0|1,H,W,C)}
+          - the location: {"values" (0|1,2) degrees}
+          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32
+          - "remarks": {modality: why it counts as absent although there is a file}
 
         Raises:
           DataError: a broken file.

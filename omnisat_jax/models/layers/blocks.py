@@ -89,7 +89,7 @@ def map_norm(kind: str, channels: int, groups: int, dtype: DTypeLike, name: str)
 def dense_norm_relu(x: jax.Array, features: int, norm: str, dtype: DTypeLike, name: str) -> jax.Array:
     """Dense layer, norm ("affine", else LayerNorm) and ReLU over the last axis; to be called inside a compact module.
 
-    Its parameters are `name` and `name`_norm of the calling module.
+    Its parameters are `name` and `<name>_norm` of the calling module.
     """
     x = nn.Dense(features, dtype=dtype, name=name)(x)
     layer = Affine(dtype, name=f"{name}_norm") if norm == "affine" else nn.LayerNorm(dtype=dtype, name=f"{name}_norm")
