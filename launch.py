@@ -113,10 +113,10 @@ def main(argv: list[str]) -> int:
 
     values = flags.FLAGS
     _check_options(values)
-    from omnisat_jax.train.workdir import check_place
+    from omnisat_jax.train.workdir import check_path
 
     if values.workdir:
-        check_place(values.workdir)  # an address such as gs://... is recognised only as long as it is text
+        check_path(values.workdir)  # an address such as gs://... is recognised only as long as it is text
     if values.study is not None:
         return _run_study(values)
     import logging

@@ -3,7 +3,7 @@
     python -m benchmarks.pretrain_step [--preset=demo] [--side=32]
 
 Measured: the whole compiled training step, from a batch on the device to the updated state. The images are ones, as the time does not depend
-on their values. `configs/pastis.py` says how many tiles a step has.
+on their values. `configs/pastis.py` sets the number of tiles per step.
 """
 
 import argparse

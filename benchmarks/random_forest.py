@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestClassifier
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.dates import day_zero
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
-from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.missing import measured
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split, choose_split
 
@@ -52,7 +52,7 @@ def features(example: Mapping[str, Any], names: Sequence[str], origin: str) -> n
         series = example[name]
         stored = series["values"][:]
         values = stored.astype(np.float32)
-        values = np.where(stored == NO_DATA_INT16, np.nan, values) if stored.dtype == np.int16 else values
+        values = np.where(measured(stored), values, np.nan)
         values = values[series["valid"]]
         months = np.clip(((series["dates"][series["valid"]] - zero) / MONTH).astype(int), 0, MONTHS - 1)
         overall = np.nanmedian(values, 0)

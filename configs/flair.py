@@ -1,20 +1,27 @@
 """FLAIR: land cover at 0.2 m from one aerial image (colour, near infrared, height) and a Sentinel-2 series.
 
-configs/flair.py            small model on simulated images, or on any folder by --config.data.raw_dir=DIR
-configs/flair.py:full       the full-size recipe; needs --config.data.raw_dir=DIR
+    python launch.py --config=configs/flair.py                                     a small model on simulated images
+    python launch.py --config=configs/flair.py --config.data.raw_dir=DIR           the same model on any folder
+    python launch.py --config=configs/flair.py:full --config.data.raw_dir=DIR      the full-size recipe
+
 Ablations, joined by commas (configs/flair.py:full,s2_only): aerial_only, s2_only, no_pretrain.
-Classes: --config.data.nomenclature=12 (default: everything rare is void) | 13 (learned as "Other", outside the mean) | 19.
+Classes: --config.data.nomenclature=12 (the default: rare classes are void) | 13 (rare classes are learned as "Other", outside the mean) | 19.
 """
 
 from configs import base
+from configs.base import ConfigDict
 from omnisat_jax.errors import UserError
 
 SIZES = ("small", "full")
 ABLATIONS = ("aerial_only", "s2_only", "no_pretrain")
 
 
-def get_config(preset: str = "small"):
-    """A size and ablations, each optional, joined by commas."""
+def get_config(preset: str = "small") -> ConfigDict:
+    """A size and ablations, each optional, joined by commas.
+
+    Raises:
+      UserError: a part of the preset does not exist, or there are several sizes.
+    """
     parts = preset.split(",")
     sizes = [part for part in parts if part in SIZES]
     unknown = [part for part in parts if part not in SIZES + ABLATIONS]
@@ -30,13 +37,13 @@ def get_config(preset: str = "small"):
     config.data.protocol = "fixed"
     config.data.origin = "year"
     config.model.ltae.period = 367.0
-    # Tokens of 12.8 m: 64 aerial pixels, two of the resampled Sentinel-2 pixels of 6.4 m.
+    # Tokens of 12.8 m: 64 aerial pixels, or 2 Sentinel-2 pixels, which are resampled to 6.4 m.
     config.modalities.aerial = base.modality(kind="image", channels=5, resolution=0.2, patch=64, encoder="resnet")
     config.modalities.s2 = base.modality(kind="series", channels=10, resolution=6.4, patch=2, encoder="utae")
     config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 40
     if size == "small":
-        base.shrink(config.model)
-        config.model.utae.encoder_widths = config.model.utae.decoder_widths = (16, 32)  # a crop is four Sentinel-2 pixels a side
+        base.set_small_widths(config.model)
+        config.model.utae.encoder_widths = config.model.utae.decoder_widths = (16, 32)  # a crop has four Sentinel-2 pixels per side
         config.modalities.s2.dates_train = 12
         config.data.simulated.tiles = 64
         config.data.simulated.tile_size = 256
@@ -59,5 +66,5 @@ def get_config(preset: str = "small"):
     if "s2_only" in parts:
         del config.modalities.aerial
     if "no_pretrain" in parts or len(config.modalities) == 1:
-        config.pretrain.steps = 0  # one modality has nothing to be aligned with
+        config.pretrain.steps = 0  # a single modality has nothing to be aligned with
     return config

@@ -1,31 +1,39 @@
-"""PASTIS, PASTIS-R and PASTIS-HD: crop segmentation, 18 crops + background.
+"""PASTIS, PASTIS-R and PASTIS-HD: crop segmentation, 18 crops and background.
 
-configs/pastis.py           the demo: simulated PASTIS-HD, or any small folder by --config.data.raw_dir=DIR
-configs/pastis.py:demo      the same
-configs/pastis.py:hd        full PASTIS-HD (128 px tiles, four modalities); needs --config.data.raw_dir=DIR
-configs/pastis.py:flanders  a handful of real tiles (S2 + S1, several seasons), leave one fold out
+    python launch.py --config=configs/pastis.py                                    the demo, on simulated PASTIS-HD
+    python launch.py --config=configs/pastis.py --config.data.raw_dir=DIR          the demo, on any small folder
+    python launch.py --config=configs/pastis.py:hd --config.data.raw_dir=DIR       full PASTIS-HD: tiles of 128 px, four modalities
+    python launch.py --config=configs/pastis.py:flanders --config.data.raw_dir=DIR --folds=1,2,3,4
+                                                     a few tiles of S2 and S1 from several seasons, leave one fold out
 
-A size, a row and any ablations are joined by commas (configs/pastis.py:hd,omnisat,no_s1); without a size, the demo.
+A size (demo, hd or flanders), a row and any ablations are joined by commas, each optional: configs/pastis.py:hd,omnisat,no_s1.
 
-Rows, the methods OmniSat is compared with:
-  utae, utae_s1            U-TAE on S2; on S1 ascending
-  early, late, dual        U-TAE on S2 and both orbits of S1: bands side by side | dense maps side by side | a stream each, one way up
-  omnisat, omnisat_resnet  OmniSat with a ViT | a ResNet on SPOT
+Rows, the methods that OmniSat is compared with:
+  utae, utae_s1            U-TAE on S2, or on ascending S1
+  early, late, dual        U-TAE on S2 and both orbits of S1: stacked bands | stacked feature maps | one encoder per series and a shared decoder
+  omnisat, omnisat_resnet  OmniSat with a ViT or a ResNet on SPOT
   published                the published OmniSat: patch encoders, masked reconstruction, tile classification (protocol tile_f1)
-  satclip                  OmniSat's tile embedding aligned with the tile's location (compact, after SatCLIP)
-  skysense                 factorised encoders, contrast of pixels, patches and tiles, no modality dropout (compact, after SkySense)
-Ablations: no_pretrain, no_dropout (of modalities), no_s1, no_spot, s2_only; masked (reconstruction beside the contrast);
+  satclip                  OmniSat whose tile embedding is aligned with the location of the tile (compact, after SatCLIP)
+  skysense                 factorised encoders, contrastive losses on pixels, patches and tiles, no modality dropout (compact, after SkySense)
+Ablations: no_pretrain, no_dropout (of modalities), no_s1, no_spot, s2_only; masked (adds masked reconstruction to the contrastive loss);
 tile_f1 (labels of tiles, macro F1).
 """
 
+from collections.abc import Callable
+
 from configs import base
+from configs.base import ConfigDict
 from omnisat_jax.errors import UserError
 
-SIZES = ("demo", "hd", "flanders")
+Change = Callable[[ConfigDict], None]  # changes a configuration in place
 
 
-def get_config(preset: str = "demo"):
-    """A size, a row and ablations, each optional, joined by commas: "demo", "utae", "hd,omnisat,no_pretrain"."""
+def get_config(preset: str = "demo") -> ConfigDict:
+    """A size, a row and ablations, each optional, joined by commas: "demo", "utae", "hd,omnisat,no_pretrain".
+
+    Raises:
+      UserError: a part of the preset does not exist, or there are several sizes or rows.
+    """
     parts = preset.split(",")
     unknown = [part for part in parts if part not in SIZES and part not in ROWS and part not in ABLATIONS]
     sizes, rows = [part for part in parts if part in SIZES], [part for part in parts if part in ROWS]
@@ -43,22 +51,26 @@ def get_config(preset: str = "demo"):
     for orbit in ("s1a", "s1d"):
         config.modalities[orbit] = base.modality(kind="series", channels=3, resolution=10.0, patch=4, encoder="utae")
     config.modalities.spot = base.modality(kind="image", channels=3, resolution=1.0, patch=40, encoder="vit")
-    {"demo": _demo, "hd": _hd, "flanders": _flanders}[size](config)
+    SIZES[size](config)
     for change in changes:
         (ROWS | ABLATIONS)[change](config)
+        if (change, size) in SIZED:
+            SIZED[change, size](config)
     return config
 
 
-def _no_pretrain(config):
+def _no_pretrain(config: ConfigDict) -> None:
     config.pretrain.steps = 0
 
 
-def _no_dropout(config):
+def _no_dropout(config: ConfigDict) -> None:
     config.pretrain.modality_dropout = config.finetune.modality_dropout = 0.0
 
 
-def _without(*names):
-    def remove(config):
+def _without(*names: str) -> Change:
+    """Removes modalities, where they are configured."""
+
+    def remove(config: ConfigDict) -> None:
         for name in names:
             if name in config.modalities:
                 del config.modalities[name]
@@ -66,11 +78,11 @@ def _without(*names):
     return remove
 
 
-def _baseline(assembly, *names):
+def _baseline(architecture: str, *names: str) -> Change:
     """U-TAE on the named series alone, trained with labels only."""
 
-    def change(config):
-        config.model.architecture = assembly
+    def change(config: ConfigDict) -> None:
+        config.model.architecture = architecture
         _without(*(name for name in list(config.modalities) if name not in names))(config)
         _no_pretrain(config)
         _no_dropout(config)
@@ -78,23 +90,24 @@ def _baseline(assembly, *names):
     return change
 
 
-def _spot_encoder(encoder):
-    def change(config):
+def _spot_encoder(encoder: str) -> Change:
+    def change(config: ConfigDict) -> None:
         config.modalities.spot.encoder = encoder
 
     return change
 
 
-def _masked(config):
+def _masked(config: ConfigDict) -> None:
     config.reconstruction.weight = 1.0
 
 
-def _tile_f1(config):
+def _tile_f1(config: ConfigDict) -> None:
     config.task = "classify"
     config.data.protocol = "tile_f1"
 
 
-def _published(config):
+def _published(config: ConfigDict) -> None:
+    """The published model, at the widths of the size."""
     config.model.architecture = "published"
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].encoder = "patch_ltae"
@@ -102,28 +115,31 @@ def _published(config):
     config.model.ltae.key_dim = 8
     config.model.ltae.period = 734.0
     config.contrastive.fused = False
-    if config.model.width == 256:  # the published size and optimizer; the small sizes keep theirs
-        config.model.fusion.depth, config.model.fusion.heads = 6, 16
-        config.pretrain.learning_rate, config.finetune.learning_rate = 1e-4, 2e-4
-        config.pretrain.weight_decay = config.finetune.weight_decay = 0.0
     _no_dropout(config)
     _masked(config)
     _tile_f1(config)
 
 
-def _satclip(config):
+def _published_hd(config: ConfigDict) -> None:
+    """The fusion and the optimizer of the published model; the small sizes keep their own."""
+    config.model.fusion.depth, config.model.fusion.heads = 6, 16
+    config.pretrain.learning_rate, config.finetune.learning_rate = 1e-4, 2e-4
+    config.pretrain.weight_decay = config.finetune.weight_decay = 0.0
+
+
+def _satclip(config: ConfigDict) -> None:
     config.modalities.location = base.modality(kind="location", channels=2, resolution=40.0, patch=1, encoder="location")
     config.contrastive.granularities = ("tile",)
     config.contrastive.views = ("location",)
 
 
-def _skysense(config):
+def _skysense(config: ConfigDict) -> None:
     config.model.architecture = "skysense"
     config.contrastive.granularities = ("pixel", "patch", "tile")
     _no_dropout(config)
 
 
-ROWS = {
+ROWS: dict[str, Change] = {
     "utae": _baseline("late", "s2"),
     "utae_s1": _baseline("late", "s1a"),
     "early": _baseline("early", "s2", "s1a", "s1d"),
@@ -136,7 +152,10 @@ ROWS = {
     "skysense": _skysense,
 }
 
-ABLATIONS = {
+# What a row changes in one size only.
+SIZED: dict[tuple[str, str], Change] = {("published", "hd"): _published_hd}
+
+ABLATIONS: dict[str, Change] = {
     "no_pretrain": _no_pretrain,
     "no_dropout": _no_dropout,
     "no_s1": _without("s1a", "s1d"),
@@ -147,12 +166,12 @@ ABLATIONS = {
 }
 
 
-def _small(config):
-    """What two cores train in minutes, on any small folder."""
-    base.shrink(config.model)
+def _small(config: ConfigDict) -> None:
+    """Trains on two CPU cores in minutes, on any small folder."""
+    base.set_small_widths(config.model)
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].dates_train = 16
-    # The cheapest image encoder, and one with a dense map.
+    # The cheapest image encoder that also gives a dense map.
     config.modalities.spot.encoder = "resnet"
     config.pretrain.steps = 240
     config.pretrain.batch_size = 4
@@ -167,7 +186,7 @@ def _small(config):
     config.finetune.save_every = 100
 
 
-def _demo(config):
+def _demo(config: ConfigDict) -> None:
     """A hundred thousand parameters and few dates, on simulated tiles."""
     _small(config)
     config.model.width = 32
@@ -179,7 +198,7 @@ def _demo(config):
         config.modalities[name].dates_train, config.modalities[name].dates_eval = 10, 20
     config.data.simulated.tiles = 100
     config.data.simulated.tile_size = 32
-    # In the same minutes many steps of few tiles learn far more than few steps of many.
+    # In the same time, many steps with few tiles learn far more than few steps with many.
     config.pretrain.steps, config.pretrain.batch_size = 800, 2
     config.finetune.steps, config.finetune.batch_size = 2_000, 1
     config.finetune.learning_rate = 4e-3
@@ -187,18 +206,20 @@ def _demo(config):
     config.finetune.eval_every = config.finetune.save_every = 500
 
 
-def _flanders(config):
+def _flanders(config: ConfigDict) -> None:
+    """A few real tiles of several seasons, some of which share parcels."""
     _small(config)
-    # A dense map of radar told nothing more on these tiles (docs/results.md), and six training tiles fill no larger model.
+    # On these tiles a dense map of radar adds nothing (docs/results.md), and six training tiles are too few for a larger model.
     config.modalities.s1a.encoder = config.modalities.s1d.encoder = "patch_ltae"
     config.data.origin = "season"
     config.data.protocol = "leave_one_fold_out"
     config.data.void_test_parcels = True
-    # One crop can fill a tile of 320 m: a norm over the whole image would take away what tells it from others.
+    # A single crop can fill a tile of 320 m; a norm over the whole image would then remove what distinguishes it from others.
     config.model.norm = "pixel"
 
 
-def _hd(config):
+def _hd(config: ConfigDict) -> None:
+    """Full PASTIS-HD, at the default widths."""
     config.data.protocol = "official_5fold"
     config.model.vit.stem = "conv"
     config.model.remat = True
@@ -212,3 +233,6 @@ def _hd(config):
     config.finetune.steps = 30_000
     config.finetune.batch_size = 16
     config.finetune.learning_rate = 5e-4
+
+
+SIZES: dict[str, Change] = {"demo": _demo, "hd": _hd, "flanders": _flanders}

@@ -1,14 +1,21 @@
-"""TreeSatAI-TS: which tree genera stand in a 60 m tile, from one aerial image and three Sentinel series.
+"""TreeSatAI-TS: the tree genera of a tile of 60 m, from one aerial image and three Sentinel series.
 
-configs/treesat.py          small model on simulated tiles, or on any folder by --config.data.raw_dir=DIR
-configs/treesat.py:full     the full-size recipe; needs --config.data.raw_dir=DIR
+    python launch.py --config=configs/treesat.py                                   a small model on simulated tiles
+    python launch.py --config=configs/treesat.py --config.data.raw_dir=DIR         the same model on any folder
+    python launch.py --config=configs/treesat.py:full --config.data.raw_dir=DIR    the full-size recipe
 """
 
 from configs import base
+from configs.base import ConfigDict
 from omnisat_jax.errors import UserError
 
 
-def get_config(preset: str = "small"):
+def get_config(preset: str = "small") -> ConfigDict:
+    """The preset "small" or "full".
+
+    Raises:
+      UserError: there is no such preset.
+    """
     if preset not in ("small", "full"):
         raise UserError(f"configs/treesat.py has no preset {preset!r}; it has small, full")
     config = base.base()
@@ -24,7 +31,7 @@ def get_config(preset: str = "small"):
         config.modalities[orbit] = base.modality(kind="series", channels=2, resolution=10.0, patch=1, encoder="patch_ltae")
     config.modalities.aerial = base.modality(kind="image", channels=4, resolution=0.2, patch=50, encoder="patch_cnn")
     if preset == "small":
-        base.shrink(config.model)
+        base.set_small_widths(config.model)
         for name in ("s2", "s1a", "s1d"):
             config.modalities[name].dates_train = 40
         config.data.simulated.tiles = 100

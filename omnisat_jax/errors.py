@@ -55,7 +55,7 @@ class DataError(UserError):
         self.tile, self.path = self.finding.tile, self.finding.path
         self.expected, self.found, self.advice = self.finding.expected, self.finding.found, self.finding.advice
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         # Worker processes send these errors to the main process.
         return _restore, (dataclasses.asdict(self.finding),)
 

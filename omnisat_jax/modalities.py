@@ -1,8 +1,8 @@
 """A modality is one sensor's view of a tile, described by an entry in the configuration; a new sensor needs no code.
 
-The model learns four things of a sensor: what kind of data it gives (a series of images with dates, one image, or the location of the tile),
-how many bands it has, how many metres a pixel covers, and how many pixels make one token. All sensors of a model share one token grid, so
-`patch * resolution`, the side of a token on the ground, is the same for all. Units and value ranges need no description: values are
+An entry describes four properties of a sensor: the kind of its data (a series of images with dates, one image, or the location of the tile), the
+number of bands, the resolution in metres per pixel, and the number of pixels per token. All sensors of a model share one token grid, so
+`patch * resolution`, the side of a token on the ground, must be the same for all. Units and value ranges are not described: values are
 standardised band by band with the statistics of the training tiles.
 """
 

@@ -22,7 +22,17 @@ def random_params(module, *arguments, seed=0, **keywords):
 def run(module, params, *arguments, **keywords):
     """What the module returns, at full precision."""
     with jax.default_matmul_precision("highest"):
-        return jax.jit(functools.partial(module.apply, **keywords))({"params": params}, *arguments)
+        try:
+            function = _compiled(module, tuple(sorted(keywords.items())))
+        except TypeError:  # an array among the keywords
+            function = jax.jit(functools.partial(module.apply, **keywords))
+        return function({"params": params}, *arguments)
+
+
+@functools.cache
+def _compiled(module, keywords):
+    """The module as a function that is compiled once for each form of its arguments."""
+    return jax.jit(functools.partial(module.apply, **dict(keywords)))
 
 
 def gradient(module, params, wanted, *arguments, **keywords):

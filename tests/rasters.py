@@ -1,4 +1,4 @@
-"""A small region of made-up rasters, and what is cut from it."""
+"""A small region of synthetic rasters, and the tiles that are cut from it."""
 
 import json
 
@@ -33,7 +33,7 @@ def write(path, bands, transform=None, crs="EPSG:32632", descriptions=None, scal
 
 
 def make_region(folder):
-    """A folder with labels.tif of SIDE x SIDE pixels."""
+    """Writes labels.tif of SIDE x SIDE pixels; returns the folder."""
     write(folder / "labels.tif", FIELDS[None].astype(np.uint8))
     return folder
 
@@ -53,12 +53,13 @@ def tile(here, name, at="r0000_c0000"):
     return open_dataset("tiles", here / "out").read(at)[name]
 
 
-def about(here, name):
+def described(here, name):
+    """The description of a sensor in dataset.json."""
     return json.loads((here / "out" / "dataset.json").read_text())["modalities"][name]
 
 
 def refused(here, capsys, *messages, **changes):
-    """A function that cuts, and shows that it is refused with all of the messages and leaves nothing."""
+    """A function that cuts, and checks that this is refused with all of the messages and leaves no file."""
 
     def attempt(*arguments):
         before = set(here.rglob("*"))

@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 import tempfile
+from collections.abc import Collection, Iterator
 
 from rich.console import Console
 
@@ -73,28 +74,38 @@ def differences(before, after, at="") -> list[str]:
     return [] if before == after else [f"{at}: {str(before)[:80]} before, {str(after)[:80]} now"]
 
 
+def outcomes(work: pathlib.Path, only: Collection[str]) -> Iterator[tuple[str, dict]]:
+    """(name, outcome) of every run, or of those that are named."""
+    with open("/dev/null", "w") as nowhere:
+        for name, config in configurations(work):
+            if name in (only or (name,)):
+                go(config, work / name, Console(file=nowhere))
+                yield name, json.loads(json.dumps(outcome(work / name)))
+    if "tiles" in (only or ("tiles",)):
+        (work / "tiles").mkdir()
+        follow(work / "tiles")
+        yield "tiles", json.loads(json.dumps(outcome(work / "tiles" / "runs" / "lowland")))
+
+
 def main(arguments=None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.reference_runs", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, help="file to write losses and scores to")
     parser.add_argument("--compare", type=pathlib.Path, help="file of an earlier revision to compare with")
+    parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of the runs, by default all")
     options = parser.parse_args(arguments)
-    found = {}
+    before = json.loads(options.compare.read_text()) if options.compare else {}
+    found, differing = {}, 0
     with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder)
-        with open("/dev/null", "w") as nowhere:
-            for name, config in configurations(work):
-                go(config, work / name, Console(file=nowhere))
-                found[name] = json.loads(json.dumps(outcome(work / name)))
-                print(name, flush=True)
-        (work / "tiles").mkdir()
-        follow(work / "tiles")
-        found["tiles"] = json.loads(json.dumps(outcome(work / "tiles" / "runs" / "lowland")))
+        for name, result in outcomes(pathlib.Path(folder), options.only):
+            found[name] = result
+            lines = differences(before[name], result, name) if options.compare else []
+            differing += len(lines)
+            print("\n".join([name, *lines]), flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1))
-    lines = differences(json.loads(options.compare.read_text()), found) if options.compare else []
-    print("\n".join(lines) if lines else "no difference" if options.compare else "written")
-    return 1 if lines else 0
+    print("written" if not options.compare else f"{differing} differences" if differing else "no difference")
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

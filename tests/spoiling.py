@@ -1,4 +1,4 @@
-"""JSON structures with one entry replaced by what hypothesis draws."""
+"""Mutates one entry of a JSON structure with values drawn by hypothesis."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_s
 
 
 def places(value, path=()):
-    """Every path into nested lists and objects."""
+    """The path of every entry of nested lists and objects."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     yield from ([path] if path else [])
     for key, entry in inside:
@@ -22,10 +22,10 @@ def places(value, path=()):
 
 
 def spoil(data, value):
-    """`value` with one entry replaced, removed, renamed or added."""
+    """A copy of `value` with one entry replaced, removed or added."""
     value = copy.deepcopy(value)
     *above, last = data.draw(st.sampled_from(list(places(value))))
-    parent = functools.reduce(lambda room, key: room[key], above, value)
+    parent = functools.reduce(lambda entry, key: entry[key], above, value)
     how = data.draw(st.sampled_from(["replace", "remove", "add"]))
     if how == "replace":
         parent[last] = data.draw(VALUES)

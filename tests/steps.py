@@ -38,8 +38,9 @@ def bench(records, batch_size, preset="demo", **changes):
     return settings, tasks, batch
 
 
-def start(settings, task, batch, devices=1, replica=1, fsdp=1, min_size=2**20):
-    """(fresh state, jitted step, batch on its devices, root key) with the optimizer of settings.finetune."""
+def start(settings, task, batch, layout=(1, 1, 1), min_size=2**20):
+    """(fresh state, jitted step, batch on its devices, root key) with the optimizer of settings.finetune; layout: devices, replica, fsdp."""
+    devices, replica, fsdp = layout
     mesh = meshes.make_mesh(schema.MeshConfig(replica, -1, fsdp, min_size), jax.devices()[:devices])
     if isinstance(task, Pretrain) and devices > 1:
         task = dataclasses.replace(task, terms=make_terms(settings, task.model.specs, mesh))

@@ -1,9 +1,14 @@
-"""Encoders of series (U-TAE, patch L-TAE) and of the image (ViT, ResNet, patch CNN)."""
+"""Encoders of series (U-TAE, patch L-TAE) and of the image (ViT, ResNet, patch CNN), in every combination.
 
+    python launch.py --study=configs/studies/encoders.py
+"""
+
+from configs.base import ConfigDict
 from configs.studies import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
+    """The study."""
     s = base.study("encoders", baseline="utae_resnet")
     for series in ("utae", "patch_ltae"):
         for image in ("resnet", "vit", "patch_cnn"):

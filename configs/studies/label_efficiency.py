@@ -1,9 +1,14 @@
-"""What pre-training gives when labels are scarce: 1 to 100 % of the labelled tiles, with and without it."""
+"""The gain of pre-training when labels are scarce: 1 to 100 % of the labelled tiles, with and without it.
 
+    python launch.py --study=configs/studies/label_efficiency.py
+"""
+
+from configs.base import ConfigDict
 from configs.studies import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
+    """The study."""
     s = base.study("label_efficiency", baseline="no_pretrain")
     s.label_shares = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
     base.add(s, "omnisat", "")

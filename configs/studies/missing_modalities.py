@@ -1,11 +1,18 @@
-"""What each missing modality costs, trained with and without modality dropout; the table of subsets is in study.json and in each run."""
+"""The cost of each missing modality, for models trained with and without modality dropout.
 
+    python launch.py --study=configs/studies/missing_modalities.py
+
+The scores of all subsets are in study.json and in the results of each run.
+"""
+
+from configs.base import ConfigDict
 from configs.studies import base
 
 SUBSETS = ("", "s1a+s1d+s2", "s2+spot", "s1a+s1d+spot", "s1a+s1d", "s2", "spot")
 
 
-def get_config():
+def get_config() -> ConfigDict:
+    """The study."""
     s = base.study("missing_modalities", baseline="dropout")
     for name, preset in (("dropout", ""), ("no_dropout", "no_dropout")):
         for subset in SUBSETS:

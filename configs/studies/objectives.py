@@ -1,13 +1,16 @@
-"""What pre-training optimises: granularity, scope and temperature of the contrast, reconstruction beside it or instead.
+"""The objective of pre-training: granularity, group size and temperature of the contrastive loss, and reconstruction with or without it.
 
-Tiles are contrasted with the others of their step, and the demo has two in a step; to tell scopes and tiles apart there, add
---study.changes="'pretrain.steps=400','pretrain.batch_size=4'".
+    python launch.py --study=configs/studies/objectives.py --study.changes="'pretrain.steps=400','pretrain.batch_size=4'"
+
+Tiles are compared with the others of their step, of which the demo has two; with four, groups and tiles differ from the baseline.
 """
 
+from configs.base import ConfigDict
 from configs.studies import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
+    """The study."""
     s = base.study("objectives", baseline="patch")
     base.add(s, "patch", "")
     base.add(s, "no_roll", "", "contrastive.roll=False")

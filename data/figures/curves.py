@@ -1,37 +1,71 @@
-"""What the places of a tile do over time: NDVI or backscatter of its parcels, its classes, or the whole tile."""
+"""How the regions of a tile change over time: NDVI or backscatter of its parcels, its classes, or the whole tile."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from data.preparation.summary import clear_dates
-from data.reading.raw import known_values
+from data.reading.raw import RawDataset, known_values
 from data.verification import units
-from data.verification.calendars import day
+from data.verification.calendars import date_of
 from omnisat_jax.report.pictures import class_colours
 
-PLACES = 6  # parcels or classes whose curves are drawn
-LAYERS = 2  # bands with a curve each, where no index can be made of them
+REGIONS = 6  # parcels or classes with a curve
+LAYERS = 2  # bands with a curve each, if no index can be computed from them
 INFRARED = ("NIR", "B08")
 RED = ("R", "B04")
 
 
-def position(bands, names) -> int | None:
-    """Of the first of `names` among the names of bands."""
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """Part of a tile whose mean is drawn over time.
+
+    Attributes:
+      colour: of its curve, RGB in [0, 1].
+      mask: (side, side) bool.
+    """
+
+    colour: Any
+    mask: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """The curves of one quantity.
+
+    Attributes:
+      title, unit: shown beside the axes.
+      dates: of the values.
+      curves: name of a region -> (colour, values on `dates`).
+    """
+
+    title: str
+    unit: str
+    dates: list[datetime.date]
+    curves: Mapping[str, tuple[Any, np.ndarray]]
+
+
+def band_position(bands: Sequence[str], names: Sequence[str]) -> int | None:
+    """The position of the first of `names` that occurs among the names of bands, or None."""
     return next((bands.index(name) for name in names if name in bands), None)
 
 
-def curves(dataset, name: str, modality, example):
-    """(title, unit, {place: (colour, dates, values)}) of one series: NDVI, or bands, radar's first.
+def curve_panels(dataset: RawDataset, name: str, example: dict[str, Any]) -> Iterator[Panel]:
+    """The curves of one series: NDVI where it can be computed, otherwise bands, preferably of radar.
 
     Args:
-      dataset: RawDataset.
-      name, modality: of the series.
+      dataset: the dataset of the tile.
+      name: of the series.
       example: from `RawDataset.read`.
     """
-    entry = example[name]
+    modality, entry = dataset.modalities[name], example[name]
     if not entry["valid"].any():
         return
     values, known = entry["values"].astype(np.float32), known_values(entry["values"])
-    red, infrared = position(modality.bands, RED), position(modality.bands, INFRARED)
+    red, infrared = band_position(modality.bands, RED), band_position(modality.bands, INFRARED)
     dates = entry["valid"]
     if red is not None and infrared is not None:
         total = values[..., red] + values[..., infrared]
@@ -46,24 +80,27 @@ def curves(dataset, name: str, modality, example):
         radar = [i for i, band in enumerate(modality.bands) if units.quantity_of("", band, "series") == units.BACKSCATTER]
         shown = radar or list(range(values.shape[-1]))[:LAYERS]
         wanted = [(f"{name}: {modality.bands[i]}", "as stored", values[..., i], known[..., i]) for i in shown]
-    days = [day(number) for number in entry["dates"][dates]]
+    days = [date_of(number) for number in entry["dates"][dates]]
     for title, unit, layer, usable in wanted:
-        lines = {}
-        for place, (colour, mask) in places(dataset, example, layer.shape[1]).items():
-            inside = np.where(usable & mask, layer, np.nan)[dates].reshape(int(dates.sum()), layer[0].size)
+        curves = {}
+        for label, region in regions(dataset, example, layer.shape[1]).items():
+            inside = np.where(usable & region.mask, layer, np.nan)[dates].reshape(int(dates.sum()), layer[0].size)
             some = np.isfinite(inside).any(1)
             means = np.full(len(inside), np.nan)
             means[some] = np.nanmean(inside[some], 1)
-            lines[place] = (colour, days, means)
-        yield title, unit, lines
+            curves[label] = region.colour, means
+        yield Panel(title, unit, days, curves)
 
 
-def places(dataset, example, side: int) -> dict:
-    """{name: (colour, mask (side, side))}: large parcels of different classes, or classes, or the whole tile.
+def regions(dataset: RawDataset, example: dict[str, Any], side: int) -> dict[str, Region]:
+    """{name: Region}: large parcels of different classes, or classes, or the whole tile.
 
-    Labels are taken at the centres of the pixels of a grid of side x side, which may be finer or coarser than they are.
+    Args:
+      dataset: the dataset of the tile.
+      example: from `RawDataset.read`.
+      side: pixels per side of the masks, which may be finer or coarser than the labels; labels are sampled at the centres of these pixels.
     """
-    whole = {"whole tile": ((0.2, 0.2, 0.2), np.ones((side, side), bool))}
+    whole = {"whole tile": Region((0.2, 0.2, 0.2), np.ones((side, side), bool))}
     if dataset.task != "segment":
         return whole
     at = ((np.arange(side) + 0.5) * dataset.label_side / side).astype(int)
@@ -77,8 +114,8 @@ def places(dataset, example, side: int) -> dict:
         label = int(np.bincount(labels[mask]).argmax())
         if label not in used:
             used.add(label)
-            found[f"{dataset.classes[label]} (parcel {number})"] = (colours[label], mask)
+            found[f"{dataset.classes[label]} (parcel {number})"] = Region(colours[label], mask)
     if not found:
         kinds, counts = np.unique(labels[labelled], return_counts=True)
-        found = {dataset.classes[k]: (colours[k], labels == k) for k in kinds[np.argsort(-counts, kind="stable")]}
-    return dict(list(found.items())[:PLACES]) or whole
+        found = {dataset.classes[k]: Region(colours[k], labels == k) for k in kinds[np.argsort(-counts, kind="stable")]}
+    return dict(list(found.items())[:REGIONS]) or whole

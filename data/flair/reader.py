@@ -1,20 +1,27 @@
 """Reads folders in the layout of FLAIR #1 and #2 (see README.md here): aerial images, Sentinel-2 super-patches, land cover."""
 
 import contextlib
+import dataclasses
 import os
+import pathlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from data.flair import layout
-from data.flair.layout import CENTRES, raw_files  # noqa: F401 - a reader has raw_files
+from data.flair.layout import CENTRES, raw_files
 from data.reading import location, raw
 from data.reading.raw import DataError
 from data.reading.sentinel import S2_BANDS, cloudy, harmonise, inspect_baselines, measured, product_day
 from omnisat_jax.errors import Finding
 from omnisat_jax.files import paths
-from omnisat_jax.files.geotiff import ImageForm, open_geotiff, read_image
+from omnisat_jax.files.geotiff import Footprint, ImageForm, open_geotiff, read_image
+from omnisat_jax.files.json_file import Value
 from omnisat_jax.files.npy import read_npy
 from omnisat_jax.files.text_file import read_lines
+from omnisat_jax.types import StrPath
+
+__all__ = ["NOMENCLATURES", "WHERE", "open_raw", "raw_files"]
 
 NAMED = (
     "Building", "Pervious surface", "Impervious surface", "Bare soil", "Water", "Coniferous", "Deciduous", "Brushwood",
@@ -32,11 +39,11 @@ RAW_LABELS = 19
 CITATION = "FLAIR #1 (Garioud et al., 2022) and FLAIR #2 (Garioud et al., NeurIPS 2023), IGN. Etalab Open Licence 2.0."
 WHERE = "FLAIR is published at https://ignf.github.io/FLAIR (aerial images and labels; FLAIR #2 adds Sentinel-2 super-patches)"
 AERIAL_BANDS = ("R", "G", "B", "NIR", "height")
-AERIAL_RESOLUTION, S2_RESOLUTION = 0.2, 10.0  # m a pixel
+AERIAL_RESOLUTION, S2_RESOLUTION = 0.2, 10.0  # m per pixel
 CELL = 32  # aerial pixels under one resampled Sentinel-2 pixel, 6.4 m
 
 
-def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
+def open_raw(root: StrPath, nomenclature: str = "12") -> raw.RawDataset:
     """Indexes a folder in FLAIR layout, or images and masks beside an index.json with their splits.
 
     Args:
@@ -44,7 +51,7 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
       nomenclature: "12" (the named classes; everything else is void), "13" ("Other" is learned but does not enter the mean) or "19".
 
     Raises:
-      DataError: no image, or none that can be read; an image without a domain, unreadable tables, super-patches without the table of centres.
+      DataError: no readable image, an image without a domain, unreadable tables, or super-patches without the table of centres.
     """
     root = paths.need_folder(root, what="a folder in FLAIR layout", advice="Check --config.data.raw_dir.")
     files = paths.walk(root)
@@ -59,12 +66,13 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
     series = layout.zones_with_series(files)
     if series and not centres:
         raise DataError(tile="-", path=root / CENTRES, expected="where images lie in their super-patches", found="no such table")
-    reader = _Reader(root, images, layout.numbered(files, "MSK"), zones, series, centres, nomenclature)
-    side = reader.side = raw.usual(images, reader.side_of)
+    index_of = _Index(root, images, layout.numbered(files, "MSK"), zones, series, centres)
+    reader = _Reader(index_of, nomenclature)
+    side = reader.side = raw.usual_size(images, reader.side_of)
     modalities = {"aerial": _aerial(side)}
     if series:
         modalities["s2"] = _series(side // CELL)
-    if location.are_placed(images, root):
+    if location.any_georeferenced(images, root):
         modalities["location"] = raw.location_modality()
     classes, unscored = classes_of(nomenclature)
     return raw.RawDataset(
@@ -89,15 +97,15 @@ def open_raw(root, nomenclature: str = "12") -> raw.RawDataset:
     )
 
 
-def _aerial(side):
+def _aerial(side: int) -> raw.RawModality:
     return raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS)
 
 
-def _series(cells):
+def _series(cells: int) -> raw.RawModality:
     return raw.RawModality("series", (cells, cells, len(S2_BANDS)), "int16", S2_BANDS)
 
 
-def classes_of(nomenclature: str):
+def classes_of(nomenclature: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names of the classes, names of those that do not enter the mean)."""
     return {"12": (NAMED, ()), "13": ((*NAMED, "Other"), ("Other",)), "19": (NAMED + RARE, ())}[nomenclature]
 
@@ -106,9 +114,9 @@ def resampling(centre: float, length: int, cells: int, size: float) -> np.ndarra
     """(cells, length) float32 weights of linear interpolation along one axis.
 
     Args:
-      centre: of the window, which lies inside the axis, in pixels from the outer edge of pixel 0.
-      length: pixels of the axis, two or more.
-      cells: of the window.
+      centre: of the window, in pixels from the outer edge of pixel 0; the window lies inside the axis.
+      length: number of pixels along the axis, two or more.
+      cells: number of cells in the window.
       size: of a cell, in pixels.
     """
     first = centre - cells * size / 2
@@ -120,52 +128,75 @@ def resampling(centre: float, length: int, cells: int, size: float) -> np.ndarra
     return weights
 
 
+@dataclasses.dataclass(frozen=True)
+class _Index:
+    """The files of a FLAIR folder.
+
+    Attributes:
+      root: the folder.
+      images: tile -> aerial image.
+      masks: tile -> labels.
+      zones: tile -> (domain, zone).
+      series: (domain, zone) -> super-patch.
+      centres: tile -> row and column of its centre in the super-patch.
+    """
+
+    root: pathlib.Path
+    images: Mapping[str, pathlib.Path]
+    masks: Mapping[str, pathlib.Path]
+    zones: Mapping[str, tuple[str, str]]
+    series: Mapping[tuple[str, str], pathlib.Path]
+    centres: Mapping[str, Value]
+
+
 class _Reader:
-    """Reads one tile."""
+    """Reads single tiles.
 
-    side = 0  # of the images, known once they were looked at
+    Attributes:
+      side: pixels per side of the images; set once they were sampled.
+    """
 
-    def __init__(self, root, images, masks, zones, series, centres, nomenclature):
-        self.root, self.images, self.masks, self.zones, self.series = root, images, masks, zones, series
-        self.centres, self.nomenclature = centres, nomenclature
+    def __init__(self, index: _Index, nomenclature: str):
+        self.root, self.images, self.masks, self.zones, self.series = index.root, index.images, index.masks, index.zones, index.series
+        self.centres, self.nomenclature, self.side = index.centres, nomenclature, 0
 
-    def path_of(self, tile, name):
+    def path_of(self, tile: str, name: str) -> pathlib.Path:
         if name != "s2":
             return self.images[tile]
         return self.series.get(self.zones[tile], self.root / f"SEN2_sp_{'-'.join(self.zones[tile])}_data.npy")
 
-    def side_of(self, tile):
+    def side_of(self, tile: str) -> int:
         with open_geotiff(self.images[tile], tile=tile, what="an aerial image", root=self.root, bands=len(AERIAL_BANDS)) as source:
             source.need(bands=len(AERIAL_BANDS), dtype="uint8", what="an aerial image")
             if source.height % CELL:
                 raise source.error(f"a multiple of {CELL} px", source.form())
             return source.height
 
-    def inspect(self, tile):
-        """Images that lie nowhere, series without masks, and numbers of other scales."""
+    def inspect(self, tile: str) -> Iterator[Finding]:
+        """Images that are not georeferenced, series without masks, and values of another scale."""
         yield from location.inspect_image(self.images[tile], tile, self.root)
         yield from location.inspect_image(self.masks.get(tile), tile, self.root)
         path = self.series.get(self.zones[tile])
-        with contextlib.suppress(DataError):  # of `s2`
+        with contextlib.suppress(DataError):  # `s2` reports it
             if path is not None and not os.path.lexists(masks := _masks_of(path)):
-                found = "none: cloud and snow count as ground"
+                found = "none: clouds and snow count as ground"
                 yield Finding("doubt", tile, str(masks), "snow and cloud probabilities beside the super-patch", found, "Restore them from the archive.")
             if path is not None:
                 yield from inspect_baselines(*self._stored(tile, path), tile=tile, path=path)
 
-    def _image(self, path, tile, bands, what):
+    def _image(self, path: pathlib.Path, tile: str, bands: int, what: str) -> tuple[np.ndarray, Footprint | None]:
         values, footprint = read_image(path, ImageForm(bands, self.side), tile=tile, what=what, root=self.root)
         location.need_pixel(footprint, AERIAL_RESOLUTION, tile=tile, path=path)
         return values, footprint
 
-    def aerial(self, tile):
-        values, _ = self._image(self.images[tile], tile, len(AERIAL_BANDS), "an aerial image as of the other tiles")
+    def aerial(self, tile: str) -> raw.Entry:
+        values, _ = self._image(self.images[tile], tile, len(AERIAL_BANDS), "an aerial image like those of the other tiles")
         return raw.image(_aerial(self.side), values)
 
-    def location(self, tile):
-        return location.of_geotiff(self.images[tile], tile, self.root)
+    def location(self, tile: str) -> raw.Entry:
+        return location.location_of_geotiff(self.images[tile], tile, self.root)
 
-    def labels(self, tile):
+    def labels(self, tile: str) -> raw.Entry:
         path = self.masks.get(tile)
         if path is None:
             raise DataError(tile=tile, path=self.images[tile], expected=f"a mask MSK_{tile}.tif", found="none")
@@ -179,16 +210,16 @@ class _Reader:
             labels = np.where(labels < len(NAMED), labels, len(NAMED) if self.nomenclature == "13" else VOID)
         return {"labels": labels.astype(np.uint8), "parcels": np.zeros(mask.shape, np.int64)}
 
-    def _need_same_ground(self, tile, path, footprint):
-        """Shows that a mask lies where its image does, to half a pixel, where both can be known."""
+    def _need_same_ground(self, tile: str, path: pathlib.Path, footprint: Footprint | None) -> None:
+        """Checks that a mask lies where its image does, to half a pixel, if both are georeferenced."""
         image = None
-        with contextlib.suppress(DataError):  # of `aerial`
+        with contextlib.suppress(DataError):  # `aerial` reports it
             image = location.footprint_of(self.images[tile], tile, self.root)
         if image is not None and footprint is not None and (elsewhere := image.differs(footprint, image.pixel / 2)):
             raise DataError(tile=tile, path=path, expected=f"labels where the image lies, {image}", found=elsewhere, kind="georeference")
 
-    def s2(self, tile):
-        """The ground square of the image, cut from its zone's super-patch and resampled to cells of 6.4 m."""
+    def s2(self, tile: str) -> raw.Entry:
+        """The square of ground under the image, cut from the super-patch of its zone and resampled to cells of 6.4 m."""
         path, cells = self.series.get(self.zones[tile]), self.side // CELL
         if path is None:
             return raw.absent(_series(cells))
@@ -206,14 +237,14 @@ class _Reader:
             raise DataError(tile=tile, path=path, expected=expected, found=f"{2 * half:.1f} px around row and column {centre}")
         values = harmonise(values, known, products, tile=tile, path=path)
         rows, columns = (resampling(c, length, cells, size) for c, length in zip(centre, values.shape[1:3], strict=True))
-        # A cell that touches an unknown pixel is unknown; before that, unknown pixels must not reach the others.
+        # A cell that touches an unknown pixel is unknown; unknown values are zeroed first, so that NaN does not spread.
         unknown = np.einsum("ih,thw,jw->tij", rows, (~known).astype(np.float32), columns) > 1e-6
         values = np.where(known[..., None], values, 0).astype(np.float32)
         values = np.einsum("ih,thwc,jw->tijc", rows, values, columns, optimize=True)
         return raw.series(_series(cells), values, dates, tile=tile, path=path, known=~unknown)
 
-    def _stored(self, tile, path):
-        """A super-patch as it is stored: values (T,H,W,10), which pixels are measured and without cloud (T,H,W), T product names."""
+    def _stored(self, tile: str, path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """A super-patch as stored: values (T,H,W,10), pixels that are measured and not cloudy (T,H,W), T product names."""
         stem = path.name.removesuffix("_data.npy")
         shape = (None, len(S2_BANDS), None, None)
         values = read_npy(path, tile=tile, what="a super-patch", shape=shape, kinds="iu", root=self.root)
@@ -228,5 +259,5 @@ class _Reader:
         return values.transpose(0, 2, 3, 1), known, products
 
 
-def _masks_of(path):
+def _masks_of(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.name.removesuffix('_data.npy')}_masks.npy")

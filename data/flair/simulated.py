@@ -1,13 +1,16 @@
-"""Simulated FLAIR: the real layout, from a documented generative model small enough for tests. Nothing in it is measured.
+"""Simulated FLAIR: the layout of the real dataset, filled by a documented generative model small enough for tests. Nothing is measured.
 
-Assumptions. A zone is a plain of smooth random fields at 1 m: their level sets are the covers, a winding line is a road, rectangles are
-buildings. An aerial image shows each cover's colour with a texture of its own at 0.2 m, shaded by height, under a gain an image. Sentinel-2
-sees 10 m means of reflectances that follow the seasons: conifers and deciduous trees look alike from the air in summer and differ in winter.
+Assumptions. Covers are level sets of smooth random fields at 1 m, a road is a winding line, and buildings are rectangles. An aerial image
+shows the colour of each cover with its own texture at 0.2 m, shaded by height, with a random gain per image. Sentinel-2 sees 10 m means of
+reflectances that follow the seasons: coniferous and deciduous trees look alike from the air in summer and differ in winter.
 """
 
+import dataclasses
 import datetime
 import json
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -15,14 +18,15 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from data.flair.layout import CENTRES
-from data.simulation.folder import mark, need
+from data.simulation.folder import mark_simulated, need_sizes
 from data.simulation.landscape import smooth_field
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import new_folder
+from omnisat_jax.types import StrPath
 
 VERSION = 2
-ZONE = 40  # px of 10 m a side of a super-patch
-IMAGES = 4  # a zone
+ZONE = 40  # pixels of 10 m per side of a super-patch
+IMAGES = 4  # per zone
 DATES = 20
 YEAR = 2021
 DOMAINS = (("aerial_train", "D004"), ("aerial_train", "D033"), ("aerial_test", "D068"), ("aerial_train", "D055"))
@@ -41,50 +45,67 @@ COVERS = {
 }
 
 
-def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> pathlib.Path:
-    """Writes `tiles` images of tile_size x tile_size 0.2 m pixels, their masks and super-patches to `root`, atomically.
+def simulate(
+    root: StrPath, *, tiles: int, tile_size: int, seed: int, progress: Callable[[int], None] | None = None
+) -> pathlib.Path:
+    """Writes a simulated FLAIR #2 (images, masks, super-patches) to `root`, whole or not at all. Does nothing if `root` exists.
 
-    Same arguments, same bytes. One zone in four tests, one validates. Does nothing if `root` exists.
+    The same arguments give the same bytes. Of every four zones, one is in the test part and one in the validation part.
 
     Args:
-      root: folder to create, in FLAIR #2 layout.
-      tiles: how many images.
-      tile_size: pixels of 0.2 m a side, a multiple of 32 up to 1024.
-      seed: of everything.
+      root: folder to create.
+      tiles: number of images.
+      tile_size: pixels of 0.2 m per side, a multiple of 32 up to 1024.
+      seed: of the generative model.
       progress: called with the number of finished images.
 
     Raises:
-      UserError: sizes that cannot be.
+      UserError: impossible sizes.
     """
     root = pathlib.Path(root)
     if root.exists():
         return root
-    need(tiles, tile_size, 64)
+    need_sizes(tiles, tile_size, 64)
     if tile_size % 32 or tile_size > 1024:
         raise UserError(f"data.simulated.tile_size of flair: expected a multiple of 32 up to 1024, found {tile_size}")
     centres = {}
     with new_folder(root) as work:
-        for zone in range(-(-tiles // IMAGES)):
-            rng = np.random.default_rng([seed, zone])
-            kind, domain = DOMAINS[zone % len(DOMAINS)]
-            place = f"{domain}_{YEAR}/Z{zone + 1}_NF"
-            covers = _covers(rng)
-            corner = (700_000 + 10_000 * zone, 6_600_000)
-            _write_series(rng, work / f"flair_sen_{kind[7:]}" / place / "sen", place, covers)
-            for number in range(zone * IMAGES, min(tiles, (zone + 1) * IMAGES)):
+        for index in range(-(-tiles // IMAGES)):
+            rng = np.random.default_rng([seed, index])
+            kind, domain = DOMAINS[index % len(DOMAINS)]
+            zone = _Zone(kind, f"{domain}_{YEAR}/Z{index + 1}_NF", _covers(rng), (700_000 + 10_000 * index, 6_600_000))
+            _write_series(rng, work / f"flair_sen_{kind[7:]}" / zone.folder / "sen", zone)
+            for number in range(index * IMAGES, min(tiles, (index + 1) * IMAGES)):
                 name = f"{number + 1:06d}"
                 centre = rng.integers(12, ZONE - 12, 2)
                 centres[f"IMG_{name}.tif"] = centre.tolist()
-                _write_image(rng, work, kind, place, name, covers, centre, tile_size, corner)
+                _write_image(rng, work, zone, name, centre, tile_size)
                 if progress:
                     progress(number + 1)
         (work / CENTRES).write_text(json.dumps(centres))
-        mark(work)
+        mark_simulated(work)
     return root
 
 
-def _covers(rng):
-    """(400, 400) raw labels at 1 m."""
+@dataclasses.dataclass(frozen=True)
+class _Zone:
+    """A zone, which several images share.
+
+    Attributes:
+      kind: archive, "aerial_train" or "aerial_test".
+      folder: <domain>_<year>/<zone>.
+      covers: (400, 400) raw labels at 1 m.
+      corner: north-west corner (x, y), m.
+    """
+
+    kind: str
+    folder: str
+    covers: np.ndarray
+    corner: tuple[int, int]
+
+
+def _covers(rng: np.random.Generator) -> np.ndarray:
+    """(400, 400) uint8 raw labels at 1 m."""
     side = ZONE * 10
     wet, tall, grown = (smooth_field(rng, (side, side), scale) for scale in (60, 35, 25))
     covers = np.select(
@@ -101,35 +122,48 @@ def _covers(rng):
     return covers
 
 
-def _lookup(covers, column):
+def _lookup(covers: np.ndarray, column: int) -> np.ndarray:
+    """One column of COVERS for each pixel, float32."""
     table = np.zeros(20, np.float32)
     for label, numbers in COVERS.items():
         table[label] = numbers[column]
     return table[covers]
 
 
-def _write_image(rng, work, kind, place, name, covers, centre, size, corner):
-    # Row and column of the window's upper left corner in aerial pixels; 50 of them lie under a Sentinel-2 pixel.
+def _write_image(rng: np.random.Generator, work: pathlib.Path, zone: _Zone, name: str, centre: np.ndarray, size: int) -> None:
+    """Writes an aerial image and its mask.
+
+    Args:
+      rng: of the zone.
+      work: root of the dataset.
+      zone: of the image.
+      name: number of the image.
+      centre: row and column in Sentinel-2 pixels.
+      size: pixels of 0.2 m per side.
+    """
+    # The upper left corner in aerial pixels, of which 50 lie along a Sentinel-2 pixel.
     top, left = (int(c) * 50 - size // 2 for c in centre)
     rows, columns = (start + np.arange(size) for start in (top, left))
-    window = covers[np.ix_(rows // 5, columns // 5)]
+    window = zone.covers[np.ix_(rows // 5, columns // 5)]
     texture = ndimage.gaussian_filter(rng.standard_normal((size, size)), 1.0) * 3.5 * _lookup(window, 4)
     height = ndimage.gaussian_filter(_lookup(window, 5), 2) * (1 + 0.1 * rng.standard_normal((size, size)))
     shade = 1 - 0.15 * np.clip(np.gradient(ndimage.gaussian_filter(height, 2), axis=1), -2, 2)
     gain = rng.uniform(0.85, 1.15, 4)
     bands = [np.clip((_lookup(window, band) + texture) * shade * gain[band], 0, 255) for band in range(4)]
     bands.append(np.clip(5 * height, 0, 255))
-    x, y = corner[0] + left * 0.2, corner[1] - top * 0.2
-    profile = dict(driver="GTiff", width=size, height=size, dtype="uint8", crs="EPSG:2154", compress="deflate")
+    x, y = zone.corner[0] + left * 0.2, zone.corner[1] - top * 0.2
+    profile: dict[str, Any] = dict(driver="GTiff", width=size, height=size, dtype="uint8", crs="EPSG:2154", compress="deflate")
     profile["transform"] = from_origin(x, y, 0.2, 0.2)
     for folder, prefix, images in (("aerial", "IMG", bands), ("labels", "MSK", [window])):
-        path = work / f"flair_{kind.replace('aerial', folder)}" / place / prefix.lower() / f"{prefix}_{name}.tif"
+        path = work / f"flair_{zone.kind.replace('aerial', folder)}" / zone.folder / prefix.lower() / f"{prefix}_{name}.tif"
         path.parent.mkdir(parents=True, exist_ok=True)
         with rasterio.open(path, "w", count=len(images), **profile) as target:
             target.write(np.stack(images).astype(np.uint8))
 
 
-def _write_series(rng, folder, place, covers):
+def _write_series(rng: np.random.Generator, folder: pathlib.Path, zone: _Zone) -> None:
+    """Writes the super-patch of a zone, its masks and product names."""
+    covers = zone.covers
     days = np.sort(rng.choice(np.arange(0, 360, 5), DATES, replace=False))
     summer = 0.5 - 0.5 * np.cos(2 * np.pi * (days - 20) / 365)
     red = [_mean(_lookup(covers, column) / scale) for column, scale in ((0, 900.0), (6, 1.0))]
@@ -150,7 +184,7 @@ def _write_series(rng, folder, place, covers):
         values[index] += 0.5 * cloud
         probability[index, 1] = 100 * cloud
     folder.mkdir(parents=True)
-    stem = f"SEN2_sp_{place.replace('/', '-')}"
+    stem = f"SEN2_sp_{zone.folder.replace('/', '-')}"
     np.save(folder / f"{stem}_data.npy", np.clip(values * 10_000, 1, 20_000).astype(np.uint16))
     np.save(folder / f"{stem}_masks.npy", probability)
     start = datetime.date(YEAR, 1, 1)
@@ -158,5 +192,6 @@ def _write_series(rng, folder, place, covers):
     (folder / f"{stem}_products.txt").write_text("\n".join(names))
 
 
-def _mean(fine):
+def _mean(fine: np.ndarray) -> np.ndarray:
+    """Means over blocks of 10 x 10."""
     return fine.reshape(ZONE, 10, ZONE, 10).mean((1, 3))

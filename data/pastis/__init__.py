@@ -1,0 +1,1 @@
+"""PASTIS, PASTIS-R and PASTIS-HD: reader and simulation."""

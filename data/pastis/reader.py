@@ -1,10 +1,12 @@
-"""Reads folders in PASTIS, PASTIS-R or PASTIS-HD layout (see README.md here): whatever modalities they hold."""
+"""Reads folders in PASTIS, PASTIS-R or PASTIS-HD layout (see README.md here), with whatever modalities they hold."""
 
 import contextlib
 import functools
 import json
 import os
 import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from omnisat_jax.files import paths
 from omnisat_jax.files.geotiff import ImageForm, open_geotiff, read_image
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.npy import npy_shape, read_npy
+from omnisat_jax.types import StrPath
 
 CLASSES = (
     "Background", "Meadow", "Soft winter wheat", "Corn", "Winter barley", "Winter rapeseed", "Spring barley",
@@ -37,19 +40,19 @@ RADAR_BANDS = ("VV", "VH", "VV/VH")
 SPOT = ("DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "SPOT6_RVB_1M00_2019", 3)
 ANNOTATIONS = "ANNOTATIONS"
 METADATA = "metadata.geojson"
-PARCELS = 10**9  # numbers that one place may use
+PARCELS = 10**9  # parcel numbers per place, at most
 
 
-def open_raw(root) -> raw.RawDataset:
+def open_raw(root: StrPath) -> raw.RawDataset:
     """Indexes a folder in PASTIS layout.
 
     Raises:
-      DataError: metadata missing, unreadable or without tiles; no modality; no readable label, or no readable SPOT image.
+      DataError: metadata that are missing, unreadable or without tiles; no modality; no readable labels, or no readable SPOT image.
     """
     root = paths.need_folder(root, what="a folder in PASTIS layout", advice="Check --config.data.raw_dir.")
     collection = read_json(
         root / METADATA, what="the tiles' metadata", root=root,
-        advice="Check --config.data.raw_dir: it must be the folder that holds metadata.geojson, whole.",
+        advice="Check --config.data.raw_dir: it must be the folder that holds a complete metadata.geojson.",
     )  # fmt: skip
     features = _features(collection)
     held = {name: files for name in (*SERIES, "spot") if (files := _held(root, name, features))}
@@ -59,11 +62,11 @@ def open_raw(root) -> raw.RawDataset:
             found="none with files of the metadata's tiles", advice="Check --config.data.raw_dir.",
         )  # fmt: skip
     reader = _Reader(root, features, held, *location.places(collection, features))
-    size = raw.usual(features, reader.label_side)
+    size = raw.usual_size(features, reader.label_side)
     modalities = {}
     for name in held:
         if name == "spot":
-            side = raw.usual(held[name], reader.spot_side)
+            side = raw.usual_size(held[name], reader.spot_side)
             modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"))
         else:
             dtype, bands = ("int16", S2_BANDS) if name == "s2" else ("float32", RADAR_BANDS)
@@ -95,19 +98,19 @@ def open_raw(root) -> raw.RawDataset:
     )
 
 
-def raw_files(root):
-    """Every file that decides what the records hold."""
+def raw_files(root: StrPath) -> list[pathlib.Path]:
+    """Every file that determines the content of the records."""
     root = pathlib.Path(root)
     folders = [*(folder for folder, *_ in SERIES.values()), SPOT[0], ANNOTATIONS]
     files = [root / METADATA, *(path for folder in folders for path in paths.entries(root / folder))]
     return [path for path in files if path.is_file()]
 
 
-def _features(collection):
-    """{tile: GeoJSON feature}, each of which knows its tile."""
+def _features(collection: Value) -> dict[str, Value]:
+    """{tile: its GeoJSON feature}; errors about a feature name its tile."""
     features = {}
     for feature in collection.get("features").list():
-        tile = feature.get("properties").get("ID_PATCH").name("a number or name of a tile")
+        tile = feature.get("properties").get("ID_PATCH").name("the number or name of a tile")
         if tile in features:
             raise feature.error("each ID_PATCH once", f"{tile} again")
         features[tile] = Value(feature.value, feature.path, feature.key, tile)
@@ -116,21 +119,26 @@ def _features(collection):
     return features
 
 
-def _held(root, name, features):
-    """{tile: its file of a modality}, of those that have one."""
-    there = raw.files_in(_path(root, name, "").parent)
-    return {tile: there[path.name] for tile in features if (path := _path(root, name, tile)).name in there}
+def _held(root: pathlib.Path, name: str, features: Mapping[str, Value]) -> dict[str, pathlib.Path]:
+    """{tile: its file of a modality}, for tiles that have one."""
+    found = raw.files_by_name(_path(root, name, "").parent)
+    return {tile: found[path.name] for tile in features if (path := _path(root, name, tile)).name in found}
 
 
-def _path(root, name, tile):
+def _path(root: pathlib.Path, name: str, tile: str) -> pathlib.Path:
     if name == "location":
         return root / METADATA
     folder, prefix, _ = SPOT if name == "spot" else SERIES[name]
     return root / folder / f"{prefix}_{tile}{'.tif' if name == 'spot' else '.npy'}"
 
 
-def parse_dates(tile, path, field, name):
-    """Days since 1970-01-01 (T,) from a dates field: a mapping of positions 0, 1, 2, ... to YYYYMMDD, or that as a JSON string.
+def parse_dates(tile: str, path: StrPath, field: Any, name: str) -> np.ndarray:
+    """Days since 1970-01-01 (T,) int32 from a dates field: a mapping of positions 0, 1, 2, ... to YYYYMMDD, or that mapping as a JSON string.
+
+    Args:
+      tile, path: for messages.
+      field: value of the field in the metadata.
+      name: sensor in the name of the field, such as "S2".
 
     Raises:
       DataError: another form, or a date that does not exist.
@@ -138,11 +146,11 @@ def parse_dates(tile, path, field, name):
     try:
         mapping = json.loads(field) if isinstance(field, str) else field
         if not isinstance(mapping, dict):
-            raise ValueError(f"{type(mapping).__name__} in place of a mapping")
+            raise ValueError(f"{type(mapping).__name__} instead of a mapping")
         dates = {str(position): value for position, value in mapping.items()}
         if wrong := set(dates) ^ set(map(str, range(len(dates)))):
-            raise ValueError(f"positions {', '.join(sorted(wrong)[:5])} are not those of 0, 1, 2, ...")
-        return np.array([raw.day_number(_digits(dates[str(position)])) for position in range(len(dates))], np.int32)
+            raise ValueError(f"positions {', '.join(sorted(wrong)[:5])} are missing or extra: expected 0, 1, 2, ...")
+        return np.array([raw.parse_day_number(_digits(dates[str(position)])) for position in range(len(dates))], np.int32)
     except (ValueError, RecursionError) as error:
         raise DataError(
             tile=tile, path=path, expected=f"dates-{name} as {{position: YYYYMMDD}}", found=reason(error),
@@ -150,51 +158,69 @@ def parse_dates(tile, path, field, name):
         ) from error  # fmt: skip
 
 
-def _digits(value):
-    """YYYYMMDD as text, of a number or a text: tables turn whole numbers into 20180917.0."""
-    if type(value) not in (int, float, str):
-        raise ValueError(f"{type(value).__name__} in place of a date")
-    return str(int(value)) if type(value) is float and value.is_integer() and 0 < value < 1e9 else str(value)
+def _digits(value: object) -> str:
+    """YYYYMMDD as a string, from a number or string; table software turns whole numbers into 20180917.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{type(value).__name__} instead of a date")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and 0 < value < 1e9 else str(value)
 
 
 class _Reader:
-    """Reads one tile; a class so that everything it needs is named."""
+    """Reads single tiles.
 
-    modalities, size = {}, 0  # known once the files were looked at
+    Attributes:
+      root: the folder.
+      features: tile -> its GeoJSON feature.
+      held: modality -> {tile: its file}.
+      places: tile -> where it lies.
+      displaced: tile -> why its geometry gives no place.
+      modalities: name -> how it is stored; set once the sizes are known.
+      size: pixels per side of labels and series; set with the modalities.
+    """
 
-    def __init__(self, root, features, held, places, displaced):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        features: Mapping[str, Value],
+        held: Mapping[str, Mapping[str, pathlib.Path]],
+        places: Mapping[str, location.Place],
+        displaced: Mapping[str, str],
+    ):
         self.root, self.features, self.held, self.places, self.displaced = root, features, held, places, displaced
-        # Parcel numbers that are counted anew at each place are made unique by the place.
+        self.modalities: dict[str, raw.RawModality] = {}
+        self.size = 0
+        # Parcel numbers that restart at each place are made unique by the place.
         location_ids = {tile: feature.get("properties").find("location_id").value for tile, feature in features.items()}
         order = sorted({str(place) for place in location_ids.values()})
         self.numbering = {tile: 1 + order.index(str(place)) for tile, place in location_ids.items() if place is not None}
 
-    def path_of(self, tile, name):
+    def path_of(self, tile: str, name: str) -> pathlib.Path:
         return self.held.get(name, {}).get(tile) or _path(self.root, name, tile)
 
-    def annotation(self, tile, name):
+    def annotation(self, tile: str, name: str) -> pathlib.Path:
         return self.root / ANNOTATIONS / f"{name}_{tile}.npy"
 
-    def label_side(self, tile):
+    def label_side(self, tile: str) -> int:
         path = self.annotation(tile, "TARGET")
         side = npy_shape(path, tile=tile, what="labels", rank=3, root=self.root)[-1]
         if not side:
             raise DataError(tile=tile, path=path, expected="labels of at least one pixel", found="none")
         return side
 
-    def spot_side(self, tile):
+    def spot_side(self, tile: str) -> int:
         with open_geotiff(self.held["spot"][tile], tile=tile, what="a SPOT image", root=self.root, bands=SPOT[2]) as source:
             source.need(bands=SPOT[2], dtype="uint8", what="a SPOT image")
             return source.height
 
-    def inspect(self, tile):
-        """Dates out of order, tiles and SPOT images that lie nowhere."""
+    def inspect(self, tile: str) -> Iterator[Finding]:
+        """Dates out of order, geometries outside the Earth, and SPOT images that are not georeferenced."""
         metadata, properties = self.root / METADATA, self.features[tile].get("properties")
         for name, (_, prefix, _) in SERIES.items():
             field = properties.find(f"dates-{prefix}").value
-            late = ()
-            with contextlib.suppress(DataError):  # of `series`
-                late = np.flatnonzero(np.diff(parse_dates(tile, metadata, field, prefix)) < 0) if name in self.modalities else ()
+            late = np.zeros(0, int)
+            if name in self.modalities:
+                with contextlib.suppress(DataError):  # `series` reports it
+                    late = np.flatnonzero(np.diff(parse_dates(tile, metadata, field, prefix)) < 0)
             if len(late):
                 found = f"position {late[0] + 1} before position {late[0]}"
                 yield Finding("order", tile, str(metadata), f"ascending dates-{prefix}", found)
@@ -202,21 +228,21 @@ class _Reader:
             yield Finding("georeference", tile, str(metadata), "a geometry on Earth", self.displaced[tile])
         yield from location.inspect_image(self.held.get("spot", {}).get(tile), tile, self.root)
 
-    def spot(self, tile):
+    def spot(self, tile: str) -> raw.Entry:
         modality, path = self.modalities["spot"], self.held["spot"].get(tile)
         if path is None:
             return raw.absent(modality)
         form = ImageForm(bands=SPOT[2], side=modality.shape[0])
-        values, footprint = read_image(path, form, tile=tile, what="a SPOT image as of the other tiles", root=self.root)
-        location.need_place(footprint, self.places.get(tile), tile=tile, path=path)  # where both are known
+        values, footprint = read_image(path, form, tile=tile, what="a SPOT image like those of the other tiles", root=self.root)
+        location.need_place(footprint, self.places.get(tile), tile=tile, path=path)
         return raw.image(modality, values)
 
-    def location(self, tile):
+    def location(self, tile: str) -> raw.Entry:
         if tile not in self.places:
             return raw.absent(self.modalities["location"])
         return {"values": self.places[tile].centre[None].astype(np.float32)}
 
-    def series(self, tile, name):
+    def series(self, tile: str, name: str) -> raw.Entry:
         _, prefix, bands = SERIES[name]
         modality, path = self.modalities[name], self.held[name].get(tile)
         if path is None:
@@ -229,7 +255,7 @@ class _Reader:
         known = measured(values) if name == "s2" else None
         return raw.series(modality, values, dates, tile=tile, path=path, known=known)
 
-    def labels(self, tile):
+    def labels(self, tile: str) -> raw.Entry:
         path, shape = self.annotation(tile, "TARGET"), (self.size, self.size)
         planes = read_npy(path, tile=tile, what="labels", shape=(None, *shape), kinds="iu", root=self.root)
         if not len(planes) or planes[0].min() < 0 or planes[0].max() > VOID:
@@ -237,8 +263,8 @@ class _Reader:
             raise DataError(tile=tile, path=path, expected=f"integer classes 0 to {VOID}", found=found)
         return {"labels": planes[0].astype(np.uint8), "parcels": self._parcels(tile, shape)}
 
-    def _parcels(self, tile, shape):
-        """(H,W) int64, unique over places; 0 where there is no parcel, or none is numbered."""
+    def _parcels(self, tile: str, shape: tuple[int, int]) -> np.ndarray:
+        """(H,W) int64, unique over places; 0 where there is no parcel, or without a file of parcel numbers."""
         path = self.annotation(tile, "ParcelIDs")
         if not os.path.lexists(path):
             return np.zeros(shape, np.int64)
@@ -247,6 +273,6 @@ class _Reader:
         limit = PARCELS if tile in self.numbering else 2**53
         if not ((numbers > -limit) & (numbers < limit) & (numbers == np.rint(numbers))).all():
             found = f"{numbers.dtype} from {numbers.min()} to {numbers.max()}"
-            raise DataError(tile=tile, path=path, expected=f"whole numbers of parcels below {limit:,}", found=found)
+            raise DataError(tile=tile, path=path, expected=f"whole parcel numbers below {limit:,}", found=found)
         numbers = numbers.astype(np.int64)
         return np.where(numbers > 0, numbers + self.numbering[tile] * PARCELS, 0) if tile in self.numbering else numbers

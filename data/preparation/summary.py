@@ -1,23 +1,35 @@
-"""What a part of a dataset contains: counts, labels, exact band statistics and parcels, gathered while it is written."""
+"""Summary of a part of a dataset, gathered while it is written: counts, labels, exact band statistics and parcels.
+
+Shapes: T dates, H x W pixels, C bands, K classes.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from data.reading.raw import known_values
+from data.reading.raw import RawModality, known_values
 from omnisat_jax.missing import NO_DATA_INT16
 
-# A date whose first band is this many robust standard deviations above the tile's usual is taken for cloud.
+# A date whose first band is this many robust standard deviations above the usual level of the tile counts as cloudy.
 CLOUD_DEVIATIONS = 3.0
-MAD_TO_STD = 1.4826  # of a normal distribution
+MAD_TO_STD = 1.4826  # for a normal distribution
 
 
 class Summary:
     """Accumulates one part. Statistics ignore no-data pixels and invalid dates.
 
-    "moments" keep clouds, as the data do; "clear_moments" leave out the dates of a reflectance series that `clear_dates` rejects.
+    "moments" include clouds; "clear_moments" leave out the dates of a reflectance series that `clear_dates` rejects.
     """
 
-    def __init__(self, modalities, *, classes: int, ignore: int, with_parcels: bool):
-        """classes: K; ignore: label of pixels that do not count, or -1; with_parcels: labels are dense."""
+    def __init__(self, modalities: Mapping[str, RawModality], *, classes: int, ignore: int, with_parcels: bool):
+        """
+        Args:
+          modalities: of the dataset.
+          classes: K.
+          ignore: label of pixels that do not count, or -1.
+          with_parcels: whether labels are dense.
+        """
         self._modalities, self._classes, self._ignore, self._labels = modalities, classes, ignore, []
         self._moments = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items()}
         self._clear = {name: np.zeros((3, spec.shape[-1])) for name, spec in modalities.items() if _is_reflectance(spec)}
@@ -31,11 +43,11 @@ class Summary:
         """Ids of the tiles that were added."""
         return tuple(self._tiles)
 
-    def note_bad(self, entries):
-        """Keeps what `read_tile` says of a broken tile."""
+    def note_bad(self, entries: Iterable[dict]) -> None:
+        """Keeps what `read_tile` reports about a broken tile."""
         self._bad += entries
 
-    def add(self, example):
+    def add(self, example: dict[str, Any]) -> None:
         """Counts one tile, as returned by `RawDataset.read`."""
         self._tiles.append(example["tile_id"])
         self._labels.append(self._count(example["labels"]))
@@ -64,19 +76,19 @@ class Summary:
             self._parcels[example["tile_id"]] = [int(n) for n in numbers if n > 0]
 
     def _count(self, labels):
-        """Pixels of each class of labels (H,W), or which labels (K,) a tile has."""
+        """Pixels per class of dense labels (H,W); 0 or 1 per class of tile labels (K,)."""
         if labels.ndim == 1:
             return [int(value > 0.5) for value in labels]
         counts = np.bincount(labels.reshape(-1), minlength=self._classes)[: self._classes]
         return [int(count) if index != self._ignore else 0 for index, count in enumerate(counts)]
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """The summary as plain values."""
         return {
             "tiles": self._tiles,
-            "labels": self._labels,  # of each tile
+            "labels": self._labels,  # per tile
             "present": self._present,
-            "wholly_unknown": self._unknown,  # tiles with a file that holds no known value; they count as absent
+            "wholly_unknown": self._unknown,  # tiles with a file that has no known value; they count as absent
             "longest": self._longest,
             "dates": self._dates,
             "invalid_dates": self._invalid,
@@ -91,10 +103,10 @@ def _is_reflectance(modality):
     return modality.kind == "series" and modality.dtype == "int16"
 
 
-def clear_dates(values):
-    """Which dates of a reflectance series (T,H,W,C) int16 are not much brighter than the tile usually is, (T,) bool.
+def clear_dates(values: np.ndarray) -> np.ndarray:
+    """Which dates of a reflectance series (T,H,W,C) int16 are not much brighter than usual for the tile, (T,) bool.
 
-    The median over pixels of the first (bluest) band, a date at a time, against its median over dates: clouds are bright in the blue.
+    Compares the median over pixels of the first (bluest) band of each date with its median over dates: clouds are bright in blue.
     """
     if not len(values):
         return np.zeros(0, bool)
@@ -105,8 +117,8 @@ def clear_dates(values):
     return level <= usual + CLOUD_DEVIATIONS * spread
 
 
-def band_moments(values):
-    """(3, C) float64: count, mean and sum of squared deviations of each band of values (..., C), no data left out."""
+def band_moments(values: np.ndarray) -> np.ndarray:
+    """(3, C) float64: count, mean and sum of squared deviations of each band of values (..., C), without no data."""
     flat = values.reshape(-1, values.shape[-1])
     known = known_values(flat)
     count = known.sum(0).astype(np.float64)
@@ -116,8 +128,8 @@ def band_moments(values):
     return np.stack([count, mean, deviation])
 
 
-def merge(a, b):
-    """Moments of the union of two samples (Chan, Golub & LeVeque 1979), exact and stable in any order."""
+def merge(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Moments (3, C) of the union of two samples, stable and the same in any order up to rounding (Chan, Golub & LeVeque 1979)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     count = a[0] + b[0]
     safe = np.maximum(count, 1)

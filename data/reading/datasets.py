@@ -1,15 +1,17 @@
-"""Which datasets there are, how a raw folder of one is opened, and what must be true of every one of them."""
+"""The registry of datasets, how a raw folder of one is opened, and what must hold for all of them."""
 
 import collections
 import functools
 import importlib
 import pathlib
 import re
+from types import ModuleType
 
 from data.reading.raw import DataError, RawDataset
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.paths import check_name, check_text
 from omnisat_jax.modalities import RESERVED
+from omnisat_jax.types import StrPath
 
 _READERS = {
     "pastis": "data.pastis.reader",
@@ -17,45 +19,50 @@ _READERS = {
     "flair": "data.flair.reader",
     "tiles": "data.tiles.reader",
 }
-# name -> function that imports the reader: each needs libraries that the others do not
+# name -> function that imports the reader, as each reader needs libraries that the others do not
 DATASETS = {name: functools.partial(importlib.import_module, module) for name, module in _READERS.items()}
 SIMULATED = ("pastis", "treesat", "flair")
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def reader_of(name: str):
-    """The reader's module: WHERE, raw_files(root), open_raw(root).
+def reader_of(name: str) -> ModuleType:
+    """The module of a reader: WHERE (the data are published), raw_files(root), open_raw(root).
 
     Raises:
-      UserError: no such dataset.
+      UserError: an unknown dataset.
     """
     if name not in DATASETS:
         raise UserError(f"data.dataset: expected one of {', '.join(DATASETS)}, found {name!r}")
     return DATASETS[name]()
 
 
-def simulator(name: str):
+def simulator(name: str) -> ModuleType:
     """The module that simulates a dataset: VERSION, and simulate(root, tiles, tile_size, seed, progress).
 
     Raises:
-      UserError: a dataset that is not simulated.
+      UserError: a dataset without a simulation.
     """
     if name not in SIMULATED:
         raise UserError(f"data.simulated.tiles: expected a dataset that can be simulated ({', '.join(SIMULATED)}), found {name}")
     return importlib.import_module(f"data.{name}.simulated")
 
 
-def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
+def nomenclature_of(name: str, nomenclature: str = "") -> str:
+    """The name of a set of classes: `nomenclature`, or the default of the dataset; "" for datasets with a single set."""
+    return nomenclature or next(iter(getattr(reader_of(name), "NOMENCLATURES", ())), "")
+
+
+def open_dataset(name: str, root: StrPath, nomenclature: str = "") -> RawDataset:
     """Indexes the raw folder of a dataset.
 
     Args:
       name: one of DATASETS.
       root: the folder.
-      nomenclature: which set of classes, of datasets that have several; "" = the default.
+      nomenclature: which set of classes, for datasets with several; "" = the default.
 
     Raises:
-      DataError: the folder is not of that dataset, or what it holds contradicts itself, see `check`.
-      UserError: a nomenclature that the dataset does not have.
+      DataError: the folder does not hold that dataset, or contradicts itself, see `check`.
+      UserError: an unknown nomenclature.
     """
     reader = reader_of(name)
     known = getattr(reader, "NOMENCLATURES", ())
@@ -68,13 +75,13 @@ def open_dataset(name: str, root, nomenclature: str = "") -> RawDataset:
 
 
 def check(dataset: RawDataset) -> RawDataset:
-    """Shows that a dataset is in order, whatever its reader: in particular that no tile is in two parts.
+    """Checks a dataset, whatever its reader; in particular, that no tile is in two parts.
 
     Returns:
       The dataset.
 
     Raises:
-      DataError: no tile, a tile twice, names that cannot be used, or classes, colours and label values that contradict each other.
+      DataError: no tile, a repeated tile, unusable names, or classes, colours and label values that contradict each other.
     """
 
     def need(condition, expected, found, **more):
@@ -83,26 +90,26 @@ def check(dataset: RawDataset) -> RawDataset:
 
     owners = collections.defaultdict(list)
     for part, tiles in dataset.parts.items():
-        check_name(part, what="a name of a part", path=dataset.root)
+        check_name(part, what="the name of a part", path=dataset.root)
         for tile in tiles:
-            owners[check_name(tile, what="a name of a tile", path=dataset.root)].append(part)
+            owners[check_name(tile, what="the name of a tile", path=dataset.root)].append(part)
     need(owners, "at least one tile", "none")
     twice = {tile: parts for tile, parts in owners.items() if len(parts) > 1}
     for tile, (first, second, *_) in twice.items():
         found = f"part {first} twice" if first == second else f"parts {first} and {second}"
         need(False, "each tile once, in one part", f"{found}, and {len(twice) - 1:,} more such tiles", tile=tile, kind="leak")
     for name, modality in dataset.modalities.items():
-        check_name(name, what="a name of a modality", path=dataset.root)
+        check_name(name, what="the name of a modality", path=dataset.root)
         need(name.lower() not in RESERVED, f"no modality called {' or '.join(sorted(RESERVED))}", name)
-        need((name == "location") == (modality.kind == "location"), "a modality called location that is one, and no other", f"{name}: {modality.kind}")
+        need((name == "location") == (modality.kind == "location"), "the name location for a location, and for nothing else", f"{name}: {modality.kind}")
     need(dataset.modalities, "at least one modality", "none")
-    classes = [check_text(name, what="a name of a class", path=dataset.root, longest=100) for name in dataset.classes]
+    classes = [check_text(name, what="the name of a class", path=dataset.root, longest=100) for name in dataset.classes]
     need(2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
     need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
     need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {len(classes)} classes", f"{len(dataset.colours)}")
     for colour in dataset.colours:
         need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colours #rrggbb", repr(colour))
-    need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is no class", f"{dataset.ignore}")
+    need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is not a class", f"{dataset.ignore}")
     need(dataset.background == -1 or dataset.background in range(len(classes)), "a background that is a class, or -1", f"{dataset.background}")
-    need(set(dataset.unscored) <= set(classes), "classes among those that are not scored", ", ".join(dataset.unscored))
+    need(set(dataset.unscored) <= set(classes), "unscored classes among the classes", ", ".join(dataset.unscored))
     return dataset

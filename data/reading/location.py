@@ -1,4 +1,4 @@
-"""Where on Earth tiles lie: the features of a GeoJSON collection, or georeferenced images, and whether the two agree."""
+"""Where on Earth tiles lie, from the features of a GeoJSON collection or from georeferenced images, and whether the two agree."""
 
 import contextlib
 import dataclasses
@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError
+from rasterio._err import CPLE_BaseError  # pyright: ignore[reportMissingModuleSource]
 from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform
 
 from data.reading import raw
@@ -19,24 +20,25 @@ from data.reading.raw import DataError, absent, location_modality
 from omnisat_jax.errors import Finding, reason
 from omnisat_jax.files.geotiff import Footprint, open_geotiff
 from omnisat_jax.files.json_file import Value
+from omnisat_jax.types import StrPath
 
 LONGITUDE_LATITUDE = CRS.from_epsg(4326)
-# GeoJSON's own system under the names of the OGC, and the older ones beside it; all in longitude and latitude.
+# The default system of GeoJSON under its OGC name, and its older relatives; all in longitude and latitude.
 OGC = {"CRS84": 4326, "CRS83": 4269, "CRS27": 4267}
 EARTH_RADIUS = 6_371_000.0  # m
 FARTHEST = 20.0  # m between the centres of an image and of its tile
-OTHER_SIZE = 0.05  # relative difference of the sides of an image, or of its pixels, from what they should be
-POINTS = 100_000  # of a geometry
-COORDINATE = 1e9  # beyond it nothing lies on Earth, in whatever unit
+OTHER_SIZE = 0.05  # tolerated relative difference of the side of an image, or of its pixels, from the expected one
+POINTS = 100_000  # per geometry, at most
+COORDINATE = 1e9  # larger coordinates are not on Earth, whatever their unit
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where something lies.
+    """A place on Earth.
 
     Attributes:
-      centre: (2,) float64 longitude and latitude of the centre of its bounding box, degrees.
-      side: of a square of the same area, m; 0 where only the centre is known.
+      centre: (2,) float64 longitude and latitude of the centre of the bounding box, degrees.
+      side: side of a square of the same area, m; 0 if only the centre is known.
     """
 
     centre: np.ndarray
@@ -47,17 +49,17 @@ class Place:
 
 
 def places(collection: Value, tiles: dict[str, Value]) -> tuple[dict[str, Place], dict[str, str]]:
-    """Places of the tiles of a GeoJSON collection, and why those lack one that have a geometry.
+    """Places of the tiles of a GeoJSON collection, and the tiles whose geometry gives none.
 
     Args:
-      collection: of which the reference system is taken.
+      collection: declares the reference system.
       tiles: id -> feature.
 
     Returns:
       ({id: Place}, {id: what is wrong with its geometry}). Tiles without a geometry are in neither.
 
     Raises:
-      DataError: a reference system that is not known.
+      DataError: an unknown reference system.
     """
     system = reference_system(collection)
     rings, wrong = {}, {}
@@ -71,7 +73,7 @@ def places(collection: Value, tiles: dict[str, Value]) -> tuple[dict[str, Place]
             wrong[tile] = error.found
     if not rings:
         return {}, wrong
-    # The points of each tile with the centre of their box, all in one call.
+    # The points of each tile and the centre of their bounding box, all in one call.
     points = [np.vstack([ring, (ring.min(0) + ring.max(0)) / 2]) for ring, _ in rings.values()]
     degrees = np.split(_degrees(system, np.concatenate(points)), np.cumsum([len(part) for part in points])[:-1])
     found = {}
@@ -79,36 +81,38 @@ def places(collection: Value, tiles: dict[str, Value]) -> tuple[dict[str, Place]
         if _on_earth(here):
             found[tile] = Place(here[-1], _side(here[:-1]) if is_outline else 0.0)
         else:
-            wrong[tile] = f"x {ring[0, 0]:.10g}, y {ring[0, 1]:.10g} in {system.to_string()}, which is nowhere on Earth"
+            wrong[tile] = f"x {ring[0, 0]:.10g}, y {ring[0, 1]:.10g} in {system.to_string()}, which is not on Earth"
     return found, wrong
 
 
 def reference_system(collection: Value) -> CRS:
-    """That of a GeoJSON collection: longitude and latitude unless an old `crs` member says otherwise. No link is followed.
+    """The reference system of a GeoJSON collection: longitude and latitude, unless a legacy `crs` member says otherwise.
+
+    Links to definitions elsewhere are not followed.
 
     Raises:
-      DataError: another one, or a form, that is not known.
+      DataError: an unknown system, or an unknown form of the member.
     """
     crs = collection.find("crs")
     if crs.value is None:
         return LONGITUDE_LATITUDE
     name = crs.value
     if isinstance(name, dict):
-        about = crs.find("properties", {})
-        code = about.find("code").value
-        name = f"EPSG:{code}" if type(code) in (int, str) else about.find("name", about.find("href").value).value
+        properties = crs.find("properties", {})
+        code = properties.find("code").value
+        name = f"EPSG:{code}" if type(code) in (int, str) else properties.find("name", properties.find("href").value).value
     code, known = _epsg(name), "a known coordinate reference system, such as urn:ogc:def:crs:EPSG::2154"
     if code is None:
         raise crs.error(known, repr(name) if isinstance(name, str) else None)
     try:
         with rasterio.Env():
             return CRS.from_epsg(code)
-    except rasterio.errors.CRSError as error:
+    except CRSError as error:
         raise crs.error(known, f"{name!r} ({reason(error)})") from error
 
 
-def _epsg(name) -> int | None:
-    """The EPSG code in a name, URN or address of a reference system."""
+def _epsg(name: object) -> int | None:
+    """The EPSG code in the name, URN or URL of a reference system."""
     if not isinstance(name, str) or len(name) > 200:
         return None
     text = name.strip()
@@ -119,57 +123,57 @@ def _epsg(name) -> int | None:
     return int(match[1]) if match else None
 
 
-def of_geotiff(path, tile: str, root=None) -> dict:
-    """The location of a tile that has a GeoTIFF.
+def location_of_geotiff(path: StrPath, tile: str, root: StrPath | None = None) -> raw.Entry:
+    """The location entry of a tile, from one of its GeoTIFFs.
 
     Args:
-      path: of the image.
+      path: the image.
       tile: for messages.
       root: see `need_file`.
 
     Returns:
-      {"values": (0|1, 2) float32}, longitude and latitude of its centre in degrees; none without a file or a reference system.
+      {"values": (0|1, 2) float32}, longitude and latitude of the centre in degrees; empty without a file or a reference system.
 
     Raises:
-      DataError: an unreadable file, or one that lies nowhere on Earth.
+      DataError: an unreadable file, or one that is not on Earth.
     """
     if not os.path.lexists(path):
         return absent(location_modality())
     footprint = footprint_of(path, tile, root)
-    return absent(location_modality()) if footprint is None else {"values": of_footprint(footprint, tile, path).centre[None].astype(np.float32)}
+    return absent(location_modality()) if footprint is None else {"values": place_of(footprint, tile, path).centre[None].astype(np.float32)}
 
 
-def are_placed(images: Mapping[str, pathlib.Path], root=None) -> bool:
-    """Whether any of a few images says where it lies. images: tile id -> path."""
-    for tile, path in raw.spread(images.items()):
-        with contextlib.suppress(DataError):  # of the tile, when it is read
+def any_georeferenced(images: Mapping[str, pathlib.Path], root: StrPath | None = None) -> bool:
+    """Whether any of a sample of images (tile id -> path) is georeferenced."""
+    for tile, path in raw.sample_evenly(images.items()):
+        with contextlib.suppress(DataError):  # reported when the tile is read
             if footprint_of(path, tile, root) is not None:
                 return True
     return False
 
 
-def footprint_of(path, tile: str, root=None) -> Footprint | None:
-    """Where a GeoTIFF lies, from its header.
+def footprint_of(path: StrPath, tile: str, root: StrPath | None = None) -> Footprint | None:
+    """The footprint of a GeoTIFF, from its header; None without a reference system.
 
     Raises:
-      DataError: an unreadable file, or one whose pixels are not square or not north up.
+      DataError: an unreadable file, or pixels that are not square or not north up.
     """
     with open_geotiff(path, tile=tile, root=root) as source:
         return source.footprint
 
 
-def inspect_image(path, tile: str, root=None) -> Iterator[Finding]:
-    """A finding where an image does not say where it lies. Without a file, or an unreadable one, there is none."""
+def inspect_image(path: StrPath | None, tile: str, root: StrPath | None = None) -> Iterator[Finding]:
+    """A finding if a readable image is not georeferenced."""
     with contextlib.suppress(DataError):
         if path is not None and footprint_of(path, tile, root) is None:
-            yield Finding("georeference", tile, str(path), "a coordinate reference system, and a place in it", "none")
+            yield Finding("georeference", tile, str(path), "a coordinate reference system and a transform", "none")
 
 
-def of_footprint(footprint: Footprint, tile: str, path) -> Place:
-    """The place of an image.
+def place_of(footprint: Footprint, tile: str, path: StrPath) -> Place:
+    """The place of an image on Earth.
 
     Raises:
-      DataError: it lies nowhere on Earth.
+      DataError: it is not on Earth.
     """
     left, bottom, right, top = footprint.bounds
     x, y = [left, right, right, left, (left + right) / 2], [bottom, bottom, top, top, (bottom + top) / 2]
@@ -179,30 +183,30 @@ def of_footprint(footprint: Footprint, tile: str, path) -> Place:
     return Place(degrees[-1], _side(degrees[:-1]))
 
 
-def need_place(footprint: Footprint | None, place: Place | None, *, tile: str, path) -> None:
-    """Shows that an image lies on the ground of its tile, as far as both are known.
+def need_place(footprint: Footprint | None, place: Place | None, *, tile: str, path: StrPath) -> None:
+    """Checks that an image covers the ground of its tile, as far as both are known.
 
     Raises:
-      DataError: its centre is more than FARTHEST away, or it covers another size of ground.
+      DataError: its centre is more than FARTHEST away, or it covers ground of another size.
     """
     if footprint is None or place is None:
         return
-    found = of_footprint(footprint, tile, path)
+    found = place_of(footprint, tile, path)
     if (away := metres_between(found.centre, place.centre)) > FARTHEST:
         raise DataError(
             tile=tile, path=path, expected=f"an image whose centre is within {FARTHEST:.0f} m of its tile's, {place}",
             found=f"{away:,.0f} m away, {found}: {footprint}", kind="georeference",
-            advice="Another tile's image, or another reference system than it says: restore it from the archive.",
+            advice="It belongs to another tile, or declares a wrong reference system: restore it from the archive.",
         )  # fmt: skip
     if place.side and abs(found.side - place.side) > OTHER_SIZE * place.side:
         raise DataError(
-            tile=tile, path=path, expected=f"an image of the tile's {place.side:,.0f} m a side", found=f"{found.side:,.0f} m: {footprint}",
+            tile=tile, path=path, expected=f"an image with the tile's side of {place.side:,.0f} m", found=f"{found.side:,.0f} m: {footprint}",
             kind="georeference",
         )  # fmt: skip
 
 
-def need_pixel(footprint: Footprint | None, pixel: float, *, tile: str, path) -> None:
-    """Shows that the pixels of an image are of `pixel` m on the ground, as far as it is known where it lies.
+def need_pixel(footprint: Footprint | None, pixel: float, *, tile: str, path: StrPath) -> None:
+    """Checks that the pixels of a georeferenced image measure `pixel` m on the ground.
 
     Raises:
       DataError: they are larger or smaller.
@@ -210,23 +214,23 @@ def need_pixel(footprint: Footprint | None, pixel: float, *, tile: str, path) ->
     if footprint is None:
         return
     left, _, right, _ = footprint.bounds
-    found = of_footprint(footprint, tile, path).side * footprint.pixel / (right - left)
+    found = place_of(footprint, tile, path).side * footprint.pixel / (right - left)
     if abs(found - pixel) > OTHER_SIZE * pixel:
         raise DataError(tile=tile, path=path, expected=f"pixels of {pixel:g} m", found=f"{found:.2g} m: {footprint}", kind="georeference")
 
 
-def metres_between(a, b) -> float:
-    """Distance of two places (longitude, latitude) in degrees, on a sphere, for places that are close."""
+def metres_between(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance on a sphere between two places that are close; (longitude, latitude) each, degrees."""
     (x, y), (u, v) = np.radians(np.asarray(a, float)), np.radians(np.asarray(b, float))
     return float(EARTH_RADIUS * np.hypot((x - u) * np.cos((y + v) / 2), y - v))
 
 
 def _degrees(system, points):
-    """(N,2) longitude and latitude of points (N,2), not finite where there is none."""
+    """Longitude and latitude (N,2) of points (N,2); not finite for points outside the projection."""
     try:
         with rasterio.Env():
             return np.array(transform(system, LONGITUDE_LATITUDE, *points.T)).T
-    except (rasterio.errors.RasterioError, CPLE_BaseError):
+    except (RasterioError, CPLE_BaseError):
         if len(points) == 1:
             return np.full((1, 2), np.nan)
         return np.concatenate([_degrees(system, half) for half in np.array_split(points, 2)])
@@ -237,17 +241,17 @@ def _on_earth(degrees):
 
 
 def _side(ring):
-    """Of a square as large as a ring (N,2) in degrees, m."""
+    """Side of a square of the same area as a ring (N,2) in degrees, m."""
     x, y = EARTH_RADIUS * np.radians(ring - ring[0]).T
     x = x * np.cos(np.radians(ring[:, 1].mean()))
     return math.sqrt(abs(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y)) / 2)
 
 
 def _points(geometry: Value) -> tuple[np.ndarray, bool]:
-    """(N,2) of a geometry, and whether they are the outline of one polygon, in order.
+    """The points (N,2) of a geometry, and whether they are the outline of one polygon, in order.
 
     Raises:
-      DataError: no points, too many, or other values than numbers of a plausible size.
+      DataError: no points, too many, or coordinates that are not plausible numbers.
     """
     kind, coordinates = geometry.find("type").value, geometry.find("coordinates", []).value
     if kind == "MultiPolygon" and isinstance(coordinates, list) and len(coordinates) == 1:
@@ -262,7 +266,7 @@ def _points(geometry: Value) -> tuple[np.ndarray, bool]:
         if part and not isinstance(part[0], list):
             x_y = part[:2]
             if len(x_y) < 2 or any(type(n) not in (int, float) or not -COORDINATE < n < COORDINATE for n in x_y):
-                raise geometry.error("coordinates x, y", f"a point of {len(part)} entries that are no such numbers")
+                raise geometry.error("coordinates x, y", f"a point of {len(part)} entries that are not such numbers")
             found.append(x_y)
         else:
             waiting += reversed(part)

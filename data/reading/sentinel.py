@@ -1,136 +1,145 @@
-"""What Sentinel product names, numbers and masks say."""
+"""Sentinel products: sensing dates and processing baselines from their names, the offset of Level-2A values, cloud masks, decibels."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data.reading.raw import DataError, day_number, known_values
+from data.reading.raw import DataError, known_values, parse_day_number
 from omnisat_jax.errors import Finding
+from omnisat_jax.types import StrPath
 
-# Of the ten bands that all datasets here have; 10 and 20 m.
+# The ten bands of 10 and 20 m, which all datasets here have.
 S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-CLOUDY = 50.0  # % snow or cloud probability above which a pixel is not a measurement
-# Level-2A reflectance x 10,000: numbers at or below this are fill, not ground.
+CLOUDY = 50.0  # snow or cloud probability, %, above which a pixel is not a measurement
+# Level-2A reflectance x 10,000: values at or below this are fill values.
 LOWEST = -9_999
-# Level-2A numbers of processing baseline 04.00 and later are 1,000 higher (ESA, "Copernicus Sentinel-2 Processing Baseline 04.00", January 2022).
+# Level-2A values of processing baseline 04.00 and later are 1,000 higher (ESA, "Copernicus Sentinel-2 Processing Baseline 04.00", January 2022).
 BASELINE_WITH_OFFSET = 400
 BASELINE_OFFSET = 1_000
-OWN_BASELINE = 9999  # of products that users made with Sen2Cor: it says nothing
-# More than this share of numbers below this is no ground: an offset was subtracted that had not been added, or twice.
+OWN_BASELINE = 9999  # of products that users made with Sen2Cor: says nothing about the offset
+# If more than this share of values is below this, an offset was subtracted that had not been added, or twice.
 IMPLAUSIBLE, IMPLAUSIBLE_SHARE = -500, 0.01
-NEGATIVE_SHARE = 0.01  # of radar numbers, above which they are no linear power
+NEGATIVE_SHARE = 0.01  # of radar values, above which they cannot be linear power
 
 
-def product_day(tile, path, product: str) -> int:
-    """Days since 1970-01-01 of a Sentinel product name, whose first eight-digit group before a time is the sensing date.
+def product_day(tile: str, path: StrPath, product: str) -> int:
+    """Days since 1970-01-01 of a Sentinel product, from the sensing date in its name (the first eight digits before a time).
 
     Raises:
-      DataError: a name without a date that exists.
+      DataError: a name without a valid date.
     """
     match = re.search(r"_([0-9]{8})T", product)
     try:
-        return day_number(match[1] if match else "")
+        return parse_day_number(match[1] if match else "")
     except ValueError as error:
         found = f"{product!r} ({error})" if match else repr(product)
         raise DataError(tile=tile, path=path, expected="a product name with a sensing date", found=found) from error
 
 
 def product_baseline(product: str) -> int | None:
-    """Processing baseline of a Sentinel-2 product name, 509 for N0509; None where the name has none that says anything."""
+    """Processing baseline in the name of a Sentinel-2 product, 509 for N0509; None if the name has none, or one that says nothing."""
     match = re.search(r"(?<![A-Za-z0-9])N([0-9]{4})(?![0-9A-Za-z])", product.replace("_", " "))
     return int(match[1]) if match and int(match[1]) != OWN_BASELINE else None
 
 
 def added_offset(baseline: int | None) -> int:
-    """What the numbers of a processing baseline have in addition to reflectance x 10,000."""
+    """The offset that a processing baseline adds to reflectance x 10,000."""
     return BASELINE_OFFSET if baseline is not None and baseline >= BASELINE_WITH_OFFSET else 0
 
 
 def measured(values: np.ndarray, bands: int = -1) -> np.ndarray:
-    """Which pixels of Level-2A numbers are measurements: no band unknown or at the fill level, and not all of them 0.
+    """Which pixels of Level-2A values are measurements: no band is unknown or a fill value, and not all bands are 0.
 
     Args:
-      values: numbers, one axis of which is `bands`.
+      values: any shape with an axis of bands.
+      bands: that axis.
 
     Returns:
-      bool, without that axis.
+      bool, without the axis of bands.
     """
     known = (values > LOWEST).all(bands) & (values != 0).any(bands)
     return known & known_values(values).all(bands) if values.dtype.kind == "f" else known
 
 
-def harmonise(values: np.ndarray, known: np.ndarray, products: Sequence[str], *, tile: str, path) -> np.ndarray:
-    """Level-2A numbers of one scale, whatever baseline each date was processed with.
+def harmonise(values: np.ndarray, known: np.ndarray, products: Sequence[str], *, tile: str, path: StrPath) -> np.ndarray:
+    """Brings Level-2A values to one scale, whatever the processing baseline of each date.
 
     Args:
-      values: (T,...,C) numbers.
+      values: (T,...,C).
       known: (T,...) bool, see `measured`.
       products: T product names.
+      tile, path: for messages.
 
     Returns:
-      The same numbers, less what the baseline of each date adds.
+      The values, less the offset of the baseline of each date.
 
     Raises:
-      DataError: numbers that are too low for this, so that they seem to be harmonised already.
+      DataError: values that are too low to have the offset, so that they seem to be harmonised already.
     """
     offsets = np.array([added_offset(product_baseline(product)) for product in products])
     if not offsets.any():
         return values
     wider = values if values.dtype.kind == "f" else values.astype(np.int32)
     wider = wider - offsets.astype(wider.dtype).reshape(-1, *[1] * (values.ndim - 1))
-    low = share_too_low(wider[offsets > 0], known[offsets > 0])
+    low = implausible_share(wider[offsets > 0], known[offsets > 0])
     if low > IMPLAUSIBLE_SHARE:
         raise DataError(
-            tile=tile, path=path, expected=f"numbers that are {BASELINE_OFFSET:,} above reflectance x 10,000, as their product names say (N0400 or later)",
-            found=f"{100 * low:.0f} % of them below {IMPLAUSIBLE:,} without that", kind="baseline",
-            advice="If they were harmonised, name the baseline that they follow in the product names, such as N0214.",
+            tile=tile, path=path, expected=f"values with an offset of {BASELINE_OFFSET:,}, as the product names imply (N0400 or later)",
+            found=f"{100 * low:.0f} % of them below {IMPLAUSIBLE:,} without it", kind="baseline",
+            advice="If they are harmonised already, give the product names the baseline that they follow, such as N0214.",
         )  # fmt: skip
     return wider
 
 
-def share_too_low(values: np.ndarray, known: np.ndarray) -> float:
-    """Share of the known numbers that are too low for a reflectance."""
+def implausible_share(values: np.ndarray, known: np.ndarray) -> float:
+    """Share of the known values (N,...,C) that are too low for reflectance; known (N,...) bool."""
     count = int(known.sum()) * values.shape[-1]
     return float(((values < IMPLAUSIBLE) & known[..., None]).sum() / count) if count else 0.0
 
 
-def inspect_baselines(values, known, products, *, tile: str, path) -> Iterator[Finding]:
-    """Findings on the scale of Level-2A numbers; arguments as of `harmonise`. What `harmonise` mends is a doubt."""
+def inspect_baselines(
+    values: np.ndarray, known: np.ndarray, products: Sequence[str], *, tile: str, path: StrPath
+) -> Iterator[Finding]:
+    """Findings about the scale of Level-2A values. Offsets that `harmonise` removes are only a doubt.
+
+    Args:
+      values, known, products, tile, path: see `harmonise`.
+    """
     if not products:
         return
     baselines = [product_baseline(product) for product in products]
-    later = [baseline for baseline in baselines if added_offset(baseline)]
+    later = [baseline for baseline in baselines if baseline is not None and added_offset(baseline)]
     names = ", ".join(f"N{baseline:04d}" for baseline in sorted(set(later)))
     if later and None in baselines:
-        expected = f"a processing baseline in the name of every product, as numbers of those of {names} are {BASELINE_OFFSET:,} higher"
+        expected = f"a processing baseline in the name of every product, as values of {names} are {BASELINE_OFFSET:,} higher"
         found = f"none for {baselines.count(None)} of {len(products)} dates, such as {products[baselines.index(None)]!r}"
-        yield Finding("baseline", tile, str(path), expected, found, "Name it, such as N0214: whether the others have the offset is not known.")
+        yield Finding("baseline", tile, str(path), expected, found, "Add it, such as N0214: it is unknown whether these dates have the offset.")
     elif later:
-        found = f"{names} for {len(later)} of {len(products)} dates, from whose numbers {BASELINE_OFFSET:,} is subtracted"
+        found = f"{names} for {len(later)} of {len(products)} dates, from whose values {BASELINE_OFFSET:,} is subtracted"
         yield Finding("doubt", tile, str(path), "products of one scale, before baseline 04.00", found)
-    elif (low := share_too_low(values, known)) > IMPLAUSIBLE_SHARE:
+    elif (low := implausible_share(values, known)) > IMPLAUSIBLE_SHARE:
         expected = f"reflectance x 10,000, hardly ever below {IMPLAUSIBLE:,}"
-        found = f"{100 * low:.0f} % of the numbers below it: an offset may have been subtracted twice"
+        found = f"{100 * low:.0f} % of the values below it: an offset may have been subtracted twice"
         yield Finding("baseline", tile, str(path), expected, found)
 
 
 def cloudy(probability: np.ndarray) -> np.ndarray:
-    """(T,H,W) bool of snow and cloud probabilities (T,2,H,W), %; where they are not known as well."""
-    return (np.nan_to_num(probability, nan=100.0) > CLOUDY).any(1)
+    """(T,H,W) bool from snow and cloud probabilities (T,2,H,W), %. Unknown probabilities count as cloud."""
+    return np.any(np.nan_to_num(probability, nan=100.0) > CLOUDY, axis=1)
 
 
-def decibels(linear: np.ndarray, *, tile: str, path) -> np.ndarray:
-    """10 log10 of linear power, float32; zero, negative and unknown power is no data (NaN).
+def decibels(linear: np.ndarray, *, tile: str, path: StrPath) -> np.ndarray:
+    """10 log10 of linear power, float32; zero, negative and unknown power becomes no data (NaN).
 
     Raises:
-      DataError: more negative numbers than noise explains.
+      DataError: more negative values than noise explains.
     """
     known = known_values(linear)
     negative = float((known & (linear < 0)).sum() / max(known.sum(), 1))
     if negative > NEGATIVE_SHARE:
         raise DataError(
-            tile=tile, path=path, expected="linear power, which is positive", found=f"{100 * negative:.0f} % negative numbers: it looks like dB",
+            tile=tile, path=path, expected="linear power, which is positive", found=f"{100 * negative:.0f} % negative values: this looks like dB",
             advice="Store 10 ** (dB / 10).",
         )  # fmt: skip
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Work on many tiles in several processes, results in order, with no more of them in memory than are being worked on."""
+"""Maps a function over many items with several processes; results come in order, and only those in progress are in memory."""
 
 import collections
 import copy
@@ -9,24 +9,30 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
 
 from omnisat_jax.errors import UserError, printable
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def in_order(function, shared, items, jobs: int):
-    """Yields function(shared, item) of every item, in order.
+def in_order(function: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Yields function(shared, item) for every item, in order.
 
     Args:
-      function: a module's function, so that other processes find it.
-      shared: what all calls need; sent to each process once.
-      items: tile names, paths, ...
-      jobs: processes; 1 = this one.
+      function: defined at the top level of a module, so that other processes can import it.
+      shared: needed by all calls; sent to each process once.
+      items: tile ids, paths, ...
+      jobs: number of processes; 1 = only this one.
 
     Raises:
-      UserError: a process was killed; names the item that it was working on.
-      What `function` raises, for the first item that does.
+      UserError: a process was killed; names its item.
+      Exception: whatever `function` raises, for the first item for which it raises.
     """
     if jobs == 1:
         yield from (function(shared, item) for item in items)
@@ -45,22 +51,24 @@ def in_order(function, shared, items, jobs: int):
 
 
 class _Pool:
-    """Worker processes, each with a pipe; unlike the pools of the standard library it knows who works on what, and has no threads."""
+    """Worker processes, each with a pipe. Unlike the pools of the standard library, it knows which process has which item, and uses no threads."""
 
     def __init__(self, function, shared, jobs):
         self._arguments, self._jobs = (function, shared), jobs
-        self._workers, self._busy, self._idle = {}, {}, []  # pipe -> process, pipe -> (number, item), pipes
+        self._workers: dict[Any, SpawnProcess] = {}  # pipe -> process
+        self._busy: dict[Any, tuple[int, Any]] = {}  # pipe -> (number, item)
+        self._idle: list[Any] = []  # pipes
         self._queue, self._results, self._count = collections.deque(), {}, 0
 
     def submit(self, item) -> int:
-        """Takes an item; returns its number."""
+        """Queues an item; returns its number."""
         self._queue.append((self._count, item))
         self._count += 1
         self._receive(0)
         return self._count - 1
 
     def result(self, number):
-        """What the function returned for an item, once it has; raises what it raised."""
+        """Waits for the result of an item; raises the exception that the function raised."""
         while number not in self._results:
             self._receive(None)
         value, error = self._results.pop(number)
@@ -69,14 +77,15 @@ class _Pool:
         return value
 
     def close(self):
-        """Ends all workers at once; what they were doing is of no use to anybody."""
+        """Kills all workers; unfinished work is discarded."""
         for pipe, process in self._workers.items():
             process.kill()
             process.join()
             pipe.close()
 
     def _receive(self, timeout):
-        """Takes what workers have finished, and deals out what waits."""
+        """Collects finished results and hands out queued items."""
+        pipe: Any
         for pipe in multiprocessing.connection.wait(list(self._busy), timeout):
             number, item = self._busy.pop(pipe)
             try:
@@ -93,12 +102,12 @@ class _Pool:
                 raise UserError(self._death(pipe, item)) from None
 
     def _start(self):
-        # Fresh interpreters: a fork of a process with threads (of jax, of TFDS) may never return.
+        # Fresh interpreters: a fork of a process with threads (of jax or TFDS) may hang.
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(there, *self._arguments), daemon=True)
-        # Workers inherit what is blocked: Ctrl-C goes to every process of a terminal, and this one alone decides what becomes of it.
-        multiprocessing.resource_tracker.ensure_running()  # which unblocks them when it starts
+        # Workers inherit blocked signals: Ctrl-C reaches every process of a terminal, and only this one should react.
+        multiprocessing.resource_tracker.ensure_running()  # it would unblock the signals when it starts
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             process.start()
@@ -113,14 +122,16 @@ class _Pool:
         process.join(10)
         code = process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        advice = " Maybe the memory was used up: fewer --jobs need less." if code == -signal.SIGKILL else ""
-        return f"the process that was working on {printable(str(item))} {how}.{advice} The same command goes on from what is saved."
+        advice = " It may have run out of memory: use fewer --jobs." if code == -signal.SIGKILL else ""
+        return f"the process that was working on {printable(str(item))} {how}.{advice} The same command continues from what is saved."
 
 
 def _work(pipe, function, shared):
-    """A worker's life."""
-    # One whose parent is killed would wait for work for ever.
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+    """The main loop of a worker."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # Without this, a worker whose parent is killed would wait for work forever.
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     while True:
         try:
             item = pipe.recv()
@@ -134,9 +145,9 @@ def _work(pipe, function, shared):
 
 
 def _portable(error):
-    """An error that can be sent, with the place where it was raised; a finding needs none."""
+    """An error that can be pickled, with its traceback as a note; a UserError needs no traceback."""
     try:
-        sent = copy.copy(error)  # made anew from its arguments, as on the other side
+        sent = copy.copy(error)  # rebuilt from its arguments, as unpickling does
     except Exception:
         sent = RuntimeError(f"{type(error).__name__}: {error}")
     if not isinstance(error, UserError):

@@ -1,1 +1,1 @@
-"""The generative model behind the simulated datasets: landscape, crops, sensors."""
+"""The generative model behind the simulated datasets: landscape, crops and sensors."""

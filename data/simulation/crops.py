@@ -1,20 +1,21 @@
-"""What grows: phenology, spectra, radar structure and texture of the 18 PASTIS crops.
+"""The crops: phenology, spectra, radar structure and texture of the 18 PASTIS classes.
 
-Assumptions, and what they make each sensor worth (days count from 1 September):
+Assumptions, and which sensor can therefore separate what (days count from 1 September):
 
 - Green leaf area follows a double logistic: emergence, plateau, senescence; each parcel is shifted by about a week and
   scaled by about 15 %, each region by up to ten days. Cut grass and fodder lose leaves at random mowing dates.
 - Optical signatures: rapeseed and sunflower flower yellow; winter barley ripens three weeks before wheat; summer crops
   differ in timing. Wheat, durum wheat, triticale and mixed cereal share one phenology: **Sentinel-2 confuses them**,
-  and so it does corn with sorghum, and soybeans with potatoes and beet.
+  as well as corn with sorghum, and soybeans with potatoes and beet.
 - Radar (water-cloud model: canopy volume + attenuated soil) sees structure: erect ears attenuate VV by an amount that
-  differs between the cereals, large leaves scatter VH, ridges brighten VV: **Sentinel-1 separates those groups**,
-  but not the cereals' pairs (wheat, mixed cereal), nor woody crops from each other.
+  differs between cereals, large leaves scatter VH, ridges brighten VV. **Sentinel-1 separates those groups**,
+  but not the pairs of cereals (wheat, mixed cereal), nor woody crops from each other.
 - Vines, orchards, and fruit and vegetables are given the same sparse, half-shaded canopy at 10 m in optics and radar:
-  **only 1 m texture** (vine rows, crown lattices, beds) **separates them**. Row texture also tells meadow from fodder.
+  **only 1 m texture** (vine rows, crown lattices, beds) **separates them**. Texture also separates meadow from fodder.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ NAMES = (
     "potatoes", "leguminous fodder", "soybeans", "orchard", "mixed cereal", "sorghum",
 )  # fmt: skip
 
-# Share of parcels, long-tailed as in PASTIS but less steep: a small demo must hold every crop.
+# Share of parcels, long-tailed as in PASTIS but less steep, so that a small demo contains every crop.
 MIX = np.array([18, 12, 11, 6.5, 6, 4, 5, 6, 4, 3.5, 4, 5, 3, 4.5, 3.5, 3.5, 2.5, 2.5])
 MIX = MIX / MIX.sum()
 
@@ -43,17 +44,17 @@ SPECTRA = {name: np.array(values) for name, values in SPECTRA.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """Behaviour of one cover.
+    """How one cover behaves.
 
     Attributes:
       rise, fall: days at half emergence and half senescence.
       speed: days of the two transitions.
       peak: maximum leaf area index.
       floor: leaf area index outside the season.
-      bloom: day of full flowering, 0 = not visible.
+      bloom: day of full flowering; 0 = not visible.
       mowing: mean number of cuts.
       volume: canopy scattering (VV, VH), linear at full cover.
-      attenuation: optical depth of the canopy for the soil's echo (VV, VH) at full cover.
+      attenuation: optical depth of the canopy for the echo of the soil (VV, VH) at full cover.
       ridge: dB added to bare-soil VV after planting (ridges, beds).
       texture: name of the 1 m pattern.
     """
@@ -71,11 +72,11 @@ class Crop:
     texture: str = "drilled"
 
 
-def _cereal(volume, attenuation):
+def _cereal(volume: tuple[float, float], attenuation: tuple[float, float]) -> Crop:
     return Crop(195, 300, peak=4.5, floor=0.5, volume=volume, attenuation=attenuation, texture="tramlines")
 
 
-_WOODY = dict(rise=230, fall=405, speed=20, peak=1.6, floor=0.6, volume=(0.10, 0.024), attenuation=(0.6, 0.6))
+_WOODY: dict[str, Any] = dict(rise=230, fall=405, speed=20, peak=1.6, floor=0.6, volume=(0.10, 0.024), attenuation=(0.6, 0.6))
 
 CROPS = {
     1: Crop(170, 420, 30, 3.2, 1.2, mowing=1.6, volume=(0.065, 0.012), attenuation=(0.5, 0.5), texture="grass"),
@@ -114,10 +115,17 @@ def crop_of(cover: str) -> Crop:
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """One parcel's own season: everything random about it, drawn once and seen by every sensor.
+    """The season of one parcel: everything random about it, drawn once and seen by every sensor.
 
-    Attributes: shift (days), vigour (factor on leaf area), cuts (days of mowing), soil (brightness factor),
-    wet (how strongly it follows moisture), structure (factor on canopy scattering).
+    Attributes:
+      crop: its behaviour.
+      cover: name of the land cover.
+      shift: of the season, days.
+      vigour: factor on the leaf area.
+      cuts: days of mowing.
+      soil: factor on the brightness of the soil.
+      wet: how strongly the soil follows moisture.
+      structure: factor on canopy scattering.
     """
 
     crop: Crop
@@ -129,15 +137,15 @@ class Growth:
     wet: float
     structure: float
 
-    def leaf_area(self, day):
+    def leaf_area(self, day: np.ndarray) -> np.ndarray:
         """Green leaf area index (T,) on days (T,)."""
         crop = self.crop
         day = np.asarray(day, float) - self.shift
 
-        def rise(at):
+        def rise(at: float) -> np.ndarray:
             return 1 / (1 + np.exp(-(day - at) / (crop.speed / 2)))
 
-        # The season of the year before still stands in autumn for late crops.
+        # Late crops of the previous year are still standing in autumn.
         season = rise(crop.rise) - rise(crop.fall)
         before = rise(crop.rise - 365) - rise(crop.fall - 365)
         area = crop.floor + (crop.peak * self.vigour - crop.floor) * np.clip(season + before, 0, 1)
@@ -146,23 +154,29 @@ class Growth:
             area = area * np.where(since > 0, 1 - 0.75 * np.exp(-np.maximum(since, 0) / 22), 1)
         return np.maximum(area, 0)
 
-    def dryness(self, day):
-        """Share of the canopy that is ripe straw (T,): stays about three weeks after senescence, then harvest."""
+    def dryness(self, day: np.ndarray) -> np.ndarray:
+        """Share of the canopy that is ripe straw (T,) on days (T,): stays about three weeks after senescence, then harvest."""
         crop = self.crop
         if crop.fall > 400 or crop.peak < 0.5:
             return np.zeros(len(day))
         since = np.asarray(day, float) - self.shift - crop.fall
         return np.exp(-0.5 * ((since - 8) / 12) ** 2) * 0.8
 
-    def bloom(self, day):
-        """Flower cover (T,)."""
+    def bloom(self, day: np.ndarray) -> np.ndarray:
+        """Flower cover (T,) on days (T,)."""
         if not self.crop.bloom:
             return np.zeros(len(day))
         return 0.7 * np.exp(-0.5 * ((np.asarray(day, float) - self.shift - self.crop.bloom) / 9) ** 2)
 
 
-def grow(rng, cover: str, region_shift: float) -> Growth:
-    """PretrainDraws one parcel's season."""
+def grow(rng: np.random.Generator, cover: str, region_shift: float) -> Growth:
+    """Draws the season of one parcel.
+
+    Args:
+      rng: of the tile.
+      cover: name of the land cover.
+      region_shift: shift of the season of the region, days.
+    """
     crop = crop_of(cover)
     cuts = tuple(np.sort(rng.uniform(235, 390, rng.poisson(crop.mowing)))) if crop.mowing else ()
     return Growth(

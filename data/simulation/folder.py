@@ -1,4 +1,4 @@
-"""What a simulated dataset says of itself, and what can be simulated."""
+"""What all simulations share: the mark of a simulated folder, and the check of the requested sizes."""
 
 import pathlib
 
@@ -6,13 +6,17 @@ from data.reading.raw import SIMULATED
 from omnisat_jax.errors import UserError
 
 
-def mark(work: pathlib.Path):
-    """Lets the folder say that it is simulated, so that whoever reads it, from wherever, says so."""
-    (work / SIMULATED).write_text("Nothing in this folder was measured: it is simulated by omnisat_jax.\n")
+def mark_simulated(folder: pathlib.Path) -> None:
+    """Marks a folder as simulated, so that every reader of it knows."""
+    (folder / SIMULATED).write_text("Nothing in this folder was measured: it is simulated by omnisat_jax.\n")
 
 
-def need(tiles: int, tile_size: int, smallest: int):
-    """Raises UserError for a dataset without tiles, or of tiles smaller than `smallest` pixels."""
+def need_sizes(tiles: int, tile_size: int, smallest: int) -> None:
+    """Checks the requested number and size of tiles.
+
+    Raises:
+      UserError: no tiles, or fewer than `smallest` pixels per side.
+    """
     if tiles < 1 or tile_size < smallest:
         raise UserError(
             f"a simulation needs at least 1 tile of at least {smallest} px, found {tiles} tiles of {tile_size} px "

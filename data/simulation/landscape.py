@@ -1,4 +1,4 @@
-"""Where the parcels are: a rotated, warped, recursively split plain seen at 1 m.
+"""The parcels of a landscape: a rotated, warped, recursively split plain at 1 m.
 
 Assumptions. Fields come from centuries of halving along the same two directions, so a landscape is a binary space
 partition in a rotated frame, bent by a smooth warp; field areas are roughly log-normal. Tracks and hedges run along
@@ -13,14 +13,14 @@ from scipy import ndimage
 
 from data.simulation import crops
 
-PIXEL = 10  # m a label pixel; 1 m cells a label pixel side
-# A parcel with less than this share of its area inside the tile is void.
+PIXEL = 10  # m per label pixel, which is also the number of 1 m cells per side of a label pixel
+# Parcels with a smaller share of their area inside the tile are void.
 VOID_SHARE = 0.35
 
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
-    """One tile's geography. Cells are 1 m, pixels 10 m; Q parcels, the last one being borders.
+    """The geography of one tile. Cells are 1 m, pixels 10 m; the last of the Q parcels are the borders.
 
     Attributes:
       cells: (10*S, 10*S) int32, index of the parcel of each cell.
@@ -41,16 +41,16 @@ class Landscape:
     parcels: np.ndarray
 
 
-def smooth_field(rng, shape, scale):
-    """Gaussian random field of unit variance with correlation length `scale` in cells."""
+def smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:
+    """A Gaussian random field of unit variance with a correlation length of `scale` cells."""
     coarse = tuple(max(2, int(np.ceil(side / max(scale, 1))) + 3) for side in shape)
-    field = ndimage.zoom(rng.standard_normal(coarse), [s / (c - 2) for s, c in zip(shape, coarse)], order=3)
+    field = np.asarray(ndimage.zoom(rng.standard_normal(coarse), [s / (c - 2) for s, c in zip(shape, coarse)], order=3))
     field = field[: shape[0], : shape[1]]
     return (field - field.mean()) / (field.std() + 1e-9)
 
 
-def make_landscape(rng, size: int, mix: np.ndarray) -> Landscape:
-    """A landscape of size x size pixels whose crops follow the shares `mix` (18 numbers)."""
+def make_landscape(rng: np.random.Generator, size: int, mix: np.ndarray) -> Landscape:
+    """A landscape of size x size pixels whose crops follow the shares `mix` (18,)."""
     inner = size * PIXEL
     margin = 90
     side = inner + 2 * margin
@@ -72,9 +72,9 @@ def make_landscape(rng, size: int, mix: np.ndarray) -> Landscape:
         covers.append(crops.NAMES[crop])
     covers.append("border")
 
-    # Tracks and hedges: the cells near the border of two parcels, wider along a few of them.
+    # Tracks and hedges: cells near the border of two parcels, wider along a few of them.
     edge = (ndimage.maximum_filter(owner, 3) != owner) | (ndimage.minimum_filter(owner, 3) != owner)
-    distance = ndimage.distance_transform_edt(~edge)
+    distance = np.asarray(ndimage.distance_transform_edt(~edge))
     width = 1.5 + 2.5 * (smooth_field(rng, (side, side), 80) > 0.8)
     owner = np.where(distance < width, count, owner)
 
@@ -92,8 +92,8 @@ def make_landscape(rng, size: int, mix: np.ndarray) -> Landscape:
     return Landscape(cells, shares, classes, tuple(covers), angles, labels, parcels)
 
 
-def _partition(rng, side):
-    """(side, side) parcel indices and the direction of the grid."""
+def _partition(rng: np.random.Generator, side: int) -> tuple[np.ndarray, float]:
+    """(side, side) int32 parcel indices, and the direction of the grid, radians."""
     angle = rng.uniform(0, np.pi)
     rows, cols = np.mgrid[0:side, 0:side].astype(np.float32)
     u = np.cos(angle) * cols + np.sin(angle) * rows + 14 * smooth_field(rng, (side, side), 160)
@@ -103,7 +103,7 @@ def _partition(rng, side):
     pieces, done = [np.arange(side * side)], 0
     while pieces:
         piece = pieces.pop()
-        target = rng.lognormal(np.log(9000), 0.5)  # m2: about 0.9 ha
+        target = rng.lognormal(np.log(9000), 0.5)  # m², about 0.9 ha
         spans = np.ptp(u[piece]), np.ptp(v[piece])
         if len(piece) <= target or min(spans) < 45:
             owner[piece] = done

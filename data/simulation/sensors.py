@@ -1,4 +1,6 @@
-"""What the satellites record of a landscape: Sentinel-2, Sentinel-1 of either orbit, one SPOT image.
+"""What satellites record of a landscape: Sentinel-2, Sentinel-1 on either orbit, one SPOT image.
+
+Shapes: T dates, S pixels per side of the tile, Q parcels.
 
 Assumptions. A 10 m pixel is the area-weighted mixture of its parcels. Optics: soil, green, ripe and flowering spectra mixed
 by cover 1 - exp(-LAI/2), soil darkened by moisture, a smooth fertility pattern inside tiles, clouds and their displaced
@@ -6,17 +8,20 @@ shadows left in. Radar: water-cloud model, gamma speckle of 4.4 looks, dew on th
 summer day, row and crown patterns at 1 m, per-scene gain and gamma, no calibration.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from data.simulation import crops
+from data.simulation.crops import Growth
 from data.simulation.landscape import Landscape, smooth_field
 
 LOOKS = 4.4
 
 
-def moisture(rng, days):
-    """Topsoil moisture (T,) in [0, 1] on sorted days: rain events with exponential drying, wetter in winter."""
+def moisture(rng: np.random.Generator, days: np.ndarray) -> np.ndarray:
+    """Topsoil moisture (T,) in [0, 1] on sorted days (T,): rain events with exponential drying, wetter in winter."""
     calendar = np.arange(min(days) - 30, max(days) + 1)
     rain = rng.random(len(calendar)) < 0.12 + 0.06 * np.cos(2 * np.pi * (calendar - 120) / 365)
     level, series = 0.4, []
@@ -26,7 +31,7 @@ def moisture(rng, days):
     return np.interp(days, calendar, series)
 
 
-def _optical(growth, days, wetness):
+def _optical(growth: Growth, days: np.ndarray, wetness: np.ndarray) -> np.ndarray:
     """Reflectance (T, 10) of one parcel."""
     spectra = crops.SPECTRA
     if growth.cover in ("water", "built"):
@@ -40,8 +45,18 @@ def _optical(growth, days, wetness):
     return cover[:, None] * canopy + (1 - cover)[:, None] * ground
 
 
-def sentinel2(rng, land: Landscape, growths, days, wetness):
-    """Reflectance x 10,000, int16 (T, 10, S, S), clouds left in."""
+def sentinel2(
+    rng: np.random.Generator, land: Landscape, growths: Sequence[Growth], days: np.ndarray, wetness: np.ndarray
+) -> np.ndarray:
+    """Reflectance x 10,000, int16 (T, 10, S, S), with clouds.
+
+    Args:
+      rng: of the tile.
+      land: its landscape.
+      growths: season of each of its Q parcels.
+      days: (T,) days since 1 September.
+      wetness: (T,) topsoil moisture.
+    """
     size = land.labels.shape[0]
     parcels = np.stack([_optical(g, days, wetness) for g in growths])  # (Q, T, 10)
     image = (land.shares @ parcels.reshape(len(growths), -1)).reshape(size, size, len(days), 10)
@@ -67,8 +82,8 @@ def sentinel2(rng, land: Landscape, growths, days, wetness):
     return np.clip(np.round(image.transpose(2, 3, 0, 1) * 10_000), 1, 20_000).astype(np.int16)
 
 
-def _echo(growth, days, wetness, dew, aspect):
-    """Linear backscatter (T, 2) of VV and VH of one parcel."""
+def _echo(growth: Growth, days: np.ndarray, wetness: np.ndarray, dew: float, aspect: float) -> np.ndarray:
+    """Linear backscatter (T, 2), VV and VH, of one parcel; aspect in dB."""
     if growth.cover == "water":
         return np.tile([0.004, 0.0004], (len(days), 1)) * growth.structure
     area = growth.leaf_area(days)
@@ -86,14 +101,21 @@ def _echo(growth, days, wetness, dew, aspect):
     return volume * cover**1.3 + soil * depth
 
 
-def sentinel1(rng, land: Landscape, growths, days, wetness, *, descending: bool):
-    """Backscatter in dB, float32 (T, 3, S, S): VV, VH and VV - VH."""
+def sentinel1(
+    rng: np.random.Generator, land: Landscape, growths: Sequence[Growth], days: np.ndarray, wetness: np.ndarray, *, descending: bool
+) -> np.ndarray:
+    """Backscatter in dB, float32 (T, 3, S, S): VV, VH and VV - VH.
+
+    Args:
+      rng, land, growths, days, wetness: see `sentinel2`.
+      descending: the morning orbit, with dew.
+    """
     size = land.labels.shape[0]
     look = np.deg2rad(100 if not descending else 260)
     dew = 1.0 if descending else 0.0
     echoes = []
     for growth, angle in zip(growths, land.angles):
-        # Rows facing the radar shine a little on open soil.
+        # Rows that face the radar are a little brighter on open soil.
         aspect = 1.2 * np.abs(np.cos(angle - look)) ** 6
         echoes.append(_echo(growth, days, wetness, dew, aspect))
     linear = (land.shares @ np.stack(echoes).reshape(len(growths), -1)).reshape(size, size, len(days), 2)
@@ -103,12 +125,18 @@ def sentinel1(rng, land: Landscape, growths, days, wetness, *, descending: bool)
     return db.transpose(2, 3, 0, 1).astype(np.float32)
 
 
-def _pattern(rng, texture, along, across, shape):
-    """1 m pattern of one cover: (brightness factor - 1, greenness shift), each like `along`."""
+def _pattern(rng: np.random.Generator, texture: str, along: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 1 m pattern of one cover: (brightness factor - 1, greenness shift), each of the shape of `along`.
+
+    Args:
+      rng: of the tile.
+      texture: name of the pattern.
+      along, across: coordinates of the cells along and across the rows, m.
+    """
     noise = rng.standard_normal(along.shape)
     phase = rng.uniform(0, 10)
 
-    def wave(coordinate, period):
+    def wave(coordinate: np.ndarray, period: float) -> np.ndarray:
         return np.sin(2 * np.pi * (coordinate + phase) / period)
 
     if texture == "vines":
@@ -138,8 +166,14 @@ def _pattern(rng, texture, along, across, shape):
     return 0.03 * noise, 0.02 * noise  # drilled, flat
 
 
-def spot(rng, land: Landscape, growths, day, wetness):
-    """RGB uint8 (3, 10*S, 10*S) of one summer day."""
+def spot(rng: np.random.Generator, land: Landscape, growths: Sequence[Growth], day: int, wetness: float) -> np.ndarray:
+    """RGB image of one summer day, uint8 (3, 10*S, 10*S).
+
+    Args:
+      rng, land, growths: see `sentinel2`.
+      day: since 1 September.
+      wetness: topsoil moisture.
+    """
     side = land.cells.shape[0]
     image = np.zeros((side, side, 3))
     rows, cols = np.mgrid[0:side, 0:side].astype(float)
@@ -150,7 +184,7 @@ def spot(rng, land: Landscape, growths, day, wetness):
         colour = _optical(growth, np.array([day]), np.array([wetness]))[0, [2, 1, 0]]
         r, c = rows[inside], cols[inside]
         along, across = np.cos(angle) * c + np.sin(angle) * r, -np.sin(angle) * c + np.cos(angle) * r
-        bright, green = _pattern(rng, growth.crop.texture, along, across, inside.shape)
+        bright, green = _pattern(rng, growth.crop.texture, along, across)
         shift = np.stack([-0.5 * green, 0.15 * green, -0.3 * green], -1)
         image[inside] = colour * (1 + bright[:, None]) * (1 + shift)
     image = image * (1 + 0.06 * smooth_field(rng, (side, side), 60))[..., None]

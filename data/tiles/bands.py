@@ -1,26 +1,27 @@
-"""Which band of a file is which: what its descriptions say decides, and only where they say nothing its position."""
+"""Which band of a file is which: its description decides, and its position only where there is no description."""
 
 from collections.abc import Sequence
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.types import StrPath
 
 
 class BandNames:
-    """The bands of a sensor, whose files are asked in turn.
+    """The bands of a sensor with several files.
 
-    Files that describe their bands are read in the order of the first one, or of the names that the user gave where these are the same
-    in another order. Names of the user that have nothing in common with the descriptions rename them.
+    Files that describe their bands are read in the order of the first one, or in the order of the names given by the user if these are
+    the same names. If the user's names have nothing in common with the descriptions, they rename the bands.
     """
 
-    def __init__(self, path, descriptions: Sequence[str], given: Sequence[str] = ()):
+    def __init__(self, path: StrPath, descriptions: Sequence[str], given: Sequence[str] = ()):
         """
         Args:
-          path: of the sensor's first file that describes its bands, or of its first one.
+          path: the first file of the sensor that describes its bands, or the first file.
           descriptions: of the bands of that file, "" where there is none.
-          given: names that the user gave; () = none.
+          given: names given by the user; () = none.
 
         Raises:
-          UserError: names and bands that do not fit each other.
+          UserError: names and bands that do not match.
         """
         self._path, described = path, [text.strip() for text in descriptions]
         if given and len(given) != len(described):
@@ -34,11 +35,15 @@ class BandNames:
         common = set(_fold(names)) & set(_fold(described))
         self._wanted = names if common or not any(described) else tuple(described)
 
-    def order(self, path, descriptions: Sequence[str]) -> tuple[int, ...]:
-        """Positions in a file of the bands of the sensor.
+    def order(self, path: StrPath, descriptions: Sequence[str]) -> tuple[int, ...]:
+        """Positions of the sensor's bands in a file.
+
+        Args:
+          path: of the file, for messages.
+          descriptions: of its bands, "" where there is none.
 
         Raises:
-          UserError: another number of bands, or descriptions that are those of other bands.
+          UserError: another number of bands, or descriptions of other bands.
         """
         found, wanted = _fold(descriptions), _fold(self._wanted)
         if len(found) != len(self.names):
@@ -53,5 +58,5 @@ class BandNames:
         )
 
 
-def _fold(names):
+def _fold(names: Sequence[str]) -> list[str]:
     return [name.strip().casefold() for name in names]

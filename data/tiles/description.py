@@ -1,22 +1,23 @@
-"""dataset.json of a folder of tiles: every key is typed and checked when it is opened."""
+"""dataset.json of a folder of tiles; every key is checked when it is read."""
 
 import collections
 import dataclasses
 import difflib
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from data.tiles.layout import DESCRIPTION, DTYPES, KINDS, RESERVED_PARTS, RESERVED_SENSORS, SENSOR
 from omnisat_jax.errors import DataError, UserError, printable
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import check_text
+from omnisat_jax.types import StrPath
 
 WHERE = "A folder of tiles is cut from your own rasters by `python -m data.tiles.cut` (docs/your_data.md)"
 REQUIRED = ("name", "citation", "classes", "ignore", "modalities", "parts")
 OPTIONAL = ("background", "colours", "simulated")
 SENSOR_KEYS = ("kind", "bands", "dtype", "scale", "offset")
-CLASSES = (2, 254)  # how many there may be: labels are uint8, and one value is ignored
+CLASSES = (2, 254)  # fewest and most classes: labels are uint8, and one value is ignored
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 LONGEST_NAME = 200  # characters of the name of a dataset, class or band
 
@@ -41,7 +42,18 @@ class Sensor:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What dataset.json says; background is -1 where there is none, colours () where the default ones are used."""
+    """The content of dataset.json.
+
+    Attributes:
+      name, citation: of the dataset.
+      classes: names, in order.
+      ignore: label of unknown pixels.
+      background: class that is no label of a tile, or -1.
+      colours: "#rrggbb" for each class; () = a default palette.
+      simulated: whether nothing was measured.
+      sensors: name -> how it is stored.
+      parts: name -> tile names.
+    """
 
     name: str
     citation: str
@@ -60,10 +72,10 @@ class Description:
 
 
 def check_sensor_name(name: str) -> str:
-    """A name for a sensor.
+    """Returns the name of a sensor, checked.
 
     Raises:
-      UserError: other characters than letters, digits and _, or a reserved name.
+      UserError: characters other than letters, digits and _, or a reserved name.
     """
     if not SENSOR.fullmatch(name):
         raise UserError(f"expected a sensor's name of letters, digits and _ that begins with a letter, found {printable(repr(name))}")
@@ -72,11 +84,16 @@ def check_sensor_name(name: str) -> str:
     return name
 
 
-def check_names(names: Iterable, *, what: str, path) -> tuple[str, ...]:
-    """Texts that are shown, each once.
+def check_names(names: Iterable[str], *, what: str, path: StrPath) -> tuple[str, ...]:
+    """Returns names that are shown to people, checked.
+
+    Args:
+      names: of classes or bands.
+      what: they name, for messages.
+      path: where they were found, for messages.
 
     Raises:
-      DataError: an empty, long, repeated or unprintable one.
+      DataError: an empty, long, repeated or unprintable name.
     """
     found = tuple(check_text(name, what=what, path=path, longest=LONGEST_NAME) for name in names)
     counts = collections.Counter(name.strip() for name in found)
@@ -86,17 +103,17 @@ def check_names(names: Iterable, *, what: str, path) -> tuple[str, ...]:
     return found
 
 
-def check_ignore(ignore: int, classes: int, *, path) -> int:
-    """The label where nothing is known.
+def check_ignore(ignore: int, classes: int, *, path: StrPath) -> int:
+    """Returns the label of unknown pixels, checked.
 
     Raises:
-      DataError: it is one of the classes, or no uint8.
+      DataError: it is one of the classes, or not a uint8.
     """
     if not classes <= ignore <= 255:
         raise DataError(
             tile="-", path=path, found=f"{ignore}",
-            expected=f"ignore, the label where nothing is known, beyond the {classes} classes: {classes} to 255",
-            advice="If unknown pixels of your labels have the number of a class, declare it as their nodata value: it is stored as ignore.",
+            expected=f"ignore, the label of unknown pixels, beyond the {classes} classes: {classes} to 255",
+            advice="If unknown pixels of your labels have the number of a class, declare it as their nodata value; it is then stored as ignore.",
         )  # fmt: skip
     return ignore
 
@@ -105,29 +122,29 @@ def read_description(root: pathlib.Path) -> Description:
     """Reads <root>/dataset.json.
 
     Raises:
-      DataError: it is missing or unreadable, lacks a key, has one that is not known, or a value that is none of its kind.
+      DataError: it is missing or unreadable, lacks a key, or has an unknown key or an invalid value.
     """
-    about = read_json(root / DESCRIPTION, what="the description of the tiles", root=root, advice=f"{WHERE}.")
-    _only(about, REQUIRED, OPTIONAL)
-    path = about.path
-    classes = check_names(_texts(about.get("classes")), what="class", path=path)
+    content = read_json(root / DESCRIPTION, what="the description of the tiles", root=root, advice=f"{WHERE}.")
+    _need_keys(content, REQUIRED, OPTIONAL)
+    path = content.path
+    classes = check_names(_texts(content.get("classes")), what="class", path=path)
     if not CLASSES[0] <= len(classes) <= CLASSES[1]:
-        raise about.get("classes").error(f"{CLASSES[0]} to {CLASSES[1]} classes")
+        raise content.get("classes").error(f"{CLASSES[0]} to {CLASSES[1]} classes")
     return Description(
-        name=about.get("name").text(),
-        citation=about.get("citation").text(),
+        name=content.get("name").text(),
+        citation=content.get("citation").text(),
         classes=classes,
-        ignore=check_ignore(about.get("ignore").integer(0, 255), len(classes), path=path),
-        background=about.find("background", -1).integer(-1, len(classes) - 1),
-        colours=_colours(about, len(classes)),
-        simulated=about.find("simulated", False).boolean(),
-        sensors=_sensors(about.get("modalities")),
-        parts=_parts(about.get("parts")),
+        ignore=check_ignore(content.get("ignore").integer(0, 255), len(classes), path=path),
+        background=content.find("background", -1).integer(-1, len(classes) - 1),
+        colours=_colours(content, len(classes)),
+        simulated=content.find("simulated", False).boolean(),
+        sensors=_sensors(content.get("modalities")),
+        parts=_parts(content.get("parts")),
     )
 
 
-def _only(value: Value, required, optional):
-    """Refuses keys that are missing or not known."""
+def _need_keys(value: Value, required: Sequence[str], optional: Sequence[str]) -> None:
+    """Refuses missing and unknown keys."""
     found = value.items()
     missing = [key for key in required if key not in found]
     if missing:
@@ -139,12 +156,12 @@ def _only(value: Value, required, optional):
             raise value.error(f"only the keys {', '.join((*required, *optional))}", f"{key!r}", advice)
 
 
-def _texts(value: Value):
+def _texts(value: Value) -> list[str]:
     return [entry.text() for entry in value.list()]
 
 
-def _colours(about, classes):
-    colours = about.find("colours")
+def _colours(content: Value, classes: int) -> tuple[str, ...]:
+    colours = content.find("colours")
     if colours.value is None:
         return ()
     for entry in colours.list():
@@ -155,7 +172,7 @@ def _colours(about, classes):
     return tuple(colours.value)
 
 
-def _sensors(modalities):
+def _sensors(modalities: Value) -> dict[str, Sensor]:
     entries, sensors = modalities.items(), {}
     if not entries:
         raise modalities.error("at least one modality")
@@ -165,8 +182,8 @@ def _sensors(modalities):
         except UserError as error:
             raise modalities.error("names of sensors", str(error)) from None
         if name.lower() in {other.lower() for other in sensors}:
-            raise modalities.error("names that differ in more than capitals", f"{name!r} twice")
-        _only(entry, SENSOR_KEYS[:3], SENSOR_KEYS[3:])
+            raise modalities.error("distinct names, ignoring case", f"{name!r} twice")
+        _need_keys(entry, SENSOR_KEYS[:3], SENSOR_KEYS[3:])
         bands = check_names(_texts(entry.get("bands")), what="band", path=entry.get("bands").path)
         if not bands:
             raise entry.get("bands").error("the names of the bands")
@@ -180,19 +197,19 @@ def _sensors(modalities):
     return sensors
 
 
-def _numbers(value, count, nonzero=False):
+def _numbers(value: Value, count: int, nonzero: bool = False) -> tuple[float, ...]:
     numbers = tuple(entry.number() for entry in value.list(count))
     if nonzero and 0.0 in numbers:
         raise value.error("scales other than 0", f"{list(numbers)}")
     return numbers
 
 
-def _parts(value):
+def _parts(value: Value) -> dict[str, tuple[str, ...]]:
     parts, where = {}, {}
     for name, entry in value.items().items():
         Value(name, value.path, f"{value.key}, the name of a part").name()
         if name.lower() in RESERVED_PARTS or name.lower() in {other.lower() for other in parts}:
-            raise value.error("a name of its own for each part, in small letters as well", f"{name!r}, which is taken or reserved")
+            raise value.error("a distinct name for each part, ignoring case", f"{name!r}, which is taken or reserved")
         tiles = [tile.name("a tile") for tile in entry.list()]
         if not tiles:
             raise entry.error("at least one tile")

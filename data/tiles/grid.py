@@ -1,28 +1,36 @@
-"""Where tiles lie, which pixels of a raster are under one, and which fold each belongs to."""
+"""The grid of tiles: where they lie, which pixels of a raster they cover, and which fold each belongs to."""
 
 import dataclasses
 import math
 import pathlib
 
 import numpy as np
-import rasterio
+from rasterio.crs import CRS
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import LARGEST, GeoTIFF
 
-ALIGNED = 1e-3  # px that a tile may miss the pixels of a raster by, which is rounding
+ALIGNED = 1e-3  # pixels by which tiles and pixels of a raster may be misaligned, due to rounding
 
 
 class CutError(UserError):
-    """Rasters that do not fit together; the message says which, expected, found and what to do."""
+    """Rasters that do not fit together. The message names the file, what was expected, what was found, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a raster lies: its reference system, its north-west corner, the side of a pixel, and its size in pixels."""
+class RasterGrid:
+    """The grid of a raster.
+
+    Attributes:
+      path: of the raster.
+      crs: its reference system.
+      left, top: north-west corner.
+      pixel: side of a pixel, in units of the reference system.
+      height, width: in pixels.
+    """
 
     path: pathlib.Path
-    crs: rasterio.crs.CRS
+    crs: CRS
     left: float
     top: float
     pixel: float
@@ -31,13 +39,18 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
-    """Where tiles lie: the reference system, the north-west corner and the ground side of a tile, and rows and columns of tiles.
+class TileGrid:
+    """The grid of tiles.
 
-    left_over: rows and columns of label pixels at the southern and eastern edges that are less than a tile, and not cut.
+    Attributes:
+      crs: reference system of the labels.
+      left, top: north-west corner.
+      side: ground side of a tile, in units of the reference system.
+      shape: rows and columns of tiles.
+      left_over: rows and columns of label pixels at the southern and eastern edges that do not fill a tile and are not cut.
     """
 
-    crs: rasterio.crs.CRS
+    crs: CRS
     left: float
     top: float
     side: float
@@ -58,22 +71,22 @@ class Grid:
         return self.left + tile[1] * self.side, self.top - tile[0] * self.side
 
 
-def place_of(source: GeoTIFF) -> Place:
-    """Where an open file lies.
+def raster_grid(source: GeoTIFF) -> RasterGrid:
+    """The grid of an open file, north up whatever the order of its rows.
 
     Raises:
-      DataError: no reference system, or pixels that are not square or not north up; rows that run to the north are turned.
+      DataError: no reference system, or pixels that are not square or are rotated.
     """
     source.need_grid("a raster")
     t = source.transform
-    return Place(source.path, source.crs, t.c, t.f, t.a, source.height, source.width)
+    return RasterGrid(source.path, source.crs, t.c, t.f, t.a, source.height, source.width)
 
 
-def lay_grid(labels: Place, size: int) -> Grid:
+def lay_tiles(labels: RasterGrid, size: int) -> TileGrid:
     """Tiles of size x size label pixels, from the north-west corner.
 
     Raises:
-      CutError: not one tile fits.
+      CutError: not a single tile fits, or tiles are too large.
     """
     rows, columns = labels.height // size, labels.width // size
     if size**2 > LARGEST:
@@ -83,65 +96,84 @@ def lay_grid(labels: Place, size: int) -> Grid:
             f"{labels.path}: expected at least one tile of {size} px, found {labels.height}x{labels.width} px; use a smaller --size"
         )
     left_over = labels.height - rows * size, labels.width - columns * size
-    return Grid(labels.crs, labels.left, labels.top, size * labels.pixel, (rows, columns), left_over)
+    return TileGrid(labels.crs, labels.left, labels.top, size * labels.pixel, (rows, columns), left_over)
 
 
-def need_same_system(grid: Grid, place: Place) -> None:
-    """Raises CutError where a raster has another reference system than the labels."""
-    if place.crs == grid.crs:
-        return
-    wanted, found = _short(grid.crs), _short(place.crs)
-    if wanted == found:  # of one code, but with other parameters
-        wanted, found = grid.crs.to_wkt(), place.crs.to_wkt()
-    raise CutError(f"{place.path}: expected {wanted} as the labels, found {found}; warp it first (gdalwarp -t_srs)")
-
-
-def window(grid: Grid, tile: tuple[int, int], place: Place) -> tuple[int, int, int, int] | None:
-    """The pixels (first row, first column, rows, columns) of a raster under a tile; None where the raster does not cover it.
+def need_same_system(tiles: TileGrid, raster: RasterGrid) -> None:
+    """Checks that a raster has the reference system of the labels.
 
     Raises:
-      CutError: pixels that do not nest in tiles.
+      CutError: it has another one.
     """
-    left, top = grid.corner(tile)
-    found = ((place.top - top) / place.pixel, (left - place.left) / place.pixel, grid.side / place.pixel)
-    if not all(math.isfinite(number) and abs(number - round(number)) <= ALIGNED for number in found) or round(found[2]) < 1:
-        raise CutError(
-            f"{place.path}: expected pixels that nest in tiles of {_number(grid.side)} from ({_number(grid.left)}, {_number(grid.top)}), "
-            f"found pixels of {_number(place.pixel)} from ({_number(place.left)}, {_number(place.top)}), in units of {_short(grid.crs)}; "
-            "warp it to the labels' grid (gdalwarp -tr -te)"
-        )
-    row, column, side = map(round, found)
-    if row < 0 or column < 0 or row + side > place.height or column + side > place.width:
+    if raster.crs == tiles.crs:
+        return
+    wanted, found = _short(tiles.crs), _short(raster.crs)
+    if wanted == found:  # the same code with other parameters
+        wanted, found = tiles.crs.to_wkt(), raster.crs.to_wkt()
+    raise CutError(f"{raster.path}: expected {wanted}, like the labels, found {found}; warp it first (gdalwarp -t_srs)")
+
+
+def window(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) -> tuple[int, int, int, int] | None:
+    """The pixels of a raster under a tile (first row, first column, rows, columns); None if the raster does not cover all of it.
+
+    Raises:
+      CutError: pixels that do not nest in tiles, see `pixels_per_side`.
+    """
+    side = pixels_per_side(tiles, tile, raster)
+    row, column = map(round, _offset(tiles, tile, raster))
+    if row < 0 or column < 0 or row + side > raster.height or column + side > raster.width:
         return None
     return row, column, side, side
 
 
-def folds(grid: Grid, count: int, block: int) -> dict[str, list[str]]:
-    """{"fold_<n>": tile names}: blocks of block x block tiles take turns, row by row.
+def pixels_per_side(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) -> int:
+    """The pixels of a raster along the side of a tile, whether or not the raster covers it.
 
-    A tile's neighbours look like it: the larger the blocks, the less a fold that tests is bordered by folds that train.
+    Raises:
+      CutError: pixels that do not nest in tiles.
+    """
+    found = (*_offset(tiles, tile, raster), tiles.side / raster.pixel)
+    if not all(math.isfinite(number) and abs(number - round(number)) <= ALIGNED for number in found) or round(found[2]) < 1:
+        raise CutError(
+            f"{raster.path}: expected pixels that nest in tiles of {_number(tiles.side)} from ({_number(tiles.left)}, {_number(tiles.top)}), "
+            f"found pixels of {_number(raster.pixel)} from ({_number(raster.left)}, {_number(raster.top)}), in units of {_short(tiles.crs)}; "
+            "warp it to the labels' grid (gdalwarp -tr -te)"
+        )
+    return round(found[2])
+
+
+def _offset(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) -> tuple[float, float]:
+    """Row and column of the north-west corner of a tile, in pixels of a raster."""
+    left, top = tiles.corner(tile)
+    return (raster.top - top) / raster.pixel, (left - raster.left) / raster.pixel
+
+
+def folds(tiles: TileGrid, count: int, block: int) -> dict[str, list[str]]:
+    """{"fold_<n>": tile names}: blocks of block x block tiles are assigned to folds in turn, row by row.
+
+    Neighbouring tiles look alike. The larger the blocks, the shorter the border between a test fold and the training folds.
 
     Raises:
       CutError: fewer blocks than folds.
     """
-    blocks = sorted({(row // block, column // block) for row, column in grid.tiles})
+    blocks = sorted({(row // block, column // block) for row, column in tiles.tiles})
     if len(blocks) < count:
         raise CutError(
             f"--folds {count}: expected at least as many blocks of {block}x{block} tiles, found {len(blocks)}; "
             "use a smaller --block or fewer --folds"
         )
     parts = {f"fold_{n + 1}": [] for n in range(count)}
-    of = {position: f"fold_{index % count + 1}" for index, position in enumerate(blocks)}
-    for tile in grid.tiles:
-        parts[of[tile[0] // block, tile[1] // block]].append(grid.name(tile))
+    fold_of = {position: f"fold_{index % count + 1}" for index, position in enumerate(blocks)}
+    for tile in tiles.tiles:
+        parts[fold_of[tile[0] // block, tile[1] // block]].append(tiles.name(tile))
     return parts
 
 
-def _number(number):
+def _number(number: float) -> str:
     return f"{number:.12g}"
 
 
-def _short(crs):
-    """EPSG code, or the whole text of a system without one."""
+def _short(crs: CRS) -> str:
+    """EPSG code, or the WKT of a system without one."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.to_wkt()

@@ -1,14 +1,14 @@
-"""The form of a folder of tiles, which `cut` writes and `reader` reads (README.md here).
+"""The form of a folder of tiles, which `cutting` writes and `reader` reads (see README.md here).
 
 <root>/dataset.json              see `description`
-<root>/<modality>/<tile>.tif     a GeoTIFF of T * C bands, date by date; the dates of a series in its tag
+<root>/<modality>/<tile>.tif     a GeoTIFF of T * C bands, date by date; a tag holds the dates of a series
 <root>/labels/<tile>.tif         one band of uint8 classes
 """
 
 import datetime
 import re
 
-from data.reading.raw import day_of
+from data.reading.raw import parse_date
 from omnisat_jax.modalities import LOCATION, RESERVED
 
 DESCRIPTION = "dataset.json"
@@ -16,21 +16,21 @@ LABELS = "labels"
 DATES_TAG = "omnisat_dates"  # YYYYMMDD, joined by commas
 KINDS = ("series", "image")
 DTYPES = ("uint8", "int16", "float32")
-# Sensors become names of folders, of settings (--config.modalities.NAME) and of entries of records.
+# Names of sensors become names of folders, of configuration keys (--config.modalities.NAME) and of entries of records.
 SENSOR = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 RESERVED_SENSORS = RESERVED | {LOCATION}
-# Parts become names of files of records.
+# Names of parts become names of files of records.
 RESERVED_PARTS = frozenset({"dataset", "preparing", "manifest", "tiles", "frames", "downloads"})
 
 
 def parse_day(text: str) -> datetime.date | None:
-    """See `raw.day_of`; None where it raises."""
+    """The date YYYYMMDD; None if there is no such day (see `raw.parse_date`)."""
     try:
-        return day_of(text)
+        return parse_date(text)
     except ValueError:
         return None
 
 
 def band_name(day: str, band: str) -> str:
-    """Description of a band of a tile: its date, if it has one, and its name."""
+    """The description of a band of a tile: its date, if any, and its name."""
     return f"{day} {band}".strip()

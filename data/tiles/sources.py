@@ -1,24 +1,24 @@
-"""The rasters that are cut: which files a sensor has, and what each of them says of its bands and values."""
+"""The rasters that are cut: the files of each sensor, and what each file declares about its bands and values."""
 
 import dataclasses
 import datetime
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from data.tiles.bands import BandNames
 from data.tiles.description import check_names, check_sensor_name
-from data.tiles.grid import CutError, Place, place_of
-from data.tiles.layout import KINDS, parse_day
+from data.tiles.grid import CutError, RasterGrid, raster_grid
+from data.tiles.layout import parse_day
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import SUFFIXES, is_geotiff, open_geotiff
 from omnisat_jax.files.paths import entries, need_file, need_folder
 
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
-# Files beside GeoTIFFs that hold no dates of their own.
+# Files beside GeoTIFFs that are no images.
 _BESIDE = (".xml", ".msk", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".txt", ".md", ".json", ".csv", ".md5", ".qml", ".pdf", ".html")
 
 
@@ -27,17 +27,17 @@ class Layer:
     """One file of a sensor.
 
     Attributes:
-      place: where it lies.
+      grid: where it lies.
       day: YYYYMMDD, or "" for an image.
-      order: positions in the file of the sensor's bands.
-      described: whether it names its bands.
+      order: positions of the sensor's bands in the file.
+      described: whether the file names its bands.
       dtype: of its pixels.
-      scales, offsets: of the sensor's bands, in their order: a physical value is stored * scale + offset.
-      declares_unknown: whether it says that pixels may be unknown.
-      count: bands that hold values, where the user says so: a fourth band of bytes may be called alpha; or None.
+      scales, offsets: of the sensor's bands, in their order; a physical value is stored * scale + offset.
+      declares_unknown: whether the file declares that pixels may be unknown.
+      count: number of bands with values, if given by the user (GDAL may call the fourth band of uint8 alpha); or None.
     """
 
-    place: Place
+    grid: RasterGrid
     day: str
     order: tuple[int, ...]
     described: bool
@@ -50,17 +50,25 @@ class Layer:
     @property
     def path(self) -> pathlib.Path:
         """The file."""
-        return self.place.path
+        return self.grid.path
 
     @property
     def text(self) -> str:
-        """The file, and its date if it has one, for messages."""
+        """The file and its date, if any, for messages."""
         return f"{self.path} ({self.day})" if self.day else f"{self.path}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One sensor: the files of its dates in order (one without a date for an image), and the names of its bands."""
+    """One sensor.
+
+    Attributes:
+      name: of the sensor.
+      kind: "series" or "image".
+      layers: its files in the order of dates; one without a date for an image.
+      bands: names of its bands.
+      remarks: what the user should know, in words.
+    """
 
     name: str
     kind: str
@@ -75,10 +83,15 @@ class Source:
 
 
 def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = ()) -> Source:
-    """A series from the GeoTIFFs of a folder.
+    """A series from the GeoTIFFs in a folder.
+
+    Args:
+      name: of the sensor.
+      folder: of GeoTIFFs whose names contain their date.
+      bands: names of the bands; () = as the files describe them.
 
     Raises:
-      UserError: no file, one without a date in its name or two of one date, or files that do not fit together.
+      UserError: no file, a file without a date in its name, two files of one date, or files that do not fit together.
     """
     folder = need_folder(folder, what=f"a folder of GeoTIFFs of series {name}")
     files = [path for path in entries(folder) if is_geotiff(path) or path.is_file()]
@@ -86,7 +99,7 @@ def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = ()) -> S
     for path in filter(is_geotiff, files):
         day = date_of(path)
         if day is None:
-            raise CutError(f"{path}: expected a date in the file's name (YYYYMMDD or YYYY-MM-DD), found none that exists")
+            raise CutError(f"{path}: expected a date in the file's name (YYYYMMDD or YYYY-MM-DD), found no valid one")
         if day in dated:
             raise CutError(f"{path}: expected one file per date, found {dated[day].name} of the same date; join them first")
         dated[day] = path
@@ -94,27 +107,36 @@ def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = ()) -> S
     if not dated:
         found = f"{', '.join(path.name for path in others[:3])}" if others else "none"
         raise CutError(f"{folder}: expected GeoTIFFs of series {name} ({' or '.join(SUFFIXES)}), found {found}")
-    remarks = [f"not read, as they are no GeoTIFF: {len(others)} in {folder}, such as {others[0].name}"] if others else []
+    remarks = [f"not read, as they are not GeoTIFFs: {len(others)} files in {folder}, such as {others[0].name}"] if others else []
     return _source(name, "series", dict(sorted(dated.items())), bands, remarks)
 
 
 def image(name: str, path: str | os.PathLike, bands: Sequence[str] = ()) -> Source:
     """One image.
 
+    Args:
+      name: of the sensor.
+      path: GeoTIFF.
+      bands: names of the bands; () = as the file describes them.
+
     Raises:
-      UserError: a file that cannot be used.
+      UserError: an unusable file.
     """
     return _source(name, "image", {"": pathlib.Path(path)}, bands, [])
 
 
 def date_of(path: str | os.PathLike) -> str | None:
-    """YYYYMMDD of the first date that exists in a file's name."""
+    """YYYYMMDD of the first valid date in a file name, or None."""
     days = ("".join(match.groups()) for match in _DATE.finditer(pathlib.Path(path).stem))
     return next((day for day in days if parse_day(day)), None)
 
 
 def parse_source(text: str, kind: str) -> Source:
-    """NAME=PATH or NAME=PATH:BAND,BAND,... as a Source.
+    """Parses NAME=PATH or NAME=PATH:BAND,BAND,... and reads the headers of the files.
+
+    Args:
+      text: value of --series or --image.
+      kind: "series" or "image".
 
     Raises:
       UserError: another form, or files that do not fit together.
@@ -123,51 +145,69 @@ def parse_source(text: str, kind: str) -> Source:
     if not equals or not rest:
         raise CutError(f"--{kind}: expected NAME=PATH or NAME=PATH:BAND,BAND, found {text!r}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise CutError(f"--{kind}: expected a sensor's name of small letters, digits and _, found {name!r}")
+        raise CutError(f"--{kind}: expected a sensor name of lower-case letters, digits and _, found {name!r}")
+    make = series if kind == "series" else image
     path, colon, bands = rest.rpartition(":")
     # A colon may be part of a path, as in C:\data.
     if not colon or not path or re.search(r"[/\\]", bands) and "," not in bands or pathlib.Path(rest).exists():
-        return _MAKERS[kind](name, rest)
+        return make(name, rest)
     names = bands.split(",")
     if not all(band.strip() for band in names):
         raise CutError(f"--{kind}: expected names of bands after the colon, joined by commas, found {text!r}")
-    return _MAKERS[kind](name, path, tuple(band.strip() for band in names))
+    return make(name, path, tuple(band.strip() for band in names))
 
 
-_MAKERS = dict(zip(KINDS, (series, image), strict=True))
-
-
-def _source(name, kind, dated, bands, remarks):
+def _source(name: str, kind: str, dated: Mapping[str, pathlib.Path], bands: Sequence[str], remarks: Sequence[str]) -> Source:
+    """A source from its files {day: path}."""
     check_sensor_name(name)
-    headers = {day: _header(path, len(bands) or None) for day, path in dated.items()}
-    first = next((header for header in headers.values() if any(header["names"])), next(iter(headers.values())))
-    names = BandNames(first["place"].path, first["names"], bands)
-    check_names(names.names, what="band", path=first["place"].path)
+    headers = {day: _read_header(path, len(bands) or None) for day, path in dated.items()}
+    first = next((header for header in headers.values() if any(header.names)), next(iter(headers.values())))
+    names = BandNames(first.grid.path, first.names, bands)
+    check_names(names.names, what="band", path=first.grid.path)
     layers = []
     for day, header in headers.items():
-        order = names.order(header["place"].path, header["names"])
-        pick = lambda values, order=order: tuple(values[position] for position in order)  # noqa: E731
+        order = names.order(header.grid.path, header.names)
         layers.append(
             Layer(
-                header["place"], day, order, any(header["names"]), header["dtype"], pick(header["scales"]), pick(header["offsets"]),
-                header["declares_unknown"], len(bands) or None,
+                grid=header.grid,
+                day=day,
+                order=order,
+                described=any(header.names),
+                dtype=header.dtype,
+                scales=tuple(header.scales[position] for position in order),
+                offsets=tuple(header.offsets[position] for position in order),
+                declares_unknown=header.declares_unknown,
+                count=len(bands) or None,
             )
-        )  # fmt: skip
-    if any(header["alpha"] for header in headers.values()):
-        remarks = [*remarks, "its alpha channel says which pixels are unknown; if that band was measured, name all bands with NAME=PATH:BAND,BAND"]
+        )
+    if any(header.has_alpha for header in headers.values()):
+        remarks = [*remarks, "its alpha channel marks unknown pixels; if that band was measured, name all bands with NAME=PATH:BAND,BAND"]
     turned = [layer for layer in layers if list(layer.order) != sorted(layer.order)]
     if turned:
         silent = [layer for layer in layers if not layer.described]
         if silent and not bands:
             raise CutError(
                 f"{silent[0].path}: expected descriptions of its bands, as {turned[0].path} describes its own in another order than "
-                f"{first['place'].path}, found none; describe them (gdal_edit.py), or name the bands with NAME=PATH:BAND,BAND"
+                f"{first.grid.path}, found none; describe them (gdal_edit.py), or name the bands with NAME=PATH:BAND,BAND"
             )
         remarks = [*remarks, f"bands of {len(turned)} of {len(layers)} files were put in the order {', '.join(names.names)}, by their descriptions"]
     return Source(name, kind, tuple(layers), names.names, tuple(remarks))
 
 
-def _header(path, count):
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """What a file declares; `names`, `scales` and `offsets` are of its bands in their order in the file."""
+
+    grid: RasterGrid
+    names: tuple[str, ...]
+    dtype: np.dtype
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    declares_unknown: bool
+    has_alpha: bool
+
+
+def _read_header(path: pathlib.Path, count: int | None) -> _Header:
     need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
     with open_geotiff(path, what="a raster: a GeoTIFF", bands=count) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
@@ -176,37 +216,40 @@ def _header(path, count):
         for scale, offset in zip(source.scales, source.offsets, strict=True):
             if not np.isfinite([scale, offset]).all() or scale == 0:
                 raise source.error("a finite scale other than 0 and a finite offset", f"scale {scale:g} and offset {offset:g}")
-        return {
-            "place": place_of(source), "names": source.names, "dtype": dtype, "scales": source.scales, "offsets": source.offsets,
-            "declares_unknown": source.declares_unknown, "alpha": source.has_alpha,
-        }  # fmt: skip
+        return _Header(
+            raster_grid(source), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha
+        )
 
 
-def read_labels_header(path: pathlib.Path) -> Place:
-    """Where the labels lie.
+def read_labels_grid(path: pathlib.Path) -> RasterGrid:
+    """The grid of the labels, from their header.
 
     Raises:
-      UserError: not one band of integers.
+      UserError: not a single band of integers.
     """
     need_file(path, what="labels: a GeoTIFF", advice="Check the path.")
     with open_geotiff(path, what="labels: a GeoTIFF") as source:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
         source.need_plain()
-        return place_of(source)
+        return raster_grid(source)
 
 
 def sensing_date(layer: Layer) -> datetime.date | None:
-    """The date of a file, or that in the name of an image."""
+    """The date of a file of a series, or the one in the name of an image."""
     day = layer.day or date_of(layer.path)
     return parse_day(day) if day else None
 
 
 def need_sources(sources: Sequence[Source]) -> None:
-    """Raises UserError where there is no sensor, two of one name, or a name that is none."""
+    """Checks the names of sensors.
+
+    Raises:
+      UserError: no sensor, two of one name, or an invalid name.
+    """
     names = [check_sensor_name(source.name) for source in sources]
     if not names:
         raise CutError("expected at least one --series or --image, found none")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f"expected a name of its own for every sensor, found {', '.join(twice)} more than once")
+        raise UserError(f"expected a distinct name for every sensor, found {', '.join(twice)} more than once")

@@ -1,13 +1,15 @@
-"""Simulated TreeSatAI-TS: the real layout, from a documented generative model small enough for tests. Nothing in it is measured.
+"""Simulated TreeSatAI-TS: the layout of the real dataset, filled by a documented generative model small enough for tests. Nothing is measured.
 
-Assumptions. A tile is a stand of one genus, often with patches of a second. Every genus has crowns of its own size and colour in the aerial
-image, leafs out and sheds on its own days and to its own depth in Sentinel-2, and scatters radar more in one polarisation or the other.
-Clouds stand in the mask layer, and a few radar numbers are missing.
+Assumptions. A tile is a stand of one genus, often with patches of a second. Each genus has its own crown size and colour in the aerial image,
+its own days of leaf-out and leaf fall and depth of the near infrared in Sentinel-2, and its own backscatter in both polarisations. The masks
+contain the clouds, and a few radar values are missing.
 """
 
 import datetime
 import json
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,31 +17,34 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
-from data.simulation.folder import mark, need
+from data.simulation.folder import mark_simulated, need_sizes
 from data.simulation.landscape import smooth_field
 from data.treesat.reader import CLASSES, LABELS, PARTS, PIXELS
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import new_folder
+from omnisat_jax.types import StrPath
 
 VERSION = 1
-AERIAL = 304  # px of 0.2 m
+AERIAL = 304  # pixels of 0.2 m per side
 YEAR = 2019
-# Mean reflectance of the ten bands of bare canopy, leaves and needles.
+# Mean reflectance of bare canopy and of leaves or needles in the ten bands.
 BARE = np.array([0.05, 0.06, 0.08, 0.10, 0.13, 0.15, 0.17, 0.18, 0.22, 0.15])
 LEAF = np.array([0.02, 0.05, 0.03, 0.08, 0.25, 0.32, 0.34, 0.35, 0.18, 0.08])
 EVERGREEN = ("Abies", "Picea", "Pinus", "Pseudotsuga")
 
 
-def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> pathlib.Path:
-    """Writes `tiles` tiles of 60 m to `root`, atomically; two of five validate or test.
+def simulate(
+    root: StrPath, *, tiles: int, tile_size: int, seed: int, progress: Callable[[int], None] | None = None
+) -> pathlib.Path:
+    """Writes a simulated TreeSatAI-TS to `root`, whole or not at all. Does nothing if `root` exists.
 
-    Same arguments, same bytes. Does nothing if `root` exists.
+    The same arguments give the same bytes. Of every five tiles, one is in the validation part and one in the test part.
 
     Args:
-      root: folder to create, in TreeSatAI-TS layout.
-      tiles: how many.
-      tile_size: pixels of 0.2 m a side: 304, as the dataset has no other.
-      seed: of everything.
+      root: folder to create.
+      tiles: number of tiles of 60 m.
+      tile_size: pixels of 0.2 m per side; must be 304, the only size of the dataset.
+      seed: of the generative model.
       progress: called with the number of finished tiles.
 
     Raises:
@@ -48,9 +53,9 @@ def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> p
     root = pathlib.Path(root)
     if root.exists():
         return root
-    need(tiles, tile_size, AERIAL)
+    need_sizes(tiles, tile_size, AERIAL)
     if tile_size != AERIAL:
-        raise UserError(f"data.simulated.tile_size of treesat: expected {AERIAL}, the only size there is, found {tile_size}")
+        raise UserError(f"data.simulated.tile_size of treesat: expected {AERIAL}, the only size of this dataset, found {tile_size}")
     traits = [_traits(np.random.default_rng([seed, 1, index]), name) for index, name in enumerate(CLASSES)]
     table, lists = {}, {part: [] for part in PARTS}
     with new_folder(root) as work:
@@ -71,12 +76,12 @@ def simulate(root, *, tiles: int, tile_size: int, seed: int, progress=None) -> p
         (work / LABELS).write_text(json.dumps(table))
         for part, names in lists.items():
             (work / PARTS[part]).write_text("\n".join(names))
-        mark(work)
+        mark_simulated(work)
     return root
 
 
-def _traits(rng, name):
-    """What is constant of a genus."""
+def _traits(rng: np.random.Generator, name: str) -> dict[str, Any]:
+    """The constants of a genus."""
     evergreen = name in EVERGREEN
     return {
         "evergreen": evergreen,
@@ -89,19 +94,19 @@ def _traits(rng, name):
     }
 
 
-def _write_aerial(rng, path, traits, second, index):
+def _write_aerial(rng: np.random.Generator, path: pathlib.Path, traits: Sequence[dict], second: np.ndarray, index: int) -> None:
     layers = []
     for t in traits:
         crowns = ndimage.gaussian_filter(rng.standard_normal((AERIAL, AERIAL)), t["crown"] / 2)
         layers.append(t["colour"] * (1 + 0.35 * crowns / crowns.std())[..., None])
     image = np.where(second[..., None], layers[1], layers[0]) * rng.uniform(0.85, 1.15, 4) + rng.normal(0, 5, (AERIAL, AERIAL, 4))
-    profile = dict(driver="GTiff", count=4, width=AERIAL, height=AERIAL, dtype="uint8", crs="EPSG:25832", compress="deflate")
+    profile: dict[str, Any] = dict(driver="GTiff", count=4, width=AERIAL, height=AERIAL, dtype="uint8", crs="EPSG:25832", compress="deflate")
     profile["transform"] = from_origin(500_000 + 100 * index, 5_800_000, 0.2, 0.2)
     with rasterio.open(path, "w", **profile) as target:
         target.write(np.clip(image, 0, 255).astype(np.uint8).transpose(2, 0, 1))
 
 
-def _write_series(rng, path, traits, second):
+def _write_series(rng: np.random.Generator, path: pathlib.Path, traits: Sequence[dict], second: np.ndarray) -> None:
     side = AERIAL // PIXELS
     share = second[: side * PIXELS, : side * PIXELS].reshape(PIXELS, side, PIXELS, side).mean((1, 3))
     with h5py.File(path, "w") as target:
@@ -123,20 +128,20 @@ def _write_series(rng, path, traits, second):
             target[f"sen-1-{orbit}-products"] = _products(days, "S1A_IW_GRDH_1SDV_{}T171656_025287_02CC09")
 
 
-def _reflectance(t, days):
-    """(T, 10) of a closed canopy."""
+def _reflectance(t: dict[str, Any], days: np.ndarray) -> np.ndarray:
+    """Reflectance (T, 10) of a closed canopy of the genus with traits `t`."""
     leaf = 1 / (1 + np.exp(-(days - t["out"]) / 7)) - 1 / (1 + np.exp(-(days - t["off"]) / 9))
     leaf = np.full(len(days), 0.75) if t["evergreen"] else leaf
     canopy = LEAF * np.where(np.arange(10) > 3, t["depth"], 1.0)
     return leaf[:, None] * canopy + (1 - leaf[:, None]) * BARE
 
 
-def _mix(pair, share):
-    """(T,C) of two genera -> (T,C,6,6) by area."""
+def _mix(pair: Sequence[np.ndarray], share: np.ndarray) -> np.ndarray:
+    """Mixes the values (T,C) of two genera by the area share (6,6) of the second; (T,C,6,6)."""
     first, other = (values[:, :, None, None] for values in pair)
     return first * (1 - share) + other * share
 
 
-def _products(days, pattern):
+def _products(days: np.ndarray, pattern: str) -> np.ndarray:
     start = datetime.date(YEAR, 1, 1)
     return np.array([pattern.format(f"{start + datetime.timedelta(int(day)):%Y%m%d}").encode() for day in days], dtype="S60")

@@ -1,30 +1,38 @@
-"""What one tile holds, in numbers small enough to send to another process: ranges, unknown shares, dates, labels."""
+"""Facts about one tile, small enough to send to another process: ranges, unknown shares, dates, labels.
+
+Shapes: T dates, H x W pixels, C bands, K classes.
+"""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from data.reading.raw import known_values
+from data.reading.raw import RawModality, known_values
 from data.verification.histogram import sparse
+from omnisat_jax.records.info import ModalityInfo
 
-PIXELS = 32  # a side that levels of single dates are taken from; ranges are of all pixels
+PIXELS = 32  # per side, from which the levels of single dates are taken; ranges cover all pixels
+
+Modality = RawModality | ModalityInfo  # of a raw folder, of records
 
 
 @dataclasses.dataclass(frozen=True)
 class SensorFacts:
-    """Of one modality of one tile, C bands, T dates (1 for an image).
+    """Facts about one modality of one tile with C bands and T dates (1 for an image).
 
     Attributes:
-      counts: for each band what `histogram.sparse` gives of its known numbers.
-      low, high: (C,) float64 smallest and largest known number, NaN where nothing is known.
-      unknown: (C,) int64 how many numbers are unknown.
-      total: numbers of one band.
+      counts: `histogram.sparse` of the known values of each band.
+      low, high: (C,) float64 smallest and largest known value, NaN if nothing is known.
+      unknown: (C,) int64 number of unknown values.
+      total: number of values of one band.
       dates: (T,) int32 days since 1970-01-01, empty for images.
       levels: (T, C) float32 medians, NaN where nothing is known.
-      dark: (T,) float32 what 1 % of the pixels of the darkest band lie below.
+      dark: (T,) float32 1 % quantile of the darkest band.
     """
 
-    counts: tuple
+    counts: tuple[tuple[np.ndarray, np.ndarray], ...]
     low: np.ndarray
     high: np.ndarray
     unknown: np.ndarray
@@ -35,35 +43,35 @@ class SensorFacts:
 
     @property
     def unknown_share(self) -> float:
-        """Of all numbers."""
+        """Unknown share of all values."""
         return float(self.unknown.sum() / max(1, self.total * len(self.unknown)))
 
 
 @dataclasses.dataclass(frozen=True)
 class TileFacts:
-    """Of one tile.
+    """Facts about one tile.
 
     Attributes:
       tile: its id.
-      sensors: modality -> SensorFacts, of those it has.
-      labels: (K + 1,) int64 pixels of each class and, last, void; or (K,) 1 where a label of a tile is set; None where labels are unreadable.
+      sensors: modality -> SensorFacts, for the modalities it has.
+      labels: (K + 1,) int64 pixels of each class and, last, void; or (K,) 1 for each label of the tile; None if labels are unreadable.
       parcels: sorted numbers of its parcels.
     """
 
     tile: str
-    sensors: dict
+    sensors: Mapping[str, SensorFacts]
     labels: np.ndarray | None
     parcels: np.ndarray
 
 
-def sensor_facts(values, dates=()) -> SensorFacts:
-    """Of values (T,H,W,C), or (1,C) of a location; dates (T,)."""
+def sensor_facts(values: np.ndarray, dates=()) -> SensorFacts:
+    """The facts about values (T,H,W,C), or (1,C) for a location; dates (T,)."""
     values = values if values.ndim == 4 else values[:, None, None, :]
     known, bands = known_values(values), range(values.shape[-1])
     numbers = [values[..., band][known[..., band]] for band in bands]
     step = max(1, values.shape[1] // PIXELS)
     few = np.where(known[:, ::step, ::step], values[:, ::step, ::step].astype(np.float32), np.inf)
-    few = np.sort(few.reshape(len(values), -1, len(bands)), axis=1)  # the unknown last
+    few = np.sort(few.reshape(len(values), -1, len(bands)), axis=1)  # unknown values last
     counts = np.isfinite(few).sum(1)  # (T, C)
 
     def rank(share):
@@ -83,8 +91,8 @@ def sensor_facts(values, dates=()) -> SensorFacts:
     )
 
 
-def label_facts(entry, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(labels, parcels) of `TileFacts` from what a reader's `labels` returned."""
+def label_facts(entry: Mapping[str, Any], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(labels, parcels) of `TileFacts`, from an entry with "labels" and, if dense, "parcels"."""
     labels = np.asarray(entry["labels"])
     if labels.ndim == 1:
         return (labels > 0).astype(np.int64), np.zeros(0, np.int64)

@@ -1,38 +1,42 @@
-"""Tables of what a dataset holds, for a terminal of 100 columns: parts and classes, numbers and units, calendars."""
+"""Tables of the contents of a dataset, for a terminal of 100 columns: parts and classes, ranges and units, calendars."""
 
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.verification.findings import line
-from data.verification.units import DECIBELS, DEGREES, EIGHT_BIT, HEIGHT, say
+from data.verification.findings import one_line
+from data.verification.units import DECIBELS, DEGREES, EIGHT_BIT, HEIGHT, format_value
 
-FEW = 5  # parts that have a column each
+FEW = 5  # parts, up to which each has its own column
 MONTHS = "JFMAMJJASOND"
 
 
-def show(console, title: str, contents: dict) -> None:
-    """Prints what `Contents.to_json` says."""
-    console.print(Text(line(title)), style="bold", soft_wrap=True)
+def print_contents(console: Console, title: str, contents: dict[str, Any]) -> None:
+    """Prints the tables of `Contents.to_json`."""
+    console.print(Text(one_line(title)), style="bold", soft_wrap=True)
     for table in (_parts(contents), _classes(contents), _numbers(contents), _calendars(contents)):
         if table is not None and table.rows:
             console.print(table)
             console.print()
     for text in (*_lacking(contents), *_parcels(contents), *_gaps(contents)):
-        console.print(Text(line(text)), soft_wrap=not console.is_terminal)
+        console.print(Text(one_line(text)), soft_wrap=not console.is_terminal)
 
 
-def _table(*headings):
-    """Column headings; those that begin with "<" are of texts."""
+def _table(*headings: str) -> Table:
+    """A table with these headings; columns whose heading begins with "<" are left-aligned."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold cyan")
     for heading in headings:
         table.add_column(
-            Text(line(heading.removeprefix("<"))), justify="left" if heading.startswith("<") else "right", overflow="fold"
+            Text(one_line(heading.removeprefix("<"))), justify="left" if heading.startswith("<") else "right", overflow="fold"
         )
     return table
 
 
 def _row(table, *cells):
-    table.add_row(*(Text(line(cell)) for cell in cells))
+    table.add_row(*(Text(one_line(cell)) for cell in cells))
 
 
 def _parts(contents):
@@ -45,7 +49,7 @@ def _parts(contents):
         row = [part, f"{entry['tiles']:,}", f"{entry['without_label']:,}"]
         if contents["counted"] == "pixels":
             labelled = sum(entry["classes"].values())
-            row += [f"{labelled:,}", share(entry["void"] / max(1, labelled + entry["void"]))]
+            row += [f"{labelled:,}", format_share(entry["void"] / max(1, labelled + entry["void"]))]
         _row(table, *row)
     return table if names else None
 
@@ -61,7 +65,7 @@ def _classes(contents):
     for name, found in counts.items():
         if any(found):
             middle = found if len(parts) <= FEW else (min(found), max(found), sum(not n for n in found))
-            whole = [share(sum(found) / total)] if unit == "pixels" else []
+            whole = [format_share(sum(found) / total)] if unit == "pixels" else []
             _row(table, name, *(f"{n:,}" if n else "-" for n in middle), f"{sum(found):,}", *whole)
     return table
 
@@ -75,7 +79,7 @@ def _numbers(contents):
         for index, (band, entry) in enumerate(modality["bands"].items()):
             first = [name, f"{modality['tiles']:,}"] if not index else ["", ""]
             numbers = [_number(entry.get(key), entry["looks_like"]) for key in ("min", "p1", "median", "p99", "max")]
-            unknown = "-" if entry["unknown"] is None else share(entry["unknown"])
+            unknown = "-" if entry["unknown"] is None else format_share(entry["unknown"])
             _row(table, *first, band, *numbers, unknown, _meaning(entry))
     return table
 
@@ -88,14 +92,14 @@ def _meaning(entry):
         return unit
     if unit == EIGHT_BIT:
         return "height, 8 bit" if quantity == HEIGHT else unit
-    said = {"?": "in no usual unit", DECIBELS: "in dB"}.get(unit, unit)
-    return f"{quantity} {said}".strip()
+    words = {"?": "in no usual unit", DECIBELS: "in dB"}.get(unit, unit)
+    return f"{quantity} {words}".strip()
 
 
 def _number(value, unit):
     if value is None:
         return "-"
-    return f"{value:.1f}" if unit == DECIBELS else f"{value:.2f}" if unit == DEGREES else say(value)
+    return f"{value:.1f}" if unit == DECIBELS else f"{value:.2f}" if unit == DEGREES else format_value(value)
 
 
 def _calendars(contents):
@@ -105,15 +109,15 @@ def _calendars(contents):
         if not calendar:
             continue
         low, middle, high = calendar["dates_per_tile"]
-        told = f"{name}: {low}" + (f" to {high}, median {middle:g}" if low < high else "")
+        heading = f"{name}: {low}" + (f" to {high}, median {middle:g}" if low < high else "")
         for year, tiles in calendar["tiles_per_year"].items():
             months = (calendar["dates_per_month"].get(f"{int(year):04d}-{month:02d}", 0) for month in range(1, 13))
-            _row(table, told, year, f"{tiles:,}", *("." if not n else "<1" if n < 0.95 else f"{n:.0f}" for n in months))
-            told = ""
+            _row(table, heading, year, f"{tiles:,}", *("." if not n else "<1" if n < 0.95 else f"{n:.0f}" for n in months))
+            heading = ""
     return table
 
 
-def _lacking(contents):
+def _lacking(contents) -> Iterator[str]:
     counts = {part: entry["classes"] for part, entry in contents["parts"].items()}
     held = {name for classes in counts.values() for name, count in classes.items() if count}
     nowhere = [name for name in next(iter(counts.values()), ()) if name not in held]
@@ -125,7 +129,7 @@ def _lacking(contents):
             yield f"part {part} lacks {'; '.join(lacking)} (others have it)"
 
 
-def _parcels(contents):
+def _parcels(contents) -> Iterator[str]:
     number, shared = contents["parcels"]["number"], contents["parcels"]["in_several_parts"]
     if number:
         yield (
@@ -135,7 +139,7 @@ def _parcels(contents):
         )
 
 
-def _gaps(contents):
+def _gaps(contents) -> Iterator[str]:
     for name, modality in contents["modalities"].items():
         if calendar := modality["calendar"]:
             gap = calendar["widest_gap"]
@@ -145,8 +149,8 @@ def _gaps(contents):
             )
 
 
-def share(number: float) -> str:
-    """A share in per cent; what is not quite none or all is not shown as that."""
+def format_share(number: float) -> str:
+    """A share in per cent; only exactly 0 and 1 are shown as 0 % and 100 %."""
     if number in (0, 1):
         return f"{100 * number:.0f} %"
     return "<0.01 %" if number < 1e-4 else ">99.99 %" if number > 0.9999 else f"{100 * number:.2f} %"

@@ -1,4 +1,4 @@
-"""In which unit numbers seem to be, and what is unusual about that. A guess from names of bands and ranges: shown and doubted, never acted on."""
+"""Which unit values seem to have, and what is unusual about it. Guesses from band names and ranges, shown but never acted on."""
 
 import dataclasses
 import re
@@ -16,22 +16,26 @@ _INDEX = re.compile(r"(nd|e|sa|ms|nb)\w{0,3}[vwrsb]i?\d?|nbr|evi\d?|savi", re.I)
 _RADAR_SENSOR = re.compile(r"s1|sar|sentinel-?_?1|radar|palsar|alos", re.I)
 _OPTICAL_SENSOR = re.compile(r"s2|sentinel-?_?2|l[5789]|landsat|hls|planet|optical|modis|spot", re.I)
 
-BACKSCATTER, RATIO, REFLECTANCE, HEIGHT, INDEX, PLACE, UNKNOWN = (
+BACKSCATTER, RATIO, REFLECTANCE, HEIGHT, INDEX, LOCATION, UNKNOWN = (
     "backscatter", "ratio", "reflectance", "height", "index", "place", "",
 )  # fmt: skip
 DECIBELS, LINEAR, TEN_THOUSAND, UNIT, EIGHT_BIT, DEGREES = "dB", "linear power", "x 10,000", "0 to 1", "8 bit", "degrees"
-OFFSET = 1_000  # of Sentinel-2 reflectance x 10,000 since processing baseline 04.00
-DIMMEST, BRIGHTEST = 20, 6_000  # medians of reflectance x 10,000 over ground
-DARK = 950  # reflectance x 10,000 below which shadow and water lie everywhere on Earth, unless the numbers have that offset
-CROSS = 1.5  # dB by which cross-polarised backscatter is below co-polarised one at least; 5 to 9 are usual
-FAINTEST = -60  # dB, far below the noise of any radar in space
-# Beyond these no number of that quantity is a measurement, whatever its unit: it is a fill value.
+DIMMEST, BRIGHTEST = 20, 6_000  # plausible medians of reflectance x 10,000 over ground
+DARK = 950  # shadow and water are below this reflectance x 10,000 everywhere on Earth, unless the values have an offset of 1,000
+CROSS = 1.5  # dB, smallest plausible difference of co- and cross-polarised backscatter; 5 to 9 are usual
+FAINTEST = -60  # dB, far below the noise floor of any spaceborne radar
+# Values of a quantity beyond these limits are fill values, whatever their unit.
 FILL = {BACKSCATTER: (-200, 1e6), REFLECTANCE: (-9_990, 65_535), HEIGHT: (-9_000, 9_900), UNKNOWN: (-9_990, 1e10)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Of one band: smallest and largest known number, 1 %, median and 99 %."""
+    """The range of the known values of one band.
+
+    Attributes:
+      low, high: smallest and largest value.
+      first, median, last: quantiles of 1 %, 50 % and 99 %.
+    """
 
     low: float
     first: float
@@ -41,9 +45,15 @@ class Range:
 
 
 def quantity_of(sensor: str, band: str, kind: str) -> str:
-    """What a band of a modality measures, or UNKNOWN."""
+    """What a band of a modality measures, or UNKNOWN.
+
+    Args:
+      sensor: name of the modality.
+      band: name of the band.
+      kind: of the modality.
+    """
     if kind == "location":
-        return PLACE
+        return LOCATION
     if _RATIO.search(band):
         return RATIO
     if _RADAR.search(band):
@@ -58,7 +68,7 @@ def quantity_of(sensor: str, band: str, kind: str) -> str:
 
 
 def unit_of(quantity: str, dtype: str, levels: Range) -> str:
-    """The unit that fits the numbers best; "?" where none does, "" where nothing is known of the quantity."""
+    """The unit that fits the values best; "?" if none does, "" if nothing is known about the quantity."""
     if dtype == "uint8":
         return EIGHT_BIT
     if quantity == BACKSCATTER:
@@ -66,11 +76,11 @@ def unit_of(quantity: str, dtype: str, levels: Range) -> str:
     if quantity == REFLECTANCE:
         unit = reflectance_unit(levels.median, levels.last)
         return unit if dtype.startswith("float") or unit == TEN_THOUSAND else "?"
-    return {PLACE: DEGREES, HEIGHT: "m", RATIO: "", INDEX: "", UNKNOWN: ""}[quantity]
+    return {LOCATION: DEGREES, HEIGHT: "m", RATIO: "", INDEX: "", UNKNOWN: ""}[quantity]
 
 
-def backscatter_unit(first, median, last) -> str:
-    """Of radar, from its 1 %, median and 99 %."""
+def backscatter_unit(first: float, median: float, last: float) -> str:
+    """The unit of radar backscatter, from its quantiles of 1 %, 50 % and 99 %."""
     if -45 <= median < 0 and last < 40 and first > -90:
         return DECIBELS
     if first >= 0 and median <= 3:
@@ -80,8 +90,8 @@ def backscatter_unit(first, median, last) -> str:
     return "dB x 100" if -4_500 <= median <= -100 else "?"
 
 
-def reflectance_unit(median, last) -> str:
-    """Of optical reflectance, from its median and 99 %."""
+def reflectance_unit(median: float, last: float) -> str:
+    """The unit of optical reflectance, from its median and 99 % quantile."""
     if 0 < median <= 1 and last <= 5:
         return UNIT
     if 1 < median <= 100 and last <= 200:
@@ -90,27 +100,27 @@ def reflectance_unit(median, last) -> str:
 
 
 def fill_values(quantity: str, low: float, high: float) -> str:
-    """Numbers of one tile that cannot be measurements, in words; "" where there is none."""
+    """Extremes of one tile that cannot be measurements, in words; "" if both can."""
     floor, ceiling = FILL.get(quantity, FILL[UNKNOWN])
     wrong = [f"{number:.10g}" for number, beyond in ((low, low <= floor), (high, high >= ceiling)) if beyond]
     return " and ".join(wrong)
 
 
 def doubt_of(quantity: str, dtype: str, unit: str, levels: Range) -> tuple[str, str, str, str] | None:
-    """(expected, found, what that looks like, advice) where the numbers of one band, over all tiles, are unusual; None where they are as usual."""
-    found = f"{say(levels.first)} to {say(levels.last)} (1 % to 99 %), median {say(levels.median)}"
+    """(expected, found, what it looks like, advice) if the values of a band over all tiles are unusual, else None."""
+    found = f"{format_value(levels.first)} to {format_value(levels.last)} (1 % to 99 %), median {format_value(levels.median)}"
     if levels.low == levels.high:
-        return "numbers that vary", f"{say(levels.low)} everywhere", "", "Look whether the band was written as it should be."
+        return "values that vary", f"{format_value(levels.low)} everywhere", "", "Check how the band was written."
     if unit == EIGHT_BIT:
         if quantity != HEIGHT and (levels.last < 32 or levels.first > 223):
-            return "8-bit numbers that use their range of 0 to 255", found, "", "Look whether the image was scaled right."
+            return "8-bit values that use their range of 0 to 255", found, "", "Check how the image was scaled."
         return None
     if quantity == BACKSCATTER:
         return _backscatter_doubt(unit, levels, found)
     if quantity == REFLECTANCE:
         return _reflectance_doubt(unit, levels, found)
     if quantity == HEIGHT and not -430 <= levels.low <= levels.high <= 8_900:
-        return "heights of -430 to 8,900 m", f"{say(levels.low)} to {say(levels.high)}", "", "Look for fill values."
+        return "heights of -430 to 8,900 m", f"{format_value(levels.low)} to {format_value(levels.high)}", "", "Look for fill values."
     return None
 
 
@@ -123,32 +133,32 @@ def _backscatter_doubt(unit, levels, found):
             if unit == "?"
             else f"looks like {unit}"
         )
-        advice = "Power p is 10 log10(p) dB, amplitude a is 20 log10(a) dB." if unit == LINEAR else "Look at how it was calibrated."
+        advice = "Power p is 10 log10(p) dB, amplitude a is 20 log10(a) dB." if unit == LINEAR else "Check its calibration."
         return "backscatter in dB, mostly -30 to 5; -12 is usual", found, looks, advice
     if levels.low < FAINTEST:
-        advice = "Look for pixels that were zero before they became dB."
-        return f"backscatter of {FAINTEST:g} dB and more, as less cannot be measured", f"down to {say(levels.low)}", "", advice
+        advice = "Look for pixels that were zero before the conversion to dB."
+        return f"backscatter above {FAINTEST:g} dB, below which nothing can be measured", f"down to {format_value(levels.low)}", "", advice
     return None
 
 
 def _reflectance_doubt(unit, levels, found):
     if unit not in (TEN_THOUSAND, UNIT):
         looks = "looks like per cent" if unit == "%" else "looks like no usual unit"
-        return "reflectance x 10,000, or from 0 to 1", found, looks, "Look at its scale and offset."
+        return "reflectance x 10,000, or from 0 to 1", found, looks, "Check its scale and offset."
     scale = 1 if unit == UNIT else 10_000
     if levels.low < -0.2 * scale:
-        advice = "Look for fill values, and integers that wrapped round."
-        return f"reflectance of {say(-0.1 * scale)} and more", f"down to {say(levels.low)}", "", advice
+        advice = "Look for fill values, and integers that wrapped around."
+        return f"reflectance of {format_value(-0.1 * scale)} and more", f"down to {format_value(levels.low)}", "", advice
     if levels.first < -0.02 * scale:
-        found = f"1 % below {say(levels.first)}"
-        return "hardly any negative reflectance", found, "", "Look whether an offset was taken off twice."
+        found = f"1 % below {format_value(levels.first)}"
+        return "hardly any negative reflectance", found, "", "Check whether an offset was subtracted twice."
     if levels.median > BRIGHTEST / 10_000 * scale:
         return "ground: reflectance below 0.6", found, "clouds, snow, or another scale", "Look at it with data.show."
     return None
 
 
 def mixed_units(quantity: str, dtype: str, levels: np.ndarray) -> np.ndarray | None:
-    """Which of many single levels (medians of dates or tiles) are of the rarer kind where two units are mixed, bool; None where they are not."""
+    """Which of many levels (medians of dates or tiles) have the rarer unit, if two units are mixed, bool; otherwise None."""
     if dtype == "uint8" or quantity not in (BACKSCATTER, REFLECTANCE):
         return None
     with np.errstate(invalid="ignore"):
@@ -159,8 +169,8 @@ def mixed_units(quantity: str, dtype: str, levels: np.ndarray) -> np.ndarray | N
     return small if small.sum() <= large.sum() else large
 
 
-def say(number: float) -> str:
-    """A number as short as it can be read: three digits that count, thousands in groups."""
+def format_value(number: float) -> str:
+    """A value with three significant digits, thousands grouped."""
     if not np.isfinite(number):
         return "-"
     if abs(number) >= 1e7:

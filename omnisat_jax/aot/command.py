@@ -58,9 +58,9 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPa
         given.flush()
         command = [sys.executable, "-m", "omnisat_jax.aot.report", topology, given.name, str(out)]
         with console.status(f"compiling for {topology}", spinner="dots"):
-            code, said = children.run(command, environment=environment, cwd=pathlib.Path(__file__).parents[2])
+            code, output = children.run(command, environment=environment, cwd=pathlib.Path(__file__).parents[2])
     if code not in (0, TOO_LARGE) or not out.is_file():
-        lines = [line for line in said.splitlines() if line.strip()] or [f"the compiler ended with exit code {code}"]
+        lines = [line for line in output.splitlines() if line.strip()] or [f"the compiler ended with exit code {code}"]
         raise UserError(f"--compile_for={topology}: {lines[-1].removeprefix('error: ')}")
     report = read_json(out, what="what the compiler found").value
     show(console, report)

@@ -34,7 +34,7 @@ from omnisat_jax.train.trainer import Trainer
 
 @dataclasses.dataclass(frozen=True)
 class StageFacts:
-    """What is known of a stage before it is compiled.
+    """Facts about a stage from before it is compiled.
 
     Attributes:
       batch_size: tiles per step, over all chips.
@@ -48,7 +48,7 @@ class StageFacts:
 
 
 def make_trainer(config: schema.ExperimentConfig, stage: str, mesh: Mesh) -> tuple[Trainer, StageFacts]:
-    """The trainer of a stage on tiles of the nominal form of the dataset, and what is known of the stage.
+    """The trainer of a stage for tiles of the nominal form of its dataset, and facts about the stage.
 
     Raises:
       UserError: a batch that cannot be cut over the devices.
@@ -108,7 +108,7 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
 
 
 def compile_stage(config: schema.ExperimentConfig, stage: str, mesh: Mesh, chip: Chip) -> dict[str, Any]:
-    """Compiles the step of a stage from shapes alone and describes it; one that is far too large is described by what the compiler says."""
+    """Compiles the step of a stage from shapes alone and describes it; one that is far too large is described by the message of the compiler."""
     trainer, facts = make_trainer(config, stage, mesh)
     try:
         compiled = trainer.compile_step()

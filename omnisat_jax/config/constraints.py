@@ -176,6 +176,6 @@ def _check_objective(e: "ExperimentConfig") -> None:
         )
     need(
         "tile" not in contrastive.granularities or e.pretrain.batch_size > 1,
-        "contrastive.granularities 'tile' contrasts the tiles of a step: expected pretrain.batch_size of at least 2, "
+        "contrastive.granularities 'tile' compares the tiles of a step with each other: expected pretrain.batch_size of at least 2, "
         f"found {e.pretrain.batch_size}",
     )

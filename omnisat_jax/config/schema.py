@@ -24,7 +24,7 @@ from omnisat_jax.config.versions import upgrade
 from omnisat_jax.errors import printable
 from omnisat_jax.modalities import MODALITY_NAME, ModalitySpec
 
-# The upper ends, far above the largest published models, catch typing errors that would exhaust the memory.
+# The upper ends, far above the largest published models, catch typos that would exhaust the memory.
 Path = Annotated[str, Text()]
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what JAX, NumPy and Grain all take
 Fold = Annotated[int, Range(1, 1000, "counted from 1")]

@@ -110,7 +110,7 @@ def _make_mesh(config, console):
         for stage in ("pretrain", "finetune")
     }
     sizes["eval.batch_size"] = (config.eval.batch_size, 1)
-    devices = meshes.usable_devices(config.mesh, {name: size // parts for name, (size, parts) in sizes.items()})
+    devices = meshes.usable_devices(config.mesh, {name: size // count for name, (size, count) in sizes.items()})
     mesh = meshes.make_mesh(config.mesh, devices)
     for name, (size, num_microbatches) in sizes.items():
         meshes.check_batch_size(name, size, mesh, num_microbatches)

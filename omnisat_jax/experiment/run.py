@@ -37,7 +37,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
       Preempted: the run was asked to end; the same command continues it.
     """
     folder, console = pathlib.Path(options.folder), options.console
-    workdir.check_place(folder)
+    workdir.check_path(folder)
     flat = schema.flatten(config)
     hosts.check_same(folder, flat)
     with workdir.held(folder):

@@ -113,14 +113,14 @@ def _random_params(context, reader):
 
 
 def _results(context, trained):
-    """What results.json says beside scores."""
+    """Everything in results.json but the scores."""
     config = context.config
     protocol = reporting.protocol(config, context.records, context.split, context.input_spec, _checkpoint(trained))
     return {"name": config.name, "task": config.task, "protocol": protocol}
 
 
 def _checkpoint(trained: Trained | None) -> dict[str, Any]:
-    """What results say of the checkpoint that they come from; None stands for random weights."""
+    """The checkpoint that results come from, as they name it; None stands for random weights."""
     if trained is None:
         return {"checkpoint": 0, "checkpoint_is": "random", "checkpoint_checksum": None}
     kind = "best" if trained.best else "last"

@@ -127,14 +127,8 @@ class Stages:
 
     def _task(self, stage: str) -> Task:
         context = self.context
-        return make_task(
-            stage,
-            context.config,
-            context.model,
-            context.statistics,
-            LabelInfo(context.input_spec.classes, context.records.ignore, context.records.unscored),
-            context.mesh,
-        )
+        labels = LabelInfo(context.input_spec.classes, context.records.ignore, context.records.unscored)
+        return make_task(stage, context.config, context.model, context.statistics, labels, context.mesh)
 
     def _store(self, stage: str) -> StageStore:
         context, config = self.context, getattr(self.context.config, stage)

@@ -53,7 +53,7 @@ class Footprint:
     bounds: tuple[float, float, float, float]
     pixel: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         left, bottom, right, top = (f"{number:.10g}" for number in self.bounds)
         return f"x {left} to {right}, y {bottom} to {top} in {self.crs.to_string()}"
 

@@ -14,7 +14,7 @@ import numpy as np
 from omnisat_jax.config.rules import nearest
 from omnisat_jax.dates import EPOCH, choose_dates, day_zero
 from omnisat_jax.errors import UserError, printable, reason
-from omnisat_jax.missing import FILL, NO_DATA_INT16
+from omnisat_jax.missing import NO_DATA_INT16, measured
 from omnisat_jax.modalities import ModalitySpec
 
 FIRST_DAY, LAST_DAY = ((datetime.date(year, 1, 1) - EPOCH).days for year in (1900, 2101))
@@ -273,12 +273,10 @@ def _fill(out, given: Mapping[str, _Given], index: int, origin: str) -> None:
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    """Which numbers are measurements, by the rules of `omnisat_jax.batch`. Wider signed integers have the no-data value of int16."""
+    """Which numbers are measurements, see `missing.measured`. Wider signed integers have the no-data value of int16."""
     if values.dtype.kind == "i" and values.dtype.itemsize > 1:
         return values != NO_DATA_INT16
-    if _is_float(values.dtype):
-        return np.abs(values.astype(np.float32 if values.dtype.itemsize < 8 else np.float64)) <= FILL
-    return np.ones(values.shape, bool)
+    return measured(values)
 
 
 def _as_float(values, known) -> np.ndarray:

@@ -93,6 +93,8 @@ class Model:
 
         Tiles are treated as in the evaluation of a run. Long series are reduced to `dates_eval` evenly spaced dates. Days count from
         `data.origin`; if that is "season" or "year", it follows from the dates of all series given. The order of dates does not matter.
+        A model with `model.published.mask_padding` off sees padded dates: it predicts what a run evaluates only if `dates_eval` is set and
+        the dataset has as many dates.
 
         Args:
           inputs: any subset of the modalities, at least one sensor among them:

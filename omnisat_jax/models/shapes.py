@@ -57,8 +57,8 @@ def model_shapes(model: MultimodalModel) -> Shapes:
         if spec.kind == "series":
             inputs[spec.name] |= {"dates": array(1, 1, dtype=jnp.int32), "valid": array(1, 1, dtype=bool)}
     # Reflection needs larger tiles than 2 x 2 patches, and has no parameters.
-    utae = dataclasses.replace(model.settings.utae, border="zeros")
-    model = model.copy(settings=dataclasses.replace(model.settings, utae=utae))
+    utae = dataclasses.replace(model.config.utae, border="zeros")
+    model = model.copy(config=dataclasses.replace(model.config, utae=utae))
     return shapes_of(lambda *given: model.init(*given, train=False), inputs, array(1, len(model.specs), dtype=bool))
 
 

@@ -30,7 +30,7 @@ OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # status of the runtime
 
 
 class _Process:
-    """What this process remembers of its part in a run of several processes.
+    """The state of this process in a run of several processes.
 
     Attributes:
       uses: how often each name was exchanged. A key of the store can be set only once, so the count makes the key of every exchange new. All
@@ -293,5 +293,5 @@ def failures_named() -> Iterator[None]:
             raise
         raise HostError(
             f"process {jax.process_index()} on {socket.gethostname()} cannot go on ({runtime_status(error)}), as happens when another host died; "
-            f"the first process that stopped says why: {error}"
+            f"the first process that stopped reports why: {error}"
         ) from error

@@ -165,33 +165,33 @@ def read_description(root: StrPath) -> DatasetInfo:
     return DatasetInfo.from_json(description.value)
 
 
-def check_description(about: Value) -> None:
+def check_description(values: Value) -> None:
     """Checks every value of a description except for version and checksum.
 
     Raises:
       DataError: a value is missing or wrong.
     """
     for key in ("dataset", "source", "citation", "split"):
-        about.get(key).text()
-    about.get("fingerprint").name()
-    about.get("simulated").boolean()
-    dense = about.get("task").choice(("segment", "classify")) == "segment"
-    classes = [name.text() for name in about.get("classes").list()]
-    if not about.get("classes").unique(classes) or len(classes) > 255:
-        raise about.get("classes").error("1 to 255 classes")
-    for name in about.get("unscored").list():
+        values.get(key).text()
+    values.get("fingerprint").name()
+    values.get("simulated").boolean()
+    dense = values.get("task").choice(("segment", "classify")) == "segment"
+    classes = [name.text() for name in values.get("classes").list()]
+    if not values.get("classes").unique(classes) or len(classes) > 255:
+        raise values.get("classes").error("1 to 255 classes")
+    for name in values.get("unscored").list():
         name.choice(classes)
-    colours = [colour.text() for colour in about.get("colours").list()]
+    colours = [colour.text() for colour in values.get("colours").list()]
     if colours and len(colours) != len(classes):
-        raise about.get("colours").error(f"one colour for each of the {len(classes)} classes, or none")
-    about.get("ignore").integer(-1, 255)
-    about.get("background").integer(-1, len(classes) - 1)
-    about.get("label_side").integer(1 if dense else 0, WIDEST)
-    if not about.get("modalities").items():
-        raise about.get("modalities").error("at least one modality")
-    for name, modality in about.get("modalities").items().items():
+        raise values.get("colours").error(f"one colour for each of the {len(classes)} classes, or none")
+    values.get("ignore").integer(-1, 255)
+    values.get("background").integer(-1, len(classes) - 1)
+    values.get("label_side").integer(1 if dense else 0, WIDEST)
+    if not values.get("modalities").items():
+        raise values.get("modalities").error("at least one modality")
+    for name, modality in values.get("modalities").items().items():
         kind = modality.get("kind").choice(KINDS)
-        check_modality(name, kind, about.path)
+        check_modality(name, kind, values.path)
         bands = [band.text() for band in modality.get("bands").list()]
         shape = modality.get("shape").list(1 if kind == "location" else 3)
         for size in shape[:-1]:
@@ -200,10 +200,10 @@ def check_description(about: Value) -> None:
             raise modality.get("bands").error(f"names of {shape[-1].value} bands")
         modality.get("dtype").choice(DTYPES)
         modality.get("longest").integer(0, LONGEST)
-    parts = [check_part(part.value, about.path) for part in about.get("parts").list()]
-    if not about.get("parts").unique([part.lower() for part in parts]):
-        raise about.get("parts").error("at least one part")
-    made = about.get("made_with")
+    parts = [check_part(part.value, values.path) for part in values.get("parts").list()]
+    if not values.get("parts").unique([part.lower() for part in parts]):
+        raise values.get("parts").error("at least one part")
+    made = values.get("made_with")
     for key in ("reader", "on_bad"):
         made.get(key).name()
     if made.get("nomenclature").value != "":
@@ -212,8 +212,8 @@ def check_description(about: Value) -> None:
     made.get("max_bad").number(0, 1)
     for entry in made.find("simulated", {}).items().values():
         entry.integer(0, 2**64)
-    for name, entry in about.get("files").items().items():
-        below(about.path.parent, *name.split("/"))
+    for name, entry in values.get("files").items().items():
+        below(values.path.parent, *name.split("/"))
         entry.get("bytes").integer(0, COUNT)
         if entry.find("frames").value is None:
             entry.get("xxh3").text()

@@ -20,8 +20,8 @@ from omnisat_jax.report.pictures import class_colours  # noqa: E402
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY, LIGHT = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777", "#BBBBBB"
 # Validation scores that may be drawn beside the loss: the first one that a stage has.
 VALIDATION = ("miou", "f1_macro", "knn_miou", "knn_f1_macro", "contrastive_accuracy")
-# Metrics that earlier versions wrote to metrics.jsonl under another name, alone or after "validation_".
-RENAMED = {"contrast": "contrastive", "contrast_accuracy": "contrastive_accuracy", "place": "position_r2"}
+# What earlier versions called one of them in metrics.jsonl.
+RENAMED = {"validation_contrast_accuracy": "validation_contrastive_accuracy"}
 CAUSES = {
     "start": GREY, "restore": LIGHT, "compile": ORANGE, "data wait": RED, "steps": BLUE, "evaluation": GREEN, "save": PURPLE,
 }  # fmt: skip
@@ -65,9 +65,8 @@ def _axes(width=5.2, height=2.4):
 
 
 def current_names(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of metrics.jsonl with today's names of the metrics, whatever version wrote it."""
-    names = RENAMED | {f"validation_{old}": f"validation_{new}" for old, new in RENAMED.items()}
-    return {names.get(key, key): value for key, value in row.items()}
+    """A row of metrics.jsonl of any version, with the present names of the validation scores."""
+    return {RENAMED.get(key, key): value for key, value in row.items()}
 
 
 def curves(rows: Sequence[Mapping[str, Any]], stage: str) -> str | None:

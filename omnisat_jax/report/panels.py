@@ -105,9 +105,9 @@ class PanelCollector:
         np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]  # not every value is `allow_pickle`
 
 
-def _blank_unless(some, predicted):
+def _blank_unless(has_any, predicted):
     """A prediction (H,W) or (K,) if the tile holds some modality of the subset, else void everywhere, or empty."""
-    if some:
+    if has_any:
         return predicted
     return np.full_like(predicted, VOID) if predicted.ndim == 2 else predicted[:0]
 

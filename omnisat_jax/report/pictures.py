@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 
-from omnisat_jax.missing import NO_DATA_INT16  # noqa: E402
+from omnisat_jax.missing import measured  # noqa: E402
 
 # Names of classes, tiles and sensors are plain text, never formulas, whatever the user's matplotlibrc says.
 matplotlib.rcParams["text.parse_math"] = False
@@ -91,7 +91,7 @@ def render(entry: Mapping[str, Any], index: int, bands: Sequence[str]) -> tuple[
         return None
     values, colour = entry["values"][index], true_colour(bands)
     band = bands[0] if bands else "first band"
-    known = values != NO_DATA_INT16 if values.dtype == np.int16 else np.isfinite(values)
+    known = measured(values)
     if values.ndim == 3:
         return picture(values, known, colour or [0]), "true colour" if colour else band
     valid = entry["valid"][index]

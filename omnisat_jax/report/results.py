@@ -67,13 +67,13 @@ def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]
       scores: the score object after the evaluation.
     """
     rows = []
-    for subset, value, tiles, whole in zip(subsets, values, scores.tiles, scores.tiles_with_all, strict=True):
-        rows.append({"modalities": list(subset), "scores": plain(value), "tiles": int(tiles), "tiles_with_all": int(whole)})
-    for row, part in zip(rows, scores.scores, strict=True):
-        if hasattr(part, "confusion"):
-            row["confusion"] = part.confusion.tolist()
-            if part.calibration is not None:
-                row["calibration"] = part.calibration.tolist()
+    for subset, value, tiles, whole in zip(subsets, values, scores.tiles.tolist(), scores.tiles_with_all.tolist(), strict=True):
+        rows.append({"modalities": list(subset), "scores": plain(value), "tiles": tiles, "tiles_with_all": whole})
+    for row, of_subset in zip(rows, scores.scores, strict=True):
+        if hasattr(of_subset, "confusion"):
+            row["confusion"] = of_subset.confusion.tolist()
+            if of_subset.calibration is not None:
+                row["calibration"] = of_subset.calibration.tolist()
     return rows
 
 

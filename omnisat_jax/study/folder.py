@@ -12,7 +12,7 @@ import dataclasses
 import json
 import pathlib
 
-from omnisat_jax.config import schema
+from omnisat_jax.config import versions
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.study.grid import Run, Study
@@ -62,7 +62,7 @@ def is_done(folder: StrPath, run: Run) -> bool:
     path = workdir / "config.json"
     if path.is_file():
         found = read_json(path, what="the configuration of a run", advice=f"Restore it, or delete {workdir} to run it again.")
-        before = schema.upgrade({key: value.value for key, value in found.items().items()})
+        before = versions.upgrade({key: value.value for key, value in found.items().items()})
         now = json.loads(json.dumps(run.flat_config))
         # Where pre-training is taken from is for the study to choose.
         changed = _differences(before | {"pretrain_from": ""}, now | {"pretrain_from": ""})

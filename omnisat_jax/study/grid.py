@@ -149,11 +149,11 @@ def locate(path: str, root: StrPath | None = None) -> pathlib.Path:
     Raises:
       ConfigError: the file does not exist.
     """
-    places = [pathlib.Path(path), *([pathlib.Path(root, path)] if root else [])]
-    for place in places:
-        if place.is_file():
-            return place
-    raise ConfigError(f"study.config: expected a configuration file, found nothing at {' and '.join(dict.fromkeys(map(str, places)))}")
+    candidates = [pathlib.Path(path), *([pathlib.Path(root, path)] if root else [])]
+    for file in candidates:
+        if file.is_file():
+            return file
+    raise ConfigError(f"study.config: expected a configuration file, found nothing at {' and '.join(dict.fromkeys(map(str, candidates)))}")
 
 
 def load_config(file: pathlib.Path, preset: str) -> ConfigDict:

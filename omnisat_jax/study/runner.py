@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import filelock
 from rich.console import Console
@@ -176,7 +177,7 @@ class Crew:
         self._lock, self._stopped = threading.Lock(), False
         self._children: set[subprocess.Popen] = set()
 
-    def start(self, command: Sequence[str], **options) -> subprocess.Popen | None:
+    def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen | None:
         """Starts a run with the options of `children.start`; returns None once the study ends."""
         with self._lock:
             if self._stopped:

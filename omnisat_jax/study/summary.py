@@ -55,8 +55,8 @@ def summarise(
     missing = []
     for run in runs(study, root):
         if is_done(folder, run):
-            place = run_folder(folder, run)
-            finished[run.name] = Finished(run, place, read_results(place, STUDY_PROTOCOL))
+            workdir = run_folder(folder, run)
+            finished[run.name] = Finished(run, workdir, read_results(workdir, STUDY_PROTOCOL))
         else:
             missing.append(run.name)
     _check_data(folder, finished.values())

@@ -152,12 +152,11 @@ def conclusions(summary: Summary) -> list[str]:
             continue
         mean, best = max(known, key=lambda item: item[0])
         better = sum(difference.interval[0] > 0 for difference in differences)
-        labels = f"With {100 * share:g} % of the labels, " if len(study["label_shares"]) > 1 else ""
-        text = (
-            f"{labels}{best.row} is highest with {mean:.1f} % {best.metric} {_interval(best.interval)}; "
+        start = f"With {100 * share:g} % of the labels, the" if len(study["label_shares"]) > 1 else "The"
+        lines.append(
+            f"{start} highest score is that of {best.row}, {mean:.1f} % {best.metric} {_interval(best.interval)}; "
             f"the interval of the difference to {study['baseline']} lies above zero for {better} of {len(differences)} rows."
         )
-        lines.append(text[:1].upper() + text[1:])
     return lines
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -86,7 +86,7 @@ class RunBatches:
         """Parcels whose pixels are void in training: those of the test tiles, where the configuration asks for it."""
         return self.records.parcels(self.split.test) if self.config.void_test_parcels else None
 
-    def _whole_tiles(self, parts: Iterable[str], share: float, void_parcels: np.ndarray | None) -> Iterator[Batch]:
+    def _whole_tiles(self, parts: Sequence[str], share: float, void_parcels: np.ndarray | None) -> Iterator[Batch]:
         return pipeline.evaluation(
             self.records.source(parts, share, self.seed),
             self._make_batch(training=False, void_parcels=void_parcels),

@@ -35,8 +35,8 @@ def of_state(state: PyTree) -> Checksums:
         shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
         mine[name] = {region(shard.index, leaf.shape): _hash(shard.data) for shard in shards}
     whole: Checksums = {name: {} for name in mine}
-    for part in exchange("checksums", mine):
-        for name, regions in part.items():
+    for facts in exchange("checksums", mine):
+        for name, regions in facts.items():
             whole[name] |= regions
     return whole
 
@@ -53,22 +53,22 @@ def differing(state: PyTree, expected: Checksums) -> list[str]:
     for name in sorted(found.keys() & expected.keys()):
         leaf, regions = found[name], expected[name]
         if isinstance(leaf, jax.Array) and {region(i, leaf.shape) for i in _layout(leaf)} <= regions.keys():
-            parts = {region(shard.index, leaf.shape): shard.data for shard in leaf.addressable_shards}
+            blocks = {region(shard.index, leaf.shape): shard.data for shard in leaf.addressable_shards}
         else:
             whole = _on_host(leaf)
-            parts = {key: whole[_slices(key)] for key in regions}
-        if any(_hash(part) != regions[key] for key, part in parts.items()):
+            blocks = {key: whole[_slices(key)] for key in regions}
+        if any(_hash(block) != regions[key] for key, block in blocks.items()):
             wrong.append(name)
     return wrong
 
 
 def region(index: Sequence[slice], shape: Sequence[int]) -> str:
     """A region of an array as text: "first:end" of each axis, "" of a scalar."""
-    return ",".join("{}:{}".format(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
+    return ",".join("{}:{}".format(*axis.indices(size)[:2]) for axis, size in zip(index, shape, strict=True))
 
 
 def _slices(key):
-    return tuple(slice(*map(int, part.split(":"))) for part in key.split(",") if part)
+    return tuple(slice(*map(int, axis.split(":"))) for axis in key.split(",") if axis)
 
 
 def _layout(leaf):
@@ -81,8 +81,8 @@ def _on_host(leaf):
     return np.asarray(leaf)
 
 
-def _hash(part):
-    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+def _hash(block):
+    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
 
 def _named(state):

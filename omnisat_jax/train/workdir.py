@@ -37,7 +37,7 @@ class WorkdirError(UserError):
     """The folder belongs to another run, cannot hold one, or holds files that are damaged."""
 
 
-def check_place(workdir: StrPath) -> None:
+def check_path(workdir: StrPath) -> None:
     """Refuses a folder that could be written to but not be read again.
 
     Raises:
@@ -68,7 +68,7 @@ def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
       WorkdirError: the folder cannot be created, or holds other things.
       InUseError: another start has locked it; raised on every process of this one.
     """
-    check_place(workdir)
+    check_path(workdir)
     workdir = pathlib.Path(workdir)
     with contextlib.ExitStack() as stack:
         with leader_first("lock"):

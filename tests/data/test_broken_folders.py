@@ -1,4 +1,4 @@
-"""Folders that are broken at random: a reader returns data of the declared form, or says what is wrong in one sentence; nothing else comes out."""
+"""Folders that are damaged at random: a reader returns data of the declared form, or says in one sentence what is wrong."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def folders(tmp_path_factory):
 
 
 def break_json(path, data):
-    """Replaces, removes or renames one value, at any depth."""
+    """Replaces, removes or renames a value at any depth."""
     whole = node = json.loads(path.read_text())
     while True:
         keys = list(node) if isinstance(node, dict) else range(len(node))
@@ -62,7 +62,7 @@ def break_json(path, data):
 
 
 def break_bytes(path, data):
-    """Truncates a file, exchanges it, or overwrites bytes, mostly of its header."""
+    """Truncates a file, replaces it, or overwrites bytes, mostly of its header."""
     content = bytearray(path.read_bytes())
     how = data.draw(st.sampled_from(["cut", "header", "header", "header", "anywhere", "replace"]))
     if how == "replace":
@@ -76,7 +76,7 @@ def break_bytes(path, data):
 
 
 def break_array(path, data):
-    """Another array in place of an array: NumPy, HDF5 or GeoTIFF."""
+    """Replaces an array (NumPy, HDF5 or GeoTIFF) by another one."""
     if path.suffix == ".npy":
         old = np.load(path)
         shape = data.draw(st.one_of(SHAPES, st.just(old.shape)))
@@ -125,13 +125,13 @@ def _filled(data, shape, *dtypes):
 
 
 def break_name(path, data):
-    """Renames a file, links it elsewhere, or puts a folder, a pipe or a circle in its place."""
+    """Renames a file, or replaces it by a link elsewhere, a folder, a pipe or a link to itself."""
     how = data.draw(st.sampled_from(["rename", "rename", "folder", "pipe", "link", "circle"]))
     if how == "rename":
         name = data.draw(NAMES).replace("/", "_").replace("\0", "_")
         try:
             path.rename(path.with_name(name))
-        except (OSError, UnicodeError, ValueError):  # no name for this file system
+        except (OSError, UnicodeError, ValueError):  # not a valid name on this file system
             return
     else:
         path.unlink()
@@ -148,7 +148,7 @@ def files_of(root):
 
 
 def read_all(name, root):
-    """Reads everything; returns how much of it could be read."""
+    """Reads everything; returns how many frames could be read."""
     dataset, count = open_dataset(name, root), 0
     for tile in (tile for tiles in dataset.parts.values() for tile in tiles):
         broken = {}
@@ -169,7 +169,7 @@ def read_all(name, root):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_only_data_or_a_sentence_comes_out(name, folders):
+def test_the_outcome_is_data_or_a_sentence(name, folders):
     whole, outcomes = read_all(name, folders[name]), set()
 
     @settings(max_examples=int(os.environ.get("EXAMPLES", 80)), deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

@@ -57,9 +57,9 @@ def run(region, **changes):
     )
 
 
-def test_every_pixel_lies_where_it_was(region, capsys):
+def test_every_pixel_keeps_its_place(region, capsys):
     assert run(region) == 0
-    assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "s: 3 tiles without it, which not every date covers whole" in shown
+    assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "s: 3 tiles without it, which not every date covers completely" in shown
     dataset = open_dataset("tiles", region / "out")
     with rasterio.open(region / "labels.tif") as source:
         labels = source.read(1)
@@ -76,7 +76,7 @@ def test_every_pixel_lies_where_it_was(region, capsys):
             if column == 4:
                 assert example["s"]["values"].shape == (0, 4, 4, 2)
                 continue
-            np.testing.assert_array_equal(example["s"]["dates"], [18_266, 18_443])  # in order, whatever the files are called
+            np.testing.assert_array_equal(example["s"]["dates"], [18_266, 18_443])  # in order, whatever the names of the files
             np.testing.assert_array_equal(example["s"]["values"][0], january[4 * row : 4 * row + 4, 4 * column : 4 * column + 4])
     with rasterio.open(region / "out" / "s" / "r0001_c0002.tif") as tile:
         assert tile.crs.to_epsg() == 32632 and tile.bounds.left == CORNER[0] + 80 and tile.bounds.top == CORNER[1] - 40
@@ -94,8 +94,8 @@ def test_missing_pixels_stay_missing(region):
 def test_blocks_keep_neighbours_together(region):
     assert run(region, block=2, folds=2) == 0
     parts = open_dataset("tiles", region / "out").parts
-    of = {tile: part for part, tiles in parts.items() for tile in tiles}
-    assert of["r0000_c0000"] == of["r0001_c0001"] != of["r0000_c0002"]
+    part_of = {tile: part for part, tiles in parts.items() for tile in tiles}
+    assert part_of["r0000_c0000"] == part_of["r0001_c0001"] != part_of["r0000_c0002"]
 
 
 def test_rasters_that_do_not_fit_are_named(region, capsys):
@@ -107,13 +107,13 @@ def test_rasters_that_do_not_fit_are_named(region, capsys):
 
     image = np.zeros((3, 48, 80), np.uint8)
     write(region / "other_crs.tif", image, pixel=2.5, crs="EPSG:32633")
-    refused("expected EPSG:32632 as the labels, found EPSG:32633", image="other_crs.tif")
+    refused("expected EPSG:32632, like the labels, found EPSG:32633", image="other_crs.tif")
     write(region / "shifted.tif", image, pixel=2.5, corner=(CORNER[0] + 1, CORNER[1]))
     refused("expected pixels that nest", image="shifted.tif")
     write(region / "three.tif", image, pixel=3.0)
     refused("expected pixels that nest", image="three.tif")
     write(region / "far.tif", image, pixel=2.5, corner=(CORNER[0] + 4000, CORNER[1]))
-    refused("to cover some tile of the labels", image="far.tif")
+    refused("to cover at least one tile of the labels", image="far.tif")
     write(region / "undated" / "a.tif", image)
     refused("expected a date in the file's name", series="undated")
     (region / "empty").mkdir()
@@ -142,7 +142,7 @@ def test_an_existing_folder_is_never_overwritten(region, capsys):
 
 def test_a_label_beyond_the_classes_is_named(region, capsys):
     assert run(region, classes="a,b,c,d") == 1
-    assert "classes 0 to 3, or 255 where nothing is known, found 4 in tile r0000_c0001" in capsys.readouterr().err
+    assert "classes 0 to 3, or 255 for unknown, found 4 in tile r0000_c0001" in capsys.readouterr().err
     assert run(region) == 0
     description = region / "out" / "dataset.json"
     description.write_text(description.read_text().replace('"d",\n  "e"', '"d"'))
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(region, capsys):
     assert (error := capsys.readouterr().err).count("\n") == 1 and "labels.tif: it already exists" in error
 
 
-def test_what_a_killed_cut_left_is_removed(region):
+def test_the_remains_of_a_killed_cut_are_removed(region):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     left = atomic.partial_name(region / "out")

@@ -1,4 +1,4 @@
-"""Cutting series: dates, names of bands, scale and offset, Sentinel-2 baselines, and the form of the options."""
+"""Cutting series: dates, band names, scale and offset, Sentinel-2 baselines, and the options."""
 
 import os
 
@@ -9,7 +9,7 @@ from rasterio.transform import from_origin
 from data.reading.datasets import open_dataset
 from data.tiles.sources import date_of, parse_source
 from omnisat_jax.errors import UserError
-from tests.rasters import GRADIENT, LEFT, SIDE, TOP, about, cut, make_region, refused, tile, write
+from tests.rasters import GRADIENT, LEFT, SIDE, TOP, cut, described, make_region, refused, tile, write
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def flat(value, bands=2, dtype=np.uint16):
 
 
 def values_by_date(here, name):
-    """(T, C), of values that are the same in all pixels."""
+    """(T, C) of values that are the same in all pixels."""
     found = tile(here, name)["values"]
     assert (found == found[:, :1, :1]).all()
     return found[:, 0, 0]
@@ -31,7 +31,7 @@ def values_by_date(here, name):
 # Files and dates.
 
 
-def test_hidden_files_are_skipped_and_capitals_read(here):
+def test_hidden_files_are_skipped_and_upper_case_suffixes_read(here):
     for month in range(1, 7):
         name = f"s1_2021-{month:02d}-03.{('tif', 'TIF', 'tiff', 'TIFF', 'Tif', 'tif')[month - 1]}"
         write(here / "s" / name, flat(month, dtype=np.float32))
@@ -46,7 +46,7 @@ def test_other_files_of_a_folder_are_counted(here, capsys):
     write(here / "s" / "2021-01-03.tif", flat(1))
     (here / "s" / "2021-02-03.jp2").write_bytes(b"x")
     assert cut(here, "--series", f"s={here / 's'}") == 0
-    assert "no GeoTIFF: 1 in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
+    assert "not GeoTIFFs: 1 files in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_dates_of_names(name, day):
     assert date_of(name) == day
 
 
-def test_the_date_that_covers_least_is_named(here, capsys):
+def test_the_date_that_covers_the_fewest_tiles_is_named(here, capsys):
     write(here / "s" / "2021-01-01.tif", flat(1))
     write(here / "s" / "2021-01-02.tif", flat(2)[:, :, :20])
     write(here / "s" / "2021-01-03.tif", flat(3)[:, :20])
     assert cut(here, "--series", f"s={here / 's'}") == 0
     assert len(list((here / "out" / "s").iterdir())) == 4
-    assert "s: 12 tiles without it, which not every date covers whole" in (shown := capsys.readouterr().out)
+    assert "s: 12 tiles without it, which not every date covers completely" in (shown := capsys.readouterr().out)
     assert "2021-01-02.tif (20210102) covers the fewest: 8" in shown
 
 
@@ -83,7 +83,7 @@ def test_dates_of_two_resolutions_are_refused(here, capsys):
 
 
 @pytest.mark.parametrize("make", ["fifo", "link", "folder", "empty", "vrt"])
-def test_what_is_no_geotiff_is_named(here, capsys, make):
+def test_a_file_that_is_not_a_geotiff_is_named(here, capsys, make):
     write(here / "s" / "2021-01-01.tif", flat(1))
     path = here / "s" / "2021-01-02.tif"
     if make == "fifo":
@@ -106,7 +106,7 @@ def test_bands_are_ordered_by_their_descriptions(here, capsys):
         write(here / "s" / f"2021-{month:02d}-03.tif", np.stack(pair), descriptions=names)
     assert cut(here, "--series", f"s={here / 's'}") == 0
     np.testing.assert_array_equal(values_by_date(here, "s"), [[10, 11], [20, 21], [30, 31]])
-    assert about(here, "s")["bands"] == ["VV", "VH"]
+    assert described(here, "s")["bands"] == ["VV", "VH"]
     assert "bands of 1 of 3 files were put in the order VV, VH" in capsys.readouterr().out
 
 
@@ -117,17 +117,17 @@ def test_scale_and_offset_follow_their_bands(here):
         write(here / "s" / f"2021-{month:02d}-03.tif", pair, descriptions=names, scales=scales, offsets=offsets)
     assert cut(here, "--series", f"s={here / 's'}") == 0
     np.testing.assert_array_equal(values_by_date(here, "s"), [[102, 200], [102, 200]])
-    assert about(here, "s")["scale"] == [0.5, 0.25] and about(here, "s")["offset"] == [0, 0]
+    assert described(here, "s")["scale"] == [0.5, 0.25] and described(here, "s")["offset"] == [0, 0]
 
 
-def test_names_that_are_given_order_bands_too(here):
+def test_given_names_order_bands(here):
     image = np.stack([GRADIENT, GRADIENT + 1, GRADIENT + 2])
     write(here / "im.tif", image, descriptions=("B", "G", "R"))
     assert cut(here, "--image", f"im={here / 'im.tif'}:R,G,B") == 0
     np.testing.assert_array_equal(tile(here, "im")["values"][0, 0, 0], [2, 1, 0])
 
 
-def test_names_that_are_given_rename_others(here):
+def test_given_names_rename_bands(here):
     for month, names in ((1, ("Sigma0_VV", "Sigma0_VH")), (2, ("Sigma0_VH", "Sigma0_VV"))):
         pair = np.stack([flat(1 + name.endswith("VH"), 1)[0] for name in names])
         write(here / "s" / f"2021-{month:02d}-03.tif", pair, descriptions=names)
@@ -159,7 +159,7 @@ def test_bands_of_other_names_are_refused(here, capsys, dates, given, message):
 
 
 def sentinel_2(here, days, baseline="", reflectance=1500, tags=(), folder="s2"):
-    """A file with DN = reflectance and, from baseline 04.00 on or where the tag says so, 1,000 more."""
+    """Files whose values are reflectance, plus 1,000 from baseline 04.00 on or where the tag declares an offset."""
     for day in days:
         more = dict(zip(("scales", "offsets"), ((number,) * 2 for number in tags)))
         added = 1000 if (tags and tags[1]) or baseline >= "N0400" else 0
@@ -176,7 +176,7 @@ def test_offsets_of_the_files_are_harmonised_exactly(here, capsys):
     found = tile(here, "s2", "r0001_c0001")["values"]
     assert found.dtype == np.int16 and (found == 1500).all()
     assert (tile(here, "s2")["values"][:, :3, :3] == -32768).all()
-    assert about(here, "s2")["scale"] == [1e-4, 1e-4] and about(here, "s2")["offset"] == [0, 0]
+    assert described(here, "s2")["scale"] == [1e-4, 1e-4] and described(here, "s2")["offset"] == [0, 0]
     assert "offsets of the files were added" in capsys.readouterr().out
 
 
@@ -193,7 +193,7 @@ def test_different_scales_are_applied(here, capsys):
     write(here / "s" / "2021-01-03.tif", flat(0.15, dtype=np.float32))
     assert cut(here, "--series", f"s={here / 's'}") == 0
     np.testing.assert_allclose(values_by_date(here, "s"), [[0.15, 0.15], [0.1495, 0.15], [0.15, 0.15]], rtol=1e-6)
-    assert about(here, "s")["scale"] == [1, 1] and about(here, "s")["dtype"] == "float32"
+    assert described(here, "s")["scale"] == [1, 1] and described(here, "s")["dtype"] == "float32"
     assert "scale and offset of the files were applied" in capsys.readouterr().out
 
 
@@ -204,12 +204,12 @@ def test_integers_without_a_scale_beside_scaled_ones_are_refused(here, capsys):
 
 
 @pytest.mark.parametrize("scale, offset", [(0.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))])
-def test_scales_that_mean_nothing_are_refused(here, capsys, scale, offset):
+def test_meaningless_scales_are_refused(here, capsys, scale, offset):
     write(here / "im.tif", flat(1), scales=(scale, 1.0), offsets=(offset, 0.0))
     refused(here, capsys, "im.tif", "a finite scale")("--image", f"im={here / 'im.tif'}")
 
 
-def test_harmonised_numbers_do_not_wrap(here, capsys):
+def test_harmonised_values_do_not_wrap(here, capsys):
     write(here / "im.tif", flat(32_000), offsets=(1000.0, 0.0))
     refused(here, capsys, "im.tif", "from -33767 to 31767", "found 32000")("--image", f"im={here / 'im.tif'}")
 
@@ -225,25 +225,25 @@ def test_the_offset_of_later_baselines_is_subtracted(here, capsys):
     found = tile(here, "s2", "r0001_c0001")["values"]
     assert found.dtype == np.int16 and (found == 1500).all()
     shown = capsys.readouterr().out
-    assert "N0301: 1, N0400 -1,000: 1, N0510 -1,000: 1" in shown and "1,000 was subtracted from the numbers of 2 of 3 files" in shown
+    assert "N0301: 1, N0400 -1,000: 1, N0510 -1,000: 1" in shown and "1,000 was subtracted from the values of 2 of 3 files" in shown
 
 
-def test_zero_is_no_measurement_where_an_offset_was_added(here):
+def test_zero_is_unknown_where_an_offset_was_added(here):
     values = flat(2500)
-    values[:, :3, :3] = 0  # which the file does not declare
+    values[:, :3, :3] = 0  # not declared by the file
     write(here / "s2" / "S2A_MSIL2A_20220208T105421_N0400.tif", values)
     assert cut(here, "--series", f"s2={here / 's2'}") == 0
     found = tile(here, "s2")["values"][0]
     assert (found[:3, :3] == -32768).all() and (found[3:] == 1500).all()
 
 
-def test_unknown_baselines_are_said_to_be_unknown(here, capsys):
+def test_unknown_baselines_are_reported(here, capsys):
     sentinel_2(here, ["20211110", "20211120"])
     assert cut(here, "--series", f"s2={here / 's2'}") == 0
     assert "unknown: 2" in capsys.readouterr().out and (tile(here, "s2", "r0001_c0001")["values"] == 1500).all()
 
 
-def test_a_tag_is_not_subtracted_twice(here):
+def test_an_offset_is_not_subtracted_twice(here):
     sentinel_2(here, ["20220208"], "N0400", tags=(1e-4, -0.1))
     assert cut(here, "--series", f"s2={here / 's2'}") == 0
     assert (tile(here, "s2", "r0001_c0001")["values"] == 1500).all()
@@ -260,14 +260,14 @@ def test_a_tag_is_not_subtracted_twice(here):
     ],
     ids=["harmonised", "unknown beside known", "of the user's own", "before and after", "a scale alone"],
 )
-def test_unclear_offsets_are_asked_for(here, capsys, files, message):
+def test_unclear_offsets_are_refused(here, capsys, files, message):
     for day, baseline, reflectance, tags in files:
         sentinel_2(here, [day], baseline, reflectance - 1000 * (reflectance < 1000), tags)
     refused(here, capsys, message, "--s2_offset s2=")("--series", f"s2={here / 's2'}:B03,B04")
 
 
 @pytest.mark.parametrize("word, expected", [("none", [1500, 2500, 1500]), ("subtract", [1500, 1500, 500]), ("from_2022", [1500, 1500, 500])])
-def test_what_the_user_says_of_the_offset_holds(here, word, expected):
+def test_the_users_statement_about_the_offset_decides(here, word, expected):
     sentinel_2(here, ["20211110"], "N0301")
     sentinel_2(here, ["20220208"], "N0400")
     sentinel_2(here, ["20220308"])
@@ -275,7 +275,7 @@ def test_what_the_user_says_of_the_offset_holds(here, word, expected):
     np.testing.assert_array_equal(tile(here, "s2", "r0001_c0001")["values"][:, 0, 0, 0], expected)
 
 
-def test_what_is_not_sentinel_2_is_left_alone(here):
+def test_other_sensors_are_not_harmonised(here):
     write(here / "s" / "L8_20211110_N0400.tif", flat(300))
     write(here / "s" / "L8_20220308.tif", flat(300))
     assert cut(here, "--series", f"s={here / 's'}") == 0

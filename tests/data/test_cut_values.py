@@ -1,4 +1,4 @@
-"""Cutting honours what each file says of its place and its values before anything is joined, or refuses."""
+"""Cutting honours what each file declares about its place and values, or refuses it."""
 
 import os
 import resource
@@ -11,9 +11,9 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from data.reading.datasets import open_dataset
-from data.tiles import cut as command
+from data.tiles import cutting
 from omnisat_jax.missing import NO_DATA_INT16
-from tests.rasters import FIELDS, GRADIENT, LEFT, SIDE, SIZE, TOP, about, cut, cut_image, make_region, refused, tile, write
+from tests.rasters import FIELDS, GRADIENT, LEFT, SIDE, SIZE, TOP, cut, cut_image, described, make_region, refused, tile, write
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def here(tmp_path):
     return make_region(tmp_path)
 
 
-# Where it lies.
+# Georeference.
 
 
 def assert_tiles_lie_at_their_place(folder, source):
-    """Every pixel of every tile is that of the source at the same place on the ground."""
+    """Checks that every pixel of every tile is that of the source at the same place on the ground."""
     paths = sorted(folder.glob("*.tif"))
     with rasterio.open(source) as raster:
         full, inverse = raster.read(1), ~raster.transform
@@ -42,7 +42,7 @@ def assert_tiles_lie_at_their_place(folder, source):
 @pytest.mark.parametrize("per_pixel", [1, 2, 4])
 @pytest.mark.parametrize("away", [0, 3])
 def test_every_tile_is_the_source_at_its_place(here, south_up, per_pixel, away):
-    """Rasters of every orientation that is read, whose pixels nest, and which begin before the labels or with them."""
+    """Rasters of both orientations, whose pixels nest, and which begin with the labels or before them."""
     side, pixel = (SIDE + away) * per_pixel, 10 / per_pixel
     values = np.arange(side**2).reshape(side, side).astype(np.int32) % 32_003
     top = TOP + 10 * away
@@ -54,7 +54,7 @@ def test_every_tile_is_the_source_at_its_place(here, south_up, per_pixel, away):
     assert assert_tiles_lie_at_their_place(here / "out" / "labels", here / "labels.tif") == 16
 
 
-def test_labels_whose_rows_run_to_the_north_are_turned(here):
+def test_labels_whose_rows_run_to_the_north_are_flipped(here):
     write(here / "turned.tif", FIELDS[None, ::-1].astype(np.uint8), Affine(10, 0, LEFT, 0, 10, TOP - 10 * SIDE))
     write(here / "im.tif", GRADIENT[None])
     assert cut(here, "--image", f"im={here / 'im.tif'}", labels="turned.tif") == 0
@@ -71,7 +71,7 @@ def test_labels_whose_rows_run_to_the_north_are_turned(here):
         Affine(-10, 0, LEFT + 320, 0, -10, TOP),
         Affine(0, 10, LEFT, -10, 0, TOP),
     ],
-    ids=["tall", "flat", "sheared", "turned", "mirrored", "on its side"],
+    ids=["tall", "flat", "sheared", "rotated", "mirrored", "on its side"],
 )
 def test_pixels_that_are_not_square_and_north_up_are_refused(here, capsys, transform):
     path = write(here / "im.tif", GRADIENT[None], transform)
@@ -80,20 +80,20 @@ def test_pixels_that_are_not_square_and_north_up_are_refused(here, capsys, trans
     attempt("--series", f"s={write(here / 's' / '2021-01-01.tif', GRADIENT[None], transform).parent}")
 
 
-def test_a_raster_without_a_place_is_refused(here, capsys):
+def test_a_raster_without_a_reference_system_is_refused(here, capsys):
     path = write(here / "im.tif", GRADIENT[None], crs=None)
     refused(here, capsys, "im.tif", "coordinate reference system", "found none")("--image", f"im={path}")
 
 
-def test_a_small_shift_is_told_in_full(here, capsys):
+def test_a_small_shift_is_reported_in_full(here, capsys):
     path = write(here / "im.tif", GRADIENT[None], from_origin(LEFT, TOP + 5, 10, 10))
     refused(here, capsys, "(400000, 5900000)", "(400000, 5900005)")("--image", f"im={path}")
 
 
-# What is known.
+# Unknown pixels.
 
 
-def test_dates_of_integers_and_floats_are_joined_with_their_unknown_pixels(here):
+def test_dates_of_integers_and_floats_are_combined_with_their_unknown_pixels(here):
     for month, dtype, nodata in ((1, np.int16, -9999), (2, np.float32, np.nan), (3, np.uint8, 0), (4, np.float64, -3.4e38)):
         values = np.full((1, SIDE, SIDE), 100 + month).astype(dtype)
         values[:, :2, :2] = nodata
@@ -128,7 +128,7 @@ def _write_rgba(path):
     return values
 
 
-def test_a_fourth_band_of_bytes_that_is_named_is_measured(here, capsys):
+def test_a_named_fourth_band_of_uint8_is_measured(here, capsys):
     """Near infrared beside red, green and blue: most programs call it alpha."""
     values = _write_rgba(here / "im.tif")
     assert cut(here, "--image", f"im={here / 'im.tif'}:R,G,B,NIR") == 0
@@ -136,7 +136,7 @@ def test_a_fourth_band_of_bytes_that_is_named_is_measured(here, capsys):
     dataset = open_dataset("tiles", here / "out")
     assert dataset.modalities["im"].dtype == "uint8" and dataset.modalities["im"].bands == ("R", "G", "B", "NIR")
     np.testing.assert_array_equal(dataset.read("r0000_c0001")["im"]["values"][0], values[:, :SIZE, SIZE : 2 * SIZE].transpose(1, 2, 0))
-    # The tiles of other programs too.
+    # The same holds for tiles of other programs.
     path = here / "out" / "im" / "r0000_c0001.tif"
     with rasterio.open(path) as source:
         profile, tile_values = source.profile, source.read()
@@ -145,17 +145,17 @@ def test_a_fourth_band_of_bytes_that_is_named_is_measured(here, capsys):
     np.testing.assert_array_equal(dataset.read("r0000_c0001")["im"]["values"][0], tile_values.transpose(1, 2, 0))
 
 
-def test_an_alpha_channel_is_told(here, capsys):
+def test_an_alpha_channel_is_reported(here, capsys):
     values = _write_rgba(here / "im.tif")
     assert cut(here, "--image", f"im={here / 'im.tif'}") == 0
-    assert "its alpha channel says which pixels are unknown; if that band was measured, name all bands" in capsys.readouterr().out
+    assert "its alpha channel marks unknown pixels; if that band was measured, name all bands" in capsys.readouterr().out
     found = open_dataset("tiles", here / "out").read("r0000_c0000")["im"]["values"][0, :, :, 0]
     expected = np.where(values[3], values[0].astype(int), NO_DATA_INT16)[:SIZE, :SIZE]
     np.testing.assert_array_equal(found, expected)
 
 
-def test_four_bands_of_a_series_of_bytes_come_back(here):
-    """Two dates of two bands: four bytes a pixel, none of which is alpha."""
+def test_four_bands_of_a_uint8_series_are_kept(here):
+    """Two dates of two bands: four uint8 bands, none of which is alpha."""
     for day, add in (("20210103", 0), ("20210203", 7)):
         write(here / "s" / f"s_{day}.tif", np.stack([GRADIENT % 100 + add, GRADIENT % 3]).astype(np.uint8))
     assert cut(here, "--series", f"s={here / 's'}") == 0
@@ -171,7 +171,7 @@ def test_a_file_of_two_images_is_refused(here, capsys):
     refused(here, capsys, "expected one image, found 2 in one file")("--image", f"im={path}")
 
 
-def test_overviews_are_no_images_of_their_own(here):
+def test_overviews_are_not_separate_images(here):
     path = write(here / "im.tif", GRADIENT[None], tiled=True, blockxsize=16, blockysize=16, mask=np.ones((SIDE, SIDE), bool))
     with rasterio.open(path, "r+") as target:
         target.build_overviews([2, 4])
@@ -179,7 +179,7 @@ def test_overviews_are_no_images_of_their_own(here):
     np.testing.assert_array_equal(tile(here, "im")["values"][0, :, :, 0], GRADIENT[:SIZE, :SIZE])
 
 
-def test_ground_control_points_are_no_place(here, capsys):
+def test_ground_control_points_are_not_enough(here, capsys):
     path = write(here / "im.tif", GRADIENT[None], Affine.identity(), crs=None)
     with rasterio.open(path, "r+") as target:
         corners = [rasterio.control.GroundControlPoint(row, column, LEFT + 10 * column, TOP - 10 * row) for row, column in ((0, 0), (0, 64), (64, 0))]
@@ -194,30 +194,30 @@ def _alpha(path, values, known):
         target.write(np.concatenate([values, 255 * known[None].astype(values.dtype)]))
 
 
-@pytest.mark.parametrize("say", [_nodata, _internal_mask, _mask_beside, _alpha])
+@pytest.mark.parametrize("declare", [_nodata, _internal_mask, _mask_beside, _alpha])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_every_way_to_say_unknown_is_honoured(here, say, dtype, capsys):
+def test_every_way_to_declare_unknown_pixels_is_honoured(here, declare, dtype, capsys):
     known = np.ones((SIDE, SIDE), bool)
     known[:3, :5] = False
     known[8:16, 8:16] = False  # a whole tile
     values = (GRADIENT % 200 + 10).astype(dtype)[None]
-    say(here / "im.tif", values, known)
+    declare(here / "im.tif", values, known)
     assert cut_image(here, here / "im.tif") == 0
     found = tile(here, "im")["values"][0, :, :, 0]
     unknown = found == NO_DATA_INT16 if dtype == np.uint8 else np.isnan(found)
     np.testing.assert_array_equal(unknown, ~known[:SIZE, :SIZE])
     np.testing.assert_array_equal(found[~unknown], values[0, :SIZE, :SIZE][~unknown])
-    # An image without one known pixel is absent, and counted.
+    # An image without a known pixel is absent, and counted.
     assert tile(here, "im", "r0001_c0001")["values"].shape == (0, SIZE, SIZE, 1)
-    assert "im: 1 tile without it, for want of a known pixel" in capsys.readouterr().out
+    assert "im: 1 tile without it, for lack of a known pixel" in capsys.readouterr().out
 
 
-def test_an_image_of_nothing_known_is_refused(here, capsys):
+def test_an_image_without_a_known_pixel_is_refused(here, capsys):
     path = write(here / "im.tif", np.zeros((3, SIDE, SIDE), np.uint8), nodata=0)
     refused(here, capsys, "im.tif", "a known pixel")("--image", f"im={path}")
 
 
-def test_unknown_labels_are_the_ignored_ones(here, capsys):
+def test_unknown_labels_become_the_ignored_label(here, capsys):
     write(here / "im.tif", GRADIENT[None])
     fields = FIELDS + 1
     fields[:, 20:] = 0
@@ -229,7 +229,7 @@ def test_unknown_labels_are_the_ignored_ones(here, capsys):
     assert "labels: 37.50 % unknown" in shown and "labels: no pixel of none" in shown
 
 
-def test_labels_of_wider_integers_are_read_by_their_numbers(here):
+def test_labels_of_wider_integers_are_read(here):
     write(here / "im.tif", GRADIENT[None])
     fields = FIELDS.astype(np.int16)
     fields[:2] = -9999
@@ -239,33 +239,33 @@ def test_labels_of_wider_integers_are_read_by_their_numbers(here):
     assert found.dtype == np.uint8 and (found[:2] == 255).all() and (found[2:] == FIELDS[2:8, :8]).all()
 
 
-def test_labels_beyond_eight_bits_do_not_wrap(here, capsys):
+def test_labels_beyond_8_bits_do_not_wrap(here, capsys):
     write(here / "im.tif", GRADIENT[None])
-    write(here / "wide.tif", FIELDS[None].astype(np.int32) + 256)  # which would be 0, 1, 2 in eight bits
+    write(here / "wide.tif", FIELDS[None].astype(np.int32) + 256)  # 0, 1, 2 in 8 bits
     refused(here, capsys, "wide.tif", "classes 0 to 2", "found 256", labels="wide.tif")("--image", f"im={here / 'im.tif'}")
 
 
 @pytest.mark.parametrize("classes, ignore", [("A,B,C", "0"), ("A,B,C", "2"), ("A,B,C", "-1"), ("A,B,C", "256")])
-def test_the_ignored_label_lies_beyond_the_classes(here, capsys, classes, ignore):
+def test_the_ignored_label_is_beyond_the_classes(here, capsys, classes, ignore):
     write(here / "im.tif", GRADIENT[None])
     attempt = refused(here, capsys, "--ignore", f"found {ignore}", classes=classes)
     attempt("--image", f"im={here / 'im.tif'}", "--ignore", ignore)
 
 
 @pytest.mark.parametrize("classes", ["A,,C", "A,B,A", "A", "A, A,B", ",".join(map(str, range(255)))])
-def test_classes_are_two_or_more_names_each_once(here, capsys, classes):
+def test_classes_are_two_or_more_distinct_names(here, capsys, classes):
     write(here / "im.tif", GRADIENT[None])
     refused(here, capsys, "class", classes=classes)("--image", f"im={here / 'im.tif'}")
 
 
 @pytest.mark.parametrize("option", ["--size", "--folds", "--block"])
 @pytest.mark.parametrize("number", ["0", "-3"])
-def test_counts_begin_at_one(here, capsys, option, number):
+def test_counts_start_at_one(here, capsys, option, number):
     write(here / "im.tif", GRADIENT[None])
     refused(here, capsys, f"{option}: expected 1 or more, found {number}")("--image", f"im={here / 'im.tif'}", option, number)
 
 
-# Numbers.
+# Values.
 
 
 @pytest.mark.parametrize(
@@ -278,12 +278,12 @@ def test_counts_begin_at_one(here, capsys, option, number):
         (np.full((1, SIDE, SIDE), -(2**40), np.int64), "-1099511627776"),
         (np.full((1, SIDE, SIDE), NO_DATA_INT16, np.int16), "-32768"),
     ],
-    ids=["uint16", "int32", "uint32", "uint64", "int64", "the number of unknown"],
+    ids=["uint16", "int32", "uint32", "uint64", "int64", "the no-data value"],
 )
 def test_integers_that_do_not_fit_are_refused_with_file_and_date(here, capsys, values, found):
     write(here / "s" / "a_2021-01-01.tif", GRADIENT[None])
     write(here / "s" / "b_2021-02-03.tif", values)
-    attempt = refused(here, capsys, "b_2021-02-03.tif (20210203)", "numbers from -32767 to 32767", f"found {found}")
+    attempt = refused(here, capsys, "b_2021-02-03.tif (20210203)", "values from -32767 to 32767", f"found {found}")
     attempt("--series", f"s={here / 's'}:x")
 
 
@@ -292,7 +292,7 @@ def test_integers_that_fit_are_kept(here, dtype):
     write(here / "im.tif", (GRADIENT % 120).astype(dtype)[None])
     assert cut_image(here, here / "im.tif") == 0
     np.testing.assert_array_equal(tile(here, "im")["values"][0, :, :, 0], GRADIENT[:8, :8] % 120)
-    assert about(here, "im")["dtype"] == "int16"
+    assert described(here, "im")["dtype"] == "int16"
 
 
 def test_integers_that_float32_would_round_are_refused(here, capsys):
@@ -326,13 +326,13 @@ def test_more_dates_than_files_may_be_open(here):
 def test_few_tiles_at_a_time_give_the_same(here, monkeypatch):
     for day in (1, 2):
         write(here / "s" / f"2021-01-0{day}.tif", GRADIENT[None] + day)
-    monkeypatch.setattr(command, "BUFFER", 1)
+    monkeypatch.setattr(cutting, "BUFFER", 1)
     assert cut(here, "--series", f"s={here / 's'}:x") == 0
     found = tile(here, "s", "r0002_c0001")["values"]
     np.testing.assert_array_equal(found[..., 0], np.stack([GRADIENT[16:24, 8:16] + day for day in (1, 2)]))
 
 
-def test_what_is_left_at_the_edges_is_said(here, capsys):
+def test_pixels_left_over_at_the_edges_are_reported(here, capsys):
     write(here / "im.tif", GRADIENT[None])
     assert cut(here, "--image", f"im={here / 'im.tif'}", size=9) == 0
-    assert "5 rows at the bottom and 5 columns at the right are less than a tile" in capsys.readouterr().out
+    assert "5 rows at the bottom and 5 columns at the right do not fill a tile" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What must be true of every dataset, whatever its reader."""
+"""What must hold for every dataset, whatever its reader."""
 
 import dataclasses
 import shutil
@@ -21,10 +21,10 @@ CONTRADICTIONS = {
     "no part": ({"parts": {}}, "at least one tile"),
     "a tile in two parts": ({"parts": {"a": ("1", "2"), "b": ("2", "3")}}, "tile 2: .*once, in one part, found parts a and b, and 0 more"),
     "a tile twice in a part": ({"parts": {"a": ("1", "1")}}, "tile 1: .*once, in one part, found part a twice"),
-    "a part that is a path": ({"parts": {"../x": ("1",)}}, "a name of a part"),
-    "an absolute part": ({"parts": {"/tmp/x": ("1",)}}, "a name of a part"),
-    "a tile that is a path": ({"parts": {"a": ("../1",)}}, "a name of a tile"),
-    "a tile with an escape": ({"parts": {"a": ("\x1b[31m1",)}}, "a name of a tile"),
+    "a part that is a path": ({"parts": {"../x": ("1",)}}, "the name of a part"),
+    "an absolute part": ({"parts": {"/tmp/x": ("1",)}}, "the name of a part"),
+    "a tile that is a path": ({"parts": {"a": ("../1",)}}, "the name of a tile"),
+    "a tile with an escape": ({"parts": {"a": ("\x1b[31m1",)}}, "the name of a tile"),
     "a sensor called labels": ({"modalities": {"labels": IMAGE}}, "no modality called .*labels.*, found labels"),
     "a sensor called remarks": ({"modalities": {"remarks": IMAGE}}, "no modality called"),
     "a sensor called location": ({"modalities": {"location": IMAGE}}, "location: image"),
@@ -33,13 +33,13 @@ CONTRADICTIONS = {
     "too few colours": ({"colours": ("#000000",)}, "a colour for each of the 19 classes, found 1"),
     "colours of another form": ({"colours": ("red",) * 19}, "colours #rrggbb"),
     "two classes of one name": ({"classes": ("Grass", "Maize", "Grass"), "colours": ()}, "each class once, found Grass"),
-    "a class with an escape": ({"classes": ("Grass", "\x1b[31m"), "colours": ()}, "a name of a class"),
-    "a class without a name": ({"classes": ("Grass", " "), "colours": ()}, "a name of a class"),
+    "a class with an escape": ({"classes": ("Grass", "\x1b[31m"), "colours": ()}, "the name of a class"),
+    "a class without a name": ({"classes": ("Grass", " "), "colours": ()}, "the name of a class"),
     "one class": ({"classes": ("Grass",), "colours": ()}, "2 to 255 classes"),
-    "void that is a class": ({"ignore": 3}, "a void label that is no class"),
-    "void beyond uint8": ({"ignore": 256}, "a void label that is no class"),
-    "a background that is no class": ({"background": 19}, "a background that is a class"),
-    "an unscored class that is none": ({"unscored": ("Rye",)}, "not scored, found Rye"),
+    "void that is a class": ({"ignore": 3}, "a void label that is not a class"),
+    "void beyond uint8": ({"ignore": 256}, "a void label that is not a class"),
+    "a background that is not a class": ({"background": 19}, "a background that is a class"),
+    "an unscored class that does not exist": ({"unscored": ("Rye",)}, "unscored classes among the classes, found Rye"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every planted fault of every dataset: `data.verify` names it once, with its tile and file, and preparation ends with one sentence about it."""
+"""Every planted fault of every dataset: `data.verify` reports it once, with its tile and file, and preparation ends with one sentence about it."""
 
 import os
 import shutil
@@ -6,10 +6,12 @@ import shutil
 import pytest
 from rich.console import Console
 
-from data import verify
-from data.reading.bad_tiles import Form, read_tile
+from data.preparation.bad_tiles import read_tile
+from data.preparation.options import PreparationOptions
 from data.reading.datasets import open_dataset, simulator
 from data.verification.findings import DOUBT
+from data.verification.options import VerificationOptions
+from data.verification.raw_check import verify_raw
 from omnisat_jax.errors import UserError, printable
 from tests.faults import flair, pastis, tiles, treesat
 
@@ -25,14 +27,14 @@ def quiet():
 
 
 @pytest.fixture(scope="module")
-def wholes(tmp_path_factory):
-    """{dataset: (a whole folder with its manifest, what is found in it: pixels that the simulation leaves out)}"""
+def intact(tmp_path_factory):
+    """{dataset: (an intact folder with its manifest, its usual findings: pixels that the simulation leaves out)}."""
     found = {}
     for name in SETS:
-        root = tmp_path_factory.mktemp("whole") / name
+        root = tmp_path_factory.mktemp("intact") / name
         simulator(name).simulate(root, seed=0, **SIZES[name]) if name in SIZES else tiles.write(root)
         with open(os.devnull, "w") as nothing:
-            usual = [f for f in verify.verify(name, root, console=Console(file=nothing)) if f.kind != DOUBT]
+            usual = [f for f in verify_raw(name, root, VerificationOptions(), Console(file=nothing)) if f.kind != DOUBT]
         assert {finding.kind for finding in usual} <= {"not-finite"}
         found[name] = root, {(finding.tile, finding.expected) for finding in usual}
     return found
@@ -42,11 +44,11 @@ CASES = [pytest.param(dataset, fault, id=f"{dataset}: {name}") for dataset, faul
 
 
 @pytest.mark.parametrize(("dataset", "fault"), CASES)
-def test_a_fault_is_named_once_and_ends_preparation(wholes, tmp_path, quiet, dataset, fault):
-    root, (whole, usual) = tmp_path / dataset, wholes[dataset]
-    shutil.copytree(whole, root, symlinks=True)
+def test_a_fault_is_reported_once_and_ends_preparation(intact, tmp_path, quiet, dataset, fault):
+    root, (folder, usual) = tmp_path / dataset, intact[dataset]
+    shutil.copytree(folder, root, symlinks=True)
     fault.make(root)
-    findings = verify.verify(dataset, root, console=quiet)
+    findings = verify_raw(dataset, root, VerificationOptions(), quiet)
     findings = [f for f in findings if f.kind not in (DOUBT, *fault.also) and (f.tile, f.expected) not in usual]
     if fault.kind not in OF_MANIFEST:
         findings = [finding for finding in findings if finding.kind not in OF_MANIFEST]
@@ -60,5 +62,5 @@ def test_a_fault_is_named_once_and_ends_preparation(wholes, tmp_path, quiet, dat
     with pytest.raises(UserError) as error:
         opened = open_dataset(dataset, root)
         for tile in [tile for part in opened.parts.values() for tile in part]:
-            read_tile((opened, Form()), tile)
+            read_tile((opened, PreparationOptions()), tile)
     assert "\n" not in str(error.value) and (fault.also or fault.found in str(error.value))

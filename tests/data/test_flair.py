@@ -1,4 +1,4 @@
-"""FLAIR: where a tile lies in its super-patch, what labels mean, and what is refused."""
+"""FLAIR: the position of a tile in its super-patch, the meaning of labels, and what is refused."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def root(whole, tmp_path):
 def test_official_layout(whole):
     dataset = open_dataset("flair", whole)
     assert dataset.simulated and dataset.label_side == 64 and dataset.ignore == reader.VOID
-    # Department 4 validates in the authors' baselines; what lies below a folder of the test archive tests.
+    # Department 4 is used for validation in the authors' baselines; everything below the test archive is used for tests.
     assert {part: len(tiles) for part, tiles in dataset.parts.items()} == {"train": 8, "validation": 4, "test": 4}
     example = dataset.read("000001")
     assert example["aerial"]["values"].shape == (1, 64, 64, 5) and example["s2"]["values"].shape == (20, 2, 2, 10)
@@ -76,7 +76,7 @@ def test_resampling_reproduces_a_linear_function(length, size, place, cells):
 def test_the_window_moves_with_the_centre(root):
     series = next((root / "flair_sen_train").rglob("*D004*_data.npy"))
     values = np.load(series)
-    values[:] = (100 * np.arange(40))[:, None]  # rows tell where they are
+    values[:] = (100 * np.arange(40))[:, None]  # each row has its own value
     np.save(series, values)
     np.save(series.with_name(series.name.replace("_data", "_masks")), np.zeros((20, 2, 40, 40), np.uint8))
     path = root / layout.CENTRES
@@ -84,11 +84,11 @@ def test_the_window_moves_with_the_centre(root):
     table["IMG_000001.tif"] = [10, 20]
     path.write_text(json.dumps(table))
     found = open_dataset("flair", root).read("000001")["s2"]["values"][0, :, 0, 0]
-    # Two cells of 0.64 px beside row 10.0, whose pixel centres are at half numbers.
+    # Two cells of 0.64 px beside row 10.0; pixel centres are at half-integers.
     np.testing.assert_allclose(found, [100 * (10 - 0.32 - 0.5), 100 * (10 + 0.32 - 0.5)], atol=1)
 
 
-def test_clouds_never_reach_their_neighbours(root):
+def test_clouds_do_not_spread_to_their_neighbours(root):
     series = next((root / "flair_sen_train").rglob("*D004*_data.npy"))
     values = np.load(series)
     values[0] = 1000
@@ -103,7 +103,7 @@ def test_clouds_never_reach_their_neighbours(root):
 
 
 def super_patch(root, suffix="data.npy"):
-    """That of tile 000001."""
+    """The super-patch of tile 000001."""
     return next((root / "flair_sen_train").rglob(f"*D004*_{suffix}"))
 
 
@@ -182,7 +182,7 @@ FAULTS = {
     "an image twice": (lambda r: copy_of(next(r.rglob("IMG_000001.tif")), r / "b/D004_2021/Z1_NF/IMG_000001.tif"), "each IMG number once"),
     "a super-patch twice": (lambda r: copy_of(super_patch(r), r / "b" / super_patch(r).name), "each super-patch once"),
     "a super-patch of no zone": (lambda r: copy_of(super_patch(r), r / "SEN2_sp_x_data.npy"), "a name SEN2_sp_D"),
-    "a number that is no name": (lambda r: copy_of(next(r.rglob("IMG_000001.tif")), r / "D004_2021/Z1_NF/IMG_a b.tif"), "a number of IMG"),
+    "a number that cannot be a name": (lambda r: copy_of(next(r.rglob("IMG_000001.tif")), r / "D004_2021/Z1_NF/IMG_a b.tif"), "the number of IMG"),
     "a link to nothing": (lambda r: (r / "flair_aerial_more").symlink_to("/nowhere/at/all"), "a link to a file or folder, found a broken link"),
 }  # fmt: skip
 
@@ -212,7 +212,7 @@ def test_real_images_with_an_index():
     assert abs(longitude - 7.43265) < 1e-3 and abs(latitude - 44.10758) < 1e-3
 
 
-def test_one_image_of_another_size_or_broken_is_the_one_that_is_named(root):
+def test_only_the_image_of_another_size_or_the_broken_one_is_named(root):
     write_image(root, values=np.ones((5, 96, 96), np.uint8))
     next(root.rglob("IMG_000002.tif")).write_bytes(b"")
     dataset, wrong = open_dataset("flair", root), []
@@ -222,7 +222,7 @@ def test_one_image_of_another_size_or_broken_is_the_one_that_is_named(root):
     assert {("000001", "aerial"), ("000002", "aerial")} <= set(wrong) and "location" in dataset.modalities
 
 
-def test_later_baselines_are_brought_to_the_scale_of_the_earlier(root):
+def test_later_baselines_are_harmonised(root):
     change_series(root, lambda a: a + 300)
     before = open_dataset("flair", root)
     assert list(before.inspect("000001")) == []
@@ -235,26 +235,26 @@ def test_later_baselines_are_brought_to_the_scale_of_the_earlier(root):
     assert finding.kind == "doubt" and "N0510 for 10 of 20 dates" in finding.found
 
 
-def test_numbers_that_do_not_have_what_their_names_promise_are_refused(root):
+def test_values_without_the_offset_of_their_baseline_are_refused(root):
     products = super_patch(root, "products.txt")
     products.write_text(products.read_text().replace("N0301", "N0500"))
-    with pytest.raises(DataError, match="as their product names say"):
+    with pytest.raises(DataError, match="as the product names imply"):
         open_dataset("flair", root).read("000001")
 
 
-def test_a_super_patch_without_masks_is_told(root):
+def test_a_super_patch_without_masks_is_reported(root):
     super_patch(root, "masks.npy").unlink()
     (finding,) = open_dataset("flair", root).inspect("000001")
     assert finding.kind == "doubt" and finding.path.endswith("_masks.npy") and "count as ground" in finding.found
 
 
-def test_negative_reflectance_stays(root):
+def test_negative_reflectance_is_kept(root):
     np.save(super_patch(root, "masks.npy"), np.zeros((20, 2, 40, 40), np.uint8))
     change_series(root, lambda a: np.full(a.shape, -200, np.int16))
     assert (open_dataset("flair", root).read("000001")["s2"]["values"] == -200).all()
 
 
-def test_images_and_series_of_nothing_are_absent_and_said_to_be(root):
+def test_wholly_unknown_images_and_series_are_absent_with_a_remark(root):
     write_image(root, values=np.zeros((5, 64, 64), np.uint8))
     change_series(root, np.zeros_like)
     example = open_dataset("flair", root).read("000001")
@@ -265,7 +265,7 @@ def test_images_and_series_of_nothing_are_absent_and_said_to_be(root):
     assert "without images" in open_dataset("flair", root).read("000001")["remarks"]["s2"]
 
 
-def test_images_that_do_not_say_where_they_lie_are_told(root):
+def test_images_that_are_not_georeferenced_are_reported(root):
     write_image(root, crs=None)
     write_image(root, "MSK", crs=None)
     dataset = open_dataset("flair", root)
@@ -293,7 +293,7 @@ def test_linked_archives_and_domains_are_followed_and_circles_end(root, tmp_path
 
 
 @pytest.mark.parametrize("above", ["latest/latest_download", "contest", "testing-ground", "my_test_copies", "test"])
-def test_what_folders_above_the_archives_are_called_does_not_matter(root, tmp_path, above):
+def test_names_of_folders_above_the_archives_do_not_matter(root, tmp_path, above):
     before = parts_of(root)
     moved = tmp_path / "root" / above
     moved.parent.mkdir(parents=True)
@@ -310,7 +310,7 @@ ARCHIVES = {
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_a_test_archive_is_told_by_its_published_name(root, name):
+def test_a_test_archive_is_recognised_by_its_published_name(root, name):
     target = root / name / "part" if (root / name).exists() else root / name
     (root / "flair_aerial_test").rename(target)
     if ARCHIVES[name] is None:

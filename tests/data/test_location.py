@@ -1,11 +1,11 @@
-"""Where tiles lie, told by GeoJSON in all its spellings and by georeferenced images."""
+"""Where tiles lie, from all spellings of GeoJSON and from georeferenced images."""
 
 import numpy as np
 import pytest
 import rasterio
 
 from data.reading.datasets import open_dataset, simulator
-from data.reading.location import of_footprint, places, reference_system
+from data.reading.location import place_of, places, reference_system
 from data.reading.raw import DataError
 from omnisat_jax.files.geotiff import Footprint
 from omnisat_jax.files.json_file import Value
@@ -31,13 +31,13 @@ def test_locations_are_centres_in_degrees():
     assert not wrong
     for place in found.values():
         np.testing.assert_allclose(place.centre, [3.0, 46.5], atol=1e-4)
-        assert abs(place.side - 2000) < 10  # a sphere is no ellipsoid
+        assert abs(place.side - 2000) < 10  # a sphere instead of an ellipsoid
     point, pair = find([geometry("Point", [5.5, 44.1, 320.0]), geometry("MultiPoint", [[5, 44], [6, 44.2], [5.2, 44]])])[0].values()
     np.testing.assert_allclose([point.centre, pair.centre], [[5.5, 44.1]] * 2, atol=1e-5)
     assert point.side == pair.side == 0
 
 
-def test_a_turned_square_has_the_side_of_the_square():
+def test_the_side_of_a_rotated_square():
     turned = [[0.0, 46.5], [0.01, 46.51], [0.0, 46.52], [-0.01, 46.51], [0.0, 46.5]]
     (place,) = find([geometry("Polygon", [turned])])[0].values()
     half = np.radians(0.01) * 6_371_000
@@ -45,11 +45,11 @@ def test_a_turned_square_has_the_side_of_the_square():
 
 
 NOWHERE = {
-    "metres without a reference system": (geometry("Point", [700_000, 6_600_000]), "nowhere on Earth"),
-    "one coordinate": (geometry("Point", [5]), "no such numbers"),
-    "texts": (geometry("Point", ["5", "44"]), "no such numbers"),
-    "infinite": (geometry("Point", [float("inf"), 44]), "no such numbers"),
-    "huge": (geometry("Point", [10**400, 44]), "no such numbers"),
+    "metres without a reference system": (geometry("Point", [700_000, 6_600_000]), "not on Earth"),
+    "one coordinate": (geometry("Point", [5]), "not such numbers"),
+    "texts": (geometry("Point", ["5", "44"]), "not such numbers"),
+    "infinite": (geometry("Point", [float("inf"), 44]), "not such numbers"),
+    "huge": (geometry("Point", [10**400, 44]), "not such numbers"),
     "no list": (geometry("Polygon", {"a": 1}), "an object of length 1"),
     "no coordinates": (geometry("Polygon", []), "no coordinates"),
     "no geometry": ([1, 2], "a list of length 2"),
@@ -57,18 +57,18 @@ NOWHERE = {
 
 
 @pytest.mark.parametrize("name", NOWHERE)
-def test_a_geometry_that_says_no_place_is_told_and_the_others_keep_theirs(name):
+def test_a_geometry_without_a_place_is_reported_and_the_others_keep_theirs(name):
     broken, message = NOWHERE[name]
     found, wrong = find([geometry("Point", [5, 44]), broken])
     assert list(found) == ["0"] and list(wrong) == ["1"] and message in wrong["1"]
 
 
-def test_a_point_outside_a_projection_does_not_take_the_others_along():
+def test_a_point_outside_a_projection_does_not_affect_the_others():
     found, wrong = find([geometry("Point", [5e5, 5e6]), geometry("Point", [-1e8, 9e8]), geometry("Point", [5.1e5, 5e6])], "EPSG:32631")
     assert list(found) == ["0", "2"] and list(wrong) == ["1"]
 
 
-def test_without_a_geometry_there_is_nothing_to_tell():
+def test_a_tile_without_a_geometry_is_not_reported():
     assert find([None]) == ({}, {})
 
 
@@ -106,9 +106,9 @@ def test_other_forms_of_a_reference_system_are_one_sentence(crs):
     assert len(str(error.value)) < 1000
 
 
-def test_an_image_nowhere_on_earth_is_refused():
+def test_an_image_outside_the_earth_is_refused():
     with pytest.raises(DataError, match="an image on Earth"):
-        of_footprint(Footprint(rasterio.crs.CRS.from_epsg(4326), (7e5, 6e6, 7e5 + 10, 6e6 + 10), 1.0), "7", "x.tif")
+        place_of(Footprint(rasterio.crs.CRS.from_epsg(4326), (7e5, 6e6, 7e5 + 10, 6e6 + 10), 1.0), "7", "x.tif")
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from data import prepare as command
-from data.preparation import writing
+from data.preparation import preparing, writing
+from data.preparation.bad_tiles import read_tile
+from data.preparation.options import Origin, PreparationOptions
 from data.preparation.summary import Summary, clear_dates
-from data.reading import bad_tiles as reading
 from data.reading.datasets import open_dataset
 from data.reading.raw import DataError, RawModality, absent
 from omnisat_jax.files import atomic
@@ -37,13 +38,13 @@ def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
     assert "fold_1" in shown and "MB per tile" in shown and "data.prepared_dir" in shown
 
 
-def test_names_of_folders_are_shown_as_they_are(simulated, tmp_path, capsys):
+def test_names_of_folders_are_shown_literally(simulated, tmp_path, capsys):
     assert run(simulated, tmp_path / "[b] :smile:") == 0
-    shown = "".join(capsys.readouterr().out.split())  # a narrow terminal folds it
+    shown = "".join(capsys.readouterr().out.split())  # a narrow terminal wraps it
     assert shown.count("[b]:smile:") == 2 and "\\[" not in shown  # above the table, and in the advice
 
 
-def test_an_interrupted_preparation_goes_on(simulated, tmp_path):
+def test_an_interrupted_preparation_is_resumed(simulated, tmp_path):
     out = tmp_path / "out"
     assert run(simulated, out) == 0
     kept = (out / "fold_1.json").stat().st_mtime_ns
@@ -62,13 +63,12 @@ def test_two_commands_at_once_make_one_folder(simulated, tmp_path):
     assert len(Records(tmp_path / "out").tile_ids) == 10
 
 
-def test_a_killed_command_leaves_no_process_behind_and_goes_on(simulated, tmp_path):
+def test_a_killed_command_leaves_no_process_behind_and_is_resumed(simulated, tmp_path):
     script = """
 import os, signal, sys
 from data import prepare
-from data.reading import bad_tiles as reading
-from data.preparation import writing
-kept = reading.BadTiles.add
+from data.preparation import bad_tiles, writing
+kept = bad_tiles.BadTiles.add
 def add(self, entries):
     kept(self, entries)
     self.tiles = getattr(self, "tiles", 0) + 1
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     (tmp_path / "kill.py").write_text(script)
     arguments = ["pastis", "--raw", simulated, "--out", tmp_path / "out", "--jobs", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    # The output ends when the last process that could write to it has gone.
+    # The output ends when the last process that could write to it is gone.
     killed = subprocess.run([sys.executable, tmp_path / "kill.py", *arguments], capture_output=True, env=environment, timeout=100)
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "out" / "fold_2.json").is_file() and not (tmp_path / "out" / "dataset.json").exists()
@@ -102,7 +102,7 @@ def test_foreign_folders_are_refused(simulated, tmp_path, capsys):
 
 
 def test_a_kill_at_any_write_can_be_resumed(simulated, tmp_path, monkeypatch):
-    """Whatever a process that died leaves at a write of a description, the next one goes on."""
+    """Whatever a process leaves that dies while it writes a description, the next one resumes."""
     writes = []
     real = atomic.write_bytes
 
@@ -118,7 +118,7 @@ def test_a_kill_at_any_write_can_be_resumed(simulated, tmp_path, monkeypatch):
         real(path, content)
 
     monkeypatch.setattr(atomic, "write_bytes", killed)
-    for moment in range(1, 8):  # the claim, five parts, the whole
+    for moment in range(1, 8):  # the claim, five parts, the description
         writes.clear()
         out = tmp_path / f"out{moment}"
         with pytest.raises(Killed):
@@ -179,11 +179,10 @@ def test_no_modality_is_written_that_was_not_checked(simulated, tmp_path, consol
 
 
 def write(dataset, folder, console):
-    origin = {"reader": "pastis", "nomenclature": "", "simulated": None}
-    return writing.write_records(dataset, folder, "abc", reading.Form(), origin, max_bad=0.0, jobs=1, console=console)
+    return writing.write_records(dataset, folder, Origin("abc", "pastis"), PreparationOptions(max_bad=0.0), console)
 
 
-def test_places_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
+def test_folders_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         assert run(simulated, out) == 1
@@ -192,7 +191,7 @@ def test_places_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
 
 
 def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatch, capsys):
-    real = command.open_dataset
+    real = preparing.open_dataset
 
     def unknown(name, root, nomenclature):
         dataset = real(name, root, nomenclature)
@@ -203,7 +202,7 @@ def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatc
 
         return dataclasses.replace(dataset, readers=dict(dataset.readers) | {"spot": read})
 
-    monkeypatch.setattr(command, "open_dataset", unknown)
+    monkeypatch.setattr(preparing, "open_dataset", unknown)
     assert run(simulated, tmp_path / "out") == 0
     assert "spot: wholly unknown in 2 tiles" in capsys.readouterr().out
     counts = Records(tmp_path / "out").counts(("fold_1", "fold_2", "fold_3"))
@@ -211,14 +210,14 @@ def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatc
     assert counts["s2"]["wholly_unknown"] == 0
 
 
-def test_a_full_disk_is_seen_before_the_first_byte(simulated, tmp_path, monkeypatch, capsys):
+def test_lack_of_disk_space_is_reported_before_anything_is_written(simulated, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 99, 1))
     assert run(simulated, tmp_path / "out") == 1
     assert "GB of free disk for 10 tiles" in capsys.readouterr().err
     assert not (tmp_path / "out" / "tiles").exists()
 
 
-def test_broken_tiles_end_the_preparation_unless_told_otherwise(root, tmp_path, capsys):
+def test_broken_tiles_end_the_preparation_by_default(root, tmp_path, capsys):
     faults.truncate(root / faults.S2)
     assert run(root, tmp_path / "out") == 1
     error = capsys.readouterr().err
@@ -242,7 +241,7 @@ def test_a_broken_first_tile_does_not_make_the_folder_unusable(root, tmp_path):
     assert "10000" not in Records(tmp_path / "out").tile_ids and len(Records(tmp_path / "out").tile_ids) == 9
 
 
-def test_a_part_of_which_nothing_is_left_is_named(root, tmp_path, capsys):
+def test_a_part_with_nothing_left_is_named(root, tmp_path, capsys):
     for tile in ("10000", "10005"):  # all of fold 1
         (root / "ANNOTATIONS" / f"TARGET_{tile}.npy").write_bytes(b"")
     assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.5") == 1
@@ -250,12 +249,12 @@ def test_a_part_of_which_nothing_is_left_is_named(root, tmp_path, capsys):
     assert "part fold_1 has no whole tile" in error and "TARGET_10000.npy" in error
 
 
-def test_a_dataset_that_does_not_exist_is_named(simulated):
+def test_an_unknown_dataset_is_named(simulated):
     with pytest.raises(ValueError, match="data.dataset: expected one of pastis, treesat, flair, tiles, found 'pasits'"):
         open_dataset("pasits", simulated)
 
 
-def test_mask_keeps_what_is_whole(root, tmp_path):
+def test_mask_keeps_what_is_intact(root, tmp_path):
     faults.truncate(root / faults.S2)
     (root / faults.LABEL).unlink()
     assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.1") == 0
@@ -267,7 +266,7 @@ def test_mask_keeps_what_is_whole(root, tmp_path):
     assert {entry["action"] for entry in records.bad} == {"masked"}
 
 
-def test_a_tile_of_which_nothing_is_left_is_left_out(root, tmp_path):
+def test_a_tile_with_nothing_left_is_left_out(root, tmp_path):
     for path in root.rglob(f"*_{TILE}.*"):
         if "ANNOTATIONS" not in str(path):
             path.write_bytes(b"")
@@ -275,7 +274,7 @@ def test_a_tile_of_which_nothing_is_left_is_left_out(root, tmp_path):
     assert TILE not in Records(tmp_path / "out").tile_ids
 
 
-def test_too_many_broken_tiles_end_it_even_across_parts(root, tmp_path, capsys):
+def test_too_many_broken_tiles_end_the_preparation_even_across_parts(root, tmp_path, capsys):
     for tile in ("10000", "10003"):
         (root / "DATA_S2" / f"S2_{tile}.npy").write_bytes(b"")
     assert run(root, tmp_path / "out", "--on_bad", "skip", "--max_bad", "0.1") == 1
@@ -283,7 +282,7 @@ def test_too_many_broken_tiles_end_it_even_across_parts(root, tmp_path, capsys):
     assert "2 of 10 tiles are broken" in error and "S2_10000.npy" in error and "data.verify" in error
 
 
-def test_float16_changes_radar_by_less_than_the_third_decimal_of_a_speckle(simulated, tmp_path):
+def test_float16_changes_radar_by_far_less_than_speckle(simulated, tmp_path):
     assert run(simulated, tmp_path / "out", "--float16") == 0
     records = Records(tmp_path / "out")
     assert records.modalities["s1a"].dtype == "float16" and records.modalities["location"].dtype == "float32"
@@ -293,14 +292,14 @@ def test_float16_changes_radar_by_less_than_the_third_decimal_of_a_speckle(simul
         assert np.abs(example["s1a"]["values"][:].astype(np.float32) - raw).max() < 0.016
 
 
-def test_numbers_beyond_float16_are_named(root):
+def test_values_beyond_float16_are_named(root):
     faults.change_array(root / faults.S1A, lambda a: a + 1e5)
-    work = (open_dataset("pastis", root), reading.Form(float16=True))
+    work = (open_dataset("pastis", root), PreparationOptions(float16=True))
     with pytest.raises(DataError, match="S1A_10003.npy.*65504"):
-        reading.read_tile(work, TILE)
+        read_tile(work, TILE)
 
 
-def test_a_nomenclature_that_does_not_exist_is_named(simulated):
+def test_an_unknown_nomenclature_is_named(simulated):
     with pytest.raises(ValueError, match="data.nomenclature of pastis.*'13'"):
         open_dataset("pastis", simulated, "13")
 
@@ -313,8 +312,8 @@ def test_clear_statistics_leave_out_bright_dates():
     summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, classes=2, ignore=-1, with_parcels=False)
     example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
     summary.add({"tile_id": "a", "s2": example, "labels": np.array([1.0, 0.0])})
-    told = json.loads(json.dumps(summary.to_json()))
+    content = json.loads(json.dumps(summary.to_json()))
     kept = values[np.arange(12) != 4].reshape(-1, 2).astype(np.float64)
-    np.testing.assert_allclose(told["clear_moments"]["s2"][1], kept.mean(0))
-    np.testing.assert_allclose(told["moments"]["s2"][1], values.reshape(-1, 2).astype(np.float64).mean(0))
-    assert told["moments"]["s2"][0] == [768, 768]
+    np.testing.assert_allclose(content["clear_moments"]["s2"][1], kept.mean(0))
+    np.testing.assert_allclose(content["moments"]["s2"][1], values.reshape(-1, 2).astype(np.float64).mean(0))
+    assert content["moments"]["s2"][0] == [768, 768]

@@ -1,4 +1,4 @@
-"""Every way a raw folder can be wrong, made for real: an error that names the tile and the file, or a masked value."""
+"""Faults of a raw PASTIS folder, each made for real: an error that names the tile and the file, or a masked value."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def feature_of(collection):
 
 
 def write_spot(root, crs="EPSG:2154", values=None, **changes):
-    """Writes the tile's SPOT image anew; changes: of its transform's members."""
+    """Rewrites the SPOT image of the tile; changes: members of its transform."""
     with rasterio.open(root / SPOT) as source:
         image, profile = source.read(), source.profile
     image = image if values is None else values
@@ -43,7 +43,7 @@ def spot_of(root):
 
 
 def header_only(path, shape, dtype="<i2"):
-    """A .npy file of a few bytes that says it has `shape`."""
+    """A .npy file of a few bytes that declares a large `shape`."""
     with open(path, "wb") as target:
         np.lib.format.write_array_header_1_0(target, {"descr": dtype, "fortran_order": False, "shape": shape})
 
@@ -79,24 +79,24 @@ FAULTS = {
     "labels without planes": (lambda r: change_array(r / LABEL, lambda a: a[:0]), "integer classes 0 to 19, found no plane"),
     "labels that are not numbers": (lambda r: change_array(r / LABEL, lambda a: a * np.float32("nan")), "integers.*found float32"),
     "label of another size": (lambda r: change_array(r / LABEL, lambda a: a[:, :8, :8]), r"labels of shape \(N, 16, 16\)"),
-    "parcels that are not numbers": (lambda r: change_array(r / PARCELS, lambda a: a * np.nan), "whole numbers of parcels"),
+    "parcels that are not numbers": (lambda r: change_array(r / PARCELS, lambda a: a * np.nan), "whole parcel numbers"),
     "impossible date": (set_dates({"0": 20181399}), "dates-S2 as.*month must be in"),
-    "a date of the year 1": (set_dates({"0": "00010101"}), "the year 1 is not from 1970"),
-    "an infinite date": (set_dates({"0": float("inf")}), "'inf' is no date"),
-    "a huge date": (set_dates({"0": 10**30}), "is no date"),
-    "a date that is a list": (set_dates({"0": [20180901]}), "list in place of a date"),
-    "dates that are a list": (set_dates([20180901]), "list in place of a mapping"),
-    "dates of other positions": (set_dates({"0": 20180901, "2": 20180906}), "positions 1, 2 are not"),
-    "dates that are no JSON": (set_dates("{"), "dates-S2 as"),
+    "a date of the year 1": (set_dates({"0": "00010101"}), "the year 1 is not between 1970"),
+    "an infinite date": (set_dates({"0": float("inf")}), "'inf' is not a date"),
+    "a huge date": (set_dates({"0": 10**30}), "is not a date"),
+    "a date that is a list": (set_dates({"0": [20180901]}), "list instead of a date"),
+    "dates that are a list": (set_dates([20180901]), "list instead of a mapping"),
+    "dates of other positions": (set_dates({"0": 20180901, "2": 20180906}), "positions 1, 2 are missing or extra"),
+    "dates that are not JSON": (set_dates("{"), "dates-S2 as"),
     "missing dates": (lambda r: change_metadata(r, lambda p: p.pop("dates-S2")), "a key 'dates-S2'"),
     "broken SPOT": (lambda r: (r / SPOT).write_bytes(b"II*\0"), "an unreadable file"),
     "SPOT of 8 px": (lambda r: write_spot(r, values=np.ones((3, 8, 8), np.uint8)), "160x160 px, found .* 8x8 px"),
     "SPOT 5 km away": (lambda r: write_spot(r, c=705_000), "within 20 m of its tile's.*found .* m away"),
     "SPOT 30 m away": (lambda r: write_spot(r, f=spot_of(r)[1].f + 30), "found 30 m away"),
     "SPOT in another zone": (lambda r: write_spot(r, crs="EPSG:32632"), "m away"),
-    "SPOT of other ground": (lambda r: write_spot(r, a=1.2, e=-1.2, c=spot_of(r)[1].c - 16, f=spot_of(r)[1].f + 16), "160 m a side, found 192 m"),
+    "SPOT of other ground": (lambda r: write_spot(r, a=1.2, e=-1.2, c=spot_of(r)[1].c - 16, f=spot_of(r)[1].f + 16), "side of 160 m, found 192 m"),
     "SPOT of other pixels": (lambda r: write_spot(r, a=2.0), "square pixels, north up"),
-    "SPOT turned": (lambda r: write_spot(r, b=0.1, d=0.1), "square pixels, north up"),
+    "SPOT rotated": (lambda r: write_spot(r, b=0.1, d=0.1), "square pixels, north up"),
     "SPOT that is a VRT": (lambda r: (r / SPOT).write_text("<VRTDataset/>"), "an unreadable file"),
 }  # fmt: skip
 
@@ -109,7 +109,7 @@ def test_fault_is_named(root, name):
         open_dataset("pastis", root).read(TILE)
     assert f"tile {TILE}" in str(error.value) and str(root) in str(error.value)
     assert (error.value.finding.kind == "georeference") == (" away" in message or "m a side" in message or "north up" in message)
-    # Nothing else is lost: the other tiles are read.
+    # The other tiles are still read.
     assert open_dataset("pastis", root).read("10004")["spot"]["values"].any()
 
 
@@ -141,7 +141,7 @@ def test_a_fold_is_a_number_from_1_to_5(root, fold):
         reader.open_raw(root)
 
 
-def test_a_tile_twice_is_refused(root):
+def test_a_repeated_tile_is_refused(root):
     change_collection(root, lambda c: c["features"].append(c["features"][0]))
     with pytest.raises(DataError, match="each ID_PATCH once, found 10000 again"):
         reader.open_raw(root)
@@ -150,7 +150,7 @@ def test_a_tile_twice_is_refused(root):
 def test_missing_folder_and_metadata(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         reader.open_raw(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no such file.*holds metadata.geojson"):
+    with pytest.raises(DataError, match="no such file.*holds a complete metadata.geojson"):
         reader.open_raw(tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_dates_as_json_string_and_unsorted(root):
     np.testing.assert_array_equal(before["values"], after["values"])
 
 
-def test_no_data_becomes_masked_never_a_number(root):
+def test_no_data_is_masked(root):
     def holes(array):
         array[0] = 0  # a whole date
         array[1, :, :4] = 0  # some pixels
@@ -197,7 +197,7 @@ def test_non_finite_radar_is_masked(root):
     assert not np.isinf(series["values"]).any()
 
 
-def test_missing_modality_is_legal(root):
+def test_a_tile_may_lack_a_modality(root):
     s2(root).unlink()
     (root / SPOT).unlink()
     example = reader.open_raw(root).read(TILE)
@@ -210,7 +210,7 @@ def test_folder_with_one_modality_only(root):
     assert list(reader.open_raw(root).modalities) == ["s2", "location"]
 
 
-def test_simulation_is_the_same_every_time_and_has_the_layout(simulated, tmp_path):
+def test_the_simulation_is_deterministic_and_has_the_layout(simulated, tmp_path):
     from data.pastis.simulated import simulate
 
     again = simulate(tmp_path / "again", tiles=10, tile_size=16, seed=0)
@@ -223,7 +223,7 @@ def test_simulation_is_the_same_every_time_and_has_the_layout(simulated, tmp_pat
         assert image.read().shape == (3, 160, 160) and image.crs.to_epsg() == 2154
 
 
-def test_a_simulated_folder_says_so_wherever_it_lies(root):
+def test_a_simulated_folder_declares_it_wherever_it_is(root):
     assert reader.open_raw(root).simulated
     path = root / "metadata.geojson"
     collection = json.loads(path.read_text())
@@ -239,8 +239,8 @@ def test_a_tile_without_geometry_has_no_location(root):
     assert dataset.read("10004")["location"]["values"].shape == (1, 2)
 
 
-def test_a_geometry_that_lies_nowhere_is_told(root):
-    change_collection(root, lambda c: c.pop("crs") and None)  # metres, which without a reference system are degrees
+def test_a_geometry_outside_the_earth_is_reported(root):
+    change_collection(root, lambda c: c.pop("crs") and None)  # metres, which count as degrees without a reference system
     dataset = reader.open_raw(root)
     assert "location" not in dataset.modalities
     (finding,) = dataset.inspect(TILE)
@@ -248,7 +248,7 @@ def test_a_geometry_that_lies_nowhere_is_told(root):
     assert dataset.read(TILE)["spot"]["values"].shape == (1, 160, 160, 3)  # nothing to compare it with
 
 
-def test_an_image_without_reference_system_is_read_and_told(root):
+def test_an_image_without_reference_system_is_read_and_reported(root):
     write_spot(root, crs=None)
     dataset = open_dataset("pastis", root)
     assert dataset.read(TILE)["spot"]["values"].shape == (1, 160, 160, 3)
@@ -263,19 +263,19 @@ def test_an_image_in_another_reference_system_is_compared_on_the_ground(root):
     np.testing.assert_array_equal(open_dataset("pastis", root).read(TILE)["spot"]["values"][0], image.transpose(1, 2, 0))
 
 
-def test_an_image_whose_rows_run_to_the_north_is_turned(root):
+def test_an_image_whose_rows_run_to_the_north_is_flipped(root):
     image, t = spot_of(root)
     write_spot(root, values=image[:, ::-1], e=1.0, f=t.f - 160)
     np.testing.assert_array_equal(open_dataset("pastis", root).read(TILE)["spot"]["values"][0], image.transpose(1, 2, 0))
 
 
-def test_an_image_or_series_of_nothing_is_absent_and_said_to_be(root):
+def test_a_wholly_unknown_image_or_series_is_absent_with_a_remark(root):
     write_spot(root, values=np.zeros((3, 160, 160), np.uint8))
     change_array(s2(root), np.zeros_like)
     change_array(root / S1A, lambda a: np.full_like(a, -3.4e38))
     example = open_dataset("pastis", root).read(TILE)
     assert {name: len(example[name]["values"]) for name in ("spot", "s2", "s1a", "s1d")} == {"spot": 0, "s2": 0, "s1a": 0, "s1d": 73}
-    assert sorted(example["remarks"]) == ["s1a", "s2", "spot"] and "holds a known pixel" in example["remarks"]["s2"]
+    assert sorted(example["remarks"]) == ["s1a", "s2", "spot"] and "has a known pixel" in example["remarks"]["s2"]
 
 
 def test_undeclared_fill_values_are_unknown(root):
@@ -288,7 +288,7 @@ def test_undeclared_fill_values_are_unknown(root):
     assert np.isnan(values[1, 2, 3, 0]) and np.nanmin(values) > -1e3
 
 
-def test_negative_reflectance_stays(root):
+def test_negative_reflectance_is_kept(root):
     def darken(array):
         array[1, :, 2, 3] = -250
         return array.astype(np.int64)
@@ -298,7 +298,7 @@ def test_negative_reflectance_stays(root):
 
 
 @pytest.mark.parametrize("tile", ["10000", "10009"])
-def test_one_label_file_of_another_size_is_the_one_that_is_named(root, tile):
+def test_only_the_label_file_of_another_size_is_named(root, tile):
     change_array(root / f"ANNOTATIONS/TARGET_{tile}.npy", lambda a: a[:, :8, :8])
     dataset = open_dataset("pastis", root)
     wrong = {}
@@ -308,7 +308,7 @@ def test_one_label_file_of_another_size_is_the_one_that_is_named(root, tile):
     assert dataset.label_side == 16 and list(wrong) == [(tile, "labels")]
 
 
-def test_broken_images_are_one_finding_each(root):
+def test_each_broken_image_is_one_finding(root):
     folder = (root / SPOT).parent
     names = {"10000": b"", "10005": b"<html>503</html>"}
     for tile, content in names.items():
@@ -317,10 +317,10 @@ def test_broken_images_are_one_finding_each(root):
     for tile in names:
         with pytest.raises(DataError, match=f"{tile}.*unreadable file of {len(names[tile])} bytes"):
             dataset.read(tile)
-        assert list(dataset.inspect(tile)) == []  # reading says it
+        assert list(dataset.inspect(tile)) == []  # reading reports it
 
 
-def test_stray_files_are_no_part_of_the_dataset(root):
+def test_stray_files_are_ignored(root):
     before = sorted(reader.raw_files(root))
     for name in ("DATA_S2/.DS_Store", "DATA_S2/._S2_10000.npy", "ANNOTATIONS/Thumbs.db", "DATA_S1A/desktop.ini", ".DS_Store"):
         (root / name).write_bytes(b"x")
@@ -328,7 +328,7 @@ def test_stray_files_are_no_part_of_the_dataset(root):
     assert len(open_dataset("pastis", root).read(TILE)["s2"]["values"])
 
 
-def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
+def test_upper_case_suffixes_and_linked_folders_are_read(root, tmp_path):
     spot = root / SPOT
     spot.rename(spot.with_suffix(".TIF"))
     (root / "DATA_S2").rename(tmp_path / "elsewhere")
@@ -337,19 +337,19 @@ def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
     assert example["spot"]["values"].shape == (1, 160, 160, 3) and len(example["s2"]["values"])
 
 
-def test_two_files_that_differ_in_capitals_are_refused(root):
+def test_two_files_that_differ_in_case_are_refused(root):
     path = root / "DATA_S2" / f"S2_{TILE}.npy"
     path.with_suffix(".NPY").write_bytes(path.read_bytes())
-    with pytest.raises(DataError, match="one file of that name, whatever its capitals, found .* as well"):
+    with pytest.raises(DataError, match="one file of that name, in upper or lower case, found .* as well"):
         open_dataset("pastis", root)
 
 
-def test_parcels_of_places_that_count_for_themselves_stay_apart(root):
+def test_parcel_numbers_that_restart_at_each_place_are_kept_apart(root):
     change_collection(root, lambda c: [f["properties"].update({"location_id": "b"}) for f in c["features"]] and None)
     change_metadata(root, lambda p: p.update({"location_id": "a"}))
     dataset = open_dataset("pastis", root)
     a, b = (dataset.read(tile)["parcels"] for tile in (TILE, "10004"))
     assert a[a > 0].min() > 10**9 and a.max() < 2 * 10**9 < b[b > 0].min()
     change_array(root / PARCELS, lambda array: array + 10**9)
-    with pytest.raises(DataError, match="whole numbers of parcels below 1,000,000,000"):
+    with pytest.raises(DataError, match="whole parcel numbers below 1,000,000,000"):
         dataset.read(TILE)

@@ -1,30 +1,30 @@
-"""`data.show`: what is on the figure of a tile, for every kind of dataset."""
+"""`data.show`: the figure of a tile, for every kind of dataset."""
 
 import json
 import shutil
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from data import show
+from data.figures.curves import regions
+from data.figures.tile import CLEAR, GREY, draw_tile, picture, save
 from data.reading.datasets import open_dataset, simulator
 from omnisat_jax.cli.command import run_command
+from omnisat_jax.report.pictures import stretch
 from tests.faults import TILE, breaking, change_array, tiles
 
 
 def titles(figure):
-    found = [axes.get_title() + axes.get_title(loc="left") for axes in figure.axes]
-    plt.close(figure)
-    return found
+    return [axes.get_title() + axes.get_title(loc="left") for axes in figure.axes]
 
 
 def test_a_tile_of_pastis(simulated):
-    figure = show.show(open_dataset("pastis", simulated), TILE)
+    figure = draw_tile(open_dataset("pastis", simulated), TILE)
     assert TILE in figure.get_suptitle() and "simulated" in figure.get_suptitle() and "° N" in figure.get_suptitle()
     found = titles(figure)
-    assert sum(title.startswith("s2: 201") for title in found) == show.CLEAR
+    assert sum(title.startswith("s2: 201") for title in found) == CLEAR
     for wanted in ("spot: true colour", "labels", "s2: NDVI of clear dates", "s1a: VV", "s1d: VH"):
         assert wanted in found
 
@@ -32,7 +32,7 @@ def test_a_tile_of_pastis(simulated):
 def test_a_tile_without_dense_labels(tmp_path):
     root = simulator("treesat").simulate(tmp_path / "t", tiles=5, tile_size=304, seed=0)
     dataset = open_dataset("treesat", root)
-    figure = show.show(dataset, dataset.parts["test"][0])
+    figure = draw_tile(dataset, dataset.parts["test"][0])
     assert any(name in figure.get_suptitle() for name in dataset.classes)
     found = titles(figure)
     assert "aerial: near infrared, red, green" in found and "labels" not in found
@@ -43,7 +43,7 @@ def test_a_tile_that_lacks_its_series(simulated, tmp_path):
     shutil.copytree(simulated, root)
     for path in root.rglob(f"S*_{TILE}.npy"):
         path.unlink()
-    assert titles(show.show(open_dataset("pastis", root), TILE)) == ["spot: true colour", "labels"]
+    assert titles(draw_tile(open_dataset("pastis", root), TILE)) == ["spot: true colour", "labels"]
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def lowland(tmp_path):
 
 
 def drawn(root, tile, tmp_path):
-    """Titles of a figure that was drawn and saved without a warning."""
+    """Titles of a figure that is drawn and saved without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         warnings.simplefilter("error", UserWarning)
-        figure = show.show(open_dataset("tiles", root), tile)
-        show.save(figure, tmp_path / "tile.png")
+        figure = draw_tile(open_dataset("tiles", root), tile)
+        save(figure, tmp_path / "tile.png")
     return titles(figure)
 
 
@@ -72,15 +72,13 @@ def test_series_of_any_grid_are_drawn(lowland, tmp_path):
     assert drawn(lowland, "a", tmp_path) == found
 
 
-def test_places_are_those_of_the_labels_under_a_pixel(simulated):
-    from data.figures.curves import places
-
+def test_regions_are_those_of_the_labels_under_a_pixel(simulated):
     dataset = open_dataset("pastis", simulated)
     example = dataset.read(TILE)
-    same, finer = (places(dataset, example, side) for side in (16, 48))
+    same, finer = (regions(dataset, example, side) for side in (16, 48))
     assert list(same) == list(finer) and len(same) > 1
-    for name, (_, mask) in same.items():
-        np.testing.assert_array_equal(finer[name][1], np.kron(mask, np.ones((3, 3), bool)))
+    for name, region in same.items():
+        np.testing.assert_array_equal(finer[name].mask, np.kron(region.mask, np.ones((3, 3), bool)))
 
 
 def test_nothing_usable_nothing_known_and_nothing_labelled(lowland, simulated, tmp_path):
@@ -95,23 +93,23 @@ def test_nothing_usable_nothing_known_and_nothing_labelled(lowland, simulated, t
     shutil.copytree(simulated, root)
     change_array(root / f"DATA_S2/S2_{TILE}.npy", np.zeros_like)
     change_array(root / f"ANNOTATIONS/TARGET_{TILE}.npy", lambda a: np.full_like(a, 19))  # the parcels keep their numbers
-    assert "s1a: VV" in titles(show.show(open_dataset("pastis", root), TILE))
+    assert "s1a: VV" in titles(draw_tile(open_dataset("pastis", root), TILE))
 
 
-def test_unknown_pixels_are_grey_and_take_no_contrast():
+def test_unknown_pixels_are_grey_and_do_not_affect_contrast():
     values = np.random.default_rng(0).normal(-10, 1, (8, 8, 1)).astype(np.float32)
-    whole = show._picture(values, [0])
+    whole = picture(values, [0])
     values[:4] = np.nan
-    half = show._picture(values, [0])
-    assert (half[:4] == show.GREY).all() and half[4:].min() == 0 and half[4:].max() == 1 and half.shape == whole.shape == (8, 8, 3)
-    assert (show._picture(np.full((4, 4, 1), np.nan, np.float32), [0]) == show.GREY).all()
+    half = picture(values, [0])
+    assert (half[:4] == GREY).all() and half[4:].min() == 0 and half[4:].max() == 1 and half.shape == whole.shape == (8, 8, 3)
+    assert (picture(np.full((4, 4, 1), np.nan, np.float32), [0]) == GREY).all()
 
 
 def test_names_are_shown_never_interpreted(lowland, tmp_path):
-    about = json.loads((lowland / tiles.ABOUT).read_text())
-    about |= {"name": "$x_{", "classes": ["_$\\frac{", "[/bold]", "a very long name of a class that goes on and on and on"]}
-    about["modalities"]["radar"]["bands"] = ["$VV", "$VH_{"]
-    (lowland / tiles.ABOUT).write_text(json.dumps(about))
+    description = json.loads((lowland / tiles.DESCRIPTION).read_text())
+    description |= {"name": "$x_{", "classes": ["_$\\frac{", "[/bold]", "a very long name of a class that goes on and on and on"]}
+    description["modalities"]["radar"]["bands"] = ["$VV", "$VH_{"]
+    (lowland / tiles.DESCRIPTION).write_text(json.dumps(description))
     assert "radar: $VH_{" in drawn(lowland, "a", tmp_path)
 
 
@@ -132,13 +130,13 @@ def test_what_cannot_be_drawn_or_written_is_one_sentence(lowland, tmp_path, caps
     assert "radar/a.tif" in capsys.readouterr().err
 
 
-def test_a_lake_leaves_the_fields_their_contrast():
+def test_a_lake_does_not_reduce_the_contrast_of_fields():
     fields = np.random.default_rng(0).uniform(-14, -10, (32, 32, 1))
     image = np.where(np.arange(32)[:, None, None] < 2, -40, fields)  # 6 % water
-    shown = show.stretch(image)
+    shown = stretch(image)
     assert shown.min() == 0 and shown.max() == 1 and np.ptp(shown[2:]) > 0.5
     half = np.repeat([0.0, 1.0], 512).reshape(32, 32, 1) * (np.arange(32)[:, None] > 28)  # three quarters of it one value
-    np.testing.assert_array_equal(show.stretch(half), half)
+    np.testing.assert_array_equal(stretch(half), half)
 
 
 def test_command_line(simulated, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Reading folders of tiles that anybody may have written: values and places as the files say them, or one DataError that names the file."""
+"""Folders of tiles written by any program: values and places as the files declare them, or one DataError that names the file."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ TILES = ("a", "b", "c", "d")
 LABELS = (np.arange(SIDE**2).reshape(1, SIDE, SIDE) % 3).astype(np.uint8)
 IMAGE = np.arange(3 * SIDE**2).reshape(3, SIDE, SIDE).astype(np.uint8) // 4 + 1
 SERIES = (np.arange(4 * SIDE**2).reshape(4, SIDE, SIDE) / 7).astype(np.float32)  # two dates of two bands
-ABOUT = {
+DESCRIPTION = {
     "name": "made up",
     "citation": "nobody",
     "classes": ["A", "B", "C"],
@@ -52,7 +52,7 @@ def make(root):
         write(root / "labels" / f"{tile}.tif", LABELS, place(tile))
         write(root / "im" / f"{tile}.tif", IMAGE, place(tile))
         write_series(root / "s1" / f"{tile}.tif", tile)
-    (root / "dataset.json").write_text(json.dumps(ABOUT))
+    (root / "dataset.json").write_text(json.dumps(DESCRIPTION))
     return root
 
 
@@ -63,14 +63,14 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def root(good, tmp_path):
-    """A copy of good tiles, to spoil."""
+    """A copy of intact tiles, to damage."""
     return shutil.copytree(good, tmp_path / "tiles")
 
 
 def describe(root, change):
-    about = copy.deepcopy(ABOUT)
-    change(about)
-    (root / "dataset.json").write_text(json.dumps(about))
+    description = copy.deepcopy(DESCRIPTION)
+    change(description)
+    (root / "dataset.json").write_text(json.dumps(description))
 
 
 def read(root, tile="a"):
@@ -89,7 +89,7 @@ def findings(root, tile="a"):
     return found
 
 
-def test_good_tiles_are_read_as_they_are(root):
+def test_intact_tiles_are_read_unchanged(root):
     dataset, example = open_dataset("tiles", root), read(root)
     assert dataset.simulated and dataset.background == 0 and dataset.colours[0] == "#ff0000" and not example["remarks"]
     np.testing.assert_array_equal(example["labels"], LABELS[0])
@@ -121,7 +121,7 @@ def test_good_tiles_are_read_as_they_are(root):
     ids=["of another tile", "5 km away", "half a pixel", "larger", "larger around it", "system", "none", "flat", "sheared", "mirrored", "nan"],
 )
 @pytest.mark.parametrize("name", ["im", "s1"])
-def test_a_sensor_that_lies_elsewhere_is_named(root, name, change):
+def test_a_misplaced_sensor_is_named(root, name, change):
     more = {"transform": place("a")} | change
     if name == "im":
         write(root / "im" / "a.tif", IMAGE, **more)
@@ -129,24 +129,24 @@ def test_a_sensor_that_lies_elsewhere_is_named(root, name, change):
         write_series(root / "s1" / "a.tif", **more)
     found = findings(root)
     assert set(found) == {name} and found[name].finding.kind == "georeference" and found[name].path == str(root / name / "a.tif")
-    assert found[name].expected != found[name].found and "as the labels" in found[name].expected or "square" in found[name].expected
+    assert found[name].expected != found[name].found and "like the labels" in found[name].expected or "square" in found[name].expected
     assert not findings(root, "b")
 
 
-def test_a_shift_is_told_in_full(root):
+def test_a_shift_is_reported_in_full(root):
     write(root / "im" / "a.tif", IMAGE, from_origin(EAST + 5, TOP, 10, 10))
     error = findings(root)["im"]
     assert "x 400000 to 400160" in error.expected and "x 400005 to 400165" in error.found and "up to 5 away" in error.found
 
 
-def test_finer_tiles_of_the_same_place_are_right(root):
+def test_finer_tiles_of_the_same_place_are_accepted(root):
     fine = IMAGE.repeat(4, 1).repeat(4, 2)
     for tile in TILES:
         write(root / "im" / f"{tile}.tif", fine, place(tile, 2.5))
     np.testing.assert_array_equal(read(root)["im"]["values"][0], fine.transpose(1, 2, 0))
 
 
-def test_rows_that_run_to_the_north_are_turned(root):
+def test_rows_that_run_to_the_north_are_flipped(root):
     turned = Affine(10, 0, EAST, 0, 10, TOP - 160)
     write(root / "im" / "a.tif", IMAGE[:, ::-1], turned)
     write_series(root / "s1" / "a.tif", values=SERIES[:, ::-1], transform=turned)
@@ -157,12 +157,12 @@ def test_rows_that_run_to_the_north_are_turned(root):
     np.testing.assert_array_equal(read(root)["labels"], LABELS[0])
 
 
-def test_labels_that_lie_nowhere_are_named(root):
+def test_labels_outside_the_earth_are_named(root):
     write(root / "labels" / "a.tif", LABELS, from_origin(0, 500, 10, 10), crs="EPSG:4326")
     assert findings(root)["location"].finding.kind == "georeference"
 
 
-def test_labels_that_cannot_be_read_do_not_spoil_the_sensors(root):
+def test_unreadable_labels_do_not_affect_the_sensors(root):
     (root / "labels" / "a.tif").write_bytes(b"II*\0")
     assert set(findings(root)) == {"labels", "location"}
 
@@ -179,13 +179,13 @@ def test_fill_values_are_unknown(root, fill):
     assert np.isnan(found[:, 0, 0]).all() and np.isfinite(found[:, 1:]).all()
 
 
-def test_nodata_of_labels_is_the_ignored_one(root):
+def test_nodata_of_labels_becomes_the_ignored_label(root):
     write(root / "labels" / "a.tif", LABELS, place("a"), nodata=0)
     found = read(root)["labels"]
     assert (found[LABELS[0] == 0] == 255).all() and (found[LABELS[0] > 0] == LABELS[0][LABELS[0] > 0]).all()
 
 
-def test_what_is_wholly_unknown_is_absent_with_a_remark(root):
+def test_a_wholly_unknown_sensor_is_absent_with_a_remark(root):
     write(root / "im" / "a.tif", 0 * IMAGE, place("a"), nodata=0)
     write_series(root / "s1" / "a.tif", values=np.nan * SERIES)
     example = read(root)
@@ -196,7 +196,7 @@ def test_what_is_wholly_unknown_is_absent_with_a_remark(root):
 def test_unknown_pixels_of_uint8_need_int16(root):
     write(root / "im" / "a.tif", IMAGE, place("a"), nodata=1)
     assert '"dtype": "int16"' in findings(root)["im"].advice
-    describe(root, lambda about: about["modalities"]["im"].update(dtype="int16"))
+    describe(root, lambda d: d["modalities"]["im"].update(dtype="int16"))
     found = read(root)["im"]["values"][0]
     np.testing.assert_array_equal(found, np.where(IMAGE == 1, NO_DATA_INT16, IMAGE.astype(np.int16)).transpose(1, 2, 0))
     np.testing.assert_array_equal(read(root, "b")["im"]["values"][0], IMAGE.transpose(1, 2, 0))
@@ -214,7 +214,7 @@ def test_scales_that_contradict_dataset_json_are_named(root, more):
 def test_scales_of_dataset_json_are_accepted(root):
     for tile in TILES:
         write_series(root / "s1" / f"{tile}.tif", tile, scales=(0.5, 2.0) * 2, offsets=(1.0, 0.0) * 2)
-    describe(root, lambda about: about["modalities"]["s1"].update(scale=[0.5, 2], offset=[1, 0]))
+    describe(root, lambda d: d["modalities"]["s1"].update(scale=[0.5, 2], offset=[1, 0]))
     np.testing.assert_array_equal(read(root)["s1"]["values"][0], SERIES[:2].transpose(1, 2, 0))
 
 
@@ -238,7 +238,7 @@ def test_dates_are_checked(root, dates):
 
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("name, values", [("im", IMAGE[:, :8, :8]), ("im", IMAGE[:2]), ("im", IMAGE.astype(np.int16)), ("im", IMAGE[:, :8])])
-def test_the_odd_tile_is_named_and_no_other(root, tile, name, values):
+def test_only_the_odd_tile_is_named(root, tile, name, values):
     write(root / name / f"{tile}.tif", values, place(tile))
     assert {other: set(findings(root, other)) for other in TILES} == {other: {name} if other == tile else set() for other in TILES}
     error = findings(root, tile)[name]
@@ -246,12 +246,12 @@ def test_the_odd_tile_is_named_and_no_other(root, tile, name, values):
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_odd_labels_are_named_and_no_other(root, tile):
+def test_only_the_odd_labels_are_named(root, tile):
     write(root / "labels" / f"{tile}.tif", LABELS[:, :8, :8], place(tile, 20))
     assert {other for other in TILES if findings(root, other)} == {tile} and set(findings(root, tile)) == {"labels"}
 
 
-def test_tiles_in_capitals_are_found_and_twins_refused(root):
+def test_upper_case_suffixes_are_found_and_twins_refused(root):
     (root / "im" / "a.tif").rename(root / "im" / "a.TIF")
     assert len(read(root)["im"]["values"]) == 1
     shutil.copy(root / "im" / "a.TIF", root / "im" / "a.tiff")
@@ -259,10 +259,10 @@ def test_tiles_in_capitals_are_found_and_twins_refused(root):
         open_dataset("tiles", root)
 
 
-# Files that lead elsewhere.
+# Files that refer to other files.
 
 
-def test_links_and_formats_that_lead_elsewhere_are_refused(root, tmp_path):
+def test_links_and_formats_that_refer_to_other_files_are_refused(root, tmp_path):
     secret = write(tmp_path / "secret.tif", IMAGE, place("a"))
     (root / "im" / "a.tif").unlink()
     (root / "im" / "a.tif").symlink_to(secret)
@@ -277,7 +277,7 @@ def test_links_and_formats_that_lead_elsewhere_are_refused(root, tmp_path):
 
 
 def test_metadata_beside_a_tile_is_honoured_or_refused(root):
-    """GDAL keeps nodata, scale and offset there, and says nothing of what it cannot read."""
+    """GDAL keeps nodata, scale and offset there, and silently ignores what it cannot read."""
     beside = root / "im" / "a.tif.aux.xml"
     band = '<PAMDataset><PAMRasterBand band="1">{}</PAMRasterBand></PAMDataset>'
     beside.write_text(band.format("<Scale>2</Scale>"))
@@ -304,9 +304,9 @@ WRONG = {
         {"train": ["a"], "Train": ["b"]}, {"train": [None]}, {"a\x1b[2J": ["a"]}, {"train": ["\ud800"]}, {"train": ["a" * 300]},
     ],
     "modalities": [
-        None, [], {}, {"im": None}, {"im": []}, {"im": {"kind": "image"}}, {"labels": ABOUT["modalities"]["im"]}, {"location": ABOUT["modalities"]["im"]},
-        {"../im": ABOUT["modalities"]["im"]}, {"/tmp": ABOUT["modalities"]["im"]}, {"i m": ABOUT["modalities"]["im"]}, {"": ABOUT["modalities"]["im"]},
-        {"other": ABOUT["modalities"]["im"]}, *({"im": ABOUT["modalities"]["im"] | change} for change in (
+        None, [], {}, {"im": None}, {"im": []}, {"im": {"kind": "image"}}, {"labels": DESCRIPTION["modalities"]["im"]}, {"location": DESCRIPTION["modalities"]["im"]},
+        {"../im": DESCRIPTION["modalities"]["im"]}, {"/tmp": DESCRIPTION["modalities"]["im"]}, {"i m": DESCRIPTION["modalities"]["im"]}, {"": DESCRIPTION["modalities"]["im"]},
+        {"other": DESCRIPTION["modalities"]["im"]}, *({"im": DESCRIPTION["modalities"]["im"] | change} for change in (
             {"kind": "video"}, {"kind": ["image"]}, {"dtype": "float64"}, {"dtype": None}, {"bands": []}, {"bands": "RGB"}, {"bands": ["R", "R", "B"]},
             {"bands": ["R", "G", 3]}, {"bands": None}, {"scale": 1}, {"scale": [1, 1]}, {"scale": [0, 1, 1]}, {"offset": ["0", 0, 0]}, {"sclae": [1, 1, 1]},
         )),
@@ -316,7 +316,7 @@ WRONG = {
 
 @pytest.mark.parametrize("key, value", [(key, value) for key, values in WRONG.items() for value in values])
 def test_every_key_is_typed_and_checked(root, key, value):
-    describe(root, lambda about: about.update({key: value}))
+    describe(root, lambda d: d.update({key: value}))
     with pytest.raises(DataError) as raised:
         open_dataset("tiles", root)
     error = raised.value
@@ -326,12 +326,12 @@ def test_every_key_is_typed_and_checked(root, key, value):
 
 @pytest.mark.parametrize("key", ["name", "citation", "classes", "ignore", "modalities", "parts"])
 def test_every_key_is_needed(root, key):
-    describe(root, lambda about: about.pop(key))
+    describe(root, lambda d: d.pop(key))
     with pytest.raises(DataError, match=f"found no {key}"):
         open_dataset("tiles", root)
 
 
 def test_unknown_keys_are_refused_with_the_nearest(root):
-    describe(root, lambda about: about.update(colors=[]))
+    describe(root, lambda d: d.update(colors=[]))
     with pytest.raises(DataError, match="Did you mean colours"):
         open_dataset("tiles", root)

@@ -1,4 +1,4 @@
-"""TreeSatAI-TS: what series, aerial images, labels and lists mean in all their forms, and what is refused."""
+"""TreeSatAI-TS: series, aerial images, labels and lists in all their forms, and what is refused."""
 
 import json
 import shutil
@@ -78,12 +78,12 @@ def rename_products(root, pattern, positions):
 
 
 def rest(values):
-    """Numbers of a whole series as they are where no cloud is."""
+    """The values of a series where there are no clouds."""
     return values.astype(np.int64)[values != NO_DATA_INT16]
 
 
-def test_dates_of_later_baselines_are_brought_to_the_scale_of_the_earlier(root):
-    change(root, "sen-2-data", lambda a: np.abs(a) + 300)  # dark, though not so dark as to be refused
+def test_dates_of_later_baselines_are_harmonised(root):
+    change(root, "sen-2-data", lambda a: np.abs(a) + 300)  # dark, but not dark enough to be refused
     before = read(root)["s2"]["values"]
     assert list(open_dataset("treesat", root).inspect(first(root))) == []
     later = (1, 5, 20)
@@ -97,7 +97,7 @@ def test_dates_of_later_baselines_are_brought_to_the_scale_of_the_earlier(root):
 
 
 @pytest.mark.parametrize("name", [b"N9999", b"nothing"])
-def test_unknown_baselines_beside_later_ones_are_told(root, name):
+def test_unknown_baselines_beside_later_ones_are_reported(root, name):
     change(root, "sen-2-data", lambda a: np.abs(a) + 1300)
     before = read(root)["s2"]["values"]
     rename_products(root, name, [i for i in range(45) if i not in (1, 5)])
@@ -108,9 +108,9 @@ def test_unknown_baselines_beside_later_ones_are_told(root, name):
     assert finding.kind == "baseline" and "none for 43 of 45 dates" in finding.found and "N0500" in finding.expected
 
 
-def test_numbers_that_do_not_have_what_their_names_promise_are_refused(root):
+def test_values_without_the_offset_of_their_baseline_are_refused(root):
     rename_products(root, b"N0400", range(45))
-    with pytest.raises(DataError, match="as their product names say.*% of them below -500") as error:
+    with pytest.raises(DataError, match="as the product names imply.*% of them below -500") as error:
         read(root)
     assert error.value.finding.kind == "baseline"
 
@@ -122,7 +122,7 @@ def test_earlier_or_missing_baselines_change_nothing(root, name):
     np.testing.assert_array_equal(read(root)["s2"]["values"], before)
 
 
-def test_negative_reflectance_stays_and_much_of_it_is_told(root):
+def test_negative_reflectance_is_kept_and_much_of_it_is_reported(root):
     before = read(root)["s2"]["values"]
     change(root, "sen-2-data", lambda a: a - 1000)
     np.testing.assert_array_equal(rest(read(root)["s2"]["values"]), rest(before) - 1000)
@@ -130,7 +130,7 @@ def test_negative_reflectance_stays_and_much_of_it_is_told(root):
     assert finding.kind == "baseline" and "subtracted twice" in finding.found
 
 
-def test_numbers_are_rounded_and_never_clipped(root):
+def test_values_are_rounded_and_never_clipped(root):
     change(root, "sen-2-data", lambda a: a * 0 + np.float32(1234.6))
     assert set(rest(read(root)["s2"]["values"])) == {1235}
     change(root, "sen-2-data", lambda a: np.where(np.arange(a.size).reshape(a.shape) == 7, -0.4, a))
@@ -162,7 +162,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_a_series_of_nothing_is_absent_and_said_to_be(root, name):
+def test_a_wholly_unknown_series_is_absent_with_a_remark(root, name):
     fault, message = EMPTY[name]
     fault(root)
     example = read(root)
@@ -176,7 +176,7 @@ def test_a_file_without_one_of_the_series_lacks_it(root):
     assert len(example["s1a"]["values"]) == 0 and len(example["s1d"]["values"]) and not example["remarks"]
 
 
-def test_an_array_under_the_name_of_masks_that_is_none_is_not_used(root):
+def test_an_array_named_masks_of_another_shape_is_ignored(root):
     change(root, "sen-2-masks", lambda a: np.full((45, 10, 6, 6), 100.0))
     assert read(root)["s2"]["valid"].all()
 
@@ -224,13 +224,13 @@ def replace(path, content):
 
 
 FAULTS = {
-    "radar in dB": (lambda r: change(r, "sen-1-asc-data", lambda a: 10 * np.log10(a)), "found 100 % negative numbers: it looks like dB"),
+    "radar in dB": (lambda r: change(r, "sen-1-asc-data", lambda a: 10 * np.log10(a)), "found 100 % negative values: this looks like dB"),
     "radar as integers": (lambda r: change(r, "sen-1-des-data", lambda a: np.ones(a.shape, np.int16)), "floating point numbers, found int16"),
     "numbers beyond int16": (lambda r: change(r, "sen-2-data", lambda a: np.full(a.shape, 40_000, np.uint16)), "-32,767 to 32,767, found 40,000"),
     "swapped axes": (lambda r: change(r, "sen-2-data", lambda a: a.transpose(0, 2, 3, 1)), r"\(N, 10, 6, 6\), found shape \(45, 6, 6, 10\)"),
     "no products": (lambda r: change(r, "sen-2-products", lambda a: None), "product names with the dates, found none"),
     "fewer products": (lambda r: change(r, "sen-2-products", lambda a: a[:-1]), r"45 strings, found shape \(44,\)"),
-    "products that are no text": (lambda r: change(r, "sen-2-products", lambda a: np.arange(45)), "strings, found int64"),
+    "products that are not text": (lambda r: change(r, "sen-2-products", lambda a: np.arange(45)), "strings, found int64"),
     "products that are not UTF-8": (lambda r: change(r, "sen-2-products", lambda a: np.array([b"\xff\xfe"] * 45)), "strings in UTF-8"),
     "products without a date": (lambda r: change(r, "sen-2-products", lambda a: np.array([b"S2A"] * 45)), "a product name with a sensing date"),
     "products of the year 1": (lambda r: change(r, "sen-2-products", lambda a: np.array([b"S2A_00010101T"] * 45)), "year 1 is not"),
@@ -250,11 +250,11 @@ FAULTS = {
     "aerial pixels of 1 m": (
         lambda r: write_aerial(r, transform=rasterio.transform.from_origin(500_000, 5_800_000, 1, 1)), "pixels of 0.2 m, found 1 m"
     ),
-    "labels that are no list": (lambda r: change_labels(r, lambda row: {"Acer": 1}), "a list"),
+    "labels that are not a list": (lambda r: change_labels(r, lambda row: {"Acer": 1}), "a list"),
     "labels without shares": (lambda r: change_labels(r, lambda row: ["Acer"]), "a list"),
-    "a share that is no number": (lambda r: change_labels(r, lambda row: [["Acer", "much"]]), "a finite number from 0 to 1"),
+    "a share that is not a number": (lambda r: change_labels(r, lambda row: [["Acer", "much"]]), "a finite number from 0 to 1"),
     "a share in percent": (lambda r: change_labels(r, lambda row: [["Acer", 93.0]]), "a finite number from 0 to 1"),
-    "a genus that is not known": (lambda r: change_labels(r, lambda row: [["Yggdrasil", 0.9]]), "genera among Abies.*found Yggdrasil"),
+    "an unknown genus": (lambda r: change_labels(r, lambda row: [["Yggdrasil", 0.9]]), "genera among Abies.*found Yggdrasil"),
     "a genus with an escape": (lambda r: change_labels(r, lambda row: [["\x1b[31mAcer", 0.9]]), "printable text"),
     "a genus twice": (lambda r: change_labels(r, lambda row: [["Acer", 0.9], ["Acer", 0.05]]), "Acer more than once"),
 }  # fmt: skip
@@ -273,7 +273,7 @@ def test_fault_is_named(root, name):
 
 
 LISTS = {
-    "a line that is a path": (b"../../x.tif\n", "a name of a tile"),
+    "a line that is a path": (b"../../x.tif\n", "the name of a tile"),
     "not UTF-8": (b"\xff\xfe\n", "text in UTF-8"),
     "a tile without labels": (b"Acer_9.tif\n", "tile Acer_9: .*labels of every tile"),
 }
@@ -309,7 +309,7 @@ def test_line_ends_and_byte_order_marks_of_lists_do_not_matter(root):
     assert open_dataset("treesat", root).parts == before
 
 
-def test_names_may_have_dots_and_suffixes_capitals(root):
+def test_names_may_have_dots_and_suffixes_upper_case(root):
     old, new = first(root), "plot_1.5_a.h"
     for folder, suffix in (("aerial", "TIF"), ("sentinel", "H5")):
         path = root / folder / f"{old}.{suffix.lower()}"
@@ -321,7 +321,7 @@ def test_names_may_have_dots_and_suffixes_capitals(root):
     assert all(len(example[name]["values"]) for name in (*reader.SERIES, "aerial", "location"))
 
 
-def test_the_fourth_band_is_a_measurement_though_it_is_called_alpha(root):
+def test_the_fourth_band_is_a_measurement_although_it_is_called_alpha(root):
     values = np.random.default_rng(0).integers(0, 3, (4, 304, 304)).astype(np.uint8)
     write_aerial(root, values, photometric="RGB", alpha="YES")
     with rasterio.open(aerial_of(root)) as source:
@@ -329,7 +329,7 @@ def test_the_fourth_band_is_a_measurement_though_it_is_called_alpha(root):
     np.testing.assert_array_equal(read(root)["aerial"]["values"][0], values[:, 2:302, 2:302].transpose(1, 2, 0))
 
 
-def test_an_aerial_image_of_nothing_is_absent_and_said_to_be(root):
+def test_an_empty_aerial_image_is_absent_with_a_remark(root):
     write_aerial(root, np.zeros((4, 304, 304), np.uint8))
     example = read(root)
     assert example["aerial"]["values"].shape == (0, 300, 300, 4) and "0" in example["remarks"]["aerial"]

@@ -1,4 +1,4 @@
-"""`data.verify`: what it shows of a dataset, what it doubts, and that nothing it found is lost. The faults themselves are in test_faults.py."""
+"""`data.verify`: what it shows, what it doubts, and that no finding is lost. The faults themselves are in test_faults.py."""
 
 import dataclasses
 import io
@@ -13,11 +13,13 @@ from rich.console import Console
 from data import verify
 from data.reading.datasets import open_dataset
 from data.reading.raw import RawModality
-from data.verification import findings, histogram, units
+from data.verification import findings, histogram, raw_check, units
 from data.verification.calendars import Calendar, impossible
 from data.verification.contents import Contents
 from data.verification.facts import TileFacts, sensor_facts
 from data.verification.findings import DOUBT, KINDS
+from data.verification.options import VerificationOptions
+from data.verification.records_check import verify_records
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import Finding, UserError
 from tests import faults
@@ -26,7 +28,7 @@ from tests.faults import TILE, tiles
 
 @pytest.fixture(scope="session")
 def checked(simulated, tmp_path_factory):
-    """A whole folder with its manifest."""
+    """An intact folder with its manifest."""
     root = tmp_path_factory.mktemp("checked") / "pastis"
     shutil.copytree(simulated, root)
     assert verify.main(["pastis", "--raw", str(root), "--jobs", "1"]) == 0
@@ -41,20 +43,20 @@ def root(checked, tmp_path):
 
 
 def run(root, console, **options):
-    return verify.verify("pastis", root, console=console, **options)
+    return raw_check.verify_raw("pastis", root, VerificationOptions(**options), console)
 
 
 def shown(dataset, root, **options):
-    """(findings, what is printed)"""
+    """(findings, printed text)"""
     console = Console(file=io.StringIO(), width=100)
-    return verify.verify(dataset, root, console=console, **options), console.file.getvalue()
+    return raw_check.verify_raw(dataset, root, VerificationOptions(**options), console), console.file.getvalue()
 
 
 def doubts(found):
     return [finding for finding in found if finding.kind == DOUBT]
 
 
-def test_a_whole_folder_has_no_findings(root, console):
+def test_an_intact_folder_has_no_findings(root, console):
     assert run(root, console) == []
     assert run(root, console, jobs=2) == []
 
@@ -74,38 +76,38 @@ def test_exit_codes_and_table(root, capsys):
     assert verify.main([*arguments, "--allow", "missing"]) == 0
 
 
-def test_what_is_in_a_dataset_is_shown_and_kept(root, tmp_path):
-    found, text = shown("pastis", root, update=True, json_file=tmp_path / "told.json")
+def test_contents_are_shown_and_written(root, tmp_path):
+    found, text = shown("pastis", root, update=True, json_file=tmp_path / "report.json")
     assert found == []
     rows = [row for row in text.splitlines() if not row.startswith(("part fold", "no part", "s1", "s2:", str(root), "contents"))]
     assert len(rows) > 40 and max(map(len, rows)) <= 100
     for wanted in ("reflectance x 10,000", "backscatter in dB", "8 bit", "Meadow", "fold_5", "dates per tile", "widest gap", "parcels: "):
         assert wanted in text
-    told = json.loads((tmp_path / "told.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text())
     manifest = json.loads((root / "manifest.json").read_text())
-    assert told["contents"] == manifest["contents"] and told["findings"] == [] and len(manifest["files"]) == 61
+    assert report["contents"] == manifest["contents"] and report["findings"] == [] and len(manifest["files"]) == 61
     labels = [np.load(path)[0] for path in sorted((root / "ANNOTATIONS").glob("TARGET_*.npy"))]
-    parts = told["contents"]["parts"]
+    parts = report["contents"]["parts"]
     assert sum(part["tiles"] for part in parts.values()) == 10
     assert sum(part["classes"]["Meadow"] for part in parts.values()) == sum(int((label == 1).sum()) for label in labels)
     radar = np.concatenate([np.load(path)[:, 0].ravel() for path in (root / "DATA_S1A").glob("*.npy")])
-    band = told["contents"]["modalities"]["s1a"]["bands"]["VV"]
+    band = report["contents"]["modalities"]["s1a"]["bands"]["VV"]
     assert band["min"] == radar.min() and band["max"] == radar.max() and band["unknown"] == 0
     for key, share in (("p1", 0.01), ("median", 0.5), ("p99", 0.99)):
         np.testing.assert_allclose(band[key], np.quantile(radar, share, method="inverted_cdf"), rtol=2e-3)
-    calendar = told["contents"]["modalities"]["s2"]["calendar"]
+    calendar = report["contents"]["modalities"]["s2"]["calendar"]
     dates = json.loads((root / "metadata.geojson").read_text())["features"][0]["properties"]["dates-S2"]
     assert calendar["dates_per_tile"][0] <= len(dates) <= calendar["dates_per_tile"][2]
     assert sum(calendar["dates_per_month"].values()) == pytest.approx(np.mean([len(dates)] * 10), abs=5)
 
 
-def test_unread_tiles_and_their_kinds_are_documented():
+def test_kinds_are_documented_and_doubts_are_no_failures():
     assert {"georeference", "unknown", "baseline", "doubt", "fault", "link", "leak", "value"} <= set(KINDS)
     some = [Finding(kind, "a", "b", "c", "d") for kind in KINDS]
     assert [f.kind for f in findings.failures(some, ("missing",))] == [kind for kind in KINDS if kind not in ("missing", DOUBT)]
 
 
-def test_an_error_nobody_foresaw_is_a_finding_of_its_tile(root, console, monkeypatch):
+def test_an_unforeseen_error_is_a_finding_of_its_tile(root, console, monkeypatch):
     opened = open_dataset("pastis", root)
 
     def breaks(tile):
@@ -119,26 +121,26 @@ def test_an_error_nobody_foresaw_is_a_finding_of_its_tile(root, console, monkeyp
             raise KeyError("x")
 
     broken = dataclasses.replace(opened, readers={**opened.readers, "s2": breaks}, inspect=inspect)
-    monkeypatch.setattr(verify, "open_dataset", lambda *_: broken)
+    monkeypatch.setattr(raw_check, "open_dataset", lambda *_: broken)
     np.save(root / faults.S2.replace(TILE, "10007"), np.zeros(3))
     found = [finding for finding in run(root, console) if finding.kind != "changed"]
     assert {(f.kind, f.tile) for f in found} == {("fault", TILE), ("fault", "10004"), ("unreadable", "10007")}
     (fault,) = (finding for finding in found if finding.tile == TILE)
     assert "RecursionError: too" in fault.found and fault.path.endswith(faults.S2)
-    monkeypatch.setattr(verify, "open_dataset", lambda *_: 1 / 0)
+    monkeypatch.setattr(raw_check, "open_dataset", lambda *_: 1 / 0)
     assert [f.kind for f in run(root, console)][0] == "fault"
 
 
 def dies(shared, tile):
-    """The process of one tile ends, as of a lack of memory."""
+    """The process of one tile dies, as for lack of memory."""
     if tile == shared:
         os._exit(7)
     return [Finding("missing", tile, "-", "-", "-")], None
 
 
-def test_a_process_that_dies_names_its_tile_and_the_rest_goes_on():
+def test_a_process_that_dies_names_its_tile_and_the_others_are_read():
     names = list("abcdefgh")
-    found = [finding for result, _ in verify._results(dies, "c", names, 2) for finding in result]
+    found = [finding for result, _ in raw_check.results(dies, "c", names, 2) for finding in result]
     assert [finding.tile for finding in found] == names
     assert [finding.kind for finding in found] == ["fault" if name == "c" else "missing" for name in names]
 
@@ -162,7 +164,7 @@ def test_a_folder_that_cannot_be_opened_leaves_the_manifest_and_is_compared_with
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1, "dataset": "treesat", "files": {}}', '{"format": 2, "dataset": "pastis"}'])
-def test_a_manifest_that_is_none_is_a_finding(root, console, text):
+def test_an_invalid_manifest_is_a_finding(root, console, text):
     (root / "manifest.json").write_text(text)
     (finding,) = run(root, console)
     assert finding.kind == "unreadable" and finding.path.endswith("manifest.json") and "--update" in finding.advice
@@ -187,7 +189,7 @@ def test_order_georeference_and_bytes_of_another_part(root, console):
     assert "SPOT6_RVB_1M00_2019_10003.tif (part fold_4)" in kinds["leak"].found and kinds["leak"].tile == "10009"
 
 
-def test_radar_in_linear_power_is_doubted_and_no_failure(root, capsys):
+def test_radar_in_linear_power_is_a_doubt_and_not_a_failure(root, capsys):
     for path in (root / "DATA_S1A").glob("*.npy"):
         faults.change_array(path, lambda a: (10 ** (a / 10)).astype(np.float32))
     assert verify.main(["pastis", "--raw", str(root), "--jobs", "1", "--update"]) == 0
@@ -202,7 +204,7 @@ def test_a_tile_of_another_unit_is_named(root, console):
 
 
 def contents(name, modality, *tiles, dates=None):
-    """Of tiles that hold these values (T,H,W,C)."""
+    """The contents of tiles with these values (T,H,W,C)."""
     names = [f"t{i}" for i in range(len(tiles))]
     held = Contents(modalities={name: modality}, parts={"train": tuple(names)}, classes=("a", "b"), task="segment")
     for index, (tile, values) in enumerate(zip(names, tiles, strict=True)):
@@ -228,7 +230,7 @@ RADAR = RawModality("series", (8, 8, 2), "float32", ("VV", "VH"))
         (S2, lambda v: v - np.int16(1_000), "hardly any negative reflectance"),
         (S2, lambda v: v * np.int16(9), "ground: reflectance below 0.6"),
         (S2, lambda v: v // np.int16(1_000), "reflectance x 10,000, or from 0 to 1"),
-        (S2, lambda v: np.full_like(v, 700), "numbers that vary"),
+        (S2, lambda v: np.full_like(v, 700), "values that vary"),
         (S2, lambda v: np.where(np.arange(8)[:, None] == 7, np.int16(-25_536), v), "reflectance of -1,000 and more"),
         (RADAR, lambda v: np.stack([v[..., 0] / 300 - 15, v[..., 1] / 300 - 21], -1).astype(np.float32), None),
         (RADAR, lambda v: (v / 300 - 15).astype(np.float32), "VH some 5 to 9 dB below VV"),
@@ -236,7 +238,7 @@ RADAR = RawModality("series", (8, 8, 2), "float32", ("VV", "VH"))
         (RADAR, lambda v: -v.astype(np.float32), "backscatter in dB"),
     ],
 )
-def test_usual_units_are_not_doubted_and_unusual_ones_are(modality, change, expected):
+def test_unusual_units_are_doubted(modality, change, expected):
     rng = np.random.default_rng(0)
     found = contents("s", modality, *(change(reflectance(rng, 200)) for _ in range(3))).findings()
     assert [f.kind for f in found] == [DOUBT] * bool(expected)
@@ -244,7 +246,7 @@ def test_usual_units_are_not_doubted_and_unusual_ones_are(modality, change, expe
         assert expected in found[0].expected
 
 
-def test_dates_of_a_new_baseline_are_told_by_their_darkest_pixels():
+def test_the_darkest_pixels_reveal_dates_of_a_new_baseline():
     rng = np.random.default_rng(0)
     values, dates = reflectance(rng, 200), np.array([18_900, 18_950, 19_000, 19_020, 19_050, 19_100])
     assert contents("s2", S2, values, dates=[dates]).findings() == []
@@ -267,7 +269,7 @@ def test_images_that_are_too_dark_too_bright_or_constant(low, high, doubted):
         ("x", "sigma0_vh", "backscatter"), ("s1", "VV/VH", "ratio"), ("x", "nDSM", "height"), ("x", "NDVI", "index"), ("x", "y", ""),
     ],
 )  # fmt: skip
-def test_what_a_band_measures_is_told_by_its_name(name, band, quantity):
+def test_the_name_of_a_band_says_what_it_measures(name, band, quantity):
     assert units.quantity_of(name, band, "series") == quantity
 
 
@@ -284,14 +286,14 @@ def test_the_few_tiles_of_another_season_are_named():
     assert two_years.outside() == []
 
 
-def test_codes_keep_the_order_and_the_size_of_numbers():
+def test_codes_keep_the_order_and_the_size_of_values():
     rng = np.random.default_rng(0)
     values = np.sort(np.concatenate([rng.normal(0, 10.0**k, 500) for k in range(-6, 30, 5)] + [np.arange(-1_024, 1_025)])).astype(np.float32)
     codes = histogram.codes_of(values)
     assert (np.diff(codes) >= 0).all() and codes.min() >= 0 and codes.max() < histogram.CODES
-    np.testing.assert_allclose(histogram.numbers_of(codes), values, rtol=1e-3, atol=1e-38)
+    np.testing.assert_allclose(histogram.values_of(codes), values, rtol=1e-3, atol=1e-38)
     whole = np.arange(-1_024, 1_025, dtype=np.float32)
-    np.testing.assert_array_equal(histogram.numbers_of(histogram.codes_of(whole)), whole)
+    np.testing.assert_array_equal(histogram.values_of(histogram.codes_of(whole)), whole)
     counted = histogram.Histogram()
     assert counted.quantiles((0.5,)) is None
     for chunk in np.array_split(whole, 3):
@@ -304,7 +306,7 @@ def test_parts_without_labels_and_classes_that_are_only_tested():
     held.add(TileFacts("a", {}, np.array([4, 0, 1]), np.zeros(0, np.int64)))
     held.add(TileFacts("b", {}, np.array([1, 4, 1]), np.zeros(0, np.int64)))
     (finding,) = held.findings()
-    assert finding.kind == DOUBT and finding.expected == "class y in the part that trains"
+    assert finding.kind == DOUBT and finding.expected == "class y in the training part"
     void = Contents(modalities={}, parts={"train": ("a",)}, classes=("x", "y"), task="segment")
     void.add(TileFacts("a", {}, np.array([0, 0, 9]), np.zeros(0, np.int64)))
     (finding,) = void.findings()
@@ -313,13 +315,13 @@ def test_parts_without_labels_and_classes_that_are_only_tested():
 
 def test_names_are_shown_never_interpreted(tmp_path):
     root = tiles.write(tmp_path / "tiles")
-    about = json.loads((root / tiles.ABOUT).read_text())
-    about |= {"name": "[/bold]", "classes": ["[red]Grass", ":smile:", "$\\frac{"]}
-    (root / tiles.ABOUT).write_text(json.dumps(about))
+    description = json.loads((root / tiles.DESCRIPTION).read_text())
+    description |= {"name": "[/bold]", "classes": ["[red]Grass", ":smile:", "$\\frac{"]}
+    (root / tiles.DESCRIPTION).write_text(json.dumps(description))
     _, text = shown("tiles", root)
     assert "[/bold] (measured)" in text and "[red]Grass" in text and ":smile:" in text
     console = Console(file=io.StringIO(), width=100)
-    findings.show(console, root, [Finding("doubt", "a\x1b[31m", "[/red]\udcff", "x\ny", "z")] * 30)
+    findings.print_findings(console, root, [Finding("doubt", "a\x1b[31m", "[/red]\udcff", "x\ny", "z")] * 30)
     text = console.file.getvalue()
     assert "\x1b" not in text and "a\\x1b[31m  [/red]\\udcff: expected x\\ny" in text and "and 10 more" in text
 
@@ -336,7 +338,7 @@ def test_records_that_changed_since_they_were_prepared_are_named(records, tmp_pa
     content[-1] ^= 1  # in the last date of the last tile
     path.write_bytes(content)
     (folder / "frames" / "fold_4" / "spot.npy").write_bytes(b"")
-    findings = verify.verify_records("pastis", folder, console=Console(quiet=True))
+    findings = verify_records("pastis", folder, VerificationOptions(), Console(quiet=True))
     (finding,) = (finding for finding in findings if "s1a" in finding.path)
     assert (finding.kind, finding.tile, finding.path) == ("changed", records.tiles(["fold_2"])[-1], str(path))
     assert "changed bytes in frame" in finding.found

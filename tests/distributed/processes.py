@@ -1,11 +1,13 @@
 """Real processes of launch.py on emulated CPU devices."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -14,7 +16,7 @@ import orbax.checkpoint as ocp
 from tests.conftest import QUICK, ROOT
 
 LIMIT = 600  # seconds after which a process counts as hanging; compiling on a busy machine takes minutes
-# Sent from within, a signal comes at the same place of the run on any machine.
+# The process signals itself, so that the signal comes at the same step on any machine.
 SIGNAL = """
 import os
 from omnisat_jax.train.writers import MetricsWriter
@@ -25,7 +27,7 @@ def signalling(self, step, values):
         os.kill(os.getpid(), {0})
 MetricsWriter.write = signalling
 """
-# Every file that Python makes or puts in its place is announced beforehand: the process dies just before the one that matches.
+# Python announces every file before it creates or renames it; the process dies just before the one that matches.
 KILL = """
 import os, re, signal, sys
 def killing(event, arguments):
@@ -34,6 +36,31 @@ def killing(event, arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(killing)
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How a run is started.
+
+    Attributes:
+      processes: their number.
+      devices: emulated devices that they share.
+      extra: flags for all processes.
+      each: {process: flags for it alone}.
+      before: Python source that every process runs first.
+      signals: {process: (signal, step)} that it sends itself when that step of fine-tuning is reported.
+      pretrain: whether the run pre-trains.
+      stderr: as of `subprocess.Popen`, by default together with stdout.
+    """
+
+    processes: int = 1
+    devices: int = 4
+    extra: Sequence[str] = ()
+    each: Mapping[int, Sequence[str]] = dataclasses.field(default_factory=dict)
+    before: str = ""
+    signals: Mapping[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    pretrain: bool = False
+    stderr: int = subprocess.STDOUT
 
 
 class Launcher:
@@ -47,40 +74,33 @@ class Launcher:
     def __init__(self, raw, cache, programs):
         self.raw, self.cache, self.programs = raw, cache, programs
 
-    def start(self, workdir, processes=1, devices=4, extra=(), each=None, before="", signals=None, pretrain=False, stderr=None):
-        """Starts `processes` processes that share `devices` devices.
-
-        Args:
-          extra: flags for all; each: {process: flags for it alone}.
-          before: Python source that every process runs first.
-          signals: {process: (signal, step)} that it sends itself when that step of fine-tuning is reported.
-          stderr: as of `subprocess.Popen`; None: with stdout.
-        """
-        port = free_port()
+    def start(self, workdir, **how):
+        """Starts the processes of one run; `how` has the fields of `How`."""
+        how, port = How(**how), free_port()
         children = []
-        for index in range(processes):
+        for index in range(how.processes):
             flags = [
-                f"--config=tests/distributed/small_run.py:{self.raw},{self.cache}{',pretrain' if pretrain else ''}",
+                f"--config=tests/distributed/small_run.py:{self.raw},{self.cache}{',pretrain' if how.pretrain else ''}",
                 f"--workdir={workdir}",
                 f"--compilation_cache={self.programs}",
-                *extra,
-                *(each or {}).get(index, ()),
+                *how.extra,
+                *how.each.get(index, ()),
             ]
-            if processes > 1:
-                flags += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}", f"--process_id={index}"]
+            if how.processes > 1:
+                flags += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={how.processes}", f"--process_id={index}"]
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={devices // processes}",
+                "XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={how.devices // how.processes}",
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             }
-            own = SIGNAL.format(*map(int, signals[index])) if signals and index in signals else ""
+            own = SIGNAL.format(*map(int, how.signals[index])) if index in how.signals else ""
             children.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", program(f"{before}\n{own}", ["launch.py", *flags])],
+                    [sys.executable, "-c", program(f"{how.before}\n{own}", ["launch.py", *flags])],
                     cwd=ROOT,
                     env=environment,
                     stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT if stderr is None else stderr,
+                    stderr=how.stderr,
                     text=True,
                     process_group=0,  # a test may signal all of it
                 )
@@ -115,7 +135,7 @@ sys.exit(run_command(launch.program, sys.argv))
 
 
 def finish(children, code=0):
-    """Waits for processes and returns what they said."""
+    """Waits for processes and returns their output."""
     try:
         outputs = [child.communicate(timeout=LIMIT)[0] for child in children]
     finally:
@@ -123,7 +143,7 @@ def finish(children, code=0):
             child.kill()
     for child, output in zip(children, outputs):
         assert child.returncode == code, f"exit code {child.returncode}:\n{output[-3000:]}"
-    return [" ".join(output.split()) for output in outputs]  # sentences as they were before the terminal broke them
+    return [" ".join(output.split()) for output in outputs]  # without the line breaks of the terminal
 
 
 def free_port():

@@ -1,4 +1,4 @@
-"""Run with eight emulated devices: ring against dense contrast on 1, 2, 4 and 8 of them, as JSON, one line.
+"""Run with eight emulated devices: the ring InfoNCE against the dense one on 1, 2, 4 and 8 of them, as JSON, one line.
 
 python -m tests.distributed.ring
 """

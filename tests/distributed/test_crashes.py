@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, damaged or moved to other numbers of processes end as if nothing had happened."""
+"""Runs that are killed, stopped, damaged or continued by other numbers of processes give the result of an undisturbed run."""
 
 import random
 import re
@@ -92,7 +92,7 @@ def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_told_to_end(launcher, whole, tmp_path, processes):
+def test_sigterm_saves_and_ends(launcher, whole, tmp_path, processes):
     one_of_them = {processes - 1: (signal.SIGTERM, 2)}
     outputs = launcher.run(tmp_path / "run", code=PREEMPTED, processes=processes, signals=one_of_them)
     assert all("is saved; the same command goes on from there" in output for output in outputs)
@@ -117,7 +117,7 @@ def test_grow_and_shrink(launcher, whole, tmp_path):
 
 
 def test_pretraining_over_two_processes(launcher, tmp_path):
-    """The contrastive step, its groups within and across hosts, gives what one process gives."""
+    """The contrastive step gives the losses of one process, with groups within and across hosts."""
     for processes in (1, 2):
         launcher.run(tmp_path / f"run{processes}", processes=processes, pretrain=True, extra=["--stage=pretrain"])
     np.testing.assert_allclose(losses(tmp_path / "run1"), losses(tmp_path / "run2"), rtol=2e-3)
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_set_aside(launcher, whole, tmp_path, damage):
 
 
 def test_a_disk_that_is_full_loses_nothing(launcher, whole, tmp_path):
-    """No file may grow beyond some kB after the second save: what a full disk looks like to the writer."""
+    """After the second save no file may grow beyond some kB, which the writer sees as a full disk."""
     limited = f"""
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -193,7 +193,7 @@ def test_hosts_that_differ_are_named(launcher, tmp_path):
     assert all("error: process 1 on node has another configuration (seed: 5, process 0 has 0)" in output for output in outputs)
 
 
-def test_changed_data_go_on_only_when_told(launcher, whole, simulated, tmp_path):
+def test_changed_data_are_used_only_when_accepted(launcher, whole, simulated, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     for name in ("evaluate", "finetune/done.json"):
         path = tmp_path / "run" / name

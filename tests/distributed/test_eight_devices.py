@@ -1,4 +1,4 @@
-"""The steps unchanged on eight devices, in a process of their own: the same numbers as on one."""
+"""The unchanged steps on eight emulated devices, in a separate process: the same numbers as on one."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_checksums_know_a_state_in_every_layout():
 
 
 @pytest.mark.parametrize("task", ["pretrain", "finetune"])
-def test_same_numbers_on_several_devices_and_in_parts(report, task):
+def test_same_numbers_on_several_devices_and_in_microbatches(report, task):
     assert report["devices"] == 8
     runs = report["tasks"][task]
     assert all(run["compilations"] == 1 for run in runs.values())
@@ -82,7 +82,7 @@ def test_batch_must_fit_the_devices():
         ((-1, -1, 1), (12, 8), 4),
         ((-1, -1, 2), (12, 8), 4),
         ((2, -1, 2), (2, 8), 8),  # nothing fits: refused afterwards
-        ((-1, 8, 1), (2, 8), 8),  # said in so many words: refused, too
+        ((-1, 8, 1), (2, 8), 8),  # given explicitly: refused as well
     ],
 )
 def test_a_process_uses_as_many_devices_as_its_batches_can_be_cut_over(mesh, sizes, used):

@@ -51,7 +51,7 @@ STAGES = {
 
 
 def ended(child, code):
-    """What a process said on stdout; its stderr is one sentence. That both pipes are at their end says that nobody holds them any more."""
+    """The stdout of a process whose stderr is one sentence. Both pipes have ended, so no other process holds them any more."""
     try:
         out, err = child.communicate(timeout=LIMIT)
     finally:
@@ -65,7 +65,7 @@ def ended(child, code):
 
 @pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
 def test_every_stage_of_a_run(number, tmp_path):
-    """One folder, in which each start is ended a stage later than the one before, and the last one finishes."""
+    """In one folder, each start is ended one stage later than the one before, and the last one finishes."""
     launcher = Launcher("", tmp_path / "cache", tmp_path / "programs")
     how = {"devices": 1, "stderr": subprocess.PIPE, "extra": ["--config.data.simulated.tiles=10", "--config.data.simulated.tile_size=16"]}
     for stage, (place, call) in STAGES.items():
@@ -160,7 +160,7 @@ workers._Pool._receive = killing
     assert done.stderr.startswith("error: the process that was working on 100") and "was killed by signal 9" in done.stderr
 
 
-# A run that signals the study and then trains for ever; told to end it saves, as a real one does.
+# A run that signals the study and then trains forever; on SIGTERM it saves, as a real one does.
 RUN = """
 import os, pathlib, sys
 from omnisat_jax.cli import signals

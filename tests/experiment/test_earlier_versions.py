@@ -29,12 +29,10 @@ def earlier(flat):
 
 @pytest.fixture
 def config(simulated, tmp_path):
-    changes = {"contrastive.group_size": 2, "contrastive.granularities": ("patch", "tile"), "pretrain.num_microbatches": 2}
+    changes = {"contrastive.group_size": 2, "contrastive.fused": True, "contrastive.granularities": ("patch", "tile"), "pretrain.num_microbatches": 2}
     config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | changes)
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
-    config.contrastive.group_size = 2
-    config.contrastive.fused = True
     config.pretrain.batch_size = 4
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.eval_every, stage.save_every = 2, 0, 1

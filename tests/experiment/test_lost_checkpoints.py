@@ -1,4 +1,4 @@
-"""What a finished run does when its files are damaged: nothing comes from another checkpoint than it says, and nothing is touched for nothing."""
+"""Damaged files of a finished run: no result comes from another checkpoint than it names, and intact files are not touched."""
 
 import json
 import re
@@ -188,7 +188,7 @@ def test_parameters_that_are_not_finite_have_failed(config, tmp_path, console, m
     monkeypatch.setattr(trainer, "make_optimizer", lambda s: optax.chain(real(s), optax.scale(float("nan"))))
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps = 0
-    # Said by the validation where there is one, else after the last step.
+    # Reported by the validation where there is one, otherwise after the last step.
     with pytest.raises(UserError, match="finite predictions.*weights have diverged|parameters are not finite after the last step"):
         go(changed, tmp_path / "run", console)
 
@@ -207,7 +207,7 @@ def test_finished_folds_are_not_touched(config, tmp_path, console):
     assert read(tmp_path / "run") == json.loads(json.dumps(results))
 
 
-def test_the_cause_is_told_not_what_follows_from_it(config, tmp_path, console, monkeypatch):
+def test_the_cause_is_reported_not_what_follows_from_it(config, tmp_path, console, monkeypatch):
     def full(self, *_):
         raise SaveError("the disk is full")
 

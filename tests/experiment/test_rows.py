@@ -11,7 +11,7 @@ from omnisat_jax.inference.model_folder import load_model
 from tests.conftest import go, tiny
 
 # omnisat_resnet is what the demo is made of: test_experiment.py runs it.
-PARTS = {
+MODALITIES = {
     "utae": ["s2"],
     "utae_s1": ["s1a"],
     "early": ["s1a", "s2"],
@@ -35,15 +35,15 @@ def quick(simulated, tmp_path, preset):
 
 
 def test_every_row_is_tried():
-    assert {*PARTS, "omnisat_resnet"} == {*pastis.ROWS}
+    assert {*MODALITIES, "omnisat_resnet"} == {*pastis.ROWS}
 
 
-@pytest.mark.parametrize("row", PARTS)
+@pytest.mark.parametrize("row", MODALITIES)
 def test_row_runs_end_to_end(row, simulated, tmp_path, console):
     config = quick(simulated, tmp_path, row)
     results = go(config, tmp_path / "run", console)
-    assert results["subsets"][0]["modalities"] == PARTS[row]
-    assert len(results["subsets"]) == 2 ** len(PARTS[row]) - 1
+    assert results["subsets"][0]["modalities"] == MODALITIES[row]
+    assert len(results["subsets"]) == 2 ** len(MODALITIES[row]) - 1
     key = "f1_macro" if row == "published" else "miou"
     assert all(math.isfinite(entry["scores"][key]) for entry in results["subsets"])
     pretrained = row not in ("utae", "utae_s1", "early", "late", "dual")

@@ -147,19 +147,19 @@ def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
 
-    def run(stage):
+    def run_until(stage):
         return run_folds(schema.parse(config), (1, 3), options(tmp_path / "run", console, stage=stage))
 
-    assert run("prepare") is None
-    results = run("all")
-    parts = [json.loads((tmp_path / "run" / f"fold_{k}" / "results.json").read_text()) for k in (1, 3)]
-    assert [part["protocol"]["test"] for part in parts] == [["fold_5"], ["fold_2"]]
-    total = sum(np.array(part["subsets"][0]["confusion"]) for part in parts)
+    assert run_until("prepare") is None
+    results = run_until("all")
+    runs = [json.loads((tmp_path / "run" / f"fold_{k}" / "results.json").read_text()) for k in (1, 3)]
+    assert [run["protocol"]["test"] for run in runs] == [["fold_5"], ["fold_2"]]
+    total = sum(np.array(run["subsets"][0]["confusion"]) for run in runs)
     np.testing.assert_array_equal(results["subsets"][0]["confusion"], total)
     assert results["protocol"]["test"] == ["fold_5", "fold_2"] and (tmp_path / "run" / "results.md").is_file()
     # Finished folds are not trained again.
     monkeypatch.setattr(stage_training, "run_loop", None)
-    assert run("all")["subsets"] == results["subsets"]
+    assert run_until("all")["subsets"] == results["subsets"]
 
 
 def test_pretraining_of_another_run_is_taken(config, tmp_path, console):

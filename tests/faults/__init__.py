@@ -1,4 +1,4 @@
-"""Ways in which data break, each made for real: `pastis`, `treesat`, `flair`, `tiles` and `records` declare them, `breaking` makes them."""
+"""Faults of data, each made for real: `pastis`, `treesat`, `flair`, `tiles` and `records` declare them, `breaking` makes them."""
 
 from tests.faults.breaking import change_array, flip_bit, pickled, truncate
 from tests.faults.pastis import LABEL, S1A, S2, SPOT, TILE, change_metadata

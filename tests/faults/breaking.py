@@ -1,4 +1,4 @@
-"""What is done to files so that they break, whatever dataset they are of, and how a fault is declared."""
+"""Ways to damage files of any dataset, and the declaration of a fault."""
 
 import dataclasses
 import json
@@ -16,16 +16,16 @@ import rasterio
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One way in which a folder breaks.
+    """One way to break a folder.
 
     Attributes:
-      make: breaks a whole folder.
+      make: breaks an intact folder.
       kind: of the finding.
-      path: what the path of the finding ends with, or "" where any will do.
-      found: part of what must be said was found.
-      tile: that the finding names, or several that name one finding each.
-      stops: whether reading ends with it; else the tile can be used, or its part is refused later.
-      also: kinds of findings that the same fault may lead to: an image of another size does not lie where its labels do.
+      path: end of the path of the finding, or "" if any path is accepted.
+      found: part of the text of what was found.
+      tile: the tile of the finding, or several tiles with one finding each.
+      stops: whether reading fails; otherwise the tile is usable, or its part is refused later.
+      also: kinds of findings that the fault may also cause: an image of another size does not lie where its labels do.
     """
 
     make: Callable[[pathlib.Path], object]
@@ -88,7 +88,7 @@ def change_h5(path, name, function):
 
 
 def external_h5(path, name):
-    """Puts a link to another file in the place of an array."""
+    """Replaces an array by a link to another file."""
     other = path.with_name("elsewhere.h5")
     shutil.copy(path, other)
     with h5py.File(path, "r+") as target:
@@ -126,14 +126,14 @@ def folder(path):
 
 
 def link_out(path):
-    """The file moves out of the dataset, and a link leads to it."""
+    """Moves a file out of the dataset and links it."""
     outside = pathlib.Path(tempfile.mkdtemp(prefix="outside-")) / path.name
     shutil.move(path, outside)
     path.symlink_to(outside)
 
 
 def vrt(path):
-    """A virtual raster under the name of an image, whose pixels are those of another file."""
+    """Replaces an image by a virtual raster with the pixels of another file."""
     kept = path.with_name("kept.bin")
     shutil.move(path, kept)
     with rasterio.open(kept) as source:
@@ -156,7 +156,7 @@ def pickled(path):
 
 
 def declare_huge(path, shape):
-    """An array file whose header promises far more numbers than it holds."""
+    """Writes an array file whose header declares far more values than it holds."""
     header = f"{{'descr': '<i2', 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (118 - len(header)) + b"\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + b"\0" * 100)

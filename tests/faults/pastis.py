@@ -1,4 +1,4 @@
-"""Ways in which a raw PASTIS folder breaks, each made for real."""
+"""Faults of a raw PASTIS folder, each made for real."""
 
 import json
 
@@ -53,7 +53,7 @@ def dates(function, found, kind="unreadable", path=METADATA, **more):
 
 
 def opening(function, found, tile="-"):
-    """A fault by which the folder cannot be opened."""
+    """A fault of the metadata, with which the folder cannot be opened."""
     return Fault(lambda root: change_collection(root, function), "unreadable", METADATA, found, tile)
 
 
@@ -66,29 +66,29 @@ FAULTS = {
     "truncated image": file(SPOT, breaking.halve, ""),
     "empty array": file(S2, breaking.empty, "0 bytes"),
     "empty image": file(SPOT, breaking.empty, "unreadable file"),
-    "web page for an image": file(SPOT, lambda path: path.write_text("<html>503</html>"), "unreadable file"),
-    "pipe for an array": file(S2, breaking.fifo, "not a regular file"),
-    "pipe for an image": file(SPOT, breaking.fifo, "not a regular file"),
-    "folder for an array": file(S1A, breaking.folder, "a folder"),
-    "folder for labels": file(LABEL, breaking.folder, "a folder"),
+    "web page instead of an image": file(SPOT, lambda path: path.write_text("<html>503</html>"), "unreadable file"),
+    "pipe instead of an array": file(S2, breaking.fifo, "not a regular file"),
+    "pipe instead of an image": file(SPOT, breaking.fifo, "not a regular file"),
+    "folder instead of an array": file(S1A, breaking.folder, "a folder"),
+    "folder instead of labels": file(LABEL, breaking.folder, "a folder"),
     "link out of the dataset": file(S2, breaking.link_out, "a link to"),
     "virtual raster": file(SPOT, breaking.vrt, "unreadable file"),
     "pickled objects": file(S2, pickled, ""),
-    "declared shape huge": file(S2, lambda path: breaking.declare_huge(path, (10**9, 10, 16, 16)), "1000000000"),
+    "huge declared shape": file(S2, lambda path: breaking.declare_huge(path, (10**9, 10, 16, 16)), "1000000000"),
     "9 bands": array(S2, lambda a: a[:, :9], "unreadable", "9, 16, 16)"),
     "13 bands": array(S2, lambda a: a[:, [*range(10), 0, 1, 2]], "unreadable", "13, 16, 16)"),
     "another size": array(S1A, lambda a: a[..., :8, :8], "unreadable", "8, 8)"),
-    "floats for integers": array(S2, lambda a: a.astype(np.float64), "unreadable", "float64"),
+    "floats instead of integers": array(S2, lambda a: a.astype(np.float64), "unreadable", "float64"),
     "integers that would wrap": array(
         S2, lambda a: breaking.put(a.astype(np.uint16), (1, 2, 3, 4), 40_000), "unreadable", "40,000"
     ),
     "NaN pixels": array(S1A, lambda a: breaking.put(a, (1, 0, 2, 3), np.nan), "not-finite", "1 of", stops=False),
     "infinite pixels": array(S1A, lambda a: breaking.put(a, (1, 0, 2, 3), -np.inf), "not-finite", "1 of", stops=False),
     "fill value of floats": array(S1A, lambda a: breaking.put(a, (1, 0, 2, 3), -3.4e38), "not-finite", "1 of", stops=False),
-    "fill value not declared": array(S1A, lambda a: breaking.put(a, (1, 0, 2, 3), -9_999), "value", "-9999", stops=False),
-    "nothing known of radar": array(S1A, lambda a: np.full_like(a, np.nan), "unknown", "", stops=False),
-    "nothing known of reflectance": array(S2, np.zeros_like, "unknown", "", stops=False),
-    "hardly anything known": array(
+    "undeclared fill value": array(S1A, lambda a: breaking.put(a, (1, 0, 2, 3), -9_999), "value", "-9999", stops=False),
+    "unknown radar": array(S1A, lambda a: np.full_like(a, np.nan), "unknown", "", stops=False),
+    "unknown reflectance": array(S2, np.zeros_like, "unknown", "", stops=False),
+    "mostly unknown": array(
         S2, lambda a: breaking.put(a, np.s_[:, :, 1:], 0) if a.shape[2] > 16 else breaking.put(a, np.s_[2:], 0), "unknown", "%",
         stops=False,
     ),  # fmt: skip
@@ -108,24 +108,24 @@ FAULTS = {
     "labels without planes": array(LABEL, lambda a: a[:0], "unreadable", "no plane"),
     "parcels of another size": array(PARCELS, lambda a: a[:8], "unreadable", "8, 16"),
     "image of another size": file(SPOT, lambda path: breaking.change_tiff(path, lambda b: b[:, :80, :80]), "80x80"),
-    "image of other numbers": file(SPOT, lambda path: breaking.change_tiff(path, lambda b: b.astype(np.uint16)), "uint16"),
+    "image of another dtype": file(SPOT, lambda path: breaking.change_tiff(path, lambda b: b.astype(np.uint16)), "uint16"),
     "image of 2 bands": file(SPOT, lambda path: breaking.change_tiff(path, lambda b: b[:2]), "2"),
     "image without a pixel": file(SPOT, lambda path: breaking.change_tiff(path, np.zeros_like), "0", "unknown", stops=False),
-    "image elsewhere": file(SPOT, lambda path: breaking.shift_tiff(path, 5_000), "away", "georeference"),
-    "image nowhere": file(SPOT, lambda path: breaking.change_tiff(path, crs=None), "none", "georeference", stops=False),
+    "misplaced image": file(SPOT, lambda path: breaking.shift_tiff(path, 5_000), "away", "georeference"),
+    "image without a reference system": file(SPOT, lambda path: breaking.change_tiff(path, crs=None), "none", "georeference", stops=False),
     "flipped bit": Fault(lambda root: flip_bit(root / S1A), "changed", S1A, "sha256", stops=False),
     "truncated metadata": Fault(lambda root: truncate(root / METADATA), "unreadable", METADATA, ""),
-    "metadata not there": Fault(lambda root: (root / METADATA).unlink(), "unreadable", METADATA, "no such file"),
-    "metadata nested too deeply": Fault(
+    "missing metadata": Fault(lambda root: (root / METADATA).unlink(), "unreadable", METADATA, "no such file"),
+    "deeply nested metadata": Fault(
         lambda root: (root / METADATA).write_text("[" * 100_000 + "]" * 100_000), "unreadable", METADATA, ""
     ),
     "metadata that is a list": opening(lambda c: [c], "a list"),
     "metadata without tiles": opening(lambda c: c.update(features=[]), "none"),
-    "tile twice": opening(repeat_first, "again"),
+    "repeated tile": opening(repeat_first, "again"),
     "tile without properties": opening(lambda c: c["features"][3].pop("properties"), ""),
-    "name that leads out": opening(lambda c: c["features"][3]["properties"].update(ID_PATCH="../../etc/passwd"), "../"),
+    "name outside the folder": opening(lambda c: c["features"][3]["properties"].update(ID_PATCH="../../etc/passwd"), "../"),
     "name with escapes": opening(lambda c: c["features"][3]["properties"].update(ID_PATCH="a\x1b[31m"), "\\x1b"),
-    "fold that is a text": opening(lambda c: c["features"][3]["properties"].update(Fold="1"), "'1'", TILE),
+    "fold that is a string": opening(lambda c: c["features"][3]["properties"].update(Fold="1"), "'1'", TILE),
     "fold 6": opening(lambda c: c["features"][3]["properties"].update(Fold=6), "6", TILE),
     "labels of the first tile of another size": Fault(
         lambda root: change_array(root / LABEL.replace(TILE, "10000"), lambda a: a[:, :8, :8]),

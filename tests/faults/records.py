@@ -1,4 +1,4 @@
-"""Ways in which prepared records of PASTIS break, each made for real."""
+"""Faults of prepared records of PASTIS, each made for real."""
 
 import shutil
 
@@ -6,7 +6,7 @@ from tests.faults import breaking
 from tests.faults.breaking import Fault
 
 SERIES, OTHER = "frames/fold_2/s1a.npy", "frames/fold_3/s1a.npy"
-SUMMARY, ABOUT = "fold_1.json", "dataset.json"
+SUMMARY, DESCRIPTION = "fold_1.json", "dataset.json"
 
 
 def table(root):
@@ -34,17 +34,17 @@ FAULTS = {
     "flipped bit in frames": file(SERIES, breaking.flip_bit, "changed", ""),
     "truncated frames": file(SERIES, breaking.truncate, "changed", "bytes"),
     "empty frames": file(SERIES, breaking.empty, "changed", "0 bytes"),
-    "frames not there": file(SERIES, lambda path: path.unlink(), "gone", "no such file"),
+    "missing frames": file(SERIES, lambda path: path.unlink(), "gone", "no such file"),
     "pipe for frames": file(SERIES, breaking.fifo, "gone", "not a regular file"),
     "frames of another part": Fault(_exchange, "changed", "s1a.npy", ""),
     "damaged table": Fault(lambda root: _zero_half(table(root)), "changed", "", ""),
-    "table not there": Fault(lambda root: table(root).unlink(), "gone", "", "no such file"),
-    "statistics changed by a digit": file(SUMMARY, lambda path: path.write_text(path.read_text().replace("1", "2", 1)), "changed", ""),
+    "missing table": Fault(lambda root: table(root).unlink(), "gone", "", "no such file"),
+    "statistics with a changed digit": file(SUMMARY, lambda path: path.write_text(path.read_text().replace("1", "2", 1)), "changed", ""),
     "truncated summary": file(SUMMARY, breaking.halve, "changed", ""),
-    "summary not there": file(SUMMARY, lambda path: path.unlink(), "gone", "no such file"),
-    "truncated description": file(ABOUT, breaking.halve, "unreadable", "bytes"),
-    "description nested too deeply": file(ABOUT, lambda path: path.write_text("[" * 100_000), "unreadable", ""),
-    "description changed": file(ABOUT, lambda path: path.write_text(path.read_text().replace("Meadow", "Maedow")), "changed", "checksum"),
-    "part that leads out": file(ABOUT, lambda path: path.write_text(path.read_text().replace('"fold_1"', '"../fold_1"')), "changed", ""),
-    "a file too many": Fault(lambda root: shutil.copy(root / SERIES, root / "frames/fold_2/x.npy"), "unlisted", "x.npy", ""),
+    "missing summary": file(SUMMARY, lambda path: path.unlink(), "gone", "no such file"),
+    "truncated description": file(DESCRIPTION, breaking.halve, "unreadable", "bytes"),
+    "deeply nested description": file(DESCRIPTION, lambda path: path.write_text("[" * 100_000), "unreadable", ""),
+    "description changed": file(DESCRIPTION, lambda path: path.write_text(path.read_text().replace("Meadow", "Maedow")), "changed", "checksum"),
+    "part outside the folder": file(DESCRIPTION, lambda path: path.write_text(path.read_text().replace('"fold_1"', '"../fold_1"')), "changed", ""),
+    "extra file": Fault(lambda root: shutil.copy(root / SERIES, root / "frames/fold_2/x.npy"), "unlisted", "x.npy", ""),
 }

@@ -1,4 +1,4 @@
-"""A small folder of tiles, and ways in which it breaks, each made for real."""
+"""A small folder of tiles, and its faults, each made for real."""
 
 import json
 
@@ -11,8 +11,8 @@ from tests.faults.breaking import Fault
 
 TILE = "c"
 NAMES = ("a", "b", "c", "d", "e", "f")
-SIDE = 8  # px of labels, 10 m
-ABOUT = "dataset.json"
+SIDE = 8  # label pixels of 10 m per side
+DESCRIPTION = "dataset.json"
 RADAR, AERIAL, LABELS = f"radar/{TILE}.tif", f"aerial/{TILE}.tif", f"labels/{TILE}.tif"
 DATES = "20210103,20210203,20210303"
 
@@ -35,7 +35,7 @@ def write(root):
                 target.write(bands)
                 if folder == "radar":
                     target.update_tags(omnisat_dates=DATES)
-    about = {
+    description = {
         "name": "lowland",
         "citation": "made up",
         "classes": ["Grass", "Maize", "Beet"],
@@ -46,7 +46,7 @@ def write(root):
         },
         "parts": {"train": ["a", "b", "c"], "validation": ["d"], "test": ["e", "f"]},
     }
-    (root / ABOUT).write_text(json.dumps(about))
+    (root / DESCRIPTION).write_text(json.dumps(description))
     return root
 
 
@@ -60,9 +60,9 @@ def image(path, function, found, kind="unreadable", **more):
     return file(path, lambda at: breaking.change_tiff(at, function), found, kind, **more)
 
 
-def about(function, found, kind="unreadable"):
+def described(function, found, kind="unreadable"):
     """A fault of the description."""
-    return Fault(lambda root: breaking.change_json(root / ABOUT, function), kind, ABOUT, found)
+    return Fault(lambda root: breaking.change_json(root / DESCRIPTION, function), kind, DESCRIPTION, found)
 
 
 def dates(text, found, kind="unreadable", **more):
@@ -74,58 +74,58 @@ FAULTS = {
     "missing labels": file(LABELS, lambda path: path.unlink(), "no such file"),
     "truncated series": file(RADAR, lambda path: path.write_bytes(path.read_bytes()[:-100]), ""),
     "empty image": file(AERIAL, breaking.empty, "unreadable file"),
-    "pipe for labels": file(LABELS, breaking.fifo, "not a regular file"),
-    "folder for labels": file(LABELS, breaking.folder, "a folder"),
+    "pipe instead of labels": file(LABELS, breaking.fifo, "not a regular file"),
+    "folder instead of labels": file(LABELS, breaking.folder, "a folder"),
     "link out of the dataset": file(AERIAL, breaking.link_out, "a link to"),
     "virtual raster": file(AERIAL, breaking.vrt, "unreadable file"),
     "image of 2 bands": image(AERIAL, lambda b: b[:2], "2 bands"),
     "image of another size": image(AERIAL, lambda b: b[:, :8, :8], "8x8", also=("georeference",)),
-    "image that is no square": image(AERIAL, lambda b: b[:, :8], "8x16"),
-    "image of other numbers": image(AERIAL, lambda b: b.astype(np.uint16), "uint16"),
+    "image that is not square": image(AERIAL, lambda b: b[:, :8], "8x16"),
+    "image of another dtype": image(AERIAL, lambda b: b.astype(np.uint16), "uint16"),
     "image without a pixel": file(
         AERIAL, lambda path: breaking.change_tiff(path, np.zeros_like, nodata=0), "no known pixel", "unknown", stops=False
     ),
-    "image elsewhere": file(AERIAL, lambda path: breaking.shift_tiff(path, 5_000), "away", "georeference"),
+    "misplaced image": file(AERIAL, lambda path: breaking.shift_tiff(path, 5_000), "away", "georeference"),
     "image in another system": file(AERIAL, lambda path: breaking.change_tiff(path, crs="EPSG:32633"), "EPSG:32633", "georeference"),
-    "image nowhere": file(AERIAL, lambda path: breaking.change_tiff(path, crs=None), "no", "georeference"),
-    "image of pixels that are no squares": file(
+    "image without a reference system": file(AERIAL, lambda path: breaking.change_tiff(path, crs=None), "no", "georeference"),
+    "image with oblong pixels": file(
         AERIAL, lambda path: breaking.change_tiff(path, transform=from_origin(400_160, 5_900_000, 5, 10)), "5 x -10", "georeference"
     ),
     "NaN pixels": image(RADAR, lambda b: breaking.put(b, (1, 2, 2), np.nan), "1 of", "not-finite", stops=False),
     "fill value of floats": image(RADAR, lambda b: breaking.put(b, (1, 2, 2), -3.4e38), "1 of", "not-finite", stops=False),
-    "fill value not declared": image(RADAR, lambda b: breaking.put(b, (1, 2, 2), -9_999), "-9999", "value", stops=False),
-    "nothing known": image(RADAR, lambda b: np.full_like(b, np.nan), "", "unknown", stops=False),
+    "undeclared fill value": image(RADAR, lambda b: breaking.put(b, (1, 2, 2), -9_999), "-9999", "value", stops=False),
+    "unknown radar": image(RADAR, lambda b: np.full_like(b, np.nan), "", "unknown", stops=False),
     "class 7": image(LABELS, lambda b: breaking.put(b, (0, 1, 1), 7), "7"),
     "labels of two bands": image(LABELS, lambda b: b[[0, 0]], "2"),
     "labels of another size": image(LABELS, lambda b: b[:, :4, :4], "4x4", also=("georeference",)),
     "no dates": dates("", ""),
     "fewer dates than images": dates("20210103,20210203", ""),
-    "date that is none": dates("20210103,20210203,20211399", "20211399"),
+    "invalid date": dates("20210103,20210203,20211399", "20211399"),
     "date of the year 1": dates("00010103,20210203,20210303", "00010103"),
     "date of the future": dates("20210103,20210203,20990303", "2099", "value", stops=False),
-    "date twice": dates("20210103,20210203,20210203", "2 times", "duplicate-date", stops=False),
-    "truncated description": Fault(lambda root: breaking.halve(root / ABOUT), "unreadable", ABOUT, ""),
-    "no description": Fault(lambda root: (root / ABOUT).unlink(), "unreadable", ABOUT, "no such file"),
-    "description nested too deeply": Fault(lambda root: (root / ABOUT).write_text("[" * 100_000), "unreadable", ABOUT, ""),
-    "description that is a list": about(lambda a: [a], "a list"),
-    "key twice": Fault(
-        lambda root: (root / ABOUT).write_text('{"name": "x", ' + (root / ABOUT).read_text()[1:]), "unreadable", ABOUT, "more than once"
+    "repeated date": dates("20210103,20210203,20210203", "2 times", "duplicate-date", stops=False),
+    "truncated description": Fault(lambda root: breaking.halve(root / DESCRIPTION), "unreadable", DESCRIPTION, ""),
+    "missing description": Fault(lambda root: (root / DESCRIPTION).unlink(), "unreadable", DESCRIPTION, "no such file"),
+    "deeply nested description": Fault(lambda root: (root / DESCRIPTION).write_text("[" * 100_000), "unreadable", DESCRIPTION, ""),
+    "description that is a list": described(lambda a: [a], "a list"),
+    "repeated key": Fault(
+        lambda root: (root / DESCRIPTION).write_text('{"name": "x", ' + (root / DESCRIPTION).read_text()[1:]), "unreadable", DESCRIPTION, "more than once"
     ),
-    "no classes": about(lambda a: a.pop("classes") and None, "no classes"),
-    "classes as one text": about(lambda a: a.update(classes="Grass,Maize"), "Grass,Maize"),
-    "classes of one name": about(lambda a: a.update(classes=["Grass", "Grass", "Beet"]), "more than once"),
-    "class with escapes": about(lambda a: a.update(classes=["Gr\x1b[31mass", "Maize", "Beet"]), "\\x1b"),
-    "ignore among the classes": about(lambda a: a.update(ignore=1), "1"),
-    "ignore that is no whole number": about(lambda a: a.update(ignore=2.5), "2.5"),
-    "colours short": about(lambda a: a.update(colours=["#ff0000", "#00ff00"]), "2"),
-    "colour that is none": about(lambda a: a.update(colours=["#ff0000", "#00ff00", "grass"]), "'grass'"),
-    "sensor called location": about(lambda a: a["modalities"].update(location=a["modalities"].pop("aerial")), "location"),
-    "sensor that leads out": about(lambda a: a["modalities"].update({"../aerial": a["modalities"].pop("aerial")}), "../aerial"),
-    "part that leads out": about(lambda a: a["parts"].update({"../../test": a["parts"].pop("test")}), "../"),
-    "absolute part": about(lambda a: a["parts"].update({"/tmp/test": a["parts"].pop("test")}), "/tmp/test"),
-    "tile that leads out": about(lambda a: a["parts"]["train"].append("../../x"), "../"),
-    "tile in two parts": about(lambda a: a["parts"]["test"].append("a"), "train"),
-    "part without tiles": about(lambda a: a["parts"].update(validation=[]), ""),
-    "dtype that is none": about(lambda a: a["modalities"]["aerial"].update(dtype="complex64"), "complex64"),
-    "bands as one text": about(lambda a: a["modalities"]["aerial"].update(bands="RGB"), "RGB"),
+    "no classes": described(lambda a: a.pop("classes") and None, "no classes"),
+    "classes as one string": described(lambda a: a.update(classes="Grass,Maize"), "Grass,Maize"),
+    "repeated class": described(lambda a: a.update(classes=["Grass", "Grass", "Beet"]), "more than once"),
+    "class with escapes": described(lambda a: a.update(classes=["Gr\x1b[31mass", "Maize", "Beet"]), "\\x1b"),
+    "ignore among the classes": described(lambda a: a.update(ignore=1), "1"),
+    "ignore that is not an integer": described(lambda a: a.update(ignore=2.5), "2.5"),
+    "too few colours": described(lambda a: a.update(colours=["#ff0000", "#00ff00"]), "2"),
+    "invalid colour": described(lambda a: a.update(colours=["#ff0000", "#00ff00", "grass"]), "'grass'"),
+    "sensor called location": described(lambda a: a["modalities"].update(location=a["modalities"].pop("aerial")), "location"),
+    "sensor outside the folder": described(lambda a: a["modalities"].update({"../aerial": a["modalities"].pop("aerial")}), "../aerial"),
+    "part outside the folder": described(lambda a: a["parts"].update({"../../test": a["parts"].pop("test")}), "../"),
+    "absolute part": described(lambda a: a["parts"].update({"/tmp/test": a["parts"].pop("test")}), "/tmp/test"),
+    "tile outside the folder": described(lambda a: a["parts"]["train"].append("../../x"), "../"),
+    "tile in two parts": described(lambda a: a["parts"]["test"].append("a"), "train"),
+    "part without tiles": described(lambda a: a["parts"].update(validation=[]), ""),
+    "unknown dtype": described(lambda a: a["modalities"]["aerial"].update(dtype="complex64"), "complex64"),
+    "bands as one string": described(lambda a: a["modalities"]["aerial"].update(bands="RGB"), "RGB"),
 }  # fmt: skip

@@ -1,10 +1,10 @@
-"""Spoils good datasets at random and shows that only data or findings come out.
+"""Damages intact datasets at random and checks that the outcome is always data or findings.
 
 python -m tests.fuzz --seconds 600 [--seed N] [--dataset tiles]
-python -m tests.fuzz --dataset tiles --seed N --only 1234        one case again
+python -m tests.fuzz --dataset tiles --seed N --only 1234        repeats one case
 
-Every case is read in full, every eighth is verified and every 32nd prepared. It fails with a traceback of anything but a finding, more than a
-minute for one case, more than 1 GB of memory, or a change outside the dataset's and the output folder.
+Every case is read completely, every 8th is verified and every 32nd is prepared. Failures are: any error that is not a finding, more than a minute
+for one case, more than 1 GB of memory, or a change outside the folders of the dataset and of the output.
 """
 
 import argparse
@@ -38,11 +38,11 @@ PATIENCE = 60  # s for one case
 
 
 class Slow(BaseException):
-    """One case took longer than PATIENCE: something hangs."""
+    """One case took longer than PATIENCE."""
 
 
 def read_everything(name: str, root: pathlib.Path) -> str:
-    """Opens a dataset and reads all of it; "data", or what was found."""
+    """Opens a dataset and reads all of it; returns "data", or the first error."""
     try:
         dataset = open_dataset(name, root)
     except UserError as error:
@@ -57,10 +57,10 @@ def read_everything(name: str, root: pathlib.Path) -> str:
     for tiles in dataset.parts.values():
         for tile in tiles:
             example = dataset.read(tile, broken)
-            for modality, about in dataset.modalities.items():
+            for modality, spec in dataset.modalities.items():
                 values = example[modality]["values"]
-                assert values.shape[1:] == about.shape or not len(values), f"{modality}: {values.shape}"
-                if about.kind == "series" and len(values):
+                assert values.shape[1:] == spec.shape or not len(values), f"{modality}: {values.shape}"
+                if spec.kind == "series" and len(values):
                     dates = np.asarray(example[modality]["dates"])
                     assert len(dates) == len(values) and (np.diff(dates) >= 0).all() and dates.min() > -1 and dates.max() < 60_000
             with contextlib.suppress(DataError):
@@ -69,7 +69,7 @@ def read_everything(name: str, root: pathlib.Path) -> str:
 
 
 def command(main, arguments, codes) -> str:
-    """Runs a command; its one sentence. Anything but these exit codes, a traceback or a bug in omnisat_jax is an error."""
+    """Runs a command and returns its error message; fails for other exit codes, tracebacks and bugs."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_command(main, arguments)
@@ -81,7 +81,7 @@ def command(main, arguments, codes) -> str:
 
 
 def state(folder: pathlib.Path) -> str:
-    """What lies in a folder: names, sizes, times of change and contents."""
+    """A hash of a folder: names, modification times and contents."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         digest.update(f"{path.relative_to(folder)} {path.lstat().st_mtime_ns}".encode("utf-8", "surrogateescape"))
@@ -91,7 +91,7 @@ def state(folder: pathlib.Path) -> str:
 
 
 def restore(good: pathlib.Path, copy: pathlib.Path) -> None:
-    """Makes `copy` what `good` is. Only what differs in kind, size or time of change is written."""
+    """Makes `copy` equal to `good`; writes only what differs in type, size or modification time."""
     os.makedirs(copy, exist_ok=True)
     wanted = {entry.name: entry for entry in os.scandir(good)}
     for entry in list(os.scandir(copy)):
@@ -108,28 +108,28 @@ def restore(good: pathlib.Path, copy: pathlib.Path) -> None:
 
 
 def _look(entry):
-    about = entry.stat(follow_symlinks=False)
-    return stat.S_IFMT(about.st_mode), about.st_size, about.st_mtime_ns
+    status = entry.stat(follow_symlinks=False)
+    return stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
 
 
-def spoil(name: str, seed: int, number: int, base: pathlib.Path) -> tuple[list[str], random.Random]:
-    """Makes the dataset of one case in base/spoiled/NAME/raw; what was done to it, and the generator for what follows."""
+def damage(name: str, seed: int, number: int, base: pathlib.Path) -> tuple[list[str], random.Random]:
+    """Makes the dataset of one case in base/damaged/NAME/raw; returns what was done to it, and the random generator for what follows."""
     r = random.Random(f"{name}/{seed}/{number}")
-    place = base / "spoiled" / name
-    restore(base / "good" / name, place / "raw")
-    restore(base / "good" / "victim", place / "victim")
-    return [mutate(r, place / "raw") for _ in range(r.choice([1, 1, 1, 2, 3]))], r
+    folder = base / "damaged" / name
+    restore(base / "good" / name, folder / "raw")
+    restore(base / "good" / "victim", folder / "victim")
+    return [mutate(r, folder / "raw") for _ in range(r.choice([1, 1, 1, 2, 3]))], r
 
 
 def case(name: str, seed: int, number: int, base: pathlib.Path) -> tuple[list[str], str]:
-    """Spoils a copy of a dataset and uses it; what was done to it, and what came of it."""
-    done, r = spoil(name, seed, number, base)
-    root, out = base / "spoiled" / name / "raw", base / "out"
+    """Damages a copy of a dataset and uses it; returns what was done to it, and the outcome."""
+    done, r = damage(name, seed, number, base)
+    root, out = base / "damaged" / name / "raw", base / "out"
 
-    def around():
+    def surroundings():
         return state(root.parent / "victim"), sorted(os.listdir(base)), sorted(os.listdir(root.parent))
 
-    before = around()
+    before = surroundings()
     found = read_everything(name, root)
     if number % 8 == 0:
         command(verify.main, [name, "--raw", str(root), "--jobs", "1", "--manifest", str(out / "manifest.json")], (0, 1))
@@ -141,12 +141,12 @@ def case(name: str, seed: int, number: int, base: pathlib.Path) -> tuple[list[st
     if written:
         shutil.rmtree(out)
         out.mkdir()
-    assert before == around(), "something else changed"
+    assert before == surroundings(), "something else changed"
     return done, found
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most; on Linux without those of the process that it was forked from."""
+    """Peak memory of this process, bytes; on Linux without that of the process it was forked from."""
     try:
         with open("/proc/self/status") as status:
             return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
@@ -159,7 +159,7 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dataset", choices=MAKERS, action="append", help="default all four")
+    parser.add_argument("--dataset", choices=MAKERS, action="append", help="default: all four")
     parser.add_argument("--only", type=int, help="number of the one case to repeat")
     parser.add_argument("--keep_going", action="store_true", help="show every failure, not only the first")
     options = parser.parse_args(arguments)
@@ -169,8 +169,8 @@ def main(arguments=None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         base, names = pathlib.Path(folder), options.dataset or list(MAKERS)
         os.environ["XDG_CACHE_HOME"] = str(base / "cache")
-        for place in ("good", "out", "spoiled", "cache"):
-            (base / place).mkdir()
+        for child in ("good", "out", "damaged", "cache"):
+            (base / child).mkdir()
         for name in names:
             MAKERS[name](base / "good" / name)
         (base / "good" / "victim").mkdir()
@@ -190,14 +190,14 @@ def main(arguments=None) -> int:
             except (Exception, Slow):
                 failures += 1
                 print(f"--dataset {name} --seed {options.seed} --only {number}", flush=True)
-                print(*spoil(name, options.seed, number, base)[0], sep="\n")
+                print(*damage(name, options.seed, number, base)[0], sep="\n")
                 traceback.print_exc(file=sys.stdout)
                 if not options.keep_going:
                     break
             finally:
                 signal.alarm(0)
             cases += 1
-    print(f"{cases} cases, {readable} of them still read whole, {failures} failures", flush=True)
+    print(f"{cases} cases, {readable} of them still read completely, {failures} failures", flush=True)
     return 1 if failures else 0
 
 

@@ -1,4 +1,4 @@
-"""Small good datasets of every kind, to be spoiled."""
+"""Small intact datasets of every kind, to be damaged."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ def make_flair(root: pathlib.Path):
 
 
 def make_tiles(root: pathlib.Path):
-    """Four tiles with a series of int16, one of float32 and an image of uint8."""
+    """Four tiles with an int16 series, a float32 series and a uint8 image."""
     r = np.random.default_rng(0)
     tiles = [f"r0000_c{i:04d}" for i in range(4)]
     days = ("20210401", "20210611", "20210815")
@@ -42,12 +42,12 @@ def make_tiles(root: pathlib.Path):
             nodata = {"int16": -32768, "float32": float("nan")}.get(dtype)
             _write(root / name / f"{tile}.tif", values.astype(dtype), i, PIXEL / finer, names, tags, nodata)
         _write(root / "labels" / f"{tile}.tif", r.integers(0, 3, (1, SIDE, SIDE)).astype(np.uint8), i, PIXEL, (), {}, None)
-    about = {
+    description = {
         "name": "fuzzed", "citation": "made up", "classes": ["a", "b", "c"], "ignore": 255,
         "modalities": {name: {"kind": kind, "dtype": dtype, "bands": list(bands)} for name, (kind, dtype, bands, _) in sensors.items()},
         "parts": {f"fold_{n + 1}": tiles[2 * n : 2 * n + 2] for n in range(2)},
     }  # fmt: skip
-    (root / "dataset.json").write_text(json.dumps(about))
+    (root / "dataset.json").write_text(json.dumps(description))
 
 
 def _write(path, values, column, pixel, names, tags, nodata):

@@ -1,4 +1,4 @@
-"""Ways to spoil one file of a dataset. Each takes a random generator and the file, changes it, and says what it did."""
+"""Ways to damage one file of a dataset. Each takes a random generator and the file, changes it, and returns what it did."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import rasterio
 
-VICTIM = "<absolute path of the victim>"  # replaced when it is used
+VICTIM = "<absolute path of the victim>"  # replaced on use
 HOSTILE_NAMES = (VICTIM, "../victim", "../../victim", "/tmp/../victim", "..", ".", "", "a/b", "a\\b", "x" * 300, "\x1b[31mred", "[/bold]", "$x$", "\udcff", "a\nb", "-rf", "CON")
 HOSTILE_VALUES = (
     None, True, False, 0, -1, 1, 255, 256, 99, 10**30, -(10**30), 1.5, 1e308, float("inf"), float("nan"), "", "text", [], {}, [[]], [None], {"a": 1},
@@ -22,7 +22,7 @@ SPECIAL = (0, -1, 1, 127, 255, 40_000, -32_768, 32_767, 2**31, float("nan"), flo
 
 
 def mutate_bytes(r: random.Random, path: pathlib.Path) -> str:
-    """Flips, cuts, appends or empties."""
+    """Flips bits, truncates, appends or empties."""
     content = bytearray(path.read_bytes())
     how = r.choice(["flip", "flip header", "truncate", "empty", "append", "zero", "random"])
     if how == "flip" and content:
@@ -47,7 +47,7 @@ def mutate_bytes(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate_place(r: random.Random, path: pathlib.Path) -> str:
-    """Replaces the file by what is none, or puts it elsewhere."""
+    """Replaces the file by something else, or moves or copies it."""
     how = r.choice(["delete", "folder", "pipe", "link to itself", "link out", "link to nothing", "rename", "copy", "twin", "stray"])
     victim = _root(path).parent / "victim" / "secret.npy"
     if how in ("rename", "copy", "twin", "stray"):
@@ -76,7 +76,7 @@ def mutate_place(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate_json(r: random.Random, path: pathlib.Path) -> str:
-    """Changes one value, key or level of the structure."""
+    """Changes a value, a key or the nesting."""
     value = json.loads(path.read_text())
     how = r.choice(["value", "value", "value", "delete", "rename key", "repeat", "wrap", "deep", "whole"])
     holder, key = _somewhere(r, value)
@@ -103,7 +103,7 @@ def mutate_json(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate_npy(r: random.Random, path: pathlib.Path) -> str:
-    """Changes shape, dtype, values, or what the header declares."""
+    """Changes shape, dtype, values or the header."""
     array = np.load(path)
     how = r.choice(["declare", "declare", "dtype", "values", "shape", "objects", "order"])
     if how == "declare":
@@ -139,7 +139,7 @@ def mutate_npy(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
-    """Changes profile, place or values, declares huge sizes, or is another format under the same name."""
+    """Changes profile, georeference or values, declares a huge size, or writes another format under the same name."""
     how = r.choice(["vrt", "place", "nodata", "dtype", "values", "size", "scale", "huge", "bands", "nocrs", "beside", "alpha", "two images"])
     if how == "vrt":
         source = r.choice(["/etc/passwd", "/vsicurl/http://127.0.0.1:9/x.tif", str(path.with_name("other.tif"))])
@@ -208,7 +208,7 @@ def mutate_tif(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate_h5(r: random.Random, path: pathlib.Path) -> str:
-    """Changes one array into another, a group, a link, one kept elsewhere, or one of a huge declared size."""
+    """Replaces an array by another one, a group, a link, one with external storage, or one of a huge declared size."""
     how = r.choice(["delete", "group", "soft", "external link", "external storage", "huge", "scalar", "text", "dtype", "shape", "values", "null", "attribute"])
     with h5py.File(path, "r+") as target:
         name = r.choice(sorted(target))
@@ -250,7 +250,7 @@ def mutate_h5(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate_text(r: random.Random, path: pathlib.Path) -> str:
-    """Changes lines of a list of names or products."""
+    """Changes the lines of a list of names or products."""
     lines = path.read_bytes().split(b"\n")
     how = r.choice(["repeat", "drop", "hostile", "binary", "none"])
     at = r.randrange(len(lines))
@@ -269,9 +269,9 @@ def mutate_text(r: random.Random, path: pathlib.Path) -> str:
 
 
 def mutate(r: random.Random, root: pathlib.Path) -> str:
-    """Spoils one file of a dataset, by its kind, and says which and how."""
+    """Damages one file of a dataset according to its type; returns which and how."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    # Descriptions are few and decide everything: they are chosen as often as images.
+    # Descriptions are few but important: they are chosen about as often as images.
     small = [path for path in files if path.suffix in (".json", ".geojson", ".lst", ".txt")]
     path = r.choice(small if small and r.random() < 0.4 else files)
     kinds = {".json": mutate_json, ".geojson": mutate_json, ".npy": mutate_npy, ".tif": mutate_tif, ".h5": mutate_h5, ".lst": mutate_text, ".txt": mutate_text}
@@ -279,7 +279,7 @@ def mutate(r: random.Random, root: pathlib.Path) -> str:
     try:
         return f"{path.relative_to(root)}: {how(r, path)}"
     except (ValueError, OSError, KeyError, TypeError, IndexError, OverflowError, AttributeError, RuntimeError, SyntaxError, EOFError, RecursionError, MemoryError) as error:  # fmt: skip
-        # What an earlier mutation left is no file of its kind any more, or this one cannot be written.
+        # An earlier mutation left a file of another type, or the result cannot be written.
         return f"{path.relative_to(root)}: {how.__name__} did not apply ({type(error).__name__})"
 
 
@@ -289,7 +289,7 @@ def _need_small(count):
 
 
 def _somewhere(r, value):
-    """(holder, key) of a random entry of a JSON structure, deeper ones as likely as shallow ones."""
+    """(parent, key) of a random entry of a JSON structure, at any depth."""
     holder = key = None
     while isinstance(value, dict | list) and value and (holder is None or r.random() < 0.75):
         key = r.choice(list(value)) if isinstance(value, dict) else r.randrange(len(value))
@@ -298,5 +298,5 @@ def _somewhere(r, value):
 
 
 def _root(path):
-    """The dataset's folder, by the marker that the fuzzer puts beside it."""
+    """The folder of the dataset, found by the folder "victim" beside it."""
     return next(parent for parent in path.parents if (parent.parent / "victim").is_dir())

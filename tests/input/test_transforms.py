@@ -1,11 +1,9 @@
 """Samples: one random draw for all modalities, dates, crops, flips and labels."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from omnisat_jax.config import schema
-from omnisat_jax.input.transforms import choose_dates, day_zero, tile_labels
+from omnisat_jax.input.transforms import tile_labels
 from tests.conftest import tiny
 from tests.input.transform import make_batch
 
@@ -71,23 +69,11 @@ def test_without_randomness_nothing_is_drawn(records, config):
     np.testing.assert_array_equal(transform.sample(example, np.random.default_rng(1))["labels"], example["labels"])
 
 
-@given(st.lists(st.booleans(), max_size=40), st.integers(1, 20), st.booleans())
-def test_chosen_dates_are_sorted_unique_and_usable_first(valid, limit, random):
-    valid = np.array(valid, bool)
-    chosen = choose_dates(valid, limit, np.random.default_rng(0) if random else None)
-    assert len(chosen) == min(limit, len(valid))
-    assert (np.diff(chosen) > 0).all()
-    assert valid[chosen].sum() == min(limit, valid.sum())
-
-
 def test_days_count_from_the_origin_and_may_be_negative(records, config):
     example = records.source(("fold_1",))[0]
     transform, _ = make_batch(records, config, training=False, origin="2019-06-01")
     dates = transform.sample(example, np.random.default_rng(0))["s2"]["dates"]
     assert dates.min() < 0 < dates.max()
-    sept = day_zero("2018-09-01", [])
-    assert day_zero("season", [np.array([sept + 30, sept + 250, sept + 420])]) == sept
-    assert day_zero("year", [np.array([sept + 30, sept + 250, sept + 260])]) == sept + 122
 
 
 def test_labels_of_a_tile_are_the_classes_with_a_pixel():

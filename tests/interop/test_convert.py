@@ -40,3 +40,32 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
         assert f"expected NAME=PX, each name once, found {wrong!r}" in capsys.readouterr().err
     assert run_command(convert.main, ["omnisat", weights, str(tmp_path), "--patch", "s2=4", "s2=4"]) == 1
     assert "each name once" in capsys.readouterr().err
+
+
+def names(value):
+    """Every class of a description with its attributes."""
+    if isinstance(value, dict):
+        if "class" in value:
+            yield value["class"], tuple(sorted(value.keys() - {"class"}))
+        value = list(value.values())
+    for item in value if isinstance(value, list) else []:
+        yield from names(item)
+
+
+def test_descriptions_keep_their_names_whatever_the_code_calls_its_classes():
+    utae = load_utae(HERE / "utae_tiny.weights.safetensors", n_head=4, d_model=32, d_k=4)
+    omnisat = load_omnisat(HERE / "omnisat_tiny.weights.safetensors", n_head=4, d_k=8, patch=PATCH)
+    ltae = ("LTAE", ("attention_dropout", "dropout", "heads", "key_dim", "period", "width"))
+    assert set(names(describe(utae[0]))) == {
+        ("UTAESegmenter", ("faithful", "head_width", "ltae", "norm", "num_classes", "settings")),
+        ("UTAE", ("border", "decoder_widths", "encoder_widths")),
+        ltae,
+    }
+    assert set(names(describe(omnisat[0]))) == {
+        ("PublishedOmniSat", ("encoders", "fusion")),
+        ("PublishedSeriesEncoder", ("ltae", "normalise_input", "patch", "settings", "width")),
+        ("PublishedImageEncoder", ("patch", "settings", "width")),
+        ("PatchLTAE", ("input_widths", "output_widths")),
+        ("PatchCNN", ("blocks",)),
+        ltae,
+    }

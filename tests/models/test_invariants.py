@@ -1,4 +1,4 @@
-"""Absence is invisibility: missing, masked or garbage, padded or permuted, the answer is the same (1e-5)."""
+"""Absent data are invisible: whether missing, masked or garbage, padded or permuted, the output is the same (1e-5)."""
 
 import functools
 

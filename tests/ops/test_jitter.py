@@ -1,4 +1,4 @@
-"""Jitter of bands and dates: what it may touch, how much, and that only training sees it."""
+"""Jitter of bands and dates: what it changes, how much, and that only training sees it."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def tiles(seed=0):
 
 @given(seed=st.integers(0, 99), bands=st.sampled_from([0.0, 0.2, 1.0]), days=st.sampled_from([0.0, 10.0]))
 @settings(max_examples=25, deadline=None)
-def test_one_gain_offset_and_move_a_tile_and_the_unknown_stays(seed, bands, days):
+def test_gain_offset_and_days_are_per_tile_and_unknown_values_stay(seed, bands, days):
     inputs = tiles(seed)
     drawn = draw_jitter(jax.random.key(seed), inputs, bands=bands, days=days)
     out = jittered(inputs, drawn)
@@ -56,7 +56,7 @@ def test_one_gain_offset_and_move_a_tile_and_the_unknown_stays(seed, bands, days
         assert not moved.any()
 
 
-def test_spreads_are_those_asked_for():
+def test_spreads_are_as_configured():
     many = {"s2": {"values": jnp.ones((4000, 1, 1, 1, 2)), "dates": jnp.ones((4000, 1), int), "valid": jnp.ones((4000, 1), bool)}}
     drawn = draw_jitter(jax.random.key(1), many, bands=0.2, days=10.0)["s2"]
     assert abs(float(jnp.log(drawn.gain).std()) - 0.2) < 0.01 and abs(float(drawn.offset.std()) - 0.2) < 0.01
@@ -69,8 +69,8 @@ def test_spreads_are_those_asked_for():
 def test_training_sees_jitter_and_evaluation_does_not(records):
     _, tasks, batch = steps.bench(records, 2, "demo,s2_only")
     plain = tasks["pretrain"]
-    contrast = dataclasses.replace(plain.model.contrastive, jitter=0.5, jitter_days=20.0)
-    other = dataclasses.replace(plain, model=plain.model.clone(contrastive=contrast))
+    contrastive = dataclasses.replace(plain.model.contrastive, jitter=0.5, jitter_days=20.0)
+    other = dataclasses.replace(plain, model=plain.model.clone(contrastive=contrastive))
     params = plain.init(jax.random.key(0), batch)
     streams = Streams(jax.random.key(0), jnp.int32(0))
     losses = [float(jax.jit(lambda task=task: task.loss(params, batch, streams)[0])()) for task in (plain, other)]

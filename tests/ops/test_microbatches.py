@@ -1,4 +1,4 @@
-"""A batch in parts: the same result, gradients and order of tiles, in less memory."""
+"""A batch in microbatches: the same result, gradients and order of tiles, in less memory."""
 
 import dataclasses
 
@@ -21,12 +21,12 @@ def test_values_gradients_and_order_are_those_of_the_whole_batch(count, axis, se
     x, w = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
 
     def together(w, count):
-        def part(tiles, index):
+        def one(tiles, index):
             assert len(tiles["x"]) == 6 // count
             y = jnp.tanh(tiles["x"] @ w)
             return {"y": y if axis == 0 else jnp.stack([y, -y]), "scale": w.sum()}
 
-        out = in_microbatches(part, count, {"x": x}, batch_axes={"y": axis, "scale": -1})
+        out = in_microbatches(one, count, {"x": x}, batch_axes={"y": axis, "scale": -1})
         y = out["y"].reshape(-1, 3)
         return (jax.nn.log_softmax(y @ y.T) * out["scale"]).sum(), out["y"]  # every tile is compared with every other
 
@@ -38,7 +38,7 @@ def test_values_gradients_and_order_are_those_of_the_whole_batch(count, axis, se
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_a_step_in_parts_is_the_same_step_in_less_memory(records, stage):
+def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
     _, tasks, batch = steps.bench(
         records,
         4,
@@ -53,12 +53,12 @@ def test_a_step_in_parts_is_the_same_step_in_less_memory(records, stage):
     streams = Streams(jax.random.key(0), jnp.int32(3))
     params = tasks[stage].init(jax.random.key(1), batch)
 
-    def step(parts):
-        task = dataclasses.replace(tasks[stage], num_microbatches=parts)
+    def step(count):
+        task = dataclasses.replace(tasks[stage], num_microbatches=count)
         return jax.jit(jax.value_and_grad(lambda params: task.loss(params, batch, streams), has_aux=True)).lower(params).compile()
 
-    whole, parts = step(1), step(4)
-    ((loss, _), gradient), ((right, _), expected) = parts(params), whole(params)
+    whole, divided = step(1), step(4)
+    ((loss, _), gradient), ((right, _), expected) = divided(params), whole(params)
     np.testing.assert_allclose(loss, right, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), gradient, expected)
-    assert parts.memory_analysis().temp_size_in_bytes < 0.6 * whole.memory_analysis().temp_size_in_bytes
+    assert divided.memory_analysis().temp_size_in_bytes < 0.6 * whole.memory_analysis().temp_size_in_bytes

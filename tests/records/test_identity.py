@@ -18,7 +18,7 @@ from tests.conftest import tiny
 
 
 def keep_times(path, change):
-    """Changes a file in place; its size and its time of modification stay."""
+    """Changes a file in place, and keeps its size and modification time."""
     before = path.stat()
     change()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -26,7 +26,7 @@ def keep_times(path, change):
 
 
 def test_equal_names_and_sizes_are_not_equal_data(root, tmp_path, capsys):
-    """Two folders that differ in numbers alone, and a file that was corrected in place."""
+    """A file that was corrected in place, with the same size and modification time."""
     out = tmp_path / "out"
     assert run(root, out) == 0
     path = root / faults.S1A
@@ -37,7 +37,7 @@ def test_equal_names_and_sizes_are_not_equal_data(root, tmp_path, capsys):
     assert "the raw files are others, or were changed" in shown.err and "Train on them" not in shown.out
 
 
-def test_where_a_folder_lies_and_what_lies_beside_its_files_changes_nothing(root, tmp_path):
+def test_moved_folders_and_stray_files_are_the_same_data(root, tmp_path):
     out = tmp_path / "out"
     assert run(root, out) == 0
     kept = (out / "dataset.json").stat().st_mtime_ns
@@ -49,13 +49,13 @@ def test_where_a_folder_lies_and_what_lies_beside_its_files_changes_nothing(root
     assert (out / "dataset.json").stat().st_mtime_ns == kept
 
 
-def test_a_link_is_what_it_leads_to(root, tmp_path, capsys):
+def test_links_stand_for_their_targets(root, tmp_path, capsys):
     other = tmp_path / "elsewhere.npy"
     path = root / faults.S1A
     shutil.move(path, other)
     changed = tmp_path / "changed.npy"
     np.save(changed, np.load(other) + 1)
-    # Inside the dataset, as links out of it are another matter.
+    # Links inside the dataset; links out of it are refused.
     for name in (other, changed):
         shutil.move(name, path.with_name(f"kept_{name.name}"))
     path.symlink_to("kept_elsewhere.npy")
@@ -66,7 +66,7 @@ def test_a_link_is_what_it_leads_to(root, tmp_path, capsys):
     assert "those of others" in capsys.readouterr().err
 
 
-def test_prepared_records_are_what_the_config_say(simulated, tmp_path, console, root):
+def test_prepared_records_must_match_the_configuration(simulated, tmp_path, console, root):
     out = tmp_path / "out"
     assert run(simulated, out, "--on_bad", "mask") == 0
 
@@ -83,7 +83,7 @@ def test_prepared_records_are_what_the_config_say(simulated, tmp_path, console, 
     ):
         with pytest.raises(UserError, match=message):
             command.prepare(config(**changes), console)
-    # Beside a raw folder they must be of it, as it is now.
+    # If the raw folder is given, the records must be of its present content.
     assert command.prepare(config(on_bad="mask", raw_dir=str(root)), console) == out
     faults.change_array(root / faults.S1A, lambda a: a + 1)
     with pytest.raises(UserError, match=f"expected records of data.raw_dir={root}"):
@@ -91,7 +91,7 @@ def test_prepared_records_are_what_the_config_say(simulated, tmp_path, console, 
     assert command.prepare(config(on_bad="mask", raw_dir=str(tmp_path / "not_here")), console) == out
 
 
-def test_a_nomenclature_is_its_name_even_where_it_is_the_default(tmp_path, console):
+def test_the_default_nomenclature_is_recorded_by_name(tmp_path, console):
     raw = tmp_path / "flair"
     simulator("flair").simulate(raw, tiles=4, tile_size=64, seed=0)
     out = tmp_path / "out"
@@ -106,7 +106,7 @@ def test_a_nomenclature_is_its_name_even_where_it_is_the_default(tmp_path, conso
         command.prepare(config("19"), console)
 
 
-def test_simulated_records_know_what_was_simulated(tmp_path, console):
+def test_simulated_records_record_their_parameters(tmp_path, console):
     config = schema.parse(tiny(**{"data.cache_dir": str(tmp_path), "data.simulated.tiles": 5})).data
     made = Records(command.prepare(config, console)).info.made_with
     assert made.simulated == {"version": simulator("pastis").VERSION, "tiles": 5, "tile_size": 16, "seed": 0}

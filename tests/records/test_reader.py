@@ -50,7 +50,7 @@ def test_moments_ignore_no_data_and_merge_exactly():
     assert whole[0].tolist() == [49, 50]
 
 
-def test_preparation_goes_on_where_it_stopped(simulated, tmp_path, console):
+def test_preparation_resumes_where_it_stopped(simulated, tmp_path, console):
     config = data_config(simulated, tmp_path)
     first = prepare(config, console)
     kept = (first / "tiles" / "fold_1").stat().st_mtime_ns
@@ -84,7 +84,7 @@ def test_a_bad_file_leaves_no_finished_records(simulated, tmp_path, console):
     assert not list((tmp_path / "cache").glob("*/dataset.json"))
 
 
-def test_without_raw_data_the_error_says_where_they_are(tmp_path, console):
+def test_the_error_without_raw_data_says_where_to_find_them(tmp_path, console):
     config = schema.parse(tiny(**{"data.simulated.tiles": 0, "data.cache_dir": str(tmp_path)})).data
     with pytest.raises(UserError, match="zenodo.org.*--config.data.raw_dir"):
         prepare(config, console)

@@ -52,7 +52,7 @@ def test_folds_are_found_by_their_numbers():
     assert choose_split("auto", ("fold_2", "fold_3", "fold_5"), 5).test == ("fold_5",)
     with pytest.raises(UserError, match="expected 2, 3, 5, of at least 2 parts"):
         choose_split("auto", ("fold_2", "fold_3", "fold_5"), 1)
-    # Without numbers from 1 on, the place in the order of names counts.
+    # Without numbers from 1 on, the position in the order of names counts.
     assert choose_split("auto", ("fold_1", "fold_0"), 1).test == ("fold_0",)
     assert choose_split("auto", ("north", "east"), 1).test == ("east",)
     with pytest.raises(UserError, match="two parts with the same number"):

@@ -43,11 +43,8 @@ def test_curves_show_the_loss_and_one_validation_score(score, label):
 
 
 def test_names_of_metrics_of_earlier_versions():
-    row = {"stage": "pretrain", "step": 1, "contrast": 1.0, "contrast_accuracy": 2.0, "validation_contrast": 3.0, "validation_place": 4.0, "loss": 5.0}
-    assert charts.current_names(row) == {
-        "stage": "pretrain", "step": 1, "contrastive": 1.0, "contrastive_accuracy": 2.0, "validation_contrastive": 3.0,
-        "validation_position_r2": 4.0, "loss": 5.0,
-    }  # fmt: skip
+    row = {"stage": "pretrain", "step": 1, "loss": 2.0}
+    assert charts.current_names(row | {"validation_contrast_accuracy": 3.0}) == row | {"validation_contrastive_accuracy": 3.0}
 
 
 @pytest.mark.filterwarnings("error")

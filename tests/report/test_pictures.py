@@ -21,7 +21,7 @@ def test_true_colour_is_found_by_the_names_of_bands():
     assert pictures.true_colour(("VV", "VH")) is None and pictures.true_colour(()) is None
 
 
-def test_stretching_keeps_the_contrast_of_the_fields_beside_a_lake():
+def test_a_lake_leaves_the_fields_their_contrast():
     fields = np.random.default_rng(0).uniform(10, 11, (20, 20, 1))
     fields[0, :4] = -50
     shown = pictures.stretch(fields)

@@ -52,7 +52,9 @@ def test_every_format_has_every_entry():
 
 def test_conclusions():
     (text,) = tables.conclusions(make_summary(BASE, BETTER, NONE))
-    assert text == "Better is highest with 55.5 % mIoU [40.0, 60.0]; the interval of the difference to base lies above zero for 1 of 1 rows."
+    assert text == (
+        "The highest score is that of better, 55.5 % mIoU [40.0, 60.0]; the interval of the difference to base lies above zero for 1 of 1 rows."
+    )
     assert tables.conclusions(make_summary(BASE)) == [] and tables.conclusions(make_summary(NONE)) == []
     shares = make_summary(BASE, BETTER, study=STUDY | {"label_shares": [0.1, 1.0]})
     assert [line.split(",")[0] for line in tables.conclusions(shares)] == ["With 100 % of the labels"]

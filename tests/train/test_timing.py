@@ -1,4 +1,4 @@
-"""Where time goes: causes do not overlap, and waiting counts only while the device is idle."""
+"""Where time goes: causes do not overlap, and waiting for data counts only while the device is idle."""
 
 import jax.numpy as jnp
 import pytest
@@ -8,7 +8,7 @@ from omnisat_jax.train.timing import Ledger, Profile, parse_profile
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self):
         self.now = 0.0

@@ -11,7 +11,7 @@ import pytest
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.locks import InUseError
-from omnisat_jax.train.workdir import WorkdirError, check_place, claim, evaluated, finished, held, mark_done, mark_evaluated
+from omnisat_jax.train.workdir import WorkdirError, check_path, claim, evaluated, finished, held, mark_done, mark_evaluated
 from tests.train.run_folder import DATA, FLAT, begin, read, start_run
 
 
@@ -74,12 +74,12 @@ def test_a_path_that_could_not_be_read_again_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["plain", "with space", "Zürich", "日本", "a(b){c}", "50%", "#1", "a'b\"c", "~x", "a=b,c;d&e!f$g^h`i|j+k@l<m>n"])
 def test_other_paths_are_accepted(tmp_path, name):
-    check_place(tmp_path / name)
+    check_path(tmp_path / name)
 
 
 def test_an_address_is_no_folder():
     with pytest.raises(WorkdirError, match="not an address"):
-        check_place("gs://bucket/run")
+        check_path("gs://bucket/run")
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
@@ -127,8 +127,8 @@ def test_what_does_not_change_the_result_may_change(run):
     now = FLAT | {"data.threads": 9, "data.raw_dir": "/moved", "eval.panels": 0, "finetune.steps": 12, "pretrain_from": "runs/x/"}
     start = begin(run, flat=now)
     assert read(run / "config.json") == before  # nothing has run yet
-    told = start.begin()
-    assert "data.threads: 2 before, 9 now" in told and not any("learning rate" in text for text in told)
+    shown = start.begin()
+    assert "data.threads: 2 before, 9 now" in shown and not any("learning rate" in text for text in shown)
     assert read(run / "config.json")["data.threads"] == 9
     assert read(run / "run.json")["starts"][-1]["changed"]["finetune.steps"] == [8, 12]
     assert claim(run, now) == []
@@ -149,8 +149,8 @@ def test_of_a_wholly_other_configuration_a_few_keys_are_shown(run):
 
 def test_more_steps_of_a_stage_that_has_begun_are_said_and_of_a_finished_one_refused(run):
     (run / "finetune" / "checkpoints").mkdir(parents=True)
-    (told,) = begin(run, flat=FLAT | {"finetune.steps": 12}).begin()
-    assert "goes on with the learning rate of 12 steps where it has followed that of 8" in told
+    (shown,) = begin(run, flat=FLAT | {"finetune.steps": 12}).begin()
+    assert "goes on with the learning rate of 12 steps where it has followed that of 8" in shown
     mark_done(run, "finetune", {"step": 12})
     with pytest.raises(WorkdirError, match="finetune.steps: 12 before, 20 now"):
         claim(run, FLAT | {"finetune.steps": 20})
@@ -184,9 +184,9 @@ def test_a_damaged_file_of_a_run_is_one_sentence_that_says_how_to_go_on(run, nam
         with pytest.raises(WorkdirError, match="another configuration"):
             begin(run)
         return
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as refused:
         begin(run)
-    assert str(run / name) in str(told.value) and "elete it" in str(told.value) and "\n" not in str(told.value)
+    assert str(run / name) in str(refused.value) and "elete it" in str(refused.value) and "\n" not in str(refused.value)
     (run / name).unlink()  # as it says
     begin(run).begin()
     assert read(run / "config.json") == FLAT and read(run / "run.json")["data"] == DATA

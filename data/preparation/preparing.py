@@ -1,0 +1,134 @@
+"""Finds or makes the records of a training run, and prepares a folder for the command `python -m data.prepare`.
+
+Without a prepared folder, a training run prepares data.raw_dir into <cache_dir>/<dataset>-<fingerprint>.
+"""
+
+import dataclasses
+import pathlib
+from types import ModuleType
+
+from rich.console import Console
+from rich.text import Text
+
+from data.preparation.options import Origin, PreparationOptions
+from data.preparation.writing import write_records
+from data.reading.datasets import nomenclature_of, open_dataset, reader_of, simulator
+from data.reading.progress import progress_bar
+from omnisat_jax.config.schema import DataConfig
+from omnisat_jax.errors import UserError
+from omnisat_jax.files import hashing
+from omnisat_jax.records.description import DESCRIPTION, VERSION, read_description
+from omnisat_jax.records.info import DatasetInfo
+from omnisat_jax.types import StrPath
+
+
+def prepare(data_config: DataConfig, console: Console) -> pathlib.Path:
+    """Makes sure that the records of a training run exist, and returns their folder.
+
+    Args:
+      data_config: which dataset, where it is, or how many tiles to simulate.
+      console: for the progress bar.
+
+    Raises:
+      DataError, TooManyBadTiles: unusable raw files.
+      UserError: no raw folder and nothing to simulate (says where the data are published), or prepared records that do not fit `data_config`.
+    """
+    reader = reader_of(data_config.dataset)
+    options = PreparationOptions(on_bad=data_config.on_bad, float16=data_config.float16, max_bad=data_config.max_bad)
+    if data_config.prepared_dir:
+        return _check_prepared(data_config, options, console)
+    root = pathlib.Path(data_config.raw_dir) if data_config.raw_dir else _simulate(data_config, reader, console)
+    if not root.is_dir():
+        raise UserError(f"data.raw_dir: expected a folder, found {'a file' if root.exists() else 'nothing'} at {root}. {reader.WHERE}.")
+    dataset = open_dataset(data_config.dataset, root, data_config.nomenclature)
+    key = _fingerprint(data_config.dataset, root, data_config.nomenclature, options, console)
+    folder = pathlib.Path(data_config.cache_dir) / f"{data_config.dataset}-{key}"
+    if not (folder / DESCRIPTION).is_file():
+        simulated = None
+        if not data_config.raw_dir:
+            simulated = dataclasses.asdict(data_config.simulated) | {"version": simulator(data_config.dataset).VERSION}
+        nomenclature = nomenclature_of(data_config.dataset, data_config.nomenclature)
+        write_records(dataset, folder, Origin(key, data_config.dataset, nomenclature, simulated), options, console)
+    return folder
+
+
+def prepare_folder(
+    name: str, root: StrPath, out: StrPath, nomenclature: str, options: PreparationOptions, console: Console
+) -> DatasetInfo:
+    """Prepares a raw folder and returns the description of its records.
+
+    Args:
+      name: of the dataset, one of DATASETS.
+      root: the raw folder.
+      out: folder of the records, see `write_records`.
+      nomenclature: which set of classes; "" = the default.
+      options: how tiles are read and stored.
+      console: for the progress bar.
+
+    Raises:
+      UserError, DataError: see `open_dataset` and `write_records`.
+    """
+    dataset = open_dataset(name, root, nomenclature)
+    key = _fingerprint(name, root, nomenclature, options, console)
+    return write_records(dataset, out, Origin(key, name, nomenclature_of(name, nomenclature)), options, console)
+
+
+def _check_prepared(data_config: DataConfig, options: PreparationOptions, console: Console) -> pathlib.Path:
+    """The folder of existing records, after a check that they fit the configuration."""
+    folder = pathlib.Path(data_config.prepared_dir)
+    info = read_description(folder)
+    made = info.made_with
+    wanted = {
+        "dataset": (data_config.dataset, made.reader),
+        "nomenclature": (nomenclature_of(data_config.dataset, data_config.nomenclature), made.nomenclature),
+        "on_bad": (options.on_bad, made.on_bad),
+        "float16": (options.float16, made.float16),
+    }
+    other = {name: found for name, (expected, found) in wanted.items() if expected != found}
+    if other:
+        expected = ", ".join(f"data.{name}={wanted[name][0]}" for name in other)
+        found = ", ".join(f"{name} {value!r}" for name, value in other.items())
+        flags = " ".join(f"--config.data.{name}={value}" for name, value in other.items())
+        raise UserError(
+            f"data.prepared_dir: expected records made with {expected}, found {folder} with {found}. Set {flags}, or prepare others."
+        )
+    raw = pathlib.Path(data_config.raw_dir) if data_config.raw_dir else None
+    if raw and raw.is_dir():
+        key = _fingerprint(data_config.dataset, raw, data_config.nomenclature, options, console)
+        if key != info.fingerprint:
+            raise UserError(
+                f"data.prepared_dir: expected records of data.raw_dir={raw} ({key}), found {folder} of other data or of another state of them "
+                f"({info.fingerprint}). Set --config.data.raw_dir= to use the records without comparing, or prepare others."
+            )
+    return folder
+
+
+def _fingerprint(name: str, root: StrPath, nomenclature: str, options: PreparationOptions, console: Console) -> str:
+    """Identifies the content of the raw files and how they are read."""
+    how = f"{name}/{VERSION}/{nomenclature_of(name, nomenclature)}/{options.on_bad}/{options.float16}"
+    with console.status(Text(f"hashing {root}"), spinner="dots"):
+        return hashing.fingerprint(root, reader_of(name).raw_files(root), how)
+
+
+def _simulate(data_config: DataConfig, reader: ModuleType, console: Console) -> pathlib.Path:
+    wanted = data_config.simulated
+    if not wanted.tiles:
+        raise UserError(
+            f"data.raw_dir is empty: this configuration needs the real dataset. {reader.WHERE}. "
+            "Then set --config.data.raw_dir=FOLDER."
+        )
+    simulated = simulator(data_config.dataset)
+    root = pathlib.Path(data_config.cache_dir) / (
+        f"simulated-{data_config.dataset}-v{simulated.VERSION}-{wanted.tiles}x{wanted.tile_size}px-seed{wanted.seed}"
+    )
+    if root.exists():
+        return root
+    with progress_bar(console) as bar:
+        task = bar.add_task(f"simulating {data_config.dataset}", total=wanted.tiles)
+        return simulated.simulate(
+            root,
+            tiles=wanted.tiles,
+            tile_size=wanted.tile_size,
+            seed=wanted.seed,
+            progress=lambda done: bar.update(task, completed=done),
+        )
