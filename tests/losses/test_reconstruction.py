@@ -1,10 +1,9 @@
-"""Masked reconstruction: targets, dates, and which tokens count."""
+"""Masked reconstruction: targets, and the tokens that count."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax.losses.reconstruction import hidden_mean, image_error, series_error
-from omnisat_jax.models.decoder import most_attended
 
 
 def standard(x, axes):
@@ -23,13 +22,12 @@ def test_image_targets_are_standardised_by_patch():
 
 def test_series_targets_are_standardised_by_date_and_band():
     rng = np.random.default_rng(0)
-    values, predicted = rng.normal(3, 2, (1, 5, 4, 4, 2)), rng.normal(size=(1, 2, 4, 8))
-    chosen, valid = np.array([[3, 1]]), np.array([[True, False]])
-    found = series_error(jnp.asarray(predicted), jnp.asarray(values), jnp.asarray(chosen), jnp.asarray(valid), 2)
-    frame = standard(values[0, 3], (0, 1))
+    values, predicted = rng.normal(3, 2, (1, 2, 4, 4, 2)), rng.normal(size=(1, 2, 4, 8))
+    found = series_error(jnp.asarray(predicted), jnp.asarray(values), jnp.asarray([[True, False]]), 2)
+    frame = standard(values[0, 0], (0, 1))
     target = np.stack([frame[r : r + 2, c : c + 2].reshape(-1) for r, c in [(0, 0), (0, 2), (2, 0), (2, 2)]])
     np.testing.assert_allclose(found[0], ((predicted[0, 0] - target) ** 2).mean(-1), rtol=1e-4)
-    assert not series_error(jnp.asarray(predicted), jnp.asarray(values), jnp.asarray(chosen), jnp.zeros((1, 2), bool), 2).any()
+    assert not series_error(jnp.asarray(predicted), jnp.asarray(values), jnp.zeros((1, 2), bool), 2).any()
 
 
 def test_a_perfect_prediction_has_no_error():
@@ -43,12 +41,3 @@ def test_only_hidden_tokens_count():
     hidden = jnp.asarray([[[True, False], [True, True], [False, False]]])
     assert hidden_mean(errors, hidden) == (1.0 + 4.5) / 2
     assert hidden_mean(errors, jnp.zeros((1, 3, 2), bool)) == 0
-
-
-def test_the_most_attended_valid_dates_are_chosen():
-    weights = jnp.asarray([[0.1, 0.5, 0.3, 0.9, 0.0, 0.0, 0.0, 0.0]])
-    valid = jnp.asarray([[True, True, True, False, True, True, True, True]])
-    chosen, known = most_attended(weights[:, :, None, None], valid, 0.25)
-    assert chosen.tolist() == [[1, 2]] and known.all()
-    _, known = most_attended(weights[:, :, None, None], jnp.zeros((1, 8), bool), 0.25)
-    assert not known.any()

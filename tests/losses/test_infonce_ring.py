@@ -1,0 +1,59 @@
+"""The ring on one device against the dense loss; several devices and chunks are tested in tests/distributed."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from omnisat_jax.config import schema
+from omnisat_jax.errors import UserError
+from omnisat_jax.losses import infonce_ring
+from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce_ring import ring_infonce_loss
+from omnisat_jax.parallel.mesh import make_mesh
+
+
+def unit(shape, seed=0):
+    z = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return z / np.linalg.norm(z, axis=-1, keepdims=True)
+
+
+@functools.cache
+def gradients(group):
+    """Jitted value and gradient of the dense loss and of the ring on one device."""
+    mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
+    losses = (
+        lambda z, present: infonce_loss(z, present, 0.1, group=group)[0],
+        lambda z, present: ring_infonce_loss(z, present, 0.1, mesh=mesh, group=group)[0],
+    )
+    return [jax.jit(jax.value_and_grad(loss)) for loss in losses]
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(bool, (3, 4)), st.sampled_from([0, 2]))
+def test_ring_equals_dense_for_any_presence(present, group):
+    z = jnp.asarray(unit((3, 4, 2, 5)))
+    expected, found = (gradient(z, jnp.asarray(present)) for gradient in gradients(group))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
+
+
+def test_ring_refuses_groups_that_do_not_fit():
+    mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
+    with pytest.raises(UserError, match="groups of 3"):
+        ring_infonce_loss(jnp.asarray(unit((3, 4, 2, 5))), jnp.ones((3, 4), bool), 0.1, mesh=mesh, group=3)
+
+
+def test_chunks_hold_every_row_once(monkeypatch):
+    """The last chunk is padded with rows that are absent."""
+    monkeypatch.setattr(infonce_ring, "_CHUNK_ELEMENTS", 1)
+    rows = infonce_ring._MIN_CHUNK_ROWS + 6
+    keys, present = infonce_ring._chunks((jnp.arange(rows * 2.0).reshape(rows, 2) + 1, jnp.ones(rows, bool)))
+    assert keys.shape == (2, infonce_ring._MIN_CHUNK_ROWS, 2) and present.sum() == rows
+    np.testing.assert_array_equal(keys.reshape(-1, 2)[:rows, 0], np.arange(rows) * 2.0 + 1)
+    assert not present.reshape(-1)[rows:].any()
