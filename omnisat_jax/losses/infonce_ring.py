@@ -1,7 +1,7 @@
 """InfoNCE over all devices, in memory linear in the number of rows.
 
-No device ever holds all rows. Blocks of keys travel around the ring of devices, and for each of its own rows a device keeps the running maximum
-and sum of exponentials (online softmax, Milakov & Gimelshein 2018; blocks as in Ring Attention, Liu et al. 2023). Within a block, keys are
+No device ever holds all rows. Blocks of keys travel around the ring of devices. Each device keeps, for its own rows, the running maximum and sum
+of exponentials (online softmax, Milakov & Gimelshein 2018; blocks as in Ring Attention, Liu et al. 2023). Within a block, keys are
 processed in chunks. The backward pass computes the logits again, chunk by chunk; the gradients of keys travel with their block and are complete
 after a full rotation.
 
@@ -9,7 +9,7 @@ Letters: V views, B tiles (b on one device), P patches, E width, R = V*b*P rows 
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,8 @@ def _local_loss(z, present, temperature, *, axes, devices, group):
         ring = _Ring(axes, devices, hops=1, group=group)
 
         def group_sums(pair):
-            return _sums(*pair, temperature, 0, ring)
+            z, present = pair
+            return _sums(z, present, temperature, 0, ring)
 
         sums = jax.tree.map(jnp.sum, lax.map(group_sums, groups))
     loss, correct, count = lax.psum(sums, axes)
@@ -92,7 +93,8 @@ def _sums(z, present, temperature, first, ring: _Ring):
     tile = first + lax.pcast(jnp.arange(b), ring.axes, to="varying")
     view = lax.pcast(jnp.arange(v), ring.axes, to="varying")
     rows = (jnp.repeat(view, b * p), jnp.tile(jnp.repeat(tile, p), v), jnp.repeat(present.reshape(-1), p))
-    denominator, best = _ring_logsumexp(queries.reshape(-1, e), keys.reshape(-1, e), rows, ring)
+    sums: Any = _ring_logsumexp(queries.reshape(-1, e), keys.reshape(-1, e), rows, ring)
+    denominator, best = sums
 
     # Positives, the same patch of the same tile in the other views, are all on this device.
     pairs = jnp.einsum("vbpe,ubpe->vubp", queries, keys, precision="highest")

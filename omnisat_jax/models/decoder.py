@@ -30,7 +30,7 @@ def most_attended(attention: jax.Array, valid: jax.Array, share: float) -> tuple
 
 
 class Decoder(nn.Module):
-    """MLP from a fused token, and for a series a date, to the pixels of the patch.
+    """MLP from a fused token, and the date of a series, to the pixels of the patch.
 
     Attributes:
       hidden: width of the hidden layer.
