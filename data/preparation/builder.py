@@ -18,7 +18,7 @@ from omnisat_jax.records.reader import VERSION
 
 SPLIT = "tiles"
 # Part of the bytes of records: kept to the letter until the version of the layout changes.
-DESCRIPTION = "Labels, dates, validity and the place of the frames of co-located modalities, one record a tile."
+DESCRIPTION = "Labels, dates, validity and the place of the frames of co-located modalities, one record per tile."
 
 
 class Tiles(tfds.core.GeneratorBasedBuilder):
@@ -26,7 +26,7 @@ class Tiles(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(VERSION)
 
-    def __init__(self, *, raw: RawDataset, part: str, examples: Iterable[dict] = (), **kwargs):
+    def __init__(self, *, raw: RawDataset, part: str, examples: Iterable[dict] = (), **kwargs: Any):
         """
         Args:
           raw: the dataset.
@@ -86,7 +86,7 @@ class FrameWriters:
     def __enter__(self) -> "FrameWriters":
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         for writer in self._writers.values():
             if error is None:
                 writer.close()
