@@ -152,9 +152,10 @@ def _check_pretraining(e: "ExperimentConfig") -> None:
 def _check_objective(e: "ExperimentConfig") -> None:
     """Checks that pre-training has something to learn."""
     contrastive, reconstruction = e.contrastive, e.reconstruction
+    weights = {name: block.weight for name, block in vars(e).items() if hasattr(block, "weight")}  # of all loss terms
     need(
-        contrastive.weight or reconstruction.weight,
-        "contrastive.weight and reconstruction.weight are both 0: pre-training has nothing to learn; set pretrain.steps to 0",
+        any(weights.values()),
+        f"{' and '.join(f'{name}.weight' for name in weights)} are 0: pre-training has nothing to learn; set pretrain.steps to 0",
     )
     need(
         not reconstruction.weight or reconstruction.mask_ratio or e.pretrain.modality_dropout,

@@ -10,6 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.config.registry import encoders_with_dense_map
 from omnisat_jax.errors import UserError
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.decoder import Decoder, most_attended
@@ -214,7 +215,7 @@ class PretrainableModel(MultimodalModel):
         if granularity == "pixel":
             maps = {name: encoded[name].features for name in self.contrasted if encoded[name].features is not None}
             if not maps:
-                raise UserError("contrastive.granularities 'pixel' needs an encoder with a dense map: utae or resnet")
+                raise UserError(f"contrastive.granularities 'pixel' needs an encoder with a dense map: {', '.join(encoders_with_dense_map())}")
             side = max(m.shape[1] for m in maps.values())
             views = {name: resize(m, side).reshape(m.shape[0], side * side, -1) for name, m in maps.items()}
             chosen = (pixels * side * side).astype(jnp.int32)  # the same pixels in every tile and view

@@ -25,7 +25,7 @@ def changed(remove=(), **changes):
         ((), {"contrastive.views": ("s2", "s3")}, "contrastive.views must name configured modalities, found s3. Did you mean 's2'"),
         ((), {"contrastive.group_size": 3}, "pretrain.batch_size 2 must be a multiple of contrastive.group_size 3"),
         ((), {"pretrain_from": "runs/x", "pretrain.steps": 0}, "pretrain_from names a run, but pretrain.steps is 0, so nothing"),
-        ((), {"contrastive.weight": 0.0}, "contrastive.weight and reconstruction.weight are both 0"),
+        ((), {"contrastive.weight": 0.0}, "contrastive.weight and reconstruction.weight are 0"),
         ((), {"data.protocol": "tile_f1"}, "data.protocol 'tile_f1' scores labels of tiles: set task to 'classify'"),
         (("spot", "location"), {"model.architecture": "early"}, "'early' has no pre-training: set pretrain.steps to 0, found 4"),
         ((), {"model.architecture": "late", **NO_PRETRAINING}, "'late' takes series only, found .*spot"),

@@ -47,20 +47,9 @@ class Reconstruction(Term):
         return hidden_mean(errors, jnp.stack(hidden, 1)), {}
 
     def _error(self, spec, decoded, step):
-        """(B,P) float32, the error of each patch."""
-        entry = step.batch[spec.name]
-        if decoded.chosen is not None:
-            entry = _take_dates(entry, decoded.chosen)
-        values = normalise({spec.name: entry}, step.statistics, (spec.name,))[spec.name]["values"]
+        """(B,P) float32, the error of each patch. Compiled, the normalised values are never held as a whole; see the test of its memory."""
+        values = normalise({spec.name: step.batch[spec.name]}, step.statistics, (spec.name,))[spec.name]["values"]
         if decoded.chosen is None:
             return image_error(decoded.values, values, spec.patch)
+        values = jnp.take_along_axis(values, decoded.chosen[:, :, None, None, None], axis=1)
         return series_error(decoded.values, values, decoded.valid, spec.patch)
-
-
-def _take_dates(entry, chosen):
-    """The chosen dates (B,N) of a series as stored, so that only these become float32."""
-
-    def take(x):
-        return jnp.take_along_axis(x, chosen.reshape(*chosen.shape, *[1] * (x.ndim - 2)), axis=1)
-
-    return dict(entry) | {key: take(entry[key]) for key in ("values", "dates", "valid")}
