@@ -26,7 +26,7 @@ class Tiles(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(VERSION)
 
-    def __init__(self, *, raw: RawDataset, part: str, examples: Iterable[dict] = (), **kwargs):
+    def __init__(self, *, raw: RawDataset, part: str, examples: Iterable[dict] = (), **kwargs: Any):
         """
         Args:
           raw: the dataset.
@@ -86,7 +86,7 @@ class FrameWriters:
     def __enter__(self) -> "FrameWriters":
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         for writer in self._writers.values():
             if error is None:
                 writer.close()

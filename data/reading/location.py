@@ -44,7 +44,7 @@ class Place:
     centre: np.ndarray
     side: float = 0.0
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.centre[0]:.6f}, {self.centre[1]:.6f} (longitude, latitude)"
 
 

@@ -4,7 +4,7 @@ Shapes: T dates, H x W pixels, C bands, K classes.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class TileFacts:
     parcels: np.ndarray
 
 
-def sensor_facts(values: np.ndarray, dates=()) -> SensorFacts:
+def sensor_facts(values: np.ndarray, dates: Sequence[int] | np.ndarray = ()) -> SensorFacts:
     """The facts about values (T,H,W,C), or (1,C) for a location; dates (T,)."""
     values = values if values.ndim == 4 else values[:, None, None, :]
     known, bands = known_values(values), range(values.shape[-1])

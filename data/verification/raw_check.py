@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -98,7 +98,7 @@ def _check_tiles(dataset: RawDataset, jobs: int, console: Console) -> tuple[dict
     return report, unique(findings)
 
 
-def results(function, shared: Any, tiles: Sequence[str], jobs: int) -> Iterator[tuple[list[Finding], TileFacts | None]]:
+def results(function: Callable, shared: Any, tiles: Sequence[str], jobs: int) -> Iterator[tuple[list[Finding], TileFacts | None]]:
     """Yields what `in_order` yields. A tile that kills its process (memory, a broken library) becomes a finding; the others are still read.
 
     Args:

@@ -15,7 +15,7 @@ TEXTS = [
 ]
 TEXTS = [path for path in TEXTS if path.suffix in (".md", ".py", ".toml", ".txt") and "_build" not in path.parts and path.name != "CHANGELOG.md"]
 PATH = re.compile(r"(?<![\w/.<>-])(?:benchmarks|configs|constraints|data|docs|omnisat_jax|tests)/[\w./-]*\w")
-MODULE = re.compile(r"python -m ((?:benchmarks|data|omnisat_jax|tests)(?:\.\w+)*)(?!\.?[\w<])")
+MODULE = re.compile(r"python -m ((?:benchmarks|data|omnisat_jax|tests)(?:\.\w+)*)(?!\.?[\w<*])")
 MADE = ("configs/lowland.py", "configs/meadow.py", "data/meadow", "omnisat_jax/tasks/terms/variance.py", "data/raw", "docs/_build")  # by the commands of the page that names them
 
 
