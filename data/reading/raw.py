@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from omnisat_jax.dates import EPOCH
 from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
-from omnisat_jax.missing import FILL, NO_DATA_INT16
+from omnisat_jax.missing import NO_DATA_INT16, measured
 from omnisat_jax.types import StrPath
 
 YEARS = (1970, 2100)  # first and last plausible year of an image
@@ -248,12 +248,7 @@ def sort_by_date(tile: str, path: StrPath, values: np.ndarray, dates: ArrayLike,
 
 def known_values(values: np.ndarray) -> np.ndarray:
     """Which values are measurements, not no-data or fill values; bool of the same shape."""
-    if values.dtype == np.int16:
-        return values != NO_DATA_INT16
-    if values.dtype.kind == "f":
-        # False for NaN. FILL is beyond the range of float16.
-        return np.abs(values) <= FILL if values.dtype.itemsize > 2 else np.isfinite(values)
-    return np.ones(values.shape, bool)
+    return measured(values)
 
 
 def to_int16(values: np.ndarray, known: np.ndarray, tile: str, path: StrPath) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
-from sklearn import metrics
 
 
 def label_f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -58,6 +57,8 @@ class MultiLabelScores:
           "map_every_label", the scores of predicting every label for every tile. "classes": labels that occur; "tiles". Scores are nan
           without a tile.
         """
+        from sklearn import metrics  # takes a second to import, and segmentation does not use it
+
         if not sum(map(len, self._labels)):
             keys = ("f1_macro", "f1_weighted", "map", "f1_every_label", "map_every_label")
             return dict.fromkeys(keys, float("nan")) | {"classes": 0, "tiles": 0, "f1": dict.fromkeys(self.classes)}

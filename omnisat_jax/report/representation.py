@@ -11,8 +11,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import ndimage
-from sklearn.decomposition import PCA
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -84,6 +82,8 @@ class Collector:
 
 def embedding_colours(tokens: np.ndarray) -> np.ndarray:
     """Maps tokens (N,P,D) to colours (N,P,3) in [0, 1]: their first three principal components over all tiles, stretched."""
+    from sklearn.decomposition import PCA  # takes a second to import, and only pre-training draws embeddings
+
     n, p, d = tokens.shape
     rows = tokens.reshape(n * p, d)
     count = min(3, d, len(rows))
@@ -125,6 +125,8 @@ def parcels(labels: np.ndarray, classes: int) -> list[tuple[int, np.ndarray]]:
     Returns:
       At most `PARCELS` pairs of class and (H,W) bool mask, the largest first.
     """
+    from scipy import ndimage
+
     if labels.ndim != 2:
         return []
     found = []

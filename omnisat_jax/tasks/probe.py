@@ -9,11 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neighbors import KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from omnisat_jax.batch import normalise, presence
 from omnisat_jax.errors import UserError
@@ -166,7 +161,10 @@ def fit(kind: str, tokens: np.ndarray, targets: np.ndarray, *, dense: bool, neig
     Raises:
       UserError: training tokens of one class only.
     """
+    # scikit-learn takes a second to import, and most runs fit no probe.
     if kind == "knn":
+        from sklearn.neighbors import KNeighborsRegressor
+
         count = min(neighbours, len(tokens))
         return KNeighborsRegressor(count, weights="distance", metric="cosine").fit(tokens, targets).predict
     return _fit_classes(tokens, targets) if dense else _fit_labels(tokens, targets)
@@ -174,6 +172,11 @@ def fit(kind: str, tokens: np.ndarray, targets: np.ndarray, *, dense: bool, neig
 
 def _fit_labels(tokens, targets) -> Predict:
     """One logistic regression per label; a label that all training tiles agree on is predicted as they have it."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     varies = np.flatnonzero(targets.any(0) & ~targets.all(0))
     constant = targets.mean(0)
     if not len(varies):
@@ -191,6 +194,10 @@ def _fit_labels(tokens, targets) -> Predict:
 
 def _fit_classes(tokens, targets) -> Predict:
     """One multinomial logistic regression, each token weighted by the share of each of its classes."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     index, classes = np.nonzero(targets)
     if len(np.unique(classes)) < 2:
         raise UserError("a linear probe needs training patches of at least two classes, found one")
