@@ -97,4 +97,4 @@ def test_frozen_tokens_are_probed(preset, kind, simulated, tmp_path, console):
         assert [entry["scores"] for entry in floor] != [entry["scores"] for entry in results["subsets"]]
     text = (tmp_path / "run" / "results.md").read_text()
     assert f"{kind} probe fitted with all modalities" in text and ("random weights" in text) == bool(floor)
-    assert ("every label given to every tile: macro F1" in text) == (config.task == "classify")
+    assert ("a prediction of every label for every tile scores" in text) == (config.task == "classify")

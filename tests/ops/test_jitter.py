@@ -69,8 +69,9 @@ def test_spreads_are_as_configured():
 def test_training_sees_jitter_and_evaluation_does_not(records):
     _, tasks, batch = steps.bench(records, 2, "demo,s2_only")
     plain = tasks["pretrain"]
-    contrastive = dataclasses.replace(plain.model.contrastive, jitter=0.5, jitter_days=20.0)
-    other = dataclasses.replace(plain, model=plain.model.clone(contrastive=contrastive))
+    term = next(term for term in plain.terms if term.name == "contrastive")
+    jittered_term = dataclasses.replace(term, config=dataclasses.replace(term.config, jitter=0.5, jitter_days=20.0))
+    other = dataclasses.replace(plain, terms=tuple(jittered_term if each is term else each for each in plain.terms))
     params = plain.init(jax.random.key(0), batch)
     streams = Streams(jax.random.key(0), jnp.int32(0))
     losses = [float(jax.jit(lambda task=task: task.loss(params, batch, streams)[0])()) for task in (plain, other)]

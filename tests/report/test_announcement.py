@@ -11,10 +11,14 @@ from omnisat_jax.report.announcement import announce
 SPLIT = Split(("fold_1",), (), ("fold_2",), "leave_one_fold_out")
 
 
+def info(simulated):
+    return types.SimpleNamespace(simulated=simulated, citation="somebody 2020", made_with=types.SimpleNamespace(on_bad="mask"))
+
+
 def records(**changes):
     """Records of two parts with one tile each, of classes a and b; nothing is wrong with them."""
     content = {
-        "about": {"simulated": False, "citation": "somebody 2020", "made_with": {"on_bad": "mask"}},
+        "info": info(simulated=False),
         "tiles": lambda parts: ("tile",) * len(parts),
         "counts": lambda parts: {"s2": {"present": 2, "absent": 0, "wholly_unknown": 0, "invalid_dates": 0}},
         "label_counts": lambda parts: np.array([5, 5]),
@@ -40,7 +44,7 @@ def test_sound_data_need_two_lines():
 def test_whatever_is_missing_is_named():
     assert "configured, but not in the data: s1" in shown(records(), dropped=("s1",))
     assert "in the data, but not configured, so not used: spot" in shown(records(), unused=("spot",))
-    assert "SIMULATED DATA: no score of this run describes real fields" in shown(records(about=records().about | {"simulated": True}))
+    assert "SIMULATED DATA: no score of this run describes real fields" in shown(records(info=info(simulated=True)))
     bad = [{"tile": "7", "action": "masked", "message": "tile 7: x.npy: expected [3], found 4."}] * 2
     text = shown(records(bad=bad))
     assert "broken files in 1 tiles: 0 left out, 2 masked (data.on_bad=mask). The first:" in text and "expected [3], found 4" in text

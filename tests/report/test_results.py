@@ -87,14 +87,14 @@ def test_missing_reports_are_made_again_and_others_are_left_alone(tmp_path):
     assert (tmp_path / "results.md").read_text() == (tmp_path / "report.html").read_text() == "mine"
 
 
-def test_the_protocol_can_be_read_by_reports(records, settings, tmp_path):
+def test_the_protocol_can_be_read_by_reports(records, config, tmp_path):
     from omnisat_jax.report.run_files import REPORT_PROTOCOL, STUDY_PROTOCOL, read_results
 
     split = Split(("fold_1",), (), ("fold_5",), "leave_one_fold_out")
     spec = types.SimpleNamespace(
-        classes=records.classes, specs=settings.modalities, dropped=("s3",), evaluation=types.SimpleNamespace(modalities=[])
+        classes=records.classes, specs=config.modalities, dropped=("s3",), evaluation=types.SimpleNamespace(modalities=[])
     )
-    found = results.protocol(settings, records, split, spec, {"checkpoint": 3, "checkpoint_is": "best", "checkpoint_checksum": "x"})
+    found = results.protocol(config, records, split, spec, {"checkpoint": 3, "checkpoint_is": "best", "checkpoint_checksum": "x"})
     assert found["train_tiles"] == len(records.tiles(["fold_1"])) and found["test"] == ("fold_5",) and found["missing_modalities"] == ["s3"]
     assert dataclasses.asdict(split).items() <= found.items() and found["checkpoint_is"] == "best" and found["simulated"] is True
     (tmp_path / "results.json").write_text(json.dumps(segmentation() | {"protocol": found}))

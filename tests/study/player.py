@@ -48,7 +48,7 @@ def make(**changes) -> grid.Study:
     config.label_shares = (0.5, 1.0)
     config.resamples = 200
     base.add(config, "plain", "", base.NO_PRETRAIN)
-    base.add(config, "pretrained", "", published=60.0, source="somewhere, mIoU")
+    base.add(config, "pretrained", "", published=base.Published(60.0, "somewhere, mIoU"))
     base.add(config, "only_s2", "", subset="s2")
     config.update(changes)
     return grid.parse(config)
