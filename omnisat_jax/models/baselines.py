@@ -63,7 +63,7 @@ class SeriesBaseline(MultimodalModel):
     With one modality all of them are U-TAE.
     """
 
-    def setup(self):
+    def setup(self) -> None:
         if self.task == "segment":
             self.head = ConvHead(self.config.head.width, self.num_classes, self.config.utae.border, self.config.norm, self.dtype)
         else:
@@ -95,7 +95,7 @@ class EarlyFusion(SeriesBaseline):
     Without the reference series there are no dates and the model sees nothing, which is inherent to early fusion.
     """
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.network = self._utae(UTAENetwork)
 
@@ -128,7 +128,7 @@ class EarlyFusion(SeriesBaseline):
 class LateFusion(SeriesBaseline):
     """One U-TAE per series; their dense maps are concatenated (Garnot et al., ISPRS 2022)."""
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.networks = {name: self._utae(UTAENetwork) for name in self.names}
 
@@ -145,7 +145,7 @@ class LateFusion(SeriesBaseline):
 class DualStream(SeriesBaseline):
     """One stream per series, with a spatial and a temporal encoder of its own, and one decoder for the maps of all streams."""
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.streams = {name: self._utae(UTAEStream) for name in self.names}
         self.decoder = UTAEDecoder(self.config.utae, self.dtype, self.config.norm)

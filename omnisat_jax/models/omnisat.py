@@ -41,11 +41,11 @@ def encode_each(
 class OmniSat(PretrainableModel):
     """From any subset of modalities of a tile to tokens, embeddings for the contrastive loss, and predictions.
 
-    Only the parameters of what is called exist: pre-training creates encoders, fusion, projections and decoders; fine-tuning creates
-    encoders, fusion and head, under the same names.
+    Flax creates parameters only for the submodules that are called. Pre-training creates encoders, fusion, projections and decoders. Fine-tuning
+    creates encoders, fusion and head, with the same names.
     """
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.encoders = {spec.name: make_encoder(spec, self.config, self.dtype) for spec in self.specs}
         self.fusion = Fusion(self.config.fusion, self.names, self.dtype, self.config.remat)

@@ -81,7 +81,7 @@ class PretrainableModel(MultimodalModel):
     `reconstruct` with the outputs of `embed`, or reads those outputs directly. Parameters of a head exist only if something calls it.
     """
 
-    def setup(self):
+    def setup(self) -> None:
         contrasted = [*self.contrasted, FUSED]
         self.projections = {
             f"{granularity}_{name}": Projection(self.config.projection, self.dtype)
@@ -188,8 +188,8 @@ class PretrainableModel(MultimodalModel):
     def _encode_rolled(self, inputs, shifts, train):
         """Encodes each modality rolled by a shift of its own, and rolls the outputs back.
 
-        An encoder that sees more than one patch can recognise where in the tile a patch lies, from the borders of convolutions and from
-        learned positions. Matching patches by position would satisfy the contrastive loss without learning anything about the ground.
+        Encoders that see more than one patch can infer its position in the tile from convolution borders and learned positions. Matching patches
+        by position would minimise the contrastive loss without learning anything about the ground.
         """
         if shifts is None:
             return self.encode_known(inputs, train=train)

@@ -27,7 +27,7 @@ from omnisat_jax.types import Batch
 class PublishedOmniSat(PretrainableModel):
     """Patch L-TAE, patch CNN and the published combiner; the labels of a tile are predicted from the tile token."""
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.encoders = {spec.name: self._encoder(spec) for spec in self.specs}
         switches, fusion = self.config.published, self.config.fusion

@@ -127,7 +127,7 @@ class TemporalFusion(nn.Module):
 class SkySense(PretrainableModel):
     """One spatial encoder per modality and a transformer over all dates, see the module's docstring."""
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         c = self.config
         labels = max(spec.resolution for spec in self.specs)
