@@ -27,7 +27,7 @@ REAL = "OMNISAT_REAL_DATA"  # environment variable: folder of real imagery, for 
 SLOW = (
     "distributed",
     "experiment",
-    "study/test_study.py",
+    "study/test_runner.py",
     "docs",
     "models/test_every_model.py",
     "data/test_fuzz.py",
