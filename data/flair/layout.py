@@ -80,7 +80,7 @@ def zone_and_part(tile: str, path: pathlib.Path, root: pathlib.Path, entry: Valu
     folders = path.relative_to(root).parent
     if entry is not None:
         second = entry.find("zone", "")
-        zone = entry.get("domain").name("a domain"), "" if second.value == "" else second.name("a zone")
+        zone = entry.get("domain").name("a domain", number=True), "" if second.value == "" else second.name("a zone", number=True)
     else:
         match = re.search(rf"(?:^|.*/)({DOMAIN})(?:[/_-]|/aerial/)({ZONE})(?:/|$)", folders.as_posix())
         if not match:

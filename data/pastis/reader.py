@@ -110,7 +110,7 @@ def _features(collection: Value) -> dict[str, Value]:
     """{tile: its GeoJSON feature}; errors about a feature name its tile."""
     features = {}
     for feature in collection.get("features").list():
-        tile = feature.get("properties").get("ID_PATCH").name("the number or name of a tile")
+        tile = feature.get("properties").get("ID_PATCH").name("the number or name of a tile", number=True)
         if tile in features:
             raise feature.error("each ID_PATCH once", f"{tile} again")
         features[tile] = Value(feature.value, feature.path, feature.key, tile)

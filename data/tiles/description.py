@@ -210,7 +210,7 @@ def _parts(value: Value) -> dict[str, tuple[str, ...]]:
         Value(name, value.path, f"{value.key}, the name of a part").name()
         if name.lower() in RESERVED_PARTS or name.lower() in {other.lower() for other in parts}:
             raise value.error("a distinct name for each part, ignoring case", f"{name!r}, which is taken or reserved")
-        tiles = [tile.name("a tile") for tile in entry.list()]
+        tiles = [tile.name("a tile", number=True) for tile in entry.list()]
         if not tiles:
             raise entry.error("at least one tile")
         for tile in tiles:

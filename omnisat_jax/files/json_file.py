@@ -77,9 +77,9 @@ class Value:
         """Returns a string that is only displayed; see `check_text`."""
         return check_text(self.value, what=f"{self.key}: {what}", path=self.path, tile=self.tile)
 
-    def name(self, what: str = "a name") -> str:
-        """Returns a string that may become part of a path; see `check_name`."""
-        if isinstance(self.value, dict | list):
+    def name(self, what: str = "a name", *, number: bool = False) -> str:
+        """Returns a string that may become part of a path; see `check_name`. If `number` is true, the value may be an integer."""
+        if not isinstance(self.value, str) and not (number and type(self.value) is int):
             raise self.error(what)
         return check_name(self.value, what=f"{self.key}: {what}", path=self.path, tile=self.tile)
 

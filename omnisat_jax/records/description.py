@@ -200,7 +200,7 @@ def check_description(values: Value) -> None:
             raise modality.get("bands").error(f"names of {shape[-1].value} bands")
         modality.get("dtype").choice(DTYPES)
         modality.get("longest").integer(0, LONGEST)
-    parts = [check_part(part.value, values.path) for part in values.get("parts").list()]
+    parts = [check_part(part.name("the name of a part"), values.path) for part in values.get("parts").list()]
     if not values.get("parts").unique([part.lower() for part in parts]):
         raise values.get("parts").error("at least one part")
     made = values.get("made_with")

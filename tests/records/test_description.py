@@ -137,7 +137,7 @@ def test_files_that_do_not_belong_to_them_are_findings(copy):
     assert [(finding.kind, finding.path) for finding in check_records(copy)] == [("unlisted", str(copy / "frames" / "fold_1" / "extra.npy"))]
 
 
-@pytest.mark.parametrize("name", ["../fold_1", "/tmp", "a/b", "", ".hidden", "dataset", "preparing", 1.5, None, ["a"], "a\x1b[1m"])
+@pytest.mark.parametrize("name", ["../fold_1", "/tmp", "a/b", "", ".hidden", "dataset", "preparing", 0, True, 1.5, None, ["a"], "a\x1b[1m"])
 def test_signed_names_are_checked(copy, name):
     sign(copy, "dataset.json", lambda values: values.update(parts=[name]))
     with pytest.raises(UserError, match="dataset.json"):
