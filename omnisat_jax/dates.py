@@ -4,11 +4,36 @@ Training, evaluation and `omnisat_jax.Model` share these rules. Letters: T dates
 """
 
 import datetime
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 EPOCH = datetime.date(1970, 1, 1)  # day 0 of stored dates
+YEARS = (1970, 2100)  # first and last plausible year of an image
+
+
+def parse_date(text: str) -> datetime.date:
+    """The date YYYYMMDD.
+
+    Raises:
+      ValueError: no such day, or a year outside YEARS.
+    """
+    match = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})", text)
+    if not match:
+        raise ValueError(f"{text[:20]!r} is not a date YYYYMMDD")
+    day = datetime.date(*map(int, match.groups()))
+    if not YEARS[0] <= day.year <= YEARS[1]:
+        raise ValueError(f"the year {day.year} is not between {YEARS[0]} and {YEARS[1]}")
+    return day
+
+
+def find_date(text: str) -> datetime.date | None:
+    """The date YYYYMMDD; None if there is no such day."""
+    try:
+        return parse_date(text)
+    except ValueError:
+        return None
 
 
 def choose_dates(valid: np.ndarray, limit: int, rng: np.random.Generator | None) -> np.ndarray:

@@ -7,11 +7,13 @@ standardised band by band with the statistics of the training tiles.
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
 from omnisat_jax.config.registry import ENCODERS, KINDS
 from omnisat_jax.config.rules import Choice, Pattern, Range
+from omnisat_jax.errors import UserError, printable
 
 # Names that batches, records, views and their folders use for other things, in any case of their letters.
 RESERVED = frozenset({"labels", "parcels", "tile_id", "tile_index", "weight", "remarks", "dataset", "fused", "tiles", "frames"})
@@ -21,6 +23,8 @@ MODALITY_NAME = Pattern(
     f"(?i:(?!({'|'.join(sorted(RESERVED))})$))[A-Za-z][A-Za-z0-9_]{{0,63}}",
     f"a name of 1 to 64 letters, digits and _ that begins with a letter, none of {', '.join(sorted(RESERVED))}",
 )
+# Names of sensors become names of folders, of configuration keys (--config.modalities.NAME) and of entries of records.
+_SENSOR = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 Dates = Annotated[int, Range(0, 10_000, "dates")]
 
 
@@ -66,3 +70,17 @@ def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Every non-empty subset of `names`, the full set first and single names last; the order of `names` is kept within each."""
     members = [tuple(name for bit, name in enumerate(names) if mask >> bit & 1) for mask in range(1, 2 ** len(names))]
     return sorted(members, key=lambda subset: (-len(subset), [names.index(name) for name in subset]))
+
+
+def check_sensor_name(name: str) -> str:
+    """Returns the name of a sensor, checked.
+
+    Raises:
+      UserError: characters other than letters, digits and _, or a reserved name.
+    """
+    reserved = RESERVED | {LOCATION}
+    if not _SENSOR.fullmatch(name):
+        raise UserError(f"expected a sensor's name of letters, digits and _ that begins with a letter, found {printable(repr(name))}")
+    if name.lower() in reserved:
+        raise UserError(f"expected another name than {', '.join(sorted(reserved))} for a sensor, found {name!r}: it is reserved")
+    return name

@@ -5,22 +5,19 @@ Shapes: T dates, H x W pixels, C bands, K classes.
 
 import collections
 import dataclasses
-import datetime
 import pathlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from omnisat_jax.dates import EPOCH
+from omnisat_jax.dates import EPOCH, parse_date
 from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
 from omnisat_jax.missing import NO_DATA_INT16, measured
 from omnisat_jax.types import StrPath
 
-YEARS = (1970, 2100)  # first and last plausible year of an image
 SAMPLE = 64  # tiles that decide which size is usual
 
 SIMULATED = "SIMULATED.txt"  # marks a simulated folder whose layout has no other place for it
@@ -167,26 +164,11 @@ def usual_size(tiles: Iterable[str], size_of: Callable[[str], int]) -> int:
     return counts.most_common(1)[0][0]
 
 
-def parse_date(text: str) -> datetime.date:
-    """The date YYYYMMDD.
-
-    Raises:
-      ValueError: no such day, or a year outside YEARS.
-    """
-    match = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})", text)
-    if not match:
-        raise ValueError(f"{text[:20]!r} is not a date YYYYMMDD")
-    day = datetime.date(*map(int, match.groups()))
-    if not YEARS[0] <= day.year <= YEARS[1]:
-        raise ValueError(f"the year {day.year} is not between {YEARS[0]} and {YEARS[1]}")
-    return day
-
-
 def parse_day_number(text: str) -> int:
     """Days since 1970-01-01 of a date YYYYMMDD.
 
     Raises:
-      ValueError: see `parse_date`.
+      ValueError: see `dates.parse_date`.
     """
     return (parse_date(text) - EPOCH).days
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from data.reading.raw import DataError, known_values, parse_day_number
 from omnisat_jax.errors import Finding
+from omnisat_jax.rasters.offset import BASELINE_OFFSET, BASELINE_WITH_OFFSET, product_baseline
 from omnisat_jax.types import StrPath
 
 # The ten bands of 10 and 20 m, which all datasets here have.
@@ -14,10 +15,6 @@ S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"
 CLOUDY = 50.0  # snow or cloud probability, %, above which a pixel is not a measurement
 # Level-2A reflectance x 10,000: values at or below this are fill values.
 LOWEST = -9_999
-# Level-2A values of processing baseline 04.00 and later are 1,000 higher (ESA, "Copernicus Sentinel-2 Processing Baseline 04.00", January 2022).
-BASELINE_WITH_OFFSET = 400
-BASELINE_OFFSET = 1_000
-OWN_BASELINE = 9999  # of products that users made with Sen2Cor: says nothing about the offset
 # If more than this share of values is below this, an offset was subtracted that had not been added, or twice.
 IMPLAUSIBLE, IMPLAUSIBLE_SHARE = -500, 0.01
 NEGATIVE_SHARE = 0.01  # of radar values, above which they cannot be linear power
@@ -35,12 +32,6 @@ def product_day(tile: str, path: StrPath, product: str) -> int:
     except ValueError as error:
         found = f"{product!r} ({error})" if match else repr(product)
         raise DataError(tile=tile, path=path, expected="a product name with a sensing date", found=found) from error
-
-
-def product_baseline(product: str) -> int | None:
-    """Processing baseline in the name of a Sentinel-2 product, 509 for N0509; None if the name has none, or one that says nothing."""
-    match = re.search(r"(?<![A-Za-z0-9])N([0-9]{4})(?![0-9A-Za-z])", product.replace("_", " "))
-    return int(match[1]) if match and int(match[1]) != OWN_BASELINE else None
 
 
 def added_offset(baseline: int | None) -> int:

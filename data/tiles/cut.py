@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from data.tiles.cut_report import print_report
 from data.tiles.cutting import CutOptions, cut
-from data.tiles.grid import CutError
-from data.tiles.sources import parse_source
-from data.tiles.values import S2_OPTIONS
 from omnisat_jax.cli import terminal
 from omnisat_jax.cli.command import run_command
+from omnisat_jax.rasters.grid import RasterError
+from omnisat_jax.rasters.offset import S2_OPTIONS
+from omnisat_jax.rasters.sources import parse_source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _parse_s2_options(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, _, word = text.partition("=")
         if word not in S2_OPTIONS or name in found:
-            raise CutError(f"--s2_offset: expected NAME={' or NAME='.join(S2_OPTIONS)}, once per sensor, found {text!r}")
+            raise RasterError(f"--s2_offset: expected NAME={' or NAME='.join(S2_OPTIONS)}, once per sensor, found {text!r}")
         found[name] = word
     return found
 

@@ -7,10 +7,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data.reading.sentinel import BASELINE_OFFSET
 from data.tiles.grid import TileGrid
 from data.tiles.values import Storage
 from omnisat_jax.errors import printable
+from omnisat_jax.rasters.offset import BASELINE_OFFSET
 from omnisat_jax.types import StrPath
 
 

@@ -18,16 +18,17 @@ from rich.console import Console
 
 from data.reading.progress import progress_bar
 from data.tiles.cut_report import CutReport, SensorReport
-from data.tiles.description import CLASSES, check_ignore, check_names
-from data.tiles.grid import CutError, RasterGrid, TileGrid, folds, lay_tiles, need_same_system, pixels_per_side, window
+from data.tiles.description import CLASSES, check_ignore
+from data.tiles.grid import TileGrid, folds, lay_tiles, need_same_system, pixels_per_side, window
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
-from data.tiles.sources import Source, need_sources, read_labels_grid
 from data.tiles.values import OffsetCheck, Storage, known_pixels, plan_storage
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.atomic import new_folder, write_json
 from omnisat_jax.files.geotiff import LARGEST, open_geotiff
-from omnisat_jax.files.paths import check_text
+from omnisat_jax.files.paths import check_names, check_text
 from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.rasters.grid import RasterError, RasterGrid
+from omnisat_jax.rasters.sources import Source, need_sources, read_labels_grid
 from omnisat_jax.types import StrPath
 
 BUFFER = 2**28  # bytes of tiles in memory; each file is opened once for as many tiles as fit
@@ -63,17 +64,17 @@ class CutOptions:
         """
         for option, number in (("--size", self.size), ("--folds", self.fold_count), ("--block", self.block)):
             if number < 1:
-                raise CutError(f"{option}: expected 1 or more, found {number}")
+                raise RasterError(f"{option}: expected 1 or more, found {number}")
         for what, text in (("--name", self.name), ("--citation", self.citation)):
             check_text(text, what="a text", path=what)
         classes = check_names(self.classes, what="class", path="--classes")
         if not CLASSES[0] <= len(classes) <= CLASSES[1]:
-            raise CutError(f"--classes: expected {CLASSES[0]} to {CLASSES[1]} names joined by commas, found {len(classes)}")
+            raise RasterError(f"--classes: expected {CLASSES[0]} to {CLASSES[1]} names joined by commas, found {len(classes)}")
         check_ignore(self.ignore, len(classes), path="--ignore")
         need_sources(sources)
         names = [source.name for source in sources]
         for sensor in set(self.s2_options) - set(names):
-            raise CutError(f"--s2_offset: expected one of the sensors {', '.join(names)}, found {sensor!r}")
+            raise RasterError(f"--s2_offset: expected one of the sensors {', '.join(names)}, found {sensor!r}")
 
 
 def cut(out: StrPath, labels: StrPath, sources: Sequence[Source], options: CutOptions, console: Console | None = None) -> CutReport:
@@ -91,7 +92,7 @@ def cut(out: StrPath, labels: StrPath, sources: Sequence[Source], options: CutOp
     """
     out, labels = pathlib.Path(out), pathlib.Path(labels)
     if os.path.lexists(out):
-        raise CutError(f"{out}: expected a folder that does not exist yet, found one; choose another --out or delete it")
+        raise RasterError(f"{out}: expected a folder that does not exist yet, found one; choose another --out or delete it")
     options.check(sources)
     label_grid = read_labels_grid(labels)
     grid = lay_tiles(label_grid, options.size)
@@ -106,7 +107,7 @@ def cut(out: StrPath, labels: StrPath, sources: Sequence[Source], options: CutOp
         sensors = {plan.source.name: cutter.cut_sensor(plan) for plan in plans}
         write_json(work / DESCRIPTION, _description(options, [plan.storage for plan in plans], parts))
     if out.stat().st_ino != made.st_ino:
-        raise CutError(f"{out}: expected a folder that does not exist yet, found one that another process made meanwhile")
+        raise RasterError(f"{out}: expected a folder that does not exist yet, found one that another process made meanwhile")
     return CutReport(grid, options.fold_count, pixels, unknown, sensors)
 
 
@@ -135,23 +136,23 @@ def _plan(source: Source, grid: TileGrid, s2_option: str) -> _Plan:
     rasters = {}
     for layer in source.layers:
         need_same_system(grid, raster := layer.grid)
-        rasters.setdefault((raster.left, raster.top, raster.pixel, raster.height, raster.width), layer)
+        rasters.setdefault((raster.transform, raster.height, raster.width), layer)
     covers = {layer: {tile for tile in grid.tiles if window(grid, tile, layer.grid)} for layer in rasters.values()}
     narrowest, fewest = min(covers.items(), key=lambda item: len(item[1]))
     tiles = [tile for tile in grid.tiles if all(tile in found for found in covers.values())]
     if not tiles:
-        raise CutError(
+        raise RasterError(
             f"{narrowest.path}: expected {source.name} to cover at least one tile of the labels completely, found none"
             f"{' that every date covers' if len(source.layers) > 1 else ''} (this file covers {len(fewest)})"
         )
     side = pixels_per_side(grid, tiles[0], source.layers[0].grid)
     for layer in source.layers:
         if (found := pixels_per_side(grid, tiles[0], layer.grid)) != side:
-            raise CutError(
+            raise RasterError(
                 f"{layer.text}: expected pixels of {grid.side / side:.12g}, as in {source.layers[0].path}, found {grid.side / found:.12g}"
             )
     if len(source.layers) * len(source.bands) * side**2 * 4 > LARGEST:
-        raise CutError(f"{source.layers[0].path}: expected tiles of at most {LARGEST:,} bytes, found larger ones; use a smaller --size")
+        raise RasterError(f"{source.layers[0].path}: expected tiles of at most {LARGEST:,} bytes, found larger ones; use a smaller --size")
     return _Plan(storage, tiles, f"{narrowest.text} covers the fewest: {len(fewest)}")
 
 
@@ -201,7 +202,7 @@ class _Cutter:
                 known &= values != ignore
                 wrong = known & ((values < 0) | (values >= classes))
                 if wrong.any():
-                    raise CutError(
+                    raise RasterError(
                         f"{labels}: expected classes 0 to {classes - 1}, or {ignore} for unknown, found {values[wrong][0]} in tile "
                         f"{self.grid.name(tile)}; name more --classes, or declare it as the nodata value of the labels"
                     )
@@ -242,7 +243,7 @@ class _Cutter:
                 self._write(source.name, tile, stack.reshape(-1, side, side), storage)
         check.finish()
         if not report.covered:
-            raise CutError(f"{source.layers[0].path}: expected a known pixel of {source.name} in some tile, found none")
+            raise RasterError(f"{source.layers[0].path}: expected a known pixel of {source.name} in some tile, found none")
         report.unknown = unknown / (report.covered * int(np.prod(shape)))
         return report
 

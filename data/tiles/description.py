@@ -1,16 +1,16 @@
 """dataset.json of a folder of tiles; every key is checked when it is read."""
 
-import collections
 import dataclasses
 import difflib
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from data.tiles.layout import DESCRIPTION, DTYPES, KINDS, RESERVED_PARTS, RESERVED_SENSORS, SENSOR
-from omnisat_jax.errors import DataError, UserError, printable
+from data.tiles.layout import DESCRIPTION, DTYPES, KINDS, RESERVED_PARTS
+from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.json_file import Value, read_json
-from omnisat_jax.files.paths import check_text
+from omnisat_jax.files.paths import check_names
+from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.types import StrPath
 
 WHERE = "A folder of tiles is cut from your own rasters by `python -m data.tiles.cut` (docs/your_data.md)"
@@ -19,7 +19,6 @@ OPTIONAL = ("background", "colours", "simulated")
 SENSOR_KEYS = ("kind", "bands", "dtype", "scale", "offset")
 CLASSES = (2, 254)  # fewest and most classes: labels are uint8, and one value is ignored
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
-LONGEST_NAME = 200  # characters of the name of a dataset, class or band
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,38 +68,6 @@ class Description:
     def tiles(self) -> tuple[str, ...]:
         """Names of all tiles, part by part."""
         return tuple(tile for tiles in self.parts.values() for tile in tiles)
-
-
-def check_sensor_name(name: str) -> str:
-    """Returns the name of a sensor, checked.
-
-    Raises:
-      UserError: characters other than letters, digits and _, or a reserved name.
-    """
-    if not SENSOR.fullmatch(name):
-        raise UserError(f"expected a sensor's name of letters, digits and _ that begins with a letter, found {printable(repr(name))}")
-    if name.lower() in RESERVED_SENSORS:
-        raise UserError(f"expected another name than {', '.join(sorted(RESERVED_SENSORS))} for a sensor, found {name!r}: it is reserved")
-    return name
-
-
-def check_names(names: Iterable[str], *, what: str, path: StrPath) -> tuple[str, ...]:
-    """Returns names that are shown to people, checked.
-
-    Args:
-      names: of classes or bands.
-      what: they name, for messages.
-      path: where they were found, for messages.
-
-    Raises:
-      DataError: an empty, long, repeated or unprintable name.
-    """
-    found = tuple(check_text(name, what=what, path=path, longest=LONGEST_NAME) for name in names)
-    counts = collections.Counter(name.strip() for name in found)
-    twice = sorted(name for name, count in counts.items() if count > 1)
-    if twice:
-        raise DataError(tile="-", path=path, expected=f"each {what} once", found=f"{', '.join(map(repr, twice))} more than once")
-    return found
 
 
 def check_ignore(ignore: int, classes: int, *, path: StrPath) -> int:

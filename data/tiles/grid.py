@@ -2,40 +2,14 @@
 
 import dataclasses
 import math
-import pathlib
 
 import numpy as np
 from rasterio.crs import CRS
 
-from omnisat_jax.errors import UserError
-from omnisat_jax.files.geotiff import LARGEST, GeoTIFF
+from omnisat_jax.files.geotiff import LARGEST
+from omnisat_jax.rasters.grid import RasterError, RasterGrid
 
 ALIGNED = 1e-3  # pixels by which tiles and pixels of a raster may be misaligned, due to rounding
-
-
-class CutError(UserError):
-    """Rasters that do not fit together. The message names the file, what was expected, what was found, and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RasterGrid:
-    """The grid of a raster.
-
-    Attributes:
-      path: of the raster.
-      crs: its reference system.
-      left, top: north-west corner.
-      pixel: side of a pixel, in units of the reference system.
-      height, width: in pixels.
-    """
-
-    path: pathlib.Path
-    crs: CRS
-    left: float
-    top: float
-    pixel: float
-    height: int
-    width: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,28 +45,17 @@ class TileGrid:
         return self.left + tile[1] * self.side, self.top - tile[0] * self.side
 
 
-def raster_grid(source: GeoTIFF) -> RasterGrid:
-    """The grid of an open file, north up whatever the order of its rows.
-
-    Raises:
-      DataError: no reference system, or pixels that are not square or are rotated.
-    """
-    source.need_grid("a raster")
-    t = source.transform
-    return RasterGrid(source.path, source.crs, t.c, t.f, t.a, source.height, source.width)
-
-
 def lay_tiles(labels: RasterGrid, size: int) -> TileGrid:
     """Tiles of size x size label pixels, from the north-west corner.
 
     Raises:
-      CutError: not a single tile fits, or tiles are too large.
+      RasterError: not a single tile fits, or tiles are too large.
     """
     rows, columns = labels.height // size, labels.width // size
     if size**2 > LARGEST:
-        raise CutError(f"--size {size}: expected tiles that fit into memory; use a smaller --size")
+        raise RasterError(f"--size {size}: expected tiles that fit into memory; use a smaller --size")
     if not rows * columns:
-        raise CutError(
+        raise RasterError(
             f"{labels.path}: expected at least one tile of {size} px, found {labels.height}x{labels.width} px; use a smaller --size"
         )
     left_over = labels.height - rows * size, labels.width - columns * size
@@ -103,21 +66,21 @@ def need_same_system(tiles: TileGrid, raster: RasterGrid) -> None:
     """Checks that a raster has the reference system of the labels.
 
     Raises:
-      CutError: it has another one.
+      RasterError: it has another one.
     """
     if raster.crs == tiles.crs:
         return
     wanted, found = _short(tiles.crs), _short(raster.crs)
     if wanted == found:  # the same code with other parameters
         wanted, found = tiles.crs.to_wkt(), raster.crs.to_wkt()
-    raise CutError(f"{raster.path}: expected {wanted}, like the labels, found {found}; warp it first (gdalwarp -t_srs)")
+    raise RasterError(f"{raster.path}: expected {wanted}, like the labels, found {found}; warp it first (gdalwarp -t_srs)")
 
 
 def window(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) -> tuple[int, int, int, int] | None:
     """The pixels of a raster under a tile (first row, first column, rows, columns); None if the raster does not cover all of it.
 
     Raises:
-      CutError: pixels that do not nest in tiles, see `pixels_per_side`.
+      RasterError: pixels that do not nest in tiles, see `pixels_per_side`.
     """
     side = pixels_per_side(tiles, tile, raster)
     row, column = map(round, _offset(tiles, tile, raster))
@@ -130,11 +93,11 @@ def pixels_per_side(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) 
     """The pixels of a raster along the side of a tile, whether or not the raster covers it.
 
     Raises:
-      CutError: pixels that do not nest in tiles.
+      RasterError: pixels that do not nest in tiles.
     """
     found = (*_offset(tiles, tile, raster), tiles.side / raster.pixel)
     if not all(math.isfinite(number) and abs(number - round(number)) <= ALIGNED for number in found) or round(found[2]) < 1:
-        raise CutError(
+        raise RasterError(
             f"{raster.path}: expected pixels that nest in tiles of {_number(tiles.side)} from ({_number(tiles.left)}, {_number(tiles.top)}), "
             f"found pixels of {_number(raster.pixel)} from ({_number(raster.left)}, {_number(raster.top)}), in units of {_short(tiles.crs)}; "
             "warp it to the labels' grid (gdalwarp -tr -te)"
@@ -154,11 +117,11 @@ def folds(tiles: TileGrid, count: int, block: int) -> dict[str, list[str]]:
     Neighbouring tiles look alike. The larger the blocks, the shorter the border between a test fold and the training folds.
 
     Raises:
-      CutError: fewer blocks than folds.
+      RasterError: fewer blocks than folds.
     """
     blocks = sorted({(row // block, column // block) for row, column in tiles.tiles})
     if len(blocks) < count:
-        raise CutError(
+        raise RasterError(
             f"--folds {count}: expected at least as many blocks of {block}x{block} tiles, found {len(blocks)}; "
             "use a smaller --block or fewer --folds"
         )

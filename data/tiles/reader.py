@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.reading import location, raw
-from data.reading.raw import YEARS, DataError, parse_day_number
-from data.tiles.bands import BandNames
+from data.reading.raw import DataError, parse_day_number
 from data.tiles.description import WHERE, Description, Sensor, read_description
-from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, parse_day
+from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS
+from omnisat_jax.dates import YEARS, find_date
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import SIDECARS, GeoTIFF, is_geotiff, open_geotiff
 from omnisat_jax.files.paths import below, entries, need_folder
 from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.types import StrPath
 
 __all__ = ["WHERE", "open_raw", "raw_files"]
@@ -224,7 +225,7 @@ def _days(source: GeoTIFF) -> tuple[str, ...]:
     """The dates in the tag of a tile."""
     days = tuple(source.tags.get(DATES_TAG, "").split(","))
     for day in days:
-        if parse_day(day) is None:
+        if find_date(day) is None:
             raise source.error(
                 f"dates YYYYMMDD from {YEARS[0]} to {YEARS[1]} in the tag {DATES_TAG}, joined by commas", f"{day!r}",
                 "Write the tag (gdal_edit.py -mo), or cut the tiles again.",
@@ -251,7 +252,7 @@ def _band_order(source: GeoTIFF, sensor: Sensor, days: Sequence[str]) -> list[tu
         names = []
         for text in source.names[number * bands : (number + 1) * bands]:
             first, _, rest = text.partition(" ")
-            if day and parse_day(first) and first != day:
+            if day and find_date(first) and first != day:
                 raise source.error(f"bands of {day} at this position, as in the tag {DATES_TAG}", f"a band described as {text!r}")
             names.append(rest if day and first == day else text)
         rows.append(names)

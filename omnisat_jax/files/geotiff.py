@@ -114,7 +114,9 @@ class GeoTIFF:
         self._placed = not found.is_identity
         self._south_up = self._placed and found.e > 0
         self.transform = (
-            rasterio.Affine(found.a, found.b, found.c, found.d, -found.e, found.f + found.e * source.height) if self._south_up else found
+            rasterio.Affine(found.a, -found.b, found.b * source.height + found.c, found.d, -found.e, found.e * source.height + found.f)
+            if self._south_up
+            else found
         )
 
     def error(self, expected: str, found: str, advice: str = "", kind: str = "unreadable") -> DataError:
@@ -157,11 +159,12 @@ class GeoTIFF:
                     "Apply them first (gdal_translate -unscale -ot Float32).",
                 )  # fmt: skip
 
-    def need_grid(self, what: str = "") -> None:
+    def need_grid(self, what: str = "", *, square: bool = True) -> None:
         """Refuses a file without a georeference, or with pixels that are not square, rotated or mirrored.
 
         Args:
           what: what the file is, for messages.
+          square: if false, pixels may have any shape but a degenerate one.
 
         Raises:
           DataError: the grid cannot be used.
@@ -171,6 +174,8 @@ class GeoTIFF:
             points, advice = bool(self._source.gcps[0]), "Warp it first (gdalwarp -t_srs)."
             expected, found = f"{what} with a coordinate reference system and a position in it", "ground control points only" if points else "none"
             raise self.error(expected.strip(), found, advice if points else "", kind="georeference")
+        if not square and all(map(math.isfinite, t[:6])) and not t.is_degenerate:
+            return
         if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
             found = f"pixels of {t.a:.10g} x {t.e:.10g}, rotated by {t.b:.10g}, {t.d:.10g}"
             raise self.error(

@@ -1,15 +1,18 @@
 """Checks of names that come from files, and of the paths built from them."""
 
+import collections
 import os
 import pathlib
 import re
 import stat
+from collections.abc import Iterable
 from typing import Any
 
 from omnisat_jax.errors import DataError, printable, system_reason
 from omnisat_jax.types import StrPath
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+LONGEST_NAME = 200  # characters of a name that is shown to people
 # Files that operating systems and tools leave next to data; never part of a dataset.
 STRAY = frozenset({"thumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "system volume information", "__macosx", "lost+found"})
 
@@ -58,6 +61,25 @@ def check_text(text: Any, *, what: str, path: StrPath, longest: int = 2000, tile
         found = repr(text) if isinstance(text, str) else type(text).__name__
         raise DataError(tile=tile, path=path, expected=f"{what}: printable text of 1 to {longest} characters", found=found)
     return text
+
+
+def check_names(names: Iterable[str], *, what: str, path: StrPath) -> tuple[str, ...]:
+    """Returns names that are shown to people, checked.
+
+    Args:
+      names: of classes or bands.
+      what: they name, for messages.
+      path: where they were found, for messages.
+
+    Raises:
+      DataError: an empty, long, repeated or unprintable name.
+    """
+    found = tuple(check_text(name, what=what, path=path, longest=LONGEST_NAME) for name in names)
+    counts = collections.Counter(name.strip() for name in found)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice:
+        raise DataError(tile="-", path=path, expected=f"each {what} once", found=f"{', '.join(map(repr, twice))} more than once")
+    return found
 
 
 def below(root: StrPath, *parts: str) -> pathlib.Path:

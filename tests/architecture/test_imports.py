@@ -12,9 +12,9 @@ from tests.conftest import ROOT
 LAYERS = [
     {"errors", "missing", "dates", "types", "files", "cli"},
     {"config", "modalities", "ops"},
-    {"batch", "models", "losses", "metrics", "parallel", "optim"},
+    {"batch", "models", "losses", "metrics", "parallel", "optim", "rasters"},
     {"records", "input", "inference", "interop"},
-    {"tasks"},
+    {"tasks", "predict", "export"},
     {"train"},
     {"report", "aot"},
     {"experiment", "study"},

@@ -7,9 +7,9 @@ import pytest
 from rasterio.transform import from_origin
 
 from data.reading.datasets import open_dataset
-from data.tiles.sources import date_of, parse_source
 from omnisat_jax.errors import UserError
-from tests.rasters import GRADIENT, LEFT, SIDE, TOP, cut, described, make_region, refused, tile, write
+from omnisat_jax.rasters.sources import date_of, parse_source
+from tests.region import GRADIENT, LEFT, SIDE, TOP, cut, described, make_region, refused, tile, write
 
 
 @pytest.fixture

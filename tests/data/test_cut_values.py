@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 from data.reading.datasets import open_dataset
 from data.tiles import cutting
 from omnisat_jax.missing import NO_DATA_INT16
-from tests.rasters import FIELDS, GRADIENT, LEFT, SIDE, SIZE, TOP, cut, cut_image, described, make_region, refused, tile, write
+from tests.region import FIELDS, GRADIENT, LEFT, SIDE, SIZE, TOP, cut, cut_image, described, make_region, refused, tile, write
 
 
 @pytest.fixture

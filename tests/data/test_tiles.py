@@ -14,7 +14,7 @@ from data.reading.datasets import open_dataset, reader_of
 from data.reading.raw import DataError
 from data.tiles.layout import DATES_TAG
 from omnisat_jax.missing import NO_DATA_INT16
-from tests.rasters import TOP, write
+from tests.region import TOP, write
 
 SIDE, EAST = 16, 400_000
 TILES = ("a", "b", "c", "d")

@@ -7,7 +7,7 @@ from rasterio.transform import Affine, from_origin
 
 from omnisat_jax.errors import DataError
 from omnisat_jax.files.geotiff import Footprint, ImageForm, is_geotiff, open_geotiff, read_image
-from tests.rasters import write
+from tests.region import write
 
 RAMP = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
 

@@ -1,21 +1,21 @@
-"""The rasters that are cut: the files of each sensor, and what each file declares about its bands and values."""
+"""The files of each sensor, and what each file declares about its bands and values."""
 
 import dataclasses
 import datetime
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from data.tiles.bands import BandNames
-from data.tiles.description import check_names, check_sensor_name
-from data.tiles.grid import CutError, RasterGrid, raster_grid
-from data.tiles.layout import parse_day
+from omnisat_jax.dates import find_date
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import SUFFIXES, is_geotiff, open_geotiff
-from omnisat_jax.files.paths import entries, need_file, need_folder
+from omnisat_jax.files.paths import check_names, entries, need_file, need_folder
+from omnisat_jax.modalities import check_sensor_name
+from omnisat_jax.rasters.bands import BandNames
+from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
 
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
 # Files beside GeoTIFFs that are no images.
@@ -53,6 +53,11 @@ class Layer:
         return self.grid.path
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether the file declares a scale or an offset."""
+        return any(scale != 1 for scale in self.scales) or any(self.offsets)
+
+    @property
     def text(self) -> str:
         """The file and its date, if any, for messages."""
         return f"{self.path} ({self.day})" if self.day else f"{self.path}"
@@ -65,7 +70,7 @@ class Source:
     Attributes:
       name: of the sensor.
       kind: "series" or "image".
-      layers: its files in the order of dates; one without a date for an image.
+      layers: its files in the order of dates, then of names; without dates for an image.
       bands: names of its bands.
       remarks: what the user should know, in words.
     """
@@ -78,94 +83,112 @@ class Source:
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """YYYYMMDD of each file; () for an image."""
-        return tuple(layer.day for layer in self.layers if layer.day)
+        """YYYYMMDD of each date, in order; () for an image."""
+        return tuple(dict.fromkeys(layer.day for layer in self.layers if layer.day))
 
 
-def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = ()) -> Source:
+def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), *, warped: bool = False) -> Source:
     """A series from the GeoTIFFs in a folder.
 
     Args:
       name: of the sensor.
       folder: of GeoTIFFs whose names contain their date.
       bands: names of the bands; () = as the files describe them.
+      warped: whether the files will be brought to another grid, so that they may have any grid, and a date may have several files.
 
     Raises:
-      UserError: no file, a file without a date in its name, two files of one date, or files that do not fit together.
+      UserError: no file, a file without a date in its name, two files of one date unless `warped`, or files that do not fit together.
     """
-    folder = need_folder(folder, what=f"a folder of GeoTIFFs of series {name}")
-    files = [path for path in entries(folder) if is_geotiff(path) or path.is_file()]
-    dated = {}
-    for path in filter(is_geotiff, files):
+    files, remarks = _geotiffs(f"series {name}", need_folder(folder, what=f"a folder of GeoTIFFs of series {name}"))
+    dated = []
+    for path in files:
         day = date_of(path)
         if day is None:
-            raise CutError(f"{path}: expected a date in the file's name (YYYYMMDD or YYYY-MM-DD), found no valid one")
-        if day in dated:
-            raise CutError(f"{path}: expected one file per date, found {dated[day].name} of the same date; join them first")
-        dated[day] = path
-    others = [path for path in files if not is_geotiff(path) and path.suffix.lower() not in _BESIDE]
-    if not dated:
-        found = f"{', '.join(path.name for path in others[:3])}" if others else "none"
-        raise CutError(f"{folder}: expected GeoTIFFs of series {name} ({' or '.join(SUFFIXES)}), found {found}")
-    remarks = [f"not read, as they are not GeoTIFFs: {len(others)} files in {folder}, such as {others[0].name}"] if others else []
-    return _source(name, "series", dict(sorted(dated.items())), bands, remarks)
+            raise RasterError(f"{path}: expected a date in the file's name (YYYYMMDD or YYYY-MM-DD), found no valid one")
+        dated.append((day, path))
+    days = dict(reversed(dated))  # the first file of each date
+    for day, path in dated:
+        if path != days[day] and not warped:
+            raise RasterError(f"{path}: expected one file per date, found {days[day].name} of the same date; join them first")
+    return _source(name, "series", sorted(dated), bands, remarks, square=not warped)
 
 
-def image(name: str, path: str | os.PathLike, bands: Sequence[str] = ()) -> Source:
+def image(name: str, path: str | os.PathLike, bands: Sequence[str] = (), *, warped: bool = False) -> Source:
     """One image.
 
     Args:
       name: of the sensor.
-      path: GeoTIFF.
+      path: GeoTIFF; if `warped`, also a folder of GeoTIFFs that are parts of the image.
       bands: names of the bands; () = as the file describes them.
+      warped: see `series`.
 
     Raises:
       UserError: an unusable file.
     """
-    return _source(name, "image", {"": pathlib.Path(path)}, bands, [])
+    files, remarks = _geotiffs(name, pathlib.Path(path)) if warped and pathlib.Path(path).is_dir() else ([pathlib.Path(path)], [])
+    return _source(name, "image", [("", file) for file in files], bands, remarks, square=not warped)
+
+
+def _geotiffs(what: str, folder: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+    """The GeoTIFFs in a folder, and what is said about other files.
+
+    Raises:
+      RasterError: there is none.
+    """
+    files = [path for path in entries(folder) if is_geotiff(path) or path.is_file()]
+    found = [path for path in files if is_geotiff(path)]
+    others = [path for path in files if not is_geotiff(path) and path.suffix.lower() not in _BESIDE]
+    if not found:
+        instead = f"{', '.join(path.name for path in others[:3])}" if others else "none"
+        raise RasterError(f"{folder}: expected GeoTIFFs of {what} ({' or '.join(SUFFIXES)}), found {instead}")
+    remarks = [f"not read, as they are not GeoTIFFs: {len(others)} files in {folder}, such as {others[0].name}"] if others else []
+    return found, remarks
 
 
 def date_of(path: str | os.PathLike) -> str | None:
     """YYYYMMDD of the first valid date in a file name, or None."""
     days = ("".join(match.groups()) for match in _DATE.finditer(pathlib.Path(path).stem))
-    return next((day for day in days if parse_day(day)), None)
+    return next((day for day in days if find_date(day)), None)
 
 
-def parse_source(text: str, kind: str) -> Source:
+def parse_source(text: str, kind: str, *, warped: bool = False) -> Source:
     """Parses NAME=PATH or NAME=PATH:BAND,BAND,... and reads the headers of the files.
 
     Args:
       text: value of --series or --image.
       kind: "series" or "image".
+      warped: see `series`.
 
     Raises:
       UserError: another form, or files that do not fit together.
     """
     name, equals, rest = text.partition("=")
     if not equals or not rest:
-        raise CutError(f"--{kind}: expected NAME=PATH or NAME=PATH:BAND,BAND, found {text!r}")
+        raise RasterError(f"--{kind}: expected NAME=PATH or NAME=PATH:BAND,BAND, found {text!r}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise CutError(f"--{kind}: expected a sensor name of lower-case letters, digits and _, found {name!r}")
+        raise RasterError(f"--{kind}: expected a sensor name of lower-case letters, digits and _, found {name!r}")
     make = series if kind == "series" else image
     path, colon, bands = rest.rpartition(":")
     # A colon may be part of a path, as in C:\data.
     if not colon or not path or re.search(r"[/\\]", bands) and "," not in bands or pathlib.Path(rest).exists():
-        return make(name, rest)
+        return make(name, rest, warped=warped)
     names = bands.split(",")
     if not all(band.strip() for band in names):
-        raise CutError(f"--{kind}: expected names of bands after the colon, joined by commas, found {text!r}")
-    return make(name, path, tuple(band.strip() for band in names))
+        raise RasterError(f"--{kind}: expected names of bands after the colon, joined by commas, found {text!r}")
+    return make(name, path, tuple(band.strip() for band in names), warped=warped)
 
 
-def _source(name: str, kind: str, dated: Mapping[str, pathlib.Path], bands: Sequence[str], remarks: Sequence[str]) -> Source:
-    """A source from its files {day: path}."""
+def _source(
+    name: str, kind: str, dated: Sequence[tuple[str, pathlib.Path]], bands: Sequence[str], remarks: Sequence[str], *, square: bool
+) -> Source:
+    """A source from its files (day, path), sorted."""
     check_sensor_name(name)
-    headers = {day: _read_header(path, len(bands) or None) for day, path in dated.items()}
-    first = next((header for header in headers.values() if any(header.names)), next(iter(headers.values())))
+    headers = [(day, _read_header(path, len(bands) or None, square)) for day, path in dated]
+    first = next((header for _, header in headers if any(header.names)), headers[0][1])
     names = BandNames(first.grid.path, first.names, bands)
     check_names(names.names, what="band", path=first.grid.path)
     layers = []
-    for day, header in headers.items():
+    for day, header in headers:
         order = names.order(header.grid.path, header.names)
         layers.append(
             Layer(
@@ -180,13 +203,13 @@ def _source(name: str, kind: str, dated: Mapping[str, pathlib.Path], bands: Sequ
                 count=len(bands) or None,
             )
         )
-    if any(header.has_alpha for header in headers.values()):
+    if any(header.has_alpha for _, header in headers):
         remarks = [*remarks, "its alpha channel marks unknown pixels; if that band was measured, name all bands with NAME=PATH:BAND,BAND"]
     turned = [layer for layer in layers if list(layer.order) != sorted(layer.order)]
     if turned:
         silent = [layer for layer in layers if not layer.described]
         if silent and not bands:
-            raise CutError(
+            raise RasterError(
                 f"{silent[0].path}: expected descriptions of its bands, as {turned[0].path} describes its own in another order than "
                 f"{first.grid.path}, found none; describe them (gdal_edit.py), or name the bands with NAME=PATH:BAND,BAND"
             )
@@ -207,7 +230,7 @@ class _Header:
     has_alpha: bool
 
 
-def _read_header(path: pathlib.Path, count: int | None) -> _Header:
+def _read_header(path: pathlib.Path, count: int | None, square: bool) -> _Header:
     need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
     with open_geotiff(path, what="a raster: a GeoTIFF", bands=count) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
@@ -217,7 +240,7 @@ def _read_header(path: pathlib.Path, count: int | None) -> _Header:
             if not np.isfinite([scale, offset]).all() or scale == 0:
                 raise source.error("a finite scale other than 0 and a finite offset", f"scale {scale:g} and offset {offset:g}")
         return _Header(
-            raster_grid(source), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha
+            raster_grid(source, square=square), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha
         )
 
 
@@ -232,13 +255,13 @@ def read_labels_grid(path: pathlib.Path) -> RasterGrid:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
         source.need_plain()
-        return raster_grid(source)
+        return raster_grid(source, square=True)
 
 
 def sensing_date(layer: Layer) -> datetime.date | None:
     """The date of a file of a series, or the one in the name of an image."""
     day = layer.day or date_of(layer.path)
-    return parse_day(day) if day else None
+    return find_date(day) if day else None
 
 
 def need_sources(sources: Sequence[Source]) -> None:
@@ -249,7 +272,7 @@ def need_sources(sources: Sequence[Source]) -> None:
     """
     names = [check_sensor_name(source.name) for source in sources]
     if not names:
-        raise CutError("expected at least one --series or --image, found none")
+        raise RasterError("expected at least one --series or --image, found none")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"expected a distinct name for every sensor, found {', '.join(twice)} more than once")
