@@ -1,0 +1,260 @@
+"""The sensors of a region as the model sees them: which file holds which of its bands, when, and what a stored number means.
+
+Letters: C bands of the model, T dates, h w pixels of a raster.
+"""
+
+import dataclasses
+import datetime
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from omnisat_jax.dates import EPOCH, parse_date
+from omnisat_jax.errors import UserError
+from omnisat_jax.files.geotiff import open_geotiff
+from omnisat_jax.modalities import ModalitySpec
+from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.rasters.grid import RasterError, RasterGrid
+from omnisat_jax.rasters.offset import added_by_esa
+from omnisat_jax.rasters.sources import Layer, Source
+
+# Classes of the Sentinel-2 scene classification that are no view of the ground: no data, saturated, cloud shadow, clouds, cirrus.
+SCL_UNKNOWN = (0, 1, 3, 8, 9, 10)
+
+
+class Raster(Protocol):
+    """One raster, wherever it is stored."""
+
+    @property
+    def grid(self) -> RasterGrid:
+        """Where it lies."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What it is, for messages."""
+        ...
+
+    def read(self, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values (C,h,w) of first row, first column, rows and columns, and which of them are measurements."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A GeoTIFF, opened for each read, so that any number of files and threads can be used."""
+
+    layer: Layer
+
+    @property
+    def grid(self) -> RasterGrid:
+        """Where it lies."""
+        return self.layer.grid
+
+    @property
+    def text(self) -> str:
+        """The file and its date."""
+        return self.layer.text
+
+    def read(self, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """See `Raster.read`.
+
+        Raises:
+          DataError: pixels that cannot be read.
+        """
+        with open_geotiff(self.layer.path, what="a raster: a GeoTIFF", bands=self.layer.count) as source:
+            values, known = source.read(window)
+        order = list(self.layer.order)
+        return values[order], known[order]
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A raster with some bands of a sensor. In the model's numbers a value is stored * gain + bias.
+
+    Attributes:
+      raster: the pixels.
+      bands: positions of the bands among those of the raster.
+      places: positions of the same bands among those of the model.
+      gain, bias: of each of them.
+      zero_is_unknown: whether 0 stands for no data, as in products with an offset.
+    """
+
+    raster: Raster
+    bands: tuple[int, ...]
+    places: tuple[int, ...]
+    gain: tuple[float, ...]
+    bias: tuple[float, ...]
+    zero_is_unknown: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What a sensor saw on one date.
+
+    Attributes:
+      day: days since 1970-01-01; 0 for an image.
+      pieces: where several have a known value, the first one counts.
+      masks: rasters of the scene classification; a pixel of a class in SCL_UNKNOWN is unknown.
+    """
+
+    day: int
+    pieces: tuple[Piece, ...]
+    masks: tuple[Raster, ...] = ()
+
+    @property
+    def date(self) -> str:
+        """ISO date."""
+        return (EPOCH + datetime.timedelta(self.day)).isoformat()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensor:
+    """A modality of the model and its measurements.
+
+    Attributes:
+      spec: the modality.
+      bands: names in model order.
+      frames: in the order of dates; one for an image.
+      conversion: "", one of CONVERSIONS, or a factor.
+      files: that are read.
+      remarks: what the user should know, in words.
+    """
+
+    spec: ModalitySpec
+    bands: tuple[str, ...]
+    frames: tuple[Frame, ...]
+    conversion: str | float = ""
+    files: tuple[pathlib.Path, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the modality."""
+        return self.spec.name
+
+    @property
+    def rasters(self) -> tuple[Raster, ...]:
+        """All rasters with values, and masks."""
+        return tuple(raster for frame in self.frames for raster in (*(piece.raster for piece in frame.pieces), *frame.masks))
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """The unit of a model's numbers: a physical value is number * scale + offset. None where the training data did not declare it."""
+
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+
+
+def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: str) -> tuple[int, ...]:
+    """Positions of the model's bands among those of files.
+
+    Args:
+      name: of the sensor.
+      wanted: names of the model's bands.
+      found: names of the files' bands.
+      where: the files, for messages.
+
+    Raises:
+      RasterError: a band is missing or the names are unknown.
+    """
+    folded = [text.casefold() for text in found]
+    missing = [band for band in wanted if band.casefold() not in folded]
+    if missing:
+        advice = f"name the bands of the files with {name}=PATH:BAND,BAND, in their order" if len(missing) == len(wanted) else "the model needs all of them"
+        raise RasterError(
+            f"{where}: expected the bands {', '.join(wanted)}, which the model was trained with, found {', '.join(found)} "
+            f"(without {', '.join(missing)}); {advice}"
+        )
+    return tuple(folded.index(band.casefold()) for band in wanted)
+
+
+def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scaling, options: PredictOptions, masks: Source | None = None) -> Sensor:
+    """A sensor from its files.
+
+    Args:
+      source: the files.
+      spec: the modality of the model.
+      bands: names of its bands in the training data; () if the model does not know them.
+      scaling: unit of the training data.
+      options: how the map is made.
+      masks: scene classification of the same dates, or None.
+
+    Raises:
+      UserError: files that are no such sensor.
+    """
+    if source.kind != spec.kind:
+        raise UserError(f"{spec.name}: expected --{spec.kind}, as the model was trained with, found --{source.kind}")
+    where, remarks = f"{source.layers[0].path}", list(source.remarks)
+    if bands:
+        _need_names(source, where)
+        order = match_bands(spec.name, bands, source.bands, where)
+        unused = [band for position, band in enumerate(source.bands) if position not in order]
+        if unused:
+            remarks.append(f"bands that the model does not know are not used: {', '.join(unused)}")
+    else:
+        if len(source.bands) != spec.channels:
+            raise RasterError(f"{where}: expected {spec.channels} bands, found {len(source.bands)} ({', '.join(source.bands)})")
+        order, bands = tuple(range(spec.channels)), source.bands
+        remarks.append(f"the model does not know the names of its bands; they are taken in the order {', '.join(bands)}")
+    subtracted, words = added_by_esa(source, options.s2_offsets.get(spec.name, ""))
+    if any(subtracted):
+        remarks.append(f"processing baselines {words}: the offset was subtracted")
+    gains = _gains(source, order, scaling)
+    pieces = [
+        Piece(File(layer), order, tuple(range(len(order))), gain, tuple(b - g * less for g, b in zip(gain, bias)), bool(less))
+        for layer, less, (gain, bias) in zip(source.layers, subtracted, gains, strict=True)
+    ]
+    clouds = _by_day(masks) if masks else {}
+    frames = _frames(source, pieces, clouds)
+    if masks and not any(frame.masks for frame in frames):
+        raise RasterError(f"{masks.layers[0].path}: expected the scene classification of a date of {spec.name}, found none of them")
+    files = [layer.path for layer in (*source.layers, *(masks.layers if masks else ()))]
+    conversion = options.conversions.get(spec.name, "")
+    return Sensor(spec, tuple(bands), frames, conversion, tuple(files), tuple(remarks))
+
+
+def _need_names(source: Source, where: str) -> None:
+    """Refuses files whose bands nobody has named: their order would be a guess."""
+    if not any(layer.described for layer in source.layers) and all(layer.count is None for layer in source.layers):
+        raise RasterError(
+            f"{where}: expected descriptions of its bands, or names as in {source.name}=PATH:BAND,BAND in the order of the file, found neither"
+        )
+
+
+def _gains(source: Source, order: Sequence[int], scaling: Scaling) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Per file, gain and bias of the model's bands."""
+    shared = len({layer.scales for layer in source.layers}) == 1
+    out = []
+    for layer in source.layers:
+        scale, offset = (np.array([numbers[i] for i in order]) for numbers in (layer.scales, layer.offsets))
+        if scaling.scale is not None and (layer.is_scaled or layer.dtype.kind == "f"):
+            unit, zero = np.array(scaling.scale), np.array(scaling.offset or [0.0] * len(order))
+        elif shared and layer.dtype.kind in "iu":
+            unit, zero = scale, np.zeros(len(order))  # stored integers, with the offset of the file, as when tiles are cut
+        else:
+            unit, zero = np.ones(len(order)), np.zeros(len(order))
+        out.append((tuple((scale / unit).tolist()), tuple(((offset - zero) / unit).tolist())))
+    return out
+
+
+def _by_day(source: Source) -> dict[str, list[Layer]]:
+    found: dict[str, list[Layer]] = {}
+    for layer in source.layers:
+        if len(layer.order) != 1 or layer.dtype.kind not in "iu":
+            raise RasterError(f"{layer.text}: expected one band of classes (SCL), found {len(layer.order)} bands of {layer.dtype}")
+        found.setdefault(layer.day, []).append(layer)
+    return found
+
+
+def _frames(source: Source, pieces: Sequence[Piece], clouds: Mapping[str, Sequence[Layer]]) -> tuple[Frame, ...]:
+    days: dict[str, list[Piece]] = {}
+    for layer, piece in zip(source.layers, pieces, strict=True):
+        days.setdefault(layer.day, []).append(piece)
+    return tuple(
+        Frame((parse_date(day) - EPOCH).days if day else 0, tuple(found), tuple(File(layer) for layer in clouds.get(day, ())))
+        for day, found in sorted(days.items())
+    )
