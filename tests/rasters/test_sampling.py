@@ -65,7 +65,7 @@ def test_a_raster_elsewhere_has_no_window():
     [
         ("half a pixel", Affine(10, 0, LEFT - 35, 0, -10, TOP + 25), UTM31),
         ("20 m", Affine(20, 0, LEFT - 100, 0, -20, TOP + 100), UTM31),
-        ("rotated", Affine(9, 3, LEFT - 150, 3, -9, TOP + 50), UTM31),
+        ("rotated", Affine(12, 4, LEFT - 150, 4, -12, TOP + 50), UTM31),
         ("another zone", None, UTM32),
     ],
 )
