@@ -13,7 +13,7 @@ from rich.text import Text
 from data.preparation.options import Origin, PreparationOptions
 from data.preparation.writing import write_records
 from data.reading.datasets import nomenclature_of, open_dataset, reader_of, simulator
-from data.reading.progress import progress_bar
+from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.config.schema import DataConfig
 from omnisat_jax.errors import UserError
 from omnisat_jax.files import hashing

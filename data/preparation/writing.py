@@ -29,9 +29,9 @@ from data.preparation.bad_tiles import BadTiles, read_tile
 from data.preparation.claim import claim_folder
 from data.preparation.options import Origin, PreparationOptions
 from data.preparation.summary import Summary
-from data.reading.progress import progress_bar
 from data.reading.raw import DataError, RawDataset
 from data.reading.workers import in_order
+from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import UserError, printable, reason, system_sentence
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import Value

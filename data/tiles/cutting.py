@@ -16,12 +16,12 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rich.console import Console
 
-from data.reading.progress import progress_bar
 from data.tiles.cut_report import CutReport, SensorReport
 from data.tiles.description import CLASSES, check_ignore
 from data.tiles.grid import TileGrid, folds, lay_tiles, need_same_system, pixels_per_side, window
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
 from data.tiles.values import OffsetCheck, Storage, known_pixels, plan_storage
+from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.atomic import new_folder, write_json
 from omnisat_jax.files.geotiff import LARGEST, open_geotiff

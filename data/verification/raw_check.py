@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from data.reading.datasets import open_dataset, reader_of
-from data.reading.progress import progress_bar
 from data.reading.raw import DataError, RawDataset
 from data.reading.workers import in_order
 from data.verification import manifest as manifests
@@ -20,6 +19,7 @@ from data.verification.facts import TileFacts
 from data.verification.findings import fault, one_line, print_findings, unique
 from data.verification.options import VerificationOptions
 from data.verification.tables import print_contents
+from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import Finding, UserError
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.types import StrPath

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 from rich.console import Console
 
-from data.reading.progress import progress_bar
 from data.verification.checks import sensor_findings
 from data.verification.contents import Contents
 from data.verification.facts import TileFacts, label_facts, sensor_facts
 from data.verification.findings import print_findings, unique
 from data.verification.options import VerificationOptions
 from data.verification.tables import print_contents
+from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import DataError, Finding, UserError
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.records import reader as stored

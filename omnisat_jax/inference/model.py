@@ -78,6 +78,11 @@ class Model:
         """ "segment" (a class for every pixel) or "classify" (any number of labels for a tile)."""
         return self.trained.module.task
 
+    @property
+    def label_patch(self) -> int:
+        """Label pixels per token side; 0 for tile labels."""
+        return self.trained.module.label_patch
+
     def __repr__(self) -> str:
         count = sum(leaf.size for leaf in jax.tree.leaves(self._params))
         names = ", ".join(spec.name for spec in self.modalities)
@@ -125,6 +130,17 @@ class Model:
           InputError: see `probabilities`.
         """
         return Embedding(*self._run(self._embedding, inputs))
+
+    def predict_batch(self, batch: Mapping[str, Any]) -> np.ndarray:
+        """Returns the probabilities of a batch that is already in the form of `omnisat_jax.batch`, for programs that cut windows themselves.
+
+        Args:
+          batch: every modality of the model; values float32 as stored, NaN where unknown.
+
+        Returns:
+          float32 (B,H,W,K), or (B,K) of tile labels. Nothing is checked.
+        """
+        return jax.device_get(self._probabilities(self._params, batch))
 
     def _run(self, program: Callable, inputs):
         """What a program returns for inputs, on the host, without the batch axis where none was given."""

@@ -132,7 +132,8 @@ class MapFolder:
                 )
             atomic.clear_partials(folder / BLOCKS)
             return found
-        if folder.exists() and any(folder.iterdir()):
+        # Another process may be starting the same map.
+        if folder.exists() and any(entry.name != BLOCKS and not atomic.is_partial(entry.name) for entry in folder.iterdir()):
             raise UserError(f"{folder}: expected a new or empty folder, or an unfinished map, found other files; choose another --out")
         try:
             (folder / BLOCKS).mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ class PredictOptions:
       probabilities: whether the probabilities of all classes are stored.
       on_bad: "raise" stops at a file that cannot be read, "mask" leaves out such files and lists them.
       crs: coordinate reference system of the map; "" = that of the first sensor, or the UTM zone.
+      origin: day 0 of the dates, as `data.origin` of a configuration; "" = as in training.
       s2_offsets: sensor -> one of S2_OPTIONS, for Sentinel-2 files that do not declare whether their values have the offset.
       conversions: sensor -> one of CONVERSIONS or a factor.
       any_radiometry: whether values that are unlike those of the training tiles are used with a warning.
@@ -39,6 +40,7 @@ class PredictOptions:
     probabilities: bool = False
     on_bad: str = ON_BAD[0]
     crs: str = ""
+    origin: str = ""
     s2_offsets: Mapping[str, str] = dataclasses.field(default_factory=dict)
     conversions: Mapping[str, str | float] = dataclasses.field(default_factory=dict)
     any_radiometry: bool = False

@@ -1,0 +1,165 @@
+"""The area of interest: polygons in any reference system, and which pixels of a map lie in them.
+
+Letters: H W label pixels.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.features import rasterize
+from rasterio.warp import transform_geom
+
+from omnisat_jax.errors import DataError, UserError, reason
+from omnisat_jax.files.json_file import Value, read_json
+from omnisat_jax.predict.grid import Block, MapGrid
+from omnisat_jax.types import StrPath
+
+CHUNK = 256  # label pixels per side of the squares in which polygons are rasterised, so that no edge depends on the blocks
+POLYGONS = ("Polygon", "MultiPolygon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Area:
+    """Polygons.
+
+    Attributes:
+      geometries: as in GeoJSON.
+      crs: their coordinate reference system.
+      source: the file, for messages.
+    """
+
+    geometries: tuple[Mapping[str, Any], ...]
+    crs: CRS
+    source: str
+
+    def project(self, crs: str) -> "Area":
+        """The polygons in another reference system, given as WKT.
+
+        Raises:
+          UserError: coordinates cannot be converted.
+        """
+        wanted = CRS.from_wkt(crs)
+        if wanted == self.crs:
+            return self
+        try:
+            found = transform_geom(self.crs, wanted, list(self.geometries))
+        except (RasterioError, ValueError) as error:
+            raise UserError(f"{self.source}: expected coordinates that can be converted to {wanted.to_string()}, found others ({reason(error)})") from error
+        return Area(tuple(found), wanted, self.source)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top.
+
+        Raises:
+          UserError: coordinates that are not finite.
+        """
+        points = [point for geometry in self.geometries for point in _points(geometry["coordinates"])]
+        xs, ys = [point[0] for point in points], [point[1] for point in points]
+        if not all(map(math.isfinite, (*xs, *ys))):
+            raise UserError(f"{self.source}: expected finite coordinates in the reference system of the map, found others")
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+def read_area(path: StrPath) -> Area:
+    """Reads polygons from GeoJSON, or from any other vector file with the extra `vector`.
+
+    Raises:
+      UserError: the file cannot be read, or has no polygon or no reference system.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() in (".json", ".geojson"):
+        content = read_json(path, what="an area: GeoJSON")
+        geometries = tuple(_geometries(content))
+        if not geometries:
+            raise content.error("at least one polygon", "none")
+        return Area(geometries, _declared(content), str(path))
+    return _read_vector(path)
+
+
+def _read_vector(path: pathlib.Path) -> Area:
+    if not path.exists():
+        raise DataError(tile="-", path=path, expected="an area: a vector file", found="no such file", advice="Check the path.")
+    try:
+        import geopandas
+    except ImportError as error:
+        raise UserError(f'{path}: expected GeoJSON, as other vector files need geopandas; install it with pip install "omnisat-jax[vector]"') from error
+    try:
+        table = geopandas.read_file(path) if path.suffix.lower() != ".parquet" else geopandas.read_parquet(path)
+    except Exception as error:  # of GDAL, GEOS or Arrow
+        raise DataError(tile="-", path=path, expected="an area: a vector file", found=reason(error)) from error
+    shapes = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
+    if table.crs is None or not shapes or any(shape.geom_type not in POLYGONS for shape in shapes):
+        kinds = ", ".join(sorted({shape.geom_type for shape in shapes})) or "nothing"
+        found = f"{kinds}{'' if table.crs is not None else ' without a coordinate reference system'}"
+        raise DataError(tile="-", path=path, expected="an area: polygons with a coordinate reference system", found=found)
+    return Area(tuple(shape.__geo_interface__ for shape in shapes), CRS.from_wkt(table.crs.to_wkt()), str(path))
+
+
+def _declared(content: Value) -> CRS:
+    """GeoJSON has longitude and latitude; the older "crs" member is honoured."""
+    if content.find("crs").value is None:
+        return CRS.from_epsg(4326)
+    name = content.get("crs").get("properties").get("name").text()
+    if name.endswith("CRS84"):
+        return CRS.from_epsg(4326)
+    try:
+        return CRS.from_user_input(name)
+    except CRSError as error:
+        raise content.get("crs").error("a known coordinate reference system", repr(name)) from error
+
+
+def _geometries(value: Value) -> Iterator[Mapping[str, Any]]:
+    kind = value.get("type").choice(("FeatureCollection", "Feature", "GeometryCollection", *POLYGONS))
+    if kind in POLYGONS:
+        points = list(_points(value.get("coordinates").value))
+        if len(points) < 4 or not all(len(point) >= 2 and all(isinstance(x, int | float) and math.isfinite(x) for x in point) for point in points):
+            raise value.error("rings of at least four points with finite coordinates", "others")
+        yield {"type": kind, "coordinates": value.get("coordinates").value}
+    elif kind == "Feature":
+        if value.find("geometry").value is not None:
+            yield from _geometries(value.get("geometry"))
+    else:
+        for entry in value.get("features" if kind == "FeatureCollection" else "geometries").list():
+            yield from _geometries(entry)
+
+
+def _points(coordinates: Any) -> Iterator[Any]:
+    if isinstance(coordinates, list | tuple) and coordinates and not isinstance(coordinates[0], list | tuple):
+        yield coordinates
+    elif isinstance(coordinates, list | tuple):
+        for entry in coordinates:
+            yield from _points(entry)
+
+
+class AreaMask:
+    """Which pixels of a map lie in an area."""
+
+    def __init__(self, area: Area, grid: MapGrid):
+        self._grid, self._shapes = grid, list(area.project(grid.crs).geometries)
+        self._chunk = functools.lru_cache(64)(self._rasterise)
+
+    def __call__(self, block: Block) -> np.ndarray:
+        """(H,W) bool of a block: pixels whose centre lies in the area."""
+        out = np.empty((block.height, block.width), bool)
+        for row in range(block.top // CHUNK, -(-(block.top + block.height) // CHUNK)):
+            for column in range(block.left // CHUNK, -(-(block.left + block.width) // CHUNK)):
+                top, left = row * CHUNK - block.top, column * CHUNK - block.left
+                into = slice(max(0, top), top + CHUNK), slice(max(0, left), left + CHUNK)
+                part = out[into]
+                first = max(0, -top), max(0, -left)
+                out[into] = self._chunk(row, column)[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]]
+        return out
+
+    def _rasterise(self, row: int, column: int) -> np.ndarray:
+        pixel = self._grid.pixel
+        place = Affine(pixel, 0, self._grid.left + column * CHUNK * pixel, 0, -pixel, self._grid.top - row * CHUNK * pixel)
+        return np.asarray(rasterize(self._shapes, out_shape=(CHUNK, CHUNK), transform=place, fill=0, default_value=1, dtype="uint8"), bool)

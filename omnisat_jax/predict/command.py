@@ -1,0 +1,150 @@
+"""The command `python -m omnisat_jax.predict`."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from omnisat_jax.cli import terminal
+from omnisat_jax.errors import UserError, printable
+from omnisat_jax.predict import options as defaults
+from omnisat_jax.predict.folder import MapFolder
+from omnisat_jax.predict.options import CONVERSIONS, ON_BAD, PredictOptions
+from omnisat_jax.predict.region import Region
+from omnisat_jax.rasters.offset import S2_OPTIONS
+
+DESCRIPTION = """Makes a map of a region from a trained model and the GeoTIFFs of any of its sensors.
+
+  python -m omnisat_jax.predict --model runs/pastis/model --series s2=imagery/s2 --image spot=spot.tif --out map
+  python -m omnisat_jax.predict finish --out map      makes the products again, or once all shards are done
+
+A series is a folder of GeoTIFFs with the date in the name as YYYYMMDD or YYYY-MM-DD. Files may have any reference system and grid, and a date may have
+several files. Bands are found by their descriptions; name them after a colon if there are none, in the order of the file: s2=imagery/s2:B02,B03,B04.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["finish"]:
+        return _finish(arguments[1:])
+    flags = _parser().parse_args(arguments)
+    console = terminal.console()
+    terminal.set_up_logging(console)
+    from omnisat_jax.inference.model import Model  # imports jax, which takes a second
+    from omnisat_jax.predict.run import make_map
+
+    options = PredictOptions(
+        modalities=tuple(flags.modalities.split(",")) if flags.modalities else (),
+        window=flags.window, overlap=flags.overlap, block=flags.block, batch=flags.batch, probabilities=flags.probabilities, on_bad=flags.on_bad,
+        crs=flags.crs, origin=flags.origin, s2_offsets=_pairs("--s2_offset", flags.s2_offset),
+        conversions={name: _conversion(word) for name, word in _pairs("--convert", flags.convert).items()}, any_radiometry=flags.any_radiometry,
+    )  # fmt: skip
+    region = _region(flags)
+    model = Model.from_pretrained(flags.model)
+    if flags.dry_run:
+        from omnisat_jax.predict.dry_run import print_plan
+        from omnisat_jax.predict.plan import make_plan
+
+        print_plan(console, make_plan(model, region, options))
+        return 0
+    shard = _shard(flags.shard)
+    folder = make_map(model, region, flags.out, options, shard, console)
+    for text in folder.info.remarks:
+        console.print(f"remark: {text}", soft_wrap=True)
+    missing = len(folder.missing())
+    if missing:
+        console.print(f"{missing} blocks are left to other shards; then run `python -m omnisat_jax.predict finish --out {flags.out}`", soft_wrap=True)
+        return 0
+    return _products(folder, flags, console)
+
+
+def _finish(arguments: Sequence[str]) -> int:
+    from omnisat_jax.predict.products.options import add_arguments
+
+    parser = argparse.ArgumentParser(prog="python -m omnisat_jax.predict finish", description="Makes the products of a map whose blocks are done.")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the map")
+    add_arguments(parser)
+    flags = parser.parse_args(arguments)
+    return _products(MapFolder.open(flags.out), flags, terminal.console())
+
+
+def _products(folder: MapFolder, flags: argparse.Namespace, console: Console) -> int:
+    from omnisat_jax.predict.products import finish
+    from omnisat_jax.predict.products.options import ProductOptions
+
+    found = finish(folder, ProductOptions.from_arguments(flags))
+    table = Table("product", "file")
+    for name, path in found.items():
+        table.add_row(name, printable(str(path)))
+    console.print(table)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from omnisat_jax.predict.products.options import add_arguments
+
+    parser = argparse.ArgumentParser(
+        prog="python -m omnisat_jax.predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="folder of a trained model, such as runs/NAME/model, or hf:ORGANISATION/NAME@TAG")
+    add("--out", required=True, type=pathlib.Path, help="folder of the map; an unfinished map of the same inputs is continued")
+    add("--series", action="append", default=[], metavar="NAME=FOLDER[:BANDS]", help="dated GeoTIFFs, band names joined by commas")
+    add("--image", action="append", default=[], metavar="NAME=PATH[:BANDS]", help="one GeoTIFF, or a folder of its parts")
+    add("--scl", action="append", default=[], metavar="NAME=FOLDER", help="scene classification of a series of Sentinel-2: clouds become unknown")
+    add("--region", type=pathlib.Path, help="JSON file with all of these, instead of the options")
+    add("--aoi", type=pathlib.Path, help="polygons of the area of interest: GeoJSON, or any vector file with the extra `vector`")
+    add("--modalities", default="", help="sensors to use, joined by commas; default: all that are given")
+    add("--window", type=int, default=0, help="patches per side of a window; default: as in training")
+    add("--overlap", type=float, default=defaults.OVERLAP, help=f"share of a window in common with the next; default: {defaults.OVERLAP}")
+    add("--block", type=int, default=defaults.BLOCK, help=f"pixels per side of a block, the unit of work and of memory; default: {defaults.BLOCK}")
+    add("--batch", type=int, default=defaults.BATCH, help=f"windows predicted at once; default: {defaults.BATCH}")
+    add("--crs", default="", help="reference system of the map; default: that of the first sensor, or the UTM zone")
+    add("--origin", default="", help="day 0 of the dates: YYYY-MM-DD, season or year; default: as in training")
+    add("--s2_offset", action="append", default=[], metavar="NAME=WORD", help=f"{', '.join(S2_OPTIONS)}: see docs/your_data.md")
+    add("--convert", action="append", default=[], metavar="NAME=WORD", help=f"{', '.join(CONVERSIONS)}, or a factor by which values are multiplied")
+    add("--any_radiometry", action="store_true", help="use values that are unlike those of the training tiles")
+    add("--on_bad", choices=ON_BAD, default=ON_BAD[0], help="files that cannot be read: stop, or leave them out and list them; default: raise")
+    add("--probabilities", action="store_true", help="store the probabilities of all classes")
+    add("--shard", default="0/1", metavar="I/N", help="compute every N-th block from the I-th on, for several machines that share the folder")
+    add("--dry_run", action="store_true", help="print what would be done, and stop")
+    add_arguments(parser)
+    return parser
+
+
+def _region(flags: argparse.Namespace) -> Region:
+    if not flags.region:
+        return Region.from_arguments(flags.series, flags.image, _pairs("--scl", flags.scl), flags.aoi)
+    if flags.series or flags.image or flags.scl or flags.aoi:
+        raise UserError("--region: expected no --series, --image, --scl or --aoi beside it, found one; write it into the file")
+    return Region.from_json(flags.region)
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, word = text.partition("=")
+        if not equals or not word or name in found:
+            raise UserError(f"{option}: expected NAME=VALUE, once per sensor, found {text!r}")
+        found[name] = word
+    return found
+
+
+def _conversion(word: str) -> str | float:
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+def _shard(text: str):
+    from omnisat_jax.predict.run import Shard
+
+    index, slash, count = text.partition("/")
+    if not slash or not index.isdecimal() or not count.isdecimal():
+        raise UserError(f"--shard: expected I/N, such as 0/4, found {text!r}")
+    return Shard(int(index), int(count))

@@ -1,0 +1,124 @@
+"""Where a map lies: its reference system, and a grid that covers the imagery and shares its pixels."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.warp import transform
+
+from omnisat_jax.errors import UserError, reason
+from omnisat_jax.predict.area import Area
+from omnisat_jax.predict.grid import MapGrid
+from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.predict.sensors import Sensor
+from omnisat_jax.rasters.grid import RasterError, RasterGrid
+
+SAME = 1e-6  # relative difference of two equal sizes of pixels
+EDGE = 21  # points along the edge of a raster that are projected
+LARGEST = 2**31  # label pixels along an axis
+
+
+def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: int, options: PredictOptions) -> MapGrid:
+    """The grid of a map.
+
+    Its tokens are aligned with the pixels of the first sensor whose pixels have the size and reference system of the map, and with multiples of
+    their own size if there is none.
+
+    Args:
+      sensors: at least one.
+      area: what is mapped; None = everything that a sensor covers.
+      window: tokens per side of a window.
+      pixels: label pixels per side of a token.
+      options: how the map is made.
+
+    Raises:
+      UserError: there is no suitable reference system, or nothing to map.
+    """
+    ground = sensors[0].spec.ground
+    grids = list(dict.fromkeys(raster.grid for sensor in sensors for frame in sensor.frames for raster in (piece.raster for piece in frame.pieces)))
+    crs = _choose_crs(grids, options.crs)
+    left, bottom, right, top = _extent(grids, crs)
+    if area is not None:
+        a, b, c, d = area.project(crs.to_wkt()).bounds
+        if a >= right or c <= left or b >= top or d <= bottom:
+            raise UserError(f"{area.source}: expected an area with imagery, found none: no sensor covers any of it")
+        left, bottom, right, top = max(left, a), max(bottom, b), min(right, c), min(top, d)
+    x, y = _anchor(sensors, crs)
+    slack = 1e-6  # tokens, from rounding
+    first, above = math.floor((left - x) / ground + slack), math.floor((y - top) / ground + slack)
+    columns, rows = math.ceil((right - x) / ground - slack) - first, math.ceil((y - bottom) / ground - slack) - above
+    if max(rows, columns) * pixels > LARGEST:
+        raise UserError(f"expected a map of at most {LARGEST:,} pixels along an axis, found {max(rows, columns) * pixels:,}; give an --aoi")
+    return MapGrid(
+        crs=crs.to_wkt(), left=x + first * ground, top=y - above * ground, ground=ground, pixels=pixels, rows=max(1, rows), columns=max(1, columns),
+        window=window, stride=options.stride(window), block=options.block,
+    )  # fmt: skip
+
+
+def in_metres(crs: CRS) -> bool:
+    """Whether coordinates are metres on the ground, as the resolutions of a model are."""
+    return bool(crs.is_projected) and abs(crs.linear_units_factor[1] - 1) < SAME
+
+
+def _choose_crs(grids: Sequence[RasterGrid], text: str) -> CRS:
+    if text:
+        try:
+            crs = CRS.from_user_input(text)
+        except CRSError as error:
+            raise UserError(f"--crs: expected a coordinate reference system such as EPSG:32632, found {text!r} ({reason(error)})") from error
+        if not in_metres(crs):
+            raise UserError(f"--crs: expected a projected system in metres, such as EPSG:32632, found {crs.to_string()}")
+        return crs
+    found = next((grid.crs for grid in grids if in_metres(grid.crs)), None)
+    return found or _utm(grids[0])
+
+
+def _utm(grid: RasterGrid) -> CRS:
+    t = grid.transform
+    x = t.c + (t.a * grid.width + t.b * grid.height) / 2
+    y = t.f + (t.d * grid.width + t.e * grid.height) / 2
+    try:
+        (longitude,), (latitude,) = transform(grid.crs, CRS.from_epsg(4326), [x], [y])[:2]
+    except RasterioError as error:
+        raise RasterError(f"{grid.path}: expected a place on Earth, found none ({reason(error)}); choose a system with --crs") from error
+    if not math.isfinite(longitude) or abs(latitude) > 84:
+        raise RasterError(f"{grid.path}: expected a place in a UTM zone, found longitude {longitude:g}, latitude {latitude:g}; choose a system with --crs")
+    zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of all rasters together."""
+    boxes = []
+    for grid in grids:
+        xs, ys = map(list, zip(*_edge(grid)))
+        if grid.crs != crs:
+            try:
+                xs, ys = transform(grid.crs, crs, xs, ys)[:2]
+            except RasterioError as error:
+                raise RasterError(f"{grid.path}: expected coordinates that can be converted to {crs.to_string()}, found others ({reason(error)})") from error
+        if not np.isfinite([xs, ys]).all():
+            raise RasterError(f"{grid.path}: expected coordinates that can be converted to {crs.to_string()}, found others; choose another --crs")
+        boxes.append((min(xs), min(ys), max(xs), max(ys)))
+    lefts, bottoms, rights, tops = zip(*boxes)
+    return min(lefts), min(bottoms), max(rights), max(tops)
+
+
+def _edge(grid: RasterGrid) -> Iterator[tuple[float, float]]:
+    t = grid.transform
+    for step in np.linspace(0, 1, EDGE).tolist():
+        for u, v in ((step, 0.0), (step, 1.0), (0.0, step), (1.0, step)):
+            column, row = u * grid.width, v * grid.height
+            yield t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
+
+
+def _anchor(sensors: Sequence[Sensor], crs: CRS) -> tuple[float, float]:
+    for sensor in sensors:
+        for raster in sensor.rasters:
+            t = raster.grid.transform
+            size = sensor.spec.resolution
+            if raster.grid.crs == crs and not (t.b or t.d) and t.a > 0 > t.e and max(abs(t.a - size), abs(t.e + size)) < SAME * size:
+                return t.c, t.f
+    return 0.0, 0.0

@@ -1,0 +1,86 @@
+"""Are the numbers of a region those that the model was trained with? Recognises the usual mistakes and names the option that mends them.
+
+Letters: C bands.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from omnisat_jax.errors import UserError
+from omnisat_jax.predict.survey import LOW, Survey
+from omnisat_jax.rasters.offset import BASELINE_OFFSET
+
+REFUSED, DOUBTFUL = 4.0, 2.0  # standard deviations of the training tiles by which the mean of a band may differ
+RARE = 0.01  # share of values that counts as hardly any
+NEAR = 400  # of a difference to BASELINE_OFFSET
+FACTORS = (1e-4, 1e-2, 1e2, 1e4)
+ANYWAY = "or use the values as they are with --any_radiometry"
+
+
+def check_radiometry(name: str, bands: Sequence[str], found: Survey, mean: np.ndarray, std: np.ndarray) -> list[str]:
+    """Compares a sensor with the training tiles of the model.
+
+    Args:
+      name: of the sensor.
+      bands: their names.
+      found: the statistics of the region.
+      mean, std: (C,) of the training tiles.
+
+    Returns:
+      Doubts, in words.
+
+    Raises:
+      UserError: values in another unit, or unlike all that the model was trained with.
+    """
+    if not np.isfinite(found.mean).all():
+        return []
+    mistake = _unit(name, found, mean) or _offset(name, found, mean, std) or _factor(name, found, mean)
+    away = np.abs(found.mean - mean) / std
+    worst = int(away.argmax())
+    values = f"a mean of {found.mean[worst]:.4g} in band {bands[worst]}, {away[worst]:.1f} standard deviations away"
+    expected = f"{name}: expected values like those of the training tiles (mean {mean[worst]:.4g}, standard deviation {std[worst]:.4g}), found {values}"
+    if mistake:
+        raise UserError(f"{expected}: {mistake}, {ANYWAY}")
+    if away[worst] > REFUSED:
+        raise UserError(f"{expected}; convert them with --convert {name}=FACTOR, {ANYWAY}")
+    return [f"{expected}"] if away[worst] > DOUBTFUL else []
+
+
+def _unit(name: str, found: Survey, mean: np.ndarray) -> str:
+    """Decibels of radar are negative, linear power is not."""
+    if (mean < 0).all() and (found.negative < RARE).all():
+        return f"the model was trained with decibels, and these values look like linear power; convert them with --convert {name}=linear_to_db"
+    if (mean > 0).all() and (mean < 10).all() and (found.negative > 1 - RARE).all():
+        return f"the model was trained with linear power, and these values look like decibels; convert them with --convert {name}=db_to_linear"
+    return ""
+
+
+def _offset(name: str, found: Survey, mean: np.ndarray, std: np.ndarray) -> str:
+    """The offset of 1,000 in Sentinel-2 values since baseline 04.00 moves all bands alike."""
+    away = found.mean - mean
+    if len(mean) < 3 or not (mean > 0).all() or mean.max() < LOW:
+        return ""
+    lowest = mean - 2 * std < LOW  # bands in which training values are often below LOW
+    if abs(np.median(away) - BASELINE_OFFSET) < NEAR and (away > 0).all() and lowest.any() and (found.low[lowest] < RARE).all():
+        return (
+            f"the values of all bands are about {BASELINE_OFFSET:,} higher, the offset of Sentinel-2 products of baseline 04.00 and later "
+            f"(BOA_ADD_OFFSET); subtract it with --s2_offset {name}=subtract"
+        )
+    if abs(np.median(away) + BASELINE_OFFSET) < NEAR and (away < 0).all() and found.negative.max() > RARE:
+        return (
+            f"the values of all bands are about {BASELINE_OFFSET:,} lower, as if the offset of Sentinel-2 products had been subtracted from values "
+            f"without it; leave it with --s2_offset {name}=none"
+        )
+    return ""
+
+
+def _factor(name: str, found: Survey, mean: np.ndarray) -> str:
+    """Reflectance from 0 to 1 against reflectance x 10,000, and the like."""
+    if not ((mean > 0).all() and (found.mean > 0).all()):
+        return ""
+    ratio = mean / found.mean
+    for factor in FACTORS:
+        if (np.abs(np.log(ratio / factor)) < np.log(4)).all() and abs(np.log(factor)) > np.log(4):
+            return f"they look like the same unit divided by {factor:g}; multiply them with --convert {name}={factor:g}"
+    return ""

@@ -1,0 +1,137 @@
+"""What a map is made from: the files of each sensor, and the area of interest.
+
+A region is given by options of the command line, or by a JSON file:
+
+    {"series": {"s2": {"path": "imagery/s2", "bands": ["B02", "B03"], "scl": "imagery/scl"}, "s1a": "imagery/s1"},
+     "image": {"spot": "spot.tif"},
+     "aoi": "area.geojson"}
+
+Paths are relative to the file. A sensor is a path alone, or an object with path and, if the files do not describe their bands, bands; scl names a
+folder of scene classifications of the same dates.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from omnisat_jax.errors import UserError
+from omnisat_jax.files.json_file import Value, read_json
+from omnisat_jax.modalities import ModalitySpec
+from omnisat_jax.predict.area import Area, read_area
+from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.predict.sensors import Scaling, Sensor, bind
+from omnisat_jax.rasters.sources import Source, image, need_sources, parse_source, series
+from omnisat_jax.types import StrPath
+
+
+class SensorInput(Protocol):
+    """Measurements of one sensor, wherever they are stored."""
+
+    @property
+    def name(self) -> str:
+        """Of the modality."""
+        ...
+
+    def bind(self, spec: ModalitySpec, bands: Sequence[str], scaling: Scaling, options: PredictOptions) -> Sensor:
+        """The measurements as the model sees them; see `sensors.bind` for arguments and errors."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """A sensor in GeoTIFFs.
+
+    Attributes:
+      source: its files.
+      scl: scene classification of the same dates, or None.
+    """
+
+    source: Source
+    scl: Source | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the modality."""
+        return self.source.name
+
+    def bind(self, spec: ModalitySpec, bands: Sequence[str], scaling: Scaling, options: PredictOptions) -> Sensor:
+        """See `SensorInput.bind`."""
+        return bind(self.source, spec, bands, scaling, options, self.scl)
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """What a map is made from.
+
+    Attributes:
+      sensors: at least one.
+      area: what of it is mapped; None = everything that a sensor covers.
+    """
+
+    sensors: tuple[SensorInput, ...]
+    area: Area | None = None
+
+    def __post_init__(self) -> None:
+        names = [sensor.name for sensor in self.sensors]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not names:
+            raise UserError("expected at least one sensor, found none; give --series, --image, --region, --stac or --cube")
+        if twice:
+            raise UserError(f"expected each sensor once, found {', '.join(twice)} more than once")
+
+    @classmethod
+    def from_arguments(cls, series: Sequence[str], images: Sequence[str], scl: Mapping[str, str], aoi: StrPath | None = None) -> "Region":
+        """A region from the options of the command line.
+
+        Args:
+          series: texts NAME=FOLDER or NAME=FOLDER:BAND,BAND.
+          images: texts NAME=FILE or NAME=FILE:BAND,BAND.
+          scl: sensor -> folder of its scene classifications.
+          aoi: file of the area of interest.
+
+        Raises:
+          UserError: files that cannot be used or do not fit together.
+        """
+        sources = [parse_source(text, "series", warped=True) for text in series] + [parse_source(text, "image", warped=True) for text in images]
+        if sources:
+            need_sources(sources)
+        for name in scl:
+            if name not in [source.name for source in sources if source.kind == "series"]:
+                raise UserError(f"--scl: expected the name of a series, found {name!r}")
+        sensors = tuple(Files(source, _scl(source.name, scl[source.name]) if source.name in scl else None) for source in sources)
+        return cls(sensors, read_area(aoi) if aoi else None)
+
+    @classmethod
+    def from_json(cls, path: StrPath) -> "Region":
+        """Reads a region from a JSON file.
+
+        Raises:
+          UserError: the file or a file that it names cannot be used.
+        """
+        content = read_json(path, what="the description of a region")
+        unknown = set(content.items()) - {"series", "image", "aoi"}
+        if unknown:
+            raise content.error("the keys series, image and aoi", ", ".join(sorted(unknown)))
+        here = pathlib.Path(path).resolve().parent
+        sensors = [_sensor(here, name, value, "series") for name, value in content.find("series", {}).items().items()]
+        sensors += [_sensor(here, name, value, "image") for name, value in content.find("image", {}).items().items()]
+        aoi = content.find("aoi").value
+        return cls(tuple(sensors), read_area(here / content.get("aoi").text()) if aoi is not None else None)
+
+
+def _scl(name: str, folder: str | os.PathLike) -> Source:
+    return series(name, folder, ("SCL",), warped=True)
+
+
+def _sensor(here: pathlib.Path, name: str, value: Value, kind: str) -> Files:
+    make = series if kind == "series" else image
+    if isinstance(value.value, str):
+        return Files(make(name, here / value.text(), warped=True))
+    unknown = set(value.items()) - {"path", "bands", "scl"}
+    if unknown or (kind == "image" and "scl" in value.items()):
+        raise value.error("the keys path, bands and, of a series, scl", ", ".join(sorted(value.items())))
+    bands = tuple(band.text() for band in value.find("bands", []).list())
+    scl = value.find("scl").value
+    return Files(make(name, here / value.get("path").text(), bands, warped=True), _scl(name, here / value.get("scl").text()) if scl is not None else None)

@@ -1,0 +1,140 @@
+"""Makes a map: plans it, computes the blocks that are missing, and stores each as soon as it is done."""
+
+import concurrent.futures
+import dataclasses
+import logging
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+from rich.console import Console
+
+from omnisat_jax.cli.progress import progress_bar
+from omnisat_jax.errors import UserError
+from omnisat_jax.inference.model import Model
+from omnisat_jax.predict.blocks import Strip, compute_block, strips
+from omnisat_jax.predict.folder import MapFolder
+from omnisat_jax.predict.grid import Block
+from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.predict.plan import MapPlan, make_plan
+from omnisat_jax.predict.region import Region
+from omnisat_jax.types import StrPath
+
+READERS = min(8, os.cpu_count() or 1)  # threads that read files
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The part of a map that one of several machines computes.
+
+    Attributes:
+      index: from 0.
+      count: of machines.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise UserError(f"--shard: expected i/n with i from 0 to n - 1, found {self.index}/{self.count}")
+
+
+def make_map(
+    model: Model,
+    region: Region,
+    out: StrPath,
+    options: PredictOptions | None = None,
+    shard: Shard | None = None,
+    console: Console | None = None,
+) -> MapFolder:
+    """Makes the blocks of a map, or the missing ones of an unfinished map.
+
+    Args:
+      model: the trained model.
+      region: its inputs.
+      out: folder of the map.
+      options: how it is made.
+      shard: which blocks this process computes; None = all.
+      console: for the progress bar.
+
+    Returns:
+      The folder, complete unless there are other shards.
+
+    Raises:
+      UserError: inputs that the model cannot use, a file that cannot be read, or a folder with something else.
+    """
+    options, shard, console = options or PredictOptions(), shard or Shard(), console or Console(quiet=True)
+    with concurrent.futures.ThreadPoolExecutor(READERS, "read") as pool:
+        plan = make_plan(model, region, options, pool)
+        folder = MapFolder.start(out, plan.info)
+        for text in plan.info.remarks:
+            log.info("%s", text)
+        mine = list(plan.grid.blocks())[shard.index :: shard.count]
+        todo = [block for block in mine if not folder.file(block).exists()]
+        with progress_bar(console) as bar:
+            task = bar.add_task("mapping", total=len(mine), completed=len(mine) - len(todo))
+            for block, arrays in compute_blocks(plan, todo, model, options.batch, pool):
+                folder.write(block, arrays)
+                bar.advance(task)
+    return folder
+
+
+def compute_blocks(
+    plan: MapPlan, blocks: list[Block], model: Model, batch: int, pool: concurrent.futures.Executor | None = None
+) -> Iterator[tuple[Block, dict]]:
+    """Yields blocks and their arrays; the next strip is read while the model works on the present one."""
+
+    def everything() -> Iterator[tuple[Block, Strip | None]]:
+        for block in blocks:
+            for strip in strips(plan, block, pool):
+                yield block, strip
+            yield block, None
+
+    with Prefetched(everything()) as source:
+        for block in blocks:
+            parts = iter(lambda: next(source)[1], None)
+            yield block, compute_block(plan, block, parts, model.predict_batch, batch)
+
+
+class Prefetched(Iterator[T]):
+    """An iterator that a thread advances, one item ahead. Errors of the thread are raised where the item would have come."""
+
+    def __init__(self, source: Iterator[T]):
+        self._queue: queue.Queue = queue.Queue(1)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(source,), daemon=True, name="prefetch")
+
+    def __enter__(self) -> "Prefetched[T]":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._thread.join()
+
+    def __next__(self) -> T:
+        item, error = self._queue.get()
+        if error is not None:
+            raise error
+        return item
+
+    def _fill(self, source: Iterator[T]) -> None:
+        try:
+            for item in source:
+                self._queue.put((item, None))
+                if self._stopped.is_set():
+                    return
+            error: BaseException = StopIteration()
+        except BaseException as raised:  # raised again in the other thread
+            error = raised
+        self._queue.put((None, error))
