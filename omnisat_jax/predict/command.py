@@ -118,10 +118,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _region(flags: argparse.Namespace) -> Region:
     if not flags.region:
-        return Region.from_arguments(flags.series, flags.image, _pairs("--scl", flags.scl), flags.aoi)
+        return Region.from_arguments(flags.series, flags.image, _pairs("--scl", flags.scl), flags.aoi, flags.on_bad)
     if flags.series or flags.image or flags.scl or flags.aoi:
         raise UserError("--region: expected no --series, --image, --scl or --aoi beside it, found one; write it into the file")
-    return Region.from_json(flags.region)
+    return Region.from_json(flags.region, flags.on_bad)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.inference.model import Model
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.area import AreaMask
+from omnisat_jax.predict.bad_files import without_unreadable
 from omnisat_jax.predict.folder import FORMAT, MapInfo, MapSensor
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.options import PredictOptions
@@ -79,6 +80,8 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
       UserError: inputs that the model cannot use.
     """
     sensors, remarks = _bind(model, region, options)
+    if options.on_bad == "mask":
+        sensors = tuple(without_unreadable(sensor, pool) for sensor in sensors)
     window = options.window or model.window
     if not window:
         raise UserError("expected a model that knows the size of its training tiles, found an older one; give --window, in patches per side")

@@ -22,7 +22,7 @@ from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.area import Area, read_area
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import Scaling, Sensor, bind
-from omnisat_jax.rasters.sources import Source, image, need_sources, parse_source, series
+from omnisat_jax.rasters.sources import Rules, Source, image, need_sources, parse_source, series
 from omnisat_jax.types import StrPath
 
 
@@ -82,7 +82,9 @@ class Region:
             raise UserError(f"expected each sensor once, found {', '.join(twice)} more than once")
 
     @classmethod
-    def from_arguments(cls, series: Sequence[str], images: Sequence[str], scl: Mapping[str, str], aoi: StrPath | None = None) -> "Region":
+    def from_arguments(
+        cls, series: Sequence[str], images: Sequence[str], scl: Mapping[str, str], aoi: StrPath | None = None, on_bad: str = "raise"
+    ) -> "Region":
         """A region from the options of the command line.
 
         Args:
@@ -90,22 +92,28 @@ class Region:
           images: texts NAME=FILE or NAME=FILE:BAND,BAND.
           scl: sensor -> folder of its scene classifications.
           aoi: file of the area of interest.
+          on_bad: see `PredictOptions`.
 
         Raises:
           UserError: files that cannot be used or do not fit together.
         """
-        sources = [parse_source(text, "series", warped=True) for text in series] + [parse_source(text, "image", warped=True) for text in images]
+        rules = _rules(on_bad)
+        sources = [parse_source(text, "series", rules) for text in series] + [parse_source(text, "image", rules) for text in images]
         if sources:
             need_sources(sources)
         for name in scl:
             if name not in [source.name for source in sources if source.kind == "series"]:
                 raise UserError(f"--scl: expected the name of a series, found {name!r}")
-        sensors = tuple(Files(source, _scl(source.name, scl[source.name]) if source.name in scl else None) for source in sources)
+        sensors = tuple(Files(source, _scl(source.name, scl[source.name], rules) if source.name in scl else None) for source in sources)
         return cls(sensors, read_area(aoi) if aoi else None)
 
     @classmethod
-    def from_json(cls, path: StrPath) -> "Region":
+    def from_json(cls, path: StrPath, on_bad: str = "raise") -> "Region":
         """Reads a region from a JSON file.
+
+        Args:
+          path: the file.
+          on_bad: see `PredictOptions`.
 
         Raises:
           UserError: the file or a file that it names cannot be used.
@@ -114,24 +122,29 @@ class Region:
         unknown = set(content.items()) - {"series", "image", "aoi"}
         if unknown:
             raise content.error("the keys series, image and aoi", ", ".join(sorted(unknown)))
-        here = pathlib.Path(path).resolve().parent
-        sensors = [_sensor(here, name, value, "series") for name, value in content.find("series", {}).items().items()]
-        sensors += [_sensor(here, name, value, "image") for name, value in content.find("image", {}).items().items()]
+        here, rules = pathlib.Path(path).resolve().parent, _rules(on_bad)
+        sensors = [_sensor(here, name, value, "series", rules) for name, value in content.find("series", {}).items().items()]
+        sensors += [_sensor(here, name, value, "image", rules) for name, value in content.find("image", {}).items().items()]
         aoi = content.find("aoi").value
         return cls(tuple(sensors), read_area(here / content.get("aoi").text()) if aoi is not None else None)
 
 
-def _scl(name: str, folder: str | os.PathLike) -> Source:
-    return series(name, folder, ("SCL",), warped=True)
+def _rules(on_bad: str) -> Rules:
+    return Rules(warped=True, skip_bad=on_bad == "mask")
 
 
-def _sensor(here: pathlib.Path, name: str, value: Value, kind: str) -> Files:
+def _scl(name: str, folder: str | os.PathLike, rules: Rules) -> Source:
+    return series(name, folder, ("SCL",), rules)
+
+
+def _sensor(here: pathlib.Path, name: str, value: Value, kind: str, rules: Rules) -> Files:
     make = series if kind == "series" else image
     if isinstance(value.value, str):
-        return Files(make(name, here / value.text(), warped=True))
+        return Files(make(name, here / value.text(), (), rules))
     unknown = set(value.items()) - {"path", "bands", "scl"}
     if unknown or (kind == "image" and "scl" in value.items()):
         raise value.error("the keys path, bands and, of a series, scl", ", ".join(sorted(value.items())))
     bands = tuple(band.text() for band in value.find("bands", []).list())
     scl = value.find("scl").value
-    return Files(make(name, here / value.get("path").text(), bands, warped=True), _scl(name, here / value.get("scl").text()) if scl is not None else None)
+    source = make(name, here / value.get("path").text(), bands, rules)
+    return Files(source, _scl(name, here / value.get("scl").text(), rules) if scl is not None else None)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from omnisat_jax.dates import find_date
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.geotiff import SUFFIXES, is_geotiff, open_geotiff
 from omnisat_jax.files.paths import check_names, entries, need_file, need_folder
 from omnisat_jax.modalities import check_sensor_name
@@ -20,6 +20,22 @@ from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
 # Files beside GeoTIFFs that are no images.
 _BESIDE = (".xml", ".msk", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".txt", ".md", ".json", ".csv", ".md5", ".qml", ".pdf", ".html")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is allowed of the files of a sensor.
+
+    Attributes:
+      warped: whether files will be brought to another grid, so that they may have any grid, and a date several files.
+      skip_bad: whether files that cannot be opened are left out and remarked on, instead of refused.
+    """
+
+    warped: bool = False
+    skip_bad: bool = False
+
+
+STRICT = Rules()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +103,17 @@ class Source:
         return tuple(dict.fromkeys(layer.day for layer in self.layers if layer.day))
 
 
-def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), *, warped: bool = False) -> Source:
+def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), rules: Rules = STRICT) -> Source:
     """A series from the GeoTIFFs in a folder.
 
     Args:
       name: of the sensor.
       folder: of GeoTIFFs whose names contain their date.
       bands: names of the bands; () = as the files describe them.
-      warped: whether the files will be brought to another grid, so that they may have any grid, and a date may have several files.
+      rules: what is allowed of the files.
 
     Raises:
-      UserError: no file, a file without a date in its name, two files of one date unless `warped`, or files that do not fit together.
+      UserError: no file, a file without a date in its name, two files of one date unless they are `warped`, or files that do not fit together.
     """
     files, remarks = _geotiffs(f"series {name}", need_folder(folder, what=f"a folder of GeoTIFFs of series {name}"))
     dated = []
@@ -108,25 +124,25 @@ def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), *, w
         dated.append((day, path))
     days = dict(reversed(dated))  # the first file of each date
     for day, path in dated:
-        if path != days[day] and not warped:
+        if path != days[day] and not rules.warped:
             raise RasterError(f"{path}: expected one file per date, found {days[day].name} of the same date; join them first")
-    return _source(name, "series", sorted(dated), bands, remarks, square=not warped)
+    return _source(name, "series", sorted(dated), bands, remarks, rules)
 
 
-def image(name: str, path: str | os.PathLike, bands: Sequence[str] = (), *, warped: bool = False) -> Source:
+def image(name: str, path: str | os.PathLike, bands: Sequence[str] = (), rules: Rules = STRICT) -> Source:
     """One image.
 
     Args:
       name: of the sensor.
-      path: GeoTIFF; if `warped`, also a folder of GeoTIFFs that are parts of the image.
+      path: GeoTIFF; if it is `warped`, also a folder of GeoTIFFs that are parts of the image.
       bands: names of the bands; () = as the file describes them.
-      warped: see `series`.
+      rules: what is allowed of the files.
 
     Raises:
       UserError: an unusable file.
     """
-    files, remarks = _geotiffs(name, pathlib.Path(path)) if warped and pathlib.Path(path).is_dir() else ([pathlib.Path(path)], [])
-    return _source(name, "image", [("", file) for file in files], bands, remarks, square=not warped)
+    files, remarks = _geotiffs(name, pathlib.Path(path)) if rules.warped and pathlib.Path(path).is_dir() else ([pathlib.Path(path)], [])
+    return _source(name, "image", [("", file) for file in files], bands, remarks, rules)
 
 
 def _geotiffs(what: str, folder: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
@@ -151,13 +167,13 @@ def date_of(path: str | os.PathLike) -> str | None:
     return next((day for day in days if find_date(day)), None)
 
 
-def parse_source(text: str, kind: str, *, warped: bool = False) -> Source:
+def parse_source(text: str, kind: str, rules: Rules = STRICT) -> Source:
     """Parses NAME=PATH or NAME=PATH:BAND,BAND,... and reads the headers of the files.
 
     Args:
       text: value of --series or --image.
       kind: "series" or "image".
-      warped: see `series`.
+      rules: what is allowed of the files.
 
     Raises:
       UserError: another form, or files that do not fit together.
@@ -171,19 +187,27 @@ def parse_source(text: str, kind: str, *, warped: bool = False) -> Source:
     path, colon, bands = rest.rpartition(":")
     # A colon may be part of a path, as in C:\data.
     if not colon or not path or re.search(r"[/\\]", bands) and "," not in bands or pathlib.Path(rest).exists():
-        return make(name, rest, warped=warped)
+        return make(name, rest, (), rules)
     names = bands.split(",")
     if not all(band.strip() for band in names):
         raise RasterError(f"--{kind}: expected names of bands after the colon, joined by commas, found {text!r}")
-    return make(name, path, tuple(band.strip() for band in names), warped=warped)
+    return make(name, path, tuple(band.strip() for band in names), rules)
 
 
 def _source(
-    name: str, kind: str, dated: Sequence[tuple[str, pathlib.Path]], bands: Sequence[str], remarks: Sequence[str], *, square: bool
+    name: str, kind: str, dated: Sequence[tuple[str, pathlib.Path]], bands: Sequence[str], remarks: Sequence[str], rules: Rules
 ) -> Source:
     """A source from its files (day, path), sorted."""
     check_sensor_name(name)
-    headers = [(day, _read_header(path, len(bands) or None, square)) for day, path in dated]
+    headers, bad = [], []
+    for day, path in dated:
+        try:
+            headers.append((day, _read_header(path, len(bands) or None, not rules.warped)))
+        except DataError as error:
+            bad.append(error)
+            if not rules.skip_bad or len(bad) == len(dated):
+                raise
+    remarks = [*remarks, *(f"left out: {error}" for error in bad)]
     first = next((header for _, header in headers if any(header.names)), headers[0][1])
     names = BandNames(first.grid.path, first.names, bands)
     check_names(names.names, what="band", path=first.grid.path)

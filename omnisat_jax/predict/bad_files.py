@@ -1,0 +1,49 @@
+"""Finds rasters whose pixels cannot be read, before a map depends on them."""
+
+import concurrent.futures
+import dataclasses
+
+from omnisat_jax.errors import DataError
+from omnisat_jax.predict.sensors import Frame, Raster, Sensor
+
+ROWS = 1024  # of pixels that are read at once
+
+
+def without_unreadable(sensor: Sensor, pool: concurrent.futures.Executor | None = None) -> Sensor:
+    """Reads every raster of a sensor completely, and leaves out those that cannot be read.
+
+    A raster is used everywhere or nowhere: whether a part of it can be read must not depend on how a map is cut into blocks.
+
+    Args:
+      sensor: what is checked.
+      pool: reads files at the same time.
+
+    Returns:
+      The sensor without unreadable rasters, with a remark on each; dates without any raster are left out.
+
+    Raises:
+      DataError: none can be read.
+    """
+    rasters = list(dict.fromkeys(sensor.rasters))
+    errors = dict(zip(rasters, (pool.map if pool else map)(_error, rasters)))
+    frames = []
+    for frame in sensor.frames:
+        pieces = tuple(piece for piece in frame.pieces if errors[piece.raster] is None)
+        masks = tuple(mask for mask in frame.masks if errors[mask] is None)
+        # Without its clouds a date would be used as if it were clear.
+        if pieces and len(masks) == len(frame.masks):
+            frames.append(Frame(frame.day, pieces, masks))
+    bad = [error for error in errors.values() if error is not None]
+    if not frames:
+        raise bad[0]
+    return dataclasses.replace(sensor, frames=tuple(frames), remarks=(*sensor.remarks, *(f"left out: {error}" for error in bad)))
+
+
+def _error(raster: Raster) -> DataError | None:
+    grid = raster.grid
+    try:
+        for row in range(0, grid.height, ROWS):
+            raster.read((row, 0, min(ROWS, grid.height - row), grid.width))
+    except DataError as error:
+        return error
+    return None
