@@ -1,0 +1,275 @@
+"""What files may be like: bands, units, dates, clouds, mosaics; and what is refused."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from rasterio.transform import from_origin
+
+from omnisat_jax.errors import UserError
+from omnisat_jax.predict.folder import NO_DATA
+from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.predict.region import Region
+from omnisat_jax.predict.run import make_map
+from tests.predict.region import LEFT, TOP, Facts, Identity, put, scene, spec
+from tests.predict.test_run import joined, region
+
+CLASSES = scene()
+
+
+def mapped(here, model=None, options=None, **more):
+    """The classes of a map of the series in here/s."""
+    number = len(list(here.glob("out*")))
+    return make_map(model or Identity(), region(f"s={here / 's'}", **more), here / f"out{number}", options)
+
+
+def seen(here, model, options=None, text=None):
+    """The values of the first batch that a model sees: (T,S,S,C) of the first window, and its dates."""
+    number = len(list(here.glob("out*")))
+    make_map(model, region(text or f"s={here / 's'}"), here / f"out{number}", options)
+    entry = model.batches[0]["s"]
+    count = int(entry["valid"][0].sum())
+    return entry["values"][0, :count], entry["dates"][0, :count]
+
+
+def three(*bands):
+    model = Identity(spec(channels=3), bands=bands or ("a", "b", "c"))
+    model.trained.statistics["s"] = {"mean": [5.0] * 3, "std": [5.0] * 3}
+    return model
+
+
+def test_bands_are_found_by_their_names(tmp_path):
+    bands = np.arange(5)[:, None, None] * np.ones((24, 40), np.float32)
+    put(tmp_path / "s" / "x_20210105.tif", bands, descriptions=("c", "zz", "B", "a", "qa"))
+    values, _ = seen(tmp_path, three())
+    assert values[0, 0, 0].tolist() == [3, 2, 0]
+    folder = mapped(tmp_path, three())
+    assert any("not used: zz, qa" in text for text in folder.info.remarks)
+
+
+def test_bands_are_never_guessed(tmp_path):
+    bands = np.arange(3)[:, None, None] * np.ones((24, 40), np.float32)
+    put(tmp_path / "s" / "x_20210105.tif", bands, descriptions=None)
+    with pytest.raises(UserError, match="expected descriptions of its bands, or names as in s=PATH:BAND,BAND"):
+        mapped(tmp_path, three())
+    values, _ = seen(tmp_path, three(), text=f"s={tmp_path / 's'}:c,a,b")
+    assert values[0, 0, 0].tolist() == [1, 2, 0]
+    with pytest.raises(UserError, match=r"expected the bands a, b, c, .*found x, y, z \(without a, b, c\)"):
+        seen(tmp_path, three(), text=f"s={tmp_path / 's'}:x,y,z")
+
+
+def test_a_missing_band_is_named(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", np.ones((2, 24, 40), np.float32))
+    with pytest.raises(UserError, match=r"found a, b \(without c\); the model needs all of them"):
+        mapped(tmp_path, three())
+
+
+@pytest.mark.parametrize(
+    "dtype, tags, facts, expected",
+    [
+        (np.float32, {}, {}, 4),
+        (np.uint16, {}, {}, 4),
+        (np.uint16, {"scales": (0.5,), "offsets": (-1.0,)}, {}, 2),  # stored integers, the offset in their unit
+        (np.uint16, {"scales": (0.5,), "offsets": (1.0,)}, {"scale": (0.25,), "offset": (0.0,)}, 12),
+        (np.float32, {}, {"scale": (2.0,), "offset": (-2.0,)}, 3),  # physical values
+        (np.uint16, {}, {"scale": (2.0,), "offset": (-2.0,)}, 4),  # nothing declared: the unit of training
+    ],
+)
+def test_scale_and_offset(tmp_path, dtype, tags, facts, expected):
+    put(tmp_path / "s" / "x_20210105.tif", np.full((24, 40), 4, dtype), **tags)
+    model = Identity()
+    model.sensors = {"s": Facts(("a",), **facts)}
+    values, _ = seen(tmp_path, model, PredictOptions(any_radiometry=True))
+    assert values[0, 0, 0, 0] == expected
+
+
+def test_the_offset_of_sentinel_2(tmp_path):
+    put(tmp_path / "s" / "S2A_MSIL2A_20210105T105421_N0500_R051_T31UFS.tif", np.full((24, 40), 1004, np.uint16))
+    values, _ = seen(tmp_path, Identity())
+    assert (values == 4).all()
+    put(tmp_path / "t" / "x_20210105.tif", np.full((24, 40), 1004, np.uint16))
+    options = PredictOptions(s2_offsets={"s": "subtract"})
+    values, _ = seen(tmp_path, Identity(), options, f"s={tmp_path / 't'}")
+    assert (values == 4).all()
+
+
+@pytest.mark.parametrize("conversion, stored, expected", [("linear_to_db", 100.0, 20), ("db_to_linear", 10.0, 10), (0.5, 6.0, 3)])
+def test_conversions(tmp_path, conversion, stored, expected):
+    put(tmp_path / "s" / "x_20210105.tif", np.full((24, 40), stored, np.float32))
+    values, _ = seen(tmp_path, Identity(), PredictOptions(conversions={"s": conversion}, any_radiometry=True))
+    assert values[0, 0, 0, 0] == pytest.approx(expected)
+
+
+def test_power_that_is_not_positive_has_no_decibels(tmp_path):
+    values = np.full((24, 40), 100.0, np.float32)
+    values[3, 4], values[5, 6] = 0, -1
+    put(tmp_path / "s" / "x_20210105.tif", values)
+    found = joined(mapped(tmp_path, options=PredictOptions(conversions={"s": "linear_to_db"}, any_radiometry=True)))
+    assert {(3, 4), (5, 6)} == {tuple(place) for place in np.argwhere(found == NO_DATA).tolist()}
+
+
+@pytest.mark.parametrize("how", ["nodata", "nan", "mask", "alpha"])
+def test_unknown_pixels_as_files_declare_them(tmp_path, how):
+    values, unknown = CLASSES.astype(np.float32), np.zeros((24, 40), bool)
+    unknown[2:5, 7:30] = True
+    if how == "alpha":
+        rgba = np.stack([CLASSES.astype(np.uint8)] * 3 + [np.where(unknown, 0, 255).astype(np.uint8)])
+        put(tmp_path / "s" / "x_20210105.tif", rgba, photometric="RGB", alpha="YES", descriptions=("a", "b", "c", ""))
+    else:
+        values[unknown] = {"nodata": -9, "nan": np.nan, "mask": 3}[how]
+        put(tmp_path / "s" / "x_20210105.tif", values, nodata=-9 if how == "nodata" else None, mask=(~unknown * 255).astype(np.uint8) if how == "mask" else None)
+    found = joined(mapped(tmp_path))
+    assert ((found == NO_DATA) == unknown).all() and (found[~unknown] == CLASSES[~unknown]).all()
+
+
+def test_clouds_of_the_scene_classification(tmp_path):
+    clear, cloudy = CLASSES.astype(np.float32), np.full((24, 40), 4.0, np.float32)
+    put(tmp_path / "s" / "x_20210105.tif", cloudy)
+    put(tmp_path / "s" / "x_20210205.tif", np.where(np.arange(40) < 10, clear, 0).astype(np.float32))
+    put(tmp_path / "s" / "x_20210305.tif", clear)
+    scl = np.full((12, 20), 4, np.uint8)
+    scl[:, 10:] = 9
+    put(tmp_path / "scl" / "SCL_20210105.tif", np.full((12, 20), 8, np.uint8), pixel=20.0)
+    put(tmp_path / "scl" / "SCL_20210205.tif", scl, pixel=20.0)
+    folder = mapped(tmp_path, scl={"s": str(tmp_path / "scl")})
+    assert (joined(folder) == CLASSES).all()
+    dates = joined(folder, "dates")[0]
+    assert (dates[:, :20] == 2).all() and (dates[:, 20:] == 1).all()
+
+
+def test_dates_count_from_day_0_of_the_region(tmp_path):
+    for name in ("20210105", "2021-03-06", "20210207"):
+        put(tmp_path / "s" / f"x_{name}.tif", CLASSES.astype(np.float32))
+    _, days = seen(tmp_path, Identity())
+    assert days.tolist() == [4, 37, 64]
+
+
+def test_long_series_are_reduced_to_known_dates(tmp_path):
+    for day in range(1, 11):
+        values = CLASSES.astype(np.float32) if day != 5 else np.full((24, 40), np.nan, np.float32)
+        put(tmp_path / "s" / f"x_202101{day:02d}.tif", values)
+    _, days = seen(tmp_path, Identity(spec(dates=3)))
+    assert days.tolist() == [0, 5, 9]
+
+
+def test_another_season_is_refused(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    model = Identity()
+    model.sensors = {"s": Facts(("a",), first_day=17_800, last_day=18_100)}  # 2018-09-26 to 2019-07-23
+    model.trained.config.data.origin = "2018-09-01"
+    with pytest.raises(UserError, match="--origin"):
+        mapped(tmp_path, model)
+    assert mapped(tmp_path, model, PredictOptions(origin="2020-09-01")).info.settings["day_zero"] == "2020-09-01"
+
+
+def test_units_are_guarded(tmp_path):
+    rng = np.random.default_rng(0)
+    model = three("B02", "B03", "B04")
+    model.trained.statistics["s"] = {"mean": [600.0, 800.0, 900.0], "std": [400.0, 400.0, 500.0]}
+    reflectance = rng.normal([[[650.0]], [[820.0]], [[880.0]]], 200, (3, 24, 40)).clip(1).astype(np.float32)
+    cases = {
+        "plain": (reflectance, None),
+        "offset": (reflectance + 1000, "--s2_offset s=subtract"),
+        "twice": (reflectance - 1000, "--s2_offset s=none"),
+        "fraction": (reflectance / 10_000, "--convert s=10000"),
+        "other": (reflectance * 9, "--convert s=FACTOR"),
+    }
+    for name, (values, message) in cases.items():
+        put(tmp_path / name / "x_20210105.tif", values.astype(np.float32), descriptions=("B02", "B03", "B04"))
+        arguments = (model, region(f"s={tmp_path / name}"), tmp_path / f"out {name}")
+        if message is None:
+            assert not any("expected" in text for text in make_map(*arguments).info.remarks)
+            continue
+        with pytest.raises(UserError) as raised:
+            make_map(*arguments)
+        assert message in str(raised.value) and "--any_radiometry" in str(raised.value), str(raised.value)
+        assert any(message in text for text in make_map(*arguments, PredictOptions(any_radiometry=True)).info.remarks)
+
+
+@pytest.mark.parametrize("trained, stored, message", [(-12.0, 0.06, "linear_to_db"), (0.06, -12.0, "db_to_linear")])
+def test_decibels_are_recognised(tmp_path, trained, stored, message):
+    put(tmp_path / "s" / "x_20210105.tif", np.full((24, 40), stored, np.float32))
+    model = Identity()
+    model.trained.statistics["s"] = {"mean": [trained], "std": [abs(trained)]}
+    with pytest.raises(UserError, match=f"--convert s={message}"):
+        mapped(tmp_path, model)
+
+
+def damage(path: pathlib.Path, how: str):
+    content = path.read_bytes()
+    path.write_bytes({"truncated": content[: len(content) // 2], "no tiff": b"x" * 100, "empty": b""}[how])
+
+
+@pytest.mark.parametrize("how", ["truncated", "no tiff", "empty"])
+def test_a_broken_file_is_named_or_left_out(tmp_path, how):
+    for month in (1, 2):
+        put(tmp_path / "s" / f"x_20210{month}05.tif", np.random.default_rng(0).normal(2, 0.1, (240, 400)).astype(np.float32))
+    damage(tmp_path / "s" / "x_20210105.tif", how)
+    with pytest.raises(UserError, match="x_20210105.tif") as raised:
+        mapped(tmp_path)
+    assert "expected" in str(raised.value) and "found" in str(raised.value)
+    folder = mapped(tmp_path, options=PredictOptions(on_bad="mask"), on_bad="mask")
+    assert (joined(folder, "dates") == 1).all()
+    assert any("left out" in text and "x_20210105.tif" in text for text in folder.info.remarks)
+    damage(tmp_path / "s" / "x_20210205.tif", how)
+    with pytest.raises(UserError, match="x_20210[12]05.tif"):
+        mapped(tmp_path, options=PredictOptions(on_bad="mask"), on_bad="mask")
+
+
+def test_what_else_is_refused(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    put(tmp_path / "im.tif", np.ones((3, 24, 40), np.uint8))
+    model = Identity(spec(), spec("im", "image", 3), bands=("a", "b", "c"))
+    there = [f"s={tmp_path / 's'}"]
+    for arguments, options, message in [
+        (dict(images=[f"imm={tmp_path / 'im.tif'}"]), None, "unknown sensor 'imm'.* Did you mean"),
+        ({}, PredictOptions(modalities=("im",)), "that are given"),
+        ({}, PredictOptions(conversions={"s2": 2.0}), "unknown sensor 's2'"),
+        (dict(scl={"im": "x"}), None, "--scl"),
+        (dict(images=[f"s={tmp_path / 'im.tif'}"]), None, "more than once"),
+        (dict(images=[f"im={tmp_path / 'none.tif'}"]), None, "none.tif"),
+        ({}, PredictOptions(crs="EPSG:4326"), "metres"),
+        ({}, PredictOptions(crs="nonsense"), "--crs"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            make_map(model, region(*there, **arguments), tmp_path / "out", options)
+    with pytest.raises(UserError, match="expected --image"):
+        make_map(model, region(f"im={tmp_path / 's'}"), tmp_path / "out")
+    with pytest.raises(UserError, match="at least one"):
+        region()
+    assert not (tmp_path / "out").exists()
+    put(tmp_path / "t" / "x_20210105.tif", np.full((20, 20), np.nan, np.float32))
+    with pytest.raises(UserError, match="expected a known value of s in the area, found none"):
+        make_map(model, region(f"s={tmp_path / 't'}"), tmp_path / "out")
+
+
+def test_geographic_rasters_are_warped_to_utm(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", np.full((60, 60), 2, np.float32), pixel=0.0001, left=4.45, top=51.45, crs="EPSG:4326")
+    folder = mapped(tmp_path)
+    assert "UTM zone 31N" in folder.info.grid.crs and any("warped from EPSG:4326" in text for text in folder.info.remarks)
+    found = joined(folder)
+    assert (found == 2).sum() > 0.85 * found.size and folder.info.grid.left % 20 == 0
+
+
+def test_files_that_run_northwards(tmp_path):
+    transform = from_origin(LEFT, TOP, 10, 10)
+    from tests.region import write
+
+    south_up = type(transform)(10, 0, LEFT, 0, 10, TOP - 240)
+    write(tmp_path / "s" / "x_20210105.tif", CLASSES[::-1][None].astype(np.float32), transform=south_up, crs="EPSG:32631", descriptions=("a",))
+    assert (joined(mapped(tmp_path)) == CLASSES).all()
+
+
+def test_a_region_file(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32), descriptions=None)
+    put(tmp_path / "im.tif", np.full((24, 40), 2, np.float32))
+    model = Identity(spec(), spec("im", "image"))
+    description = {"series": {"s": {"path": "s", "bands": ["a"]}}, "image": {"im": "im.tif"}}
+    (tmp_path / "region.json").write_text(json.dumps(description))
+    found = make_map(model, Region.from_json(tmp_path / "region.json"), tmp_path / "out")
+    assert (joined(found) == CLASSES).all() and (joined(found, "used") == 3).all()
+    for change, message in [({"serie": {}}, "keys series, image and aoi"), ({"image": {"im": {"file": "im.tif"}}}, "path, bands"), ({"aoi": "a.json"}, "a.json")]:
+        (tmp_path / "region.json").write_text(json.dumps(description | change))
+        with pytest.raises(UserError, match=message):
+            Region.from_json(tmp_path / "region.json")
