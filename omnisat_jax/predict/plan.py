@@ -108,7 +108,7 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
         "sensors": [_identity(sensor, frames[sensor.name]) for sensor in used],
     }
     info = MapInfo(
-        fingerprint=_fingerprint(model.checksum, grid, inputs, options.probabilities), grid=grid, classes=model.classes, colours=model.colours,
+        fingerprint=_fingerprint(model.checksum, grid, inputs, options), grid=grid, classes=model.classes, colours=model.colours,
         sensors=tuple(described), probabilities=options.probabilities, model=_provenance(model),
         settings=dataclasses.asdict(options) | {"day_zero": (EPOCH + datetime.timedelta(origin)).isoformat()}, remarks=tuple(remarks),
     )  # fmt: skip
@@ -208,8 +208,9 @@ def _identity(sensor: Sensor, frames: Sequence[int]) -> dict[str, Any]:
     return {"name": sensor.name, "frames": pieces, "conversion": sensor.conversion, "files": files}
 
 
-def _fingerprint(model: str, grid: MapGrid, inputs: Mapping[str, Any], probabilities: bool) -> str:
-    values = {"format": FORMAT, "model": model, "grid": grid.to_json(), "inputs": inputs, "probabilities": probabilities}
+def _fingerprint(model: str, grid: MapGrid, inputs: Mapping[str, Any], options: PredictOptions) -> str:
+    # Programs for other numbers of windows round differently.
+    values = {"format": FORMAT, "model": model, "grid": grid.to_json(), "inputs": inputs, "probabilities": options.probabilities, "batch": options.batch}
     return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, default=list).encode())
 
 
