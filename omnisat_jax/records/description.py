@@ -4,6 +4,7 @@ Small files and tables are hashed completely when the folder is opened. Files of
 compared, and the file of their checksums is hashed: exchanged frames are found without reading any. Nothing depends on where the folder is.
 """
 
+import datetime
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from omnisat_jax.dates import EPOCH
 from omnisat_jax.errors import DataError, UserError, printable
 from omnisat_jax.files import atomic, hashing
 from omnisat_jax.files.json_file import Value, read_json
@@ -28,7 +30,7 @@ DTYPES = ("int16", "uint8", "uint16", "int8", "int32", "float16", "float32")
 LONGEST = 100_000  # dates of a series
 WIDEST = 100_000  # side in pixels of a frame, or of dense labels
 BANDS = 10_000
-DAYS = (-(2**31), 2**31 - 1)  # since 1970-01-01
+DAYS = ((datetime.date.min - EPOCH).days, (datetime.date.max - EPOCH).days)
 COUNT = 2**48  # tiles, dates, pixels, bytes
 # Columns of the table, and further names that its readers use.
 COLUMNS = frozenset({"tile_id", "tile_index", "labels", "parcels", "weight", "remarks"})
