@@ -1,7 +1,7 @@
 """OmniSat in JAX: one model for any subset of the satellite and aerial images of a place.
 
     from omnisat_jax import Model
-    model = Model.from_pretrained("runs/pastis/model")
+    model = Model.from_pretrained("runs/pastis/model")  # or "hf:ORG/NAME@v1.0"
     probabilities = model.probabilities({"s2": (values, dates), "spot": image})
 
 Importing the package imports nothing else: each name is loaded when it is first used.

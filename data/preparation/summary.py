@@ -36,6 +36,7 @@ class Summary:
         self._present, self._unknown = dict.fromkeys(modalities, 0), dict.fromkeys(modalities, 0)
         self._longest = {name: 0 for name, spec in modalities.items() if spec.kind == "series"}
         self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
+        self._days: dict[str, tuple[int, int]] = {}
         self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
 
     @property
@@ -64,6 +65,7 @@ class Summary:
                 self._dates[name] += len(values)
                 self._invalid[name] += int((~valid).sum())
                 values = values[valid]
+                self._extend(name, example[name]["dates"][valid])
             if name in self._clear:
                 keep = clear_dates(values)
                 clear = band_moments(values[keep])
@@ -74,6 +76,12 @@ class Summary:
         if self._parcels is not None:
             numbers = np.unique(example["parcels"])
             self._parcels[example["tile_id"]] = [int(n) for n in numbers if n > 0]
+
+    def _extend(self, name: str, dates: np.ndarray) -> None:
+        """Widens the range of days of a series by valid dates (T,)."""
+        if len(dates):
+            known = self._days.get(name, (int(dates[0]),) * 2)
+            self._days[name] = min(known[0], int(dates.min())), max(known[1], int(dates.max()))
 
     def _count(self, labels):
         """Pixels per class of dense labels (H,W); 0 or 1 per class of tile labels (K,)."""
@@ -92,6 +100,7 @@ class Summary:
             "longest": self._longest,
             "dates": self._dates,
             "invalid_dates": self._invalid,
+            "days": {name: list(days) for name, days in self._days.items()},  # first and last valid one, since 1970-01-01
             "moments": {name: moments.tolist() for name, moments in self._moments.items()},
             "clear_moments": {name: moments.tolist() for name, moments in self._clear.items()},
             "parcels": self._parcels,

@@ -111,7 +111,15 @@ def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) 
         "background": dataset.background,
         "label_side": dataset.label_side,
         "modalities": {
-            name: {"kind": m.kind, "shape": list(m.shape), "dtype": options.stored_dtype(m), "longest": 1, "bands": list(m.bands)}
+            name: {
+                "kind": m.kind,
+                "shape": list(m.shape),
+                "dtype": options.stored_dtype(m),
+                "longest": 1,
+                "bands": list(m.bands),
+                "scale": list(m.scale),
+                "offset": list(m.offset),
+            }
             for name, m in dataset.modalities.items()
         },
         "parts": list(dataset.parts),

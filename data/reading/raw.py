@@ -35,12 +35,15 @@ class RawModality:
       shape: (H, W, C) of a frame (a series has T of them); (2,) for a location, longitude and latitude.
       dtype: of the values.
       bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true colour.
+      scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
     """
 
     kind: str
     shape: tuple[int, ...]
     dtype: str
     bands: tuple[str, ...]
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
 
 
 def location_modality() -> RawModality:

@@ -37,7 +37,9 @@ def open_raw(root: StrPath) -> raw.RawDataset:
             raise DataError(tile="-", path=root / name, expected=f"tiles of {name}, as dataset.json lists", found="none", advice=f"{WHERE}.")
     sides = {name: raw.usual_size(held, functools.partial(_side, root, held)) for name, held in files.items()}
     modalities = {
-        name: raw.RawModality(sensor.kind, (sides[name], sides[name], len(sensor.bands)), sensor.dtype, sensor.bands)
+        name: raw.RawModality(
+            sensor.kind, (sides[name], sides[name], len(sensor.bands)), sensor.dtype, sensor.bands, sensor.scale, sensor.offset
+        )
         for name, sensor in description.sensors.items()
     }
     modalities["location"] = raw.location_modality()

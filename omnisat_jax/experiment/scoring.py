@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
+from omnisat_jax.experiment import released
 from omnisat_jax.experiment.context import RunContext
-from omnisat_jax.inference.model_folder import ModelInfo, save_model
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
@@ -53,9 +53,7 @@ def score_model(context: RunContext, evaluator: Evaluator, trainer: Trainer, tra
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(context.mesh))(trained.params))
     if hosts.is_leader():
         tiles.save(context.folder / "tiles.npz")
-        spec = context.input_spec
-        info = ModelInfo(context.config, context.names, spec.classes, spec.label_patch, context.statistics)
-        save_model(context.folder / "model", whole, info)
+        released.save(context.folder / "model", whole, released.describe(context, results["subsets"]))
     _write(context, results, panels, trained)
     console.print(f"written to {context.folder}: report.html, results.json, results.md, pictures, model/")
     return results

@@ -18,8 +18,10 @@ import numpy as np
 
 from omnisat_jax.batch import normalise
 from omnisat_jax.errors import reason
+from omnisat_jax.inference.hub import local_folder
 from omnisat_jax.inference.inputs import InputError, make_inputs
-from omnisat_jax.inference.model_folder import TrainedModel, load_model
+from omnisat_jax.inference.model_folder import load_model
+from omnisat_jax.inference.model_info import SensorInfo, TrainedModel
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.shapes import trained_grid
 from omnisat_jax.ops.patches import resize
@@ -45,10 +47,11 @@ class Model:
 
     Attributes:
       trained: the module, parameters, statistics and configuration behind it.
+      source: where it was read from, "" = it was made in this process.
     """
 
-    def __init__(self, trained: TrainedModel):
-        self.trained = trained
+    def __init__(self, trained: TrainedModel, source: str = ""):
+        self.trained, self.source = trained, source
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._grid = trained_grid(trained.params)
         self._probabilities: Callable = jax.jit(self._compute_probabilities)
@@ -56,12 +59,17 @@ class Model:
 
     @classmethod
     def from_pretrained(cls, folder: StrPath) -> "Model":
-        """Reads a model folder, such as `runs/NAME/model` of a finished run.
+        """Reads a model folder, such as `runs/NAME/model` of a finished run, or one of the Hugging Face hub.
+
+        Args:
+          folder: a folder, or "hf:ORG/NAME" or "hf:ORG/NAME@REVISION": a branch, tag or commit; the default is main. A repository is
+            downloaded once. Without a network, or with HF_HUB_OFFLINE=1, the copy in the cache is used. Needs the extra `hub`.
 
         Raises:
           ModelError: the folder is missing, damaged, incomplete or of a later version; lists everything that is wrong.
+          HubError: no such repository or revision, no access, or no network and no copy in the cache.
         """
-        return cls(load_model(folder))
+        return cls(load_model(local_folder(folder)), str(folder))
 
     @property
     def modalities(self) -> tuple[ModalitySpec, ...]:
@@ -83,13 +91,48 @@ class Model:
         """Label pixels per token side; 0 for tile labels."""
         return self.trained.module.label_patch
 
+    @property
+    def sensors(self) -> Mapping[str, SensorInfo]:
+        """{modality: bands, scale, days and dates that the model was trained on}."""
+        return self.trained.sensors
+
+    @property
+    def window(self) -> int | None:
+        """Tokens per side of a training tile; None = not known."""
+        return self.trained.window
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """ "#rrggbb" of each class; () for a default palette."""
+        return self.trained.colours
+
+    @property
+    def temperature(self) -> float:
+        """Logits are divided by it before they become probabilities; 1 where nothing was calibrated."""
+        return self.trained.temperature
+
+    @property
+    def simulated(self) -> bool | None:
+        """Whether the model was trained on simulated data; None = not known."""
+        return self.trained.simulated
+
+    @property
+    def citation(self) -> str:
+        """How to cite the data that the model was trained on; "" = not known."""
+        return self.trained.citation
+
+    @property
+    def checksum(self) -> str:
+        """Identifies the model: its configuration, statistics and weights."""
+        return self.trained.checksum
+
     def __repr__(self) -> str:
         count = sum(leaf.size for leaf in jax.tree.leaves(self._params))
         names = ", ".join(spec.name for spec in self.modalities)
         return f"Model({self.task}, modalities: {names}, classes: {len(self.classes)}, parameters: {count:,})"
 
     def probabilities(self, inputs: Mapping[str, Any]) -> np.ndarray:
-        """Returns the probability of each class.
+        """Returns the probability of each class: softmax (segment) or sigmoid (classify) of logits / temperature.
 
         Values are taken as the dataset stores them: reflectance x 10,000, decibels, digital numbers. The model normalises them with the
         statistics of its training tiles; no other scaling is recognised or corrected. A value is unknown if it is masked (`numpy.ma`),
@@ -165,7 +208,7 @@ class Model:
         return self.trained.module.apply({"params": params}, *inputs, train=False, method=method)
 
     def _compute_probabilities(self, params: Params, entries):
-        logits = self._apply(params, *self._encode(params, entries), method="predict")
+        logits = self._apply(params, *self._encode(params, entries), method="predict") / self.trained.temperature
         return jax.nn.softmax(logits, -1) if self.task == "segment" else jax.nn.sigmoid(logits)
 
     def _compute_embedding(self, params: Params, entries):

@@ -4,6 +4,7 @@ Small files and tables are hashed completely when the folder is opened. Files of
 compared, and the file of their checksums is hashed: exchanged frames are found without reading any. Nothing depends on where the folder is.
 """
 
+import datetime
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from omnisat_jax.dates import EPOCH
 from omnisat_jax.errors import DataError, UserError, printable
 from omnisat_jax.files import atomic, hashing
 from omnisat_jax.files.json_file import Value, read_json
@@ -28,6 +30,7 @@ DTYPES = ("int16", "uint8", "uint16", "int8", "int32", "float16", "float32")
 LONGEST = 100_000  # dates of a series
 WIDEST = 100_000  # side in pixels of a frame, or of dense labels
 BANDS = 10_000
+DAYS = ((datetime.date.min - EPOCH).days, (datetime.date.max - EPOCH).days)
 COUNT = 2**48  # tiles, dates, pixels, bytes
 # Columns of the table, and further names that its readers use.
 COLUMNS = frozenset({"tile_id", "tile_index", "labels", "parcels", "weight", "remarks"})
@@ -198,6 +201,10 @@ def check_description(values: Value) -> None:
             size.integer(1, WIDEST)
         if shape[-1].integer(1, BANDS) != len(bands):
             raise modality.get("bands").error(f"names of {shape[-1].value} bands")
+        for key in ("scale", "offset"):
+            numbers = [number.number() for number in modality.find(key, []).list()]
+            if len(numbers) not in (0, len(bands)) or (key == "scale" and 0 in numbers):
+                raise modality.get(key).error(f"{'numbers other than 0' if key == 'scale' else 'numbers'} of {len(bands)} bands, or none")
         modality.get("dtype").choice(DTYPES)
         modality.get("longest").integer(0, LONGEST)
     parts = [check_part(part.name("the name of a part"), values.path) for part in values.get("parts").list()]
@@ -243,6 +250,10 @@ def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
     for key, names in (("present", modalities), ("wholly_unknown", modalities), ("longest", series), ("dates", series), ("invalid_dates", series)):
         for name in names:
             summary.get(key).get(name).integer(0, COUNT)
+    for name, days in summary.find("days", {}).items().items():
+        first, last = (day.integer(*DAYS) for day in days.list(2))
+        if name not in series or first > last:
+            raise days.error("the first and the last day of a series")
     for key, names in (("moments", modalities), ("clear_moments", summary.get("clear_moments").items())):
         for name in names:
             found = summary.get(key).get(name)

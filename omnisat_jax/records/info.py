@@ -15,6 +15,7 @@ class ModalityInfo:
       dtype: of the frames.
       longest: dates of the longest series; 1 for other kinds.
       bands: names of the bands.
+      scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
     """
 
     kind: str
@@ -22,6 +23,8 @@ class ModalityInfo:
     dtype: str
     longest: int
     bands: tuple[str, ...] = ()
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +112,7 @@ class DatasetInfo:
         return cls(
             made_with=PreparationInfo(**{field.name: made.get(field.name) for field in dataclasses.fields(PreparationInfo)}),
             table_split=values["split"],
-            modalities={
-                name: ModalityInfo(m["kind"], tuple(m["shape"]), m["dtype"], m["longest"], tuple(m["bands"]))
-                for name, m in values["modalities"].items()
-            },
+            modalities={name: _modality(entry) for name, entry in values["modalities"].items()},
             files={name: _file(entry) for name, entry in values["files"].items()},
             **{key: tuple(values[key]) for key in ("classes", "unscored", "colours", "parts")},
             **{
@@ -125,6 +125,12 @@ class DatasetInfo:
         """Returns what runs record about their data, as plain values."""
         values = dataclasses.asdict(self)
         return {key: values[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")}
+
+
+def _modality(entry: Mapping[str, Any]) -> ModalityInfo:
+    # Records of earlier versions have neither scale nor offset.
+    lists = {key: tuple(entry.get(key) or ()) for key in ("shape", "bands", "scale", "offset")}
+    return ModalityInfo(kind=entry["kind"], dtype=entry["dtype"], longest=entry["longest"], **lists)
 
 
 def _file(entry: Mapping[str, Any]) -> FileInfo:

@@ -107,6 +107,34 @@ class Records:
             result[name] = {"present": present, "absent": total - present, "wholly_unknown": unknown, "invalid_dates": invalid}
         return result
 
+    def days(self, parts: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Returns the first and the last valid day of each series in `parts`, as days since 1970-01-01.
+
+        A series without a valid date is left out. Records of earlier versions do not keep the days: their rows are read, but no frame.
+
+        Raises:
+          DataError: a row was changed or damaged.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        for part in parts:
+            known = self._summaries[part].get("days")
+            for name, days in (self._read_days(part) if known is None else known).items():
+                first, last = found.get(name, days)
+                found[name] = min(first, days[0]), max(last, days[1])
+        return found
+
+    def _read_days(self, part: str) -> dict[str, tuple[int, int]]:
+        days: dict[str, tuple[int, int]] = {}
+        series = [name for name, stored in self.modalities.items() if stored.kind == "series"]
+        source = self.source([part])
+        for position in range(len(source)):
+            example = source[position]
+            for name in series:
+                dates = example[name]["dates"][example[name]["valid"]].tolist()
+                if dates:
+                    days[name] = min(*days.get(name, dates[:1]), *dates), max(*days.get(name, dates[:1]), *dates)
+        return days
+
     def parcels(self, parts: Sequence[str]) -> np.ndarray:
         """Returns the sorted numbers of the parcels that appear in `parts`, int64."""
         numbers = [n for part in parts for tile in (self._summaries[part]["parcels"] or {}).values() for n in tile]

@@ -21,8 +21,9 @@ from omnisat_jax.types import StrPath
 
 # What a finished run holds.
 PROMISED = (
-    "evaluate/done.json", "results.json", "tiles.npz", "model/weights.safetensors", "model/statistics.json", "model/config.json",
+    "evaluate/done.json", "results.json", "tiles.npz", "model/model.safetensors", "model/statistics.json", "model/config.json",
 )  # fmt: skip
+FORMERLY = {"model/model.safetensors": "model/weights.safetensors"}  # what runs of earlier versions hold instead
 # A study may gain seeds, folds, label shares and rows, but not change these.
 FIXED = ("name", "config", "size", "raw_dir", "prepared_dir", "changes")
 
@@ -77,7 +78,8 @@ def is_done(folder: StrPath, run: Run) -> bool:
 
 def missing(folder: StrPath, run: Run) -> list[str]:
     """The files of a finished run that this one lacks."""
-    return [name for name in PROMISED if not (run_folder(folder, run) / name).is_file()]
+    root = run_folder(folder, run)
+    return [name for name in PROMISED if not any((root / each).is_file() for each in (name, FORMERLY.get(name, name)))]
 
 
 def _differences(before, now):

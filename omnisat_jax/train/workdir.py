@@ -29,7 +29,7 @@ _OURS = re.compile(r"\.lock|compiled_.*\.json|.+\.partial-\d+")
 _MAGIC = "[]*?\\"  # Orbax finds its files by glob patterns
 # What a finished evaluation must have written; results.md and report.html can be made from it again.
 _RESULTS = ("results.json", "tiles.npz")
-_MODEL = ("model/config.json", "model/statistics.json", "model/weights.safetensors")
+_MODEL = ("model/config.json", "model/statistics.json", "model/weights.safetensors")  # of marks that name no files
 log = logging.getLogger(__name__)
 
 
@@ -197,7 +197,8 @@ def mark_evaluated(workdir: StrPath, facts: dict[str, Any], *, model: bool) -> N
         return
     workdir = pathlib.Path(workdir)
     kept = [*(workdir / name for name in _RESULTS), *((workdir / "model").glob("*") if model else ())]
-    kept = [path for path in kept if path.is_file() and not atomic.is_partial(path.name)]
+    # The card is for people to edit, and can be written again.
+    kept = [path for path in kept if path.is_file() and not atomic.is_partial(path.name) and path.suffix != ".md"]
     mark_done(workdir, "evaluate", facts | {"files": {path.relative_to(workdir).as_posix(): file_hash(path) for path in kept}})
 
 

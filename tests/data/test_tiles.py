@@ -10,6 +10,8 @@ import rasterio
 from affine import Affine
 from rasterio.transform import from_origin
 
+from data.preparation.options import PreparationOptions
+from data.preparation.preparing import prepare_folder
 from data.reading.datasets import open_dataset, reader_of
 from data.reading.raw import DataError
 from data.tiles.layout import DATES_TAG
@@ -216,6 +218,14 @@ def test_scales_of_dataset_json_are_accepted(root):
         write_series(root / "s1" / f"{tile}.tif", tile, scales=(0.5, 2.0) * 2, offsets=(1.0, 0.0) * 2)
     describe(root, lambda d: d["modalities"]["s1"].update(scale=[0.5, 2], offset=[1, 0]))
     np.testing.assert_array_equal(read(root)["s1"]["values"][0], SERIES[:2].transpose(1, 2, 0))
+
+
+def test_declared_scales_are_kept_in_the_records(root, tmp_path, console):
+    test_scales_of_dataset_json_are_accepted(root)
+    options = PreparationOptions()
+    info = prepare_folder("tiles", root, tmp_path / "records", "", options, console)
+    assert info.modalities["s1"].scale == (0.5, 2.0) and info.modalities["s1"].offset == (1.0, 0.0)
+    assert info.modalities["location"].scale == ()
 
 
 @pytest.mark.parametrize(

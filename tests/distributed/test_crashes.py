@@ -83,7 +83,7 @@ def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path):
     assert rows(tmp_path / "run") == rows(reference)
     for stage in ("pretrain", "finetune"):
         assert_same(state(tmp_path / "run", stage), state(reference, stage))
-    for name in ("results.json", "results.md", "model/weights.safetensors", "statistics.json"):
+    for name in ("results.json", "results.md", "model/model.safetensors", "statistics.json"):
         assert (tmp_path / "run" / name).read_bytes() == (reference / name).read_bytes(), name
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in reference.iterdir()}
     # Nothing half-written is left.

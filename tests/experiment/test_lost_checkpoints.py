@@ -138,12 +138,12 @@ def test_pretraining_of_another_run_is_read_and_left_alone(config, run, tmp_path
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("name", ["model/weights.safetensors", "evaluate/done.json"])  # all files: tests/train/test_workdir.py
+@pytest.mark.parametrize("name", ["model/model.safetensors", "evaluate/done.json"])  # all files: tests/train/test_workdir.py
 def test_a_damaged_evaluation_is_done_again(config, whole, run, console, name):
     path = run / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     go(config, run, console)
-    for each in ("results.json", "model/weights.safetensors", "results.md"):
+    for each in ("results.json", "model/model.safetensors", "results.md"):
         assert (run / each).read_bytes() == (whole / each).read_bytes()
     (run / "report.html").unlink()
     go(config, run, console)

@@ -14,7 +14,8 @@ from configs import treesat
 from omnisat_jax import Model
 from omnisat_jax.config import schema
 from omnisat_jax.inference.inputs import InputError
-from omnisat_jax.inference.model_folder import ModelInfo, save_model
+from omnisat_jax.inference.model_info import ModelInfo
+from omnisat_jax.inference.model_saving import save_model
 from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.modalities import subsets

@@ -8,10 +8,11 @@ import pytest
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
-from omnisat_jax.inference import model_folder as model_files
-from omnisat_jax.inference.model_folder import ModelError, load_model, save_model
+from omnisat_jax.files import atomic
+from omnisat_jax.inference.model_folder import EARLIER_WEIGHTS, ModelError, load_model
+from omnisat_jax.inference.model_saving import save_model
 from tests.conftest import tiny
-from tests.inference.test_model_folder import assert_original, made
+from tests.inference.folders import assert_original, made
 
 
 @pytest.mark.parametrize("fill", [np.nan, np.inf])
@@ -23,7 +24,17 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, fill):
         save_model(tmp_path / "model", spoilt, info)
     with pytest.raises(ModelError, match=r"s2.std\[0\]"):
         save_model(tmp_path / "model", params, dataclasses.replace(info, statistics={"s2": {"mean": [0.5] * 10, "std": [fill] * 10}}))
+    for temperature in (0.0, -fill, fill):
+        with pytest.raises(ModelError, match="temperature: a finite number above 0"):
+            save_model(tmp_path / "model", params, dataclasses.replace(info, temperature=temperature))
     assert not (tmp_path / "model").exists()
+
+
+def test_weights_of_an_earlier_version_are_replaced(tmp_path):
+    (tmp_path / EARLIER_WEIGHTS).write_bytes(b"of another model")
+    save_model(tmp_path, *made())
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "statistics.json"}
+    assert_original(load_model(tmp_path))
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 2, 3])
@@ -32,7 +43,7 @@ def test_a_killed_save_leaves_no_model_and_can_be_repeated(tmp_path, killed_at, 
     params, info = made()
     save_model(tmp_path, jax.tree.map(np.zeros_like, params), info)
     steps = iter(range(killed_at))
-    write = model_files.atomic.write_bytes
+    write = atomic.write_bytes
 
     class Killed(BaseException):
         pass
@@ -44,7 +55,7 @@ def test_a_killed_save_leaves_no_model_and_can_be_repeated(tmp_path, killed_at, 
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_files.atomic, "write_bytes", writing)
+        patch.setattr(atomic, "write_bytes", writing)
         if killed_at < 3:
             with pytest.raises(Killed):
                 save_model(tmp_path, params, info)

@@ -23,6 +23,13 @@ def test_every_value_of_the_description_is_an_attribute(records, values):
     assert info.modalities["s2"] == ModalityInfo("series", (16, 16, 10), "int16", values["modalities"]["s2"]["longest"], info.modalities["s2"].bands)
 
 
+def test_records_of_earlier_versions_declare_no_scale(values):
+    for modality in values["modalities"].values():
+        del modality["scale"], modality["offset"]
+    info = DatasetInfo.from_json(values)
+    assert all(modality.scale == modality.offset == () for modality in info.modalities.values())
+
+
 def test_frames_are_counted_and_other_files_hashed(values):
     info = DatasetInfo.from_json(values)
     for name, entry in values["files"].items():

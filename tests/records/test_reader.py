@@ -41,6 +41,24 @@ def test_statistics_are_those_of_the_training_parts_only(records, simulated):
     np.testing.assert_allclose(found["std"], stacked.std(0), rtol=1e-9)
 
 
+def test_days_of_training_are_those_of_valid_dates(records):
+    """Also where an earlier version prepared the records, whose summaries have no days."""
+    parts, expected = ("fold_2", "fold_4"), {}
+    for example in records.source(parts):
+        for name in ("s1a", "s1d", "s2"):
+            expected.setdefault(name, []).extend(example[name]["dates"][example[name]["valid"]].tolist())
+    expected = {name: (min(days), max(days)) for name, days in expected.items() if days}
+    assert len(expected) == 3 and records.days(parts) == expected and records.days(()) == {}
+    earlier = Records(records.root)
+    earlier._summaries["fold_1"]["days"] = {"s2": [3, 5]}
+    earlier._summaries["fold_3"]["days"] = {}
+    assert earlier.days(("fold_1", "fold_3")) == {"s2": (3, 5)}
+    assert earlier.days(("fold_1", "fold_2"))["s2"] == (3, records.days(("fold_2",))["s2"][1])
+    for summary in earlier._summaries.values():
+        del summary["days"]
+    assert earlier.days(parts) == expected
+
+
 def test_moments_ignore_no_data_and_merge_exactly():
     values = np.random.default_rng(0).normal(1e4, 3, (50, 2))
     values[3, 0] = np.nan

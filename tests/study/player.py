@@ -25,7 +25,7 @@ rng = np.random.default_rng(seed)
 counts = np.zeros((6, 2, 2, 3), int)
 counts[:, :, 0, 0], counts[:, :, 1, 1] = 10, rng.integers(4, 7, (6, 1)) + 3 * good
 counts[:, 1, 1, 0] = 5
-for name in ("evaluate/done.json", "model/weights.safetensors", "model/statistics.json", "model/config.json"):
+for name in ("evaluate/done.json", "model/model.safetensors", "model/statistics.json", "model/config.json"):
     (workdir / name).parent.mkdir(exist_ok=True)
     (workdir / name).write_text("{}")
 np.savez(workdir / "tiles.npz", tile=np.array([f"t{i}" for i in range(6)])[::-1], counts=counts)

@@ -213,14 +213,14 @@ def test_a_damaged_mark_counts_as_none(run, caplog, how):
 def results(run):
     (run / "results.json").write_text(json.dumps({"subsets": [], "protocol": {"probe": "none"}}))
     (run / "model").mkdir()
-    for name in ("config.json", "statistics.json", "weights.safetensors"):
+    for name in ("config.json", "statistics.json", "model.safetensors"):
         (run / "model" / name).write_text(name)
     (run / "tiles.npz").write_bytes(b"tiles")
     mark_evaluated(run, {"checkpoint": 8}, model=True)
     return run
 
 
-@pytest.mark.parametrize("name", ["results.json", "tiles.npz", "model/config.json", "model/statistics.json", "model/weights.safetensors"])
+@pytest.mark.parametrize("name", ["results.json", "tiles.npz", "model/config.json", "model/statistics.json", "model/model.safetensors"])
 def test_an_evaluation_is_finished_only_with_everything_it_promised(results, name):
     assert evaluated(results)[0]["protocol"] == {"probe": "none"}
     content = (results / name).read_bytes()
