@@ -103,6 +103,43 @@ def new_folder(root: StrPath) -> Iterator[pathlib.Path]:
             raise
 
 
+@contextlib.contextmanager
+def scratch_folder(beside: StrPath) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder next to `beside`, and so on the same disk, that is removed when the body ends.
+
+    Raises:
+      UserError: the folder cannot be created.
+    """
+    work = partial_name(beside)
+    try:
+        clear_partials(work.parent)
+        work.mkdir()
+        (work / MARK).touch()
+    except OSError as error:
+        raise UserError(f"{work.parent}: cannot be written ({system_sentence(error)})") from error
+    try:
+        yield work
+    finally:
+        (work / MARK).touch()
+        remove_marked(work)
+
+
+def publish(finished: StrPath, path: StrPath) -> None:
+    """Moves a finished file of the same disk to `path`, in place of one that is there already. It is on the disk when this returns.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    finished, path = pathlib.Path(finished), pathlib.Path(path)
+    try:
+        with open(finished, "rb+") as content:
+            os.fsync(content.fileno())
+        finished.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({system_sentence(error)})") from error
+
+
 def remove_marked(folder: StrPath) -> None:
     """Removes a folder that this program created and marked. Links out of it are not followed.
 

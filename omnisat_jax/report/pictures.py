@@ -14,13 +14,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 
+from omnisat_jax import colours as palette  # noqa: E402
 from omnisat_jax.missing import measured  # noqa: E402
 
 # Names of classes, tiles and sensors are plain text, never formulas, whatever the user's matplotlibrc says.
 matplotlib.rcParams["text.parse_math"] = False
 matplotlib.rcParams["text.usetex"] = False
 
-_TAB20 = [matplotlib.colormaps["tab20"](i)[:3] for i in range(20)]
 TRUE_COLOUR = (("R", "G", "B"), ("B04", "B03", "B02"))
 MISSING = 0.85  # grey of pixels without a measurement
 
@@ -30,13 +30,12 @@ def class_colours(count: int, colours: Sequence[str] = ()) -> np.ndarray:
 
     Args:
       count: number of classes, K.
-      colours: "#rrggbb" of each class; () = tab20 with class 0 in black, as in the notebooks of the PASTIS authors.
+      colours: "#rrggbb" of each class; () = the default palette.
 
     Returns:
       (K + 1, 3) float in [0, 1].
     """
-    own = [to_rgb(colour) for colour in colours] or [(0.0, 0.0, 0.0)] + [_TAB20[i % 20] for i in range(1, count)]
-    return np.array([*own, (1.0, 1.0, 1.0)])
+    return np.array([*map(to_rgb, palette.class_colours(count, colours)), (1.0, 1.0, 1.0)])
 
 
 def true_colour(bands: Sequence[str]) -> list[int] | None:

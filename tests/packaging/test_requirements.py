@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+WANTED = [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["vector"], *EXTRAS["test"]]
 
 
 def canonical(name):
@@ -22,7 +23,11 @@ def pinned(path):
 
 def test_requirements_are_those_of_the_package():
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
-    assert [line for line in lines if line] == [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["test"]]
+    assert [line for line in lines if line] == WANTED
+
+
+def test_training_installs_what_predicting_needs():
+    assert set(EXTRAS["predict"]) <= set(EXTRAS["train"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "constraints").glob("*.txt")), ids=lambda path: path.stem)
@@ -30,7 +35,7 @@ def test_constraints_pin_every_requirement_within_its_range(path):
     from packaging.requirements import Requirement
 
     pins = pinned(path)
-    for text in [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["test"]]:
+    for text in WANTED:
         requirement = Requirement(text)
         assert canonical(requirement.name) in pins, f"{path.name} does not pin {requirement.name}"
         version = pins[canonical(requirement.name)]

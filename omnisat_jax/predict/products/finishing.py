@@ -1,0 +1,114 @@
+"""From the blocks of a map to its products, in one pass over the blocks."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from omnisat_jax.colours import class_colours
+from omnisat_jax.errors import DataError
+from omnisat_jax.files import atomic
+from omnisat_jax.files.hashing import file_hash
+from omnisat_jax.predict.folder import BLOCKS, NO_DATA, MapFolder, MapInfo
+from omnisat_jax.predict.grid import Block
+from omnisat_jax.predict.products import record, styles
+from omnisat_jax.predict.products.options import ProductOptions
+from omnisat_jax.predict.products.rasters import RasterWriter, rasters_of
+
+Progress = Callable[[int, int], None]
+
+
+class Part(Protocol):
+    """Something that is made of the blocks, one after the other."""
+
+    def add(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes in one block, whose arrays are those of `omnisat_jax.predict.folder`."""
+
+
+def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None = None) -> dict[str, pathlib.Path]:
+    """Makes all products of a map whose blocks are finished. It can be repeated: equal blocks make equal rasters.
+
+    Memory holds one block, the caches of GDAL, and the polygons if some are asked for.
+
+    Args:
+      folder: of the map.
+      options: which products to make beside the rasters.
+      progress: called after each step with the number of steps done and of all steps.
+
+    Returns:
+      {name: path} of the products, such as "class.tif".
+
+    Raises:
+      UserError: blocks are missing or damaged, files that cannot be read or written, or an extra that is not installed.
+    """
+    info, tally = folder.info, record.Tally(len(folder.info.classes))
+    colours = class_colours(len(info.classes), info.colours)
+    rasters = rasters_of(info, colours)
+    products: dict[str, pathlib.Path] = {}
+    with atomic.scratch_folder(folder.path / "products") as work, RasterWriter(info.grid, rasters, work) as writer:
+        parts: Sequence[Part] = [tally, writer]
+        steps, done = _count_blocks(info) + len(rasters), 0
+        for block, arrays in folder.blocks():
+            _check_block(folder, block, arrays)
+            for part in parts:
+                part.add(block, arrays)
+            done = _advance(done, steps, progress)
+        for raster in rasters:
+            products[raster.file] = folder.path / raster.file
+            writer.finish(raster, products[raster.file])
+            done = _advance(done, steps, progress)
+    for name, text in (("class.qml", styles.class_style(info, colours)), ("confidence.qml", styles.confidence_style())):
+        products[name] = folder.path / name
+        atomic.write_text(products[name], text)
+    record.update(folder, _summary(folder, tally, products))
+    return products
+
+
+def _summary(folder: MapFolder, tally: record.Tally, products: Mapping[str, pathlib.Path]) -> dict[str, Any]:
+    """What run.json says about a finished map."""
+    return {
+        "finished": True,
+        "created": record.created(folder),
+        "seam_index": tally.seam_index,
+        "pixels": {name: int(count) for name, count in zip(folder.info.classes, tally.pixels, strict=True)},
+        "share_unknown": tally.share_unknown,
+        "products": {name: {"bytes": path.stat().st_size, "xxh3": file_hash(path)} for name, path in products.items()},
+    }
+
+
+def _count_blocks(info: MapInfo) -> int:
+    return sum(1 for _ in info.grid.blocks())
+
+
+def _advance(done: int, steps: int, progress: Progress | None) -> int:
+    if progress is not None:
+        progress(done + 1, steps)
+    return done + 1
+
+
+def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises DataError if a block does not have the arrays of this map."""
+    info, size = folder.info, (block.height, block.width)
+    wanted: dict[str, tuple[tuple[int, ...], str]] = {
+        "class": (size, "uint8"), "confidence": (size, "uint8"), "used": (size, "uint32"),
+        "dates": ((len(info.series), *size), "uint16"), "seam": ((2,), "float64"),
+    }  # fmt: skip
+    if info.probabilities:
+        wanted["probabilities"] = ((len(info.classes), *size), "uint8")
+    path, advice = folder.path / BLOCKS / folder.file(block).name, "Delete it, and run the same command again: only this block is computed again."
+    for name, (shape, dtype) in wanted.items():
+        found = arrays.get(name)
+        if found is None or found.shape != shape or found.dtype != dtype:
+            text = "none" if found is None else f"{found.shape} {found.dtype}"
+            raise DataError(tile="-", path=path, expected=f"an array {name!r}, {shape} {dtype}", found=text, advice=advice)
+    classes, confidence, used = arrays["class"], arrays["confidence"], arrays["used"]
+    unknown = classes == NO_DATA
+    wrong = (
+        ("classes", (classes >= len(info.classes)) & ~unknown, classes, f"0 to {len(info.classes) - 1}, or {NO_DATA}"),
+        ("confidence", np.where(unknown, confidence != NO_DATA, confidence > 100), confidence, f"0 to 100, or {NO_DATA} where the class is unknown"),
+        ("used sensors", used >> np.uint32(len(info.sensors)) if len(info.sensors) < 32 else used & 0, used, f"the bits of {len(info.sensors)} sensors"),
+    )
+    for what, places, values, expected in wrong:
+        if places.any():
+            raise DataError(tile="-", path=path, expected=f"{what}: {expected}", found=str(values[places.astype(bool)][0]), advice=advice)

@@ -1,0 +1,63 @@
+"""Which products of a map are made beside its rasters."""
+
+import argparse
+import dataclasses
+import math
+import pathlib
+
+from omnisat_jax.errors import UserError
+
+SUFFIXES = (".parquet", ".gpkg")  # of files of polygons that are written
+_SUFFIX = f"its suffix is one of {', '.join(SUFFIXES)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ProductOptions:
+    """Which products are made beside the rasters.
+
+    Attributes:
+      parcels: file of polygons whose crops are wanted; None for none.
+      parcels_out: file of the result; None for parcels.parquet in the folder of the map.
+      polygons: smallest area in m2 of a polygon of equal class; None for no polygons.
+      polygons_out: file of the polygons; None for polygons.parquet in the folder of the map.
+
+    Raises:
+      UserError: an option out of range, or a file of an unknown format.
+    """
+
+    parcels: pathlib.Path | None = None
+    parcels_out: pathlib.Path | None = None
+    polygons: float | None = None
+    polygons_out: pathlib.Path | None = None
+
+    def __post_init__(self):
+        for name in ("parcels", "polygons"):
+            out = getattr(self, f"{name}_out")
+            if out is None:
+                continue
+            if getattr(self, name) is None:
+                raise UserError(f"--{name}_out {out}: expected --{name} beside it, found none")
+            if out.suffix.lower() not in SUFFIXES:
+                raise UserError(f"--{name}_out {out}: expected a file whose suffix is one of {', '.join(SUFFIXES)}, found {out.suffix or 'none'!r}")
+        if self.polygons is not None and not (math.isfinite(self.polygons) and self.polygons >= 0):
+            raise UserError(f"--polygons: expected a smallest area of 0 m2 or more, found {self.polygons}")
+        if self.parcels_out is not None and self.parcels is not None and self.parcels_out.resolve() == self.parcels.resolve():
+            raise UserError(f"--parcels_out {self.parcels_out}: expected another file than --parcels, which would be overwritten; choose another name")
+
+    @classmethod
+    def from_arguments(cls, namespace: argparse.Namespace) -> "ProductOptions":
+        """The options of a command line that was parsed with `add_arguments`.
+
+        Raises:
+          UserError: see `ProductOptions`.
+        """
+        return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the products to a command."""
+    group = parser.add_argument_group("products")
+    group.add_argument("--parcels", type=pathlib.Path, metavar="FILE", help="polygons (GeoPackage, GeoJSON, GeoParquet, shapefile): adds the crop of each")
+    group.add_argument("--parcels_out", type=pathlib.Path, metavar="FILE", help=f"where the crops go, {_SUFFIX}; default: parcels.parquet in --out")
+    group.add_argument("--polygons", type=float, metavar="M2", help="makes polygons of equal class, of at least so many square metres")
+    group.add_argument("--polygons_out", type=pathlib.Path, metavar="FILE", help=f"where they go, {_SUFFIX}; default: polygons.parquet in --out")

@@ -1,0 +1,63 @@
+"""What run.json says about the products of a map."""
+
+import collections
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from omnisat_jax.files import atomic
+from omnisat_jax.files.json_file import read_json
+from omnisat_jax.predict.folder import NO_DATA, RUN, MapFolder
+from omnisat_jax.predict.grid import Block
+
+
+class Tally:
+    """Counts the pixels of each class, and sums the differences of overlapping windows.
+
+    Attributes:
+      pixels: (K,) int64, pixels of each class.
+      unknown: pixels without a class.
+    """
+
+    def __init__(self, classes: int):
+        self.pixels, self.unknown = np.zeros(classes, np.int64), 0
+        self._seams = collections.deque()  # sums of floats depend on their order: that of the blocks
+
+    def add(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
+        """Adds one block."""
+        counts = np.bincount(arrays["class"].ravel(), minlength=NO_DATA + 1)
+        self.pixels += counts[: len(self.pixels)]
+        self.unknown += int(counts[NO_DATA])
+        self._seams.append(np.asarray(arrays["seam"], np.float64))
+
+    @property
+    def seam_index(self) -> float | None:
+        """Mean difference of the probabilities of overlapping windows; None if none overlap."""
+        total, count = np.sum(self._seams, axis=0)
+        return float(total / count) if count else None
+
+    @property
+    def share_unknown(self) -> float:
+        """Share of the pixels that have no class."""
+        return self.unknown / (self.unknown + int(self.pixels.sum()))
+
+
+def created(folder: MapFolder) -> str:
+    """When the map was first finished, in UTC: from run.json, or now."""
+    found = _values(folder).get("created")
+    return found if isinstance(found, str) else datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def update(folder: MapFolder, values: Mapping[str, Any]) -> None:
+    """Adds plain values to run.json, in place of earlier ones of the same names.
+
+    Raises:
+      UserError: the file cannot be read or written.
+    """
+    atomic.write_json(folder.path / RUN, _values(folder) | values)
+
+
+def _values(folder: MapFolder) -> dict[str, Any]:
+    return read_json(folder.path / RUN, what="the description of a map", advice="Make the map again, in another folder.").value
