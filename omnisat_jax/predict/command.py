@@ -73,7 +73,7 @@ def _finish(arguments: Sequence[str]) -> int:
 
 
 def _products(folder: MapFolder, flags: argparse.Namespace, console: Console) -> int:
-    from omnisat_jax.predict.products import finish
+    from omnisat_jax.predict.products.finishing import finish
     from omnisat_jax.predict.products.options import ProductOptions
 
     found = finish(folder, ProductOptions.from_arguments(flags))

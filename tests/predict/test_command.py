@@ -1,0 +1,130 @@
+"""The command as users start it: products, resuming after a kill, shards, and one sentence for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import rasterio
+
+from omnisat_jax.cli.signals import PREEMPTED
+from omnisat_jax.predict.folder import BLOCKS, MapFolder
+from tests.conftest import QUICK, ROOT
+from tests.predict.models import BANDS, CLASSES, save_random_model
+from tests.predict.region import put
+from tests.region import write
+
+SIDE = 80  # px of 10 m
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A model, and a scene of two sensors."""
+    folder, rng = tmp_path_factory.mktemp("here"), np.random.default_rng(0)
+    save_random_model(folder / "model")
+    for month in (3, 6, 9):
+        values = rng.normal(size=(3, SIDE, SIDE)).astype(np.float32)
+        values[:, rng.random((SIDE, SIDE)) < 0.1] = np.nan
+        put(folder / "s1a" / f"sigma0_2021-{month:02d}-11.tif", values, descriptions=BANDS["s1a"])
+    put(folder / "spot.tif", rng.normal(size=(3, 400, 800)).astype(np.float32), pixel=1.0, descriptions=None)
+    return folder
+
+
+def start(here, out, *options, **more):
+    command = [sys.executable, "-m", "omnisat_jax.predict", "--model", here / "model", "--series", f"s1a={here / 's1a'}"]
+    command += ["--image", f"spot={here / 'spot.tif'}:R,G,B", "--out", out, "--block", "16", "--batch", "4", *options]
+    environment = os.environ | {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(here / "programs")}
+    return subprocess.Popen([str(part) for part in command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+
+def finished(process, code=0):
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == code, errors + output
+    return output + errors
+
+
+@pytest.fixture(scope="module")
+def whole(here):
+    """The map made in one go."""
+    out = here / "whole"
+    finished(start(here, out, "--probabilities"))
+    return out
+
+
+def products(out):
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.tif"))}
+
+
+def test_a_map_opens_as_geotiffs(whole):
+    assert set(products(whole)) == {"class.tif", "confidence.tif", "used.tif", "dates.tif", "probabilities.tif"}
+    with rasterio.open(whole / "class.tif") as source:
+        classes = source.read(1)
+        assert source.crs.to_epsg() == 32631 and source.transform.a == 10 and source.shape == (SIDE, SIDE) and source.nodata == 255
+    with rasterio.open(whole / "probabilities.tif") as source:
+        assert source.descriptions == CLASSES
+        probabilities = source.read()
+    known = classes != 255
+    assert known.mean() > 0.99 and (probabilities.argmax(0)[known] == classes[known]).mean() > 0.99
+    with rasterio.open(whole / "used.tif") as source:
+        used = source.read(1)
+    assert (used[:40] & 2).all() and not (used[40:] & 2).any()
+    record = json.loads((whole / "run.json").read_text())
+    assert record["finished"] and 0 < record["seam_index"] < 1 and record["model"]["checksum"]
+    assert [sensor["name"] for sensor in record["sensors"]] == ["s1a", "spot"]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, PREEMPTED)])
+def test_a_killed_map_is_continued_bit_for_bit(here, whole, number, code):
+    out = here / f"killed{int(number)}"
+    process = start(here, out, "--probabilities")
+    while process.poll() is None and len(list((out / BLOCKS).glob("*.npz"))) < 2:
+        time.sleep(0.02)
+    process.send_signal(number)
+    text = finished(process, code)
+    assert number == signal.SIGKILL or ("run the same command again" in text and "Traceback" not in text)
+    assert 2 <= len(list((out / BLOCKS).glob("*.npz"))) < 25
+    finished(start(here, out, "--probabilities"))
+    assert products(out) == products(whole)
+
+
+def test_shards_make_the_same_map(here, whole):
+    out = here / "shards"
+    first, second = (start(here, out, "--probabilities", "--shard", f"{index}/2") for index in range(2))
+    finished(first), finished(second)
+    assert not MapFolder.open(out).missing()
+    command = [sys.executable, "-m", "omnisat_jax.predict", "finish", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert products(out) == products(whole)
+
+
+def test_a_dry_run_writes_nothing(here):
+    text = finished(start(here, here / "dry", "--dry_run"))
+    assert "80 x 80 pixels of 10 m" in text and "2021-06-11" in text and "s1a" in text
+    assert not (here / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--shard", "2/2"), "--shard"),
+        (("--model", "nowhere"), "nowhere"),
+        (("--convert", "spot"), "--convert"),
+        (("--overlap", "1"), "overlap"),
+        (("--modalities", "s2"), "unknown sensor 's2'"),
+        (("--region", "no.json"), "--region"),
+        (("--aoi", "no.geojson"), "no.geojson"),
+    ],
+)
+def test_mistakes_are_one_sentence(here, tmp_path, capsys, options, message):
+    from omnisat_jax.cli.command import run_command
+    from omnisat_jax.predict.command import main
+
+    arguments = ["--model", str(here / "model"), "--series", f"s1a={here / 's1a'}", "--out", str(tmp_path / "out"), *options]
+    assert run_command(main, arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "bug" not in error, error
+    assert not (tmp_path / "out").exists()
