@@ -1,11 +1,11 @@
 """The command as users start it: products, resuming after a kill, shards, and one sentence for every mistake."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -82,7 +82,8 @@ def test_a_killed_map_is_continued_bit_for_bit(here, whole, number, code):
     out = here / f"killed{int(number)}"
     process = start(here, out, "--probabilities")
     while process.poll() is None and len(list((out / BLOCKS).glob("*.npz"))) < 2:
-        time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
     process.send_signal(number)
     text = finished(process, code)
     assert number == signal.SIGKILL or ("run the same command again" in text and "Traceback" not in text)
