@@ -17,6 +17,7 @@ LAYERS = [
     {"tasks"},
     {"train"},
     {"report", "aot"},
+    {"publish"},
     {"experiment", "study"},
     {"scripts"},
 ]
