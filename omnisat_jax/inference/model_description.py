@@ -266,11 +266,11 @@ def _legend(value: Value, classes: tuple[str, ...]) -> Legend:
 def _provenance(value: Value, modalities: list[str]) -> Provenance:
     fields = _fields(value, Provenance)
     texts = {key: "" if fields[key].value == "" else fields[key].text() for key in ("dataset", "fingerprint", "citation", "protocol")}
-    parts = {key: tuple(_line(part) for part in short(fields[key], MOST_KEYS)) for key in ("train", "validation", "test")}
+    train, validation, test = (tuple(_line(part) for part in short(fields[key], MOST_KEYS)) for key in ("train", "validation", "test"))
     metrics = {_line(Value(key, value.path, f"{value.key}.metrics")): _line(name) for key, name in fields["metrics"].items().items()}
     scores = tuple(_subset(entry, metrics, modalities) for entry in short(fields["scores"], MOST_SUBSETS))
     simulated = None if fields["simulated"].value is None else fields["simulated"].boolean()
-    return Provenance(simulated=simulated, metrics=metrics, scores=scores, **texts, **parts)
+    return Provenance(**texts, simulated=simulated, train=train, validation=validation, test=test, metrics=metrics, scores=scores)
 
 
 def _subset(value: Value, metrics: dict[str, str], modalities: list[str]) -> SubsetScores:

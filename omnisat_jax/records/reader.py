@@ -130,9 +130,10 @@ class Records:
         for position in range(len(source)):
             example = source[position]
             for name in series:
-                dates = example[name]["dates"][example[name]["valid"]].tolist()
-                if dates:
-                    days[name] = min(*days.get(name, dates[:1]), *dates), max(*days.get(name, dates[:1]), *dates)
+                dates = np.asarray(example[name]["dates"])[np.asarray(example[name]["valid"])]
+                if len(dates):
+                    first, last = days.get(name, (int(dates[0]),) * 2)
+                    days[name] = min(first, int(dates.min())), max(last, int(dates.max()))
         return days
 
     def parcels(self, parts: Sequence[str]) -> np.ndarray:

@@ -14,9 +14,10 @@ LAYERS = [
     {"config", "modalities", "ops"},
     {"batch", "models", "losses", "metrics", "parallel", "optim", "rasters"},
     {"records", "input", "inference", "interop"},
-    {"tasks", "predict", "export"},
+    {"tasks", "export"},
     {"train"},
     {"report", "aot", "predict"},
+    {"publish"},
     {"experiment", "study"},
     {"scripts"},
 ]

@@ -1,5 +1,6 @@
 """A trained model in use: it predicts what the evaluation of a run predicts, from any subset, order of dates and number of tiles."""
 
+import dataclasses
 import pathlib
 
 import flax.traverse_util
@@ -75,6 +76,53 @@ def test_the_previous_version_predicted_the_same(model, golden, tile, key):
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
     np.testing.assert_allclose(embedding.tokens, golden[f"tokens_{key}"], rtol=0, atol=1e-5)
     assert embedding.tokens.shape == (16, 16) and embedding.dense.shape == (16, 16, 16)
+
+
+@pytest.mark.parametrize("key", ["all", "s2", "spot"])
+def test_a_folder_of_this_format_predicts_the_same(tile, key):
+    """With its temperature. The model was trained for four steps on simulated tiles, and its weights were then changed at random."""
+    names = ("s2", "spot") if key == "all" else (key,)
+    with np.load(HERE / "model_format_3_golden.npz", allow_pickle=False) as found:
+        expected = found[f"probabilities_{key}"]
+    model = Model.from_pretrained(HERE / "model_format_3")
+    np.testing.assert_allclose(model.probabilities(only(tile, names)), expected, rtol=0, atol=1e-5)
+    assert len(np.unique(expected.argmax(-1))) > 1
+
+
+def test_what_a_folder_of_this_format_says():
+    model = Model.from_pretrained(HERE / "model_format_3")
+    assert model.temperature == 1.7 and model.window == 4 and model.simulated is True and "simulated" in model.citation
+    assert list(model.sensors) == ["s2", "spot"] and model.sensors["spot"].bands == ("R", "G", "B") and model.sensors["spot"].first_day is None
+    s2 = model.sensors["s2"]
+    assert len(s2.bands) == 10 and s2.bands[0] == "B02" and s2.scale is None and s2.dates == 6
+    assert s2.first_day is not None and s2.last_day is not None and 17700 < s2.first_day < s2.last_day < 18300
+    provenance = model.trained.info.provenance
+    assert provenance.test == ("fold_5",) and [subset.modalities for subset in provenance.scores] == subsets(("s2", "spot"))
+    assert all(set(subset.scores) == {"miou", "oa"} == set(provenance.metrics) for subset in provenance.scores)
+    assert "Simulated data: do not use on real imagery." in (HERE / "model_format_3" / "README.md").read_text()
+    assert model.checksum != Model.from_pretrained(HERE / "model_format_2").checksum
+
+
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_logits_are_divided_by_the_temperature(model, tile, task, monkeypatch):
+    """Softmax of classes, sigmoid of labels."""
+    monkeypatch.setattr(Model, "task", task)
+    cold = Model(model.trained)
+    warm = Model(dataclasses.replace(model.trained, info=dataclasses.replace(model.trained.info, temperature=2.5)))
+    before, after = (np.asarray(one.probabilities(only(tile, ["s2"])), np.float64) for one in (cold, warm))
+    if task == "segment":
+        expected = before ** (1 / 2.5)
+        expected /= expected.sum(-1, keepdims=True)
+    else:
+        expected = 1 / (1 + (1 / before - 1) ** (1 / 2.5))
+    np.testing.assert_allclose(after, expected, rtol=0, atol=1e-5)
+    assert np.abs(after - before).max() > 1e-3
+
+
+def test_what_an_earlier_folder_does_not_say(model):
+    assert model.temperature == 1.0 and model.window is None and model.colours == () and model.simulated is None and model.citation == ""
+    assert {name: sensor.dates for name, sensor in model.sensors.items()} == {"s1a": 6, "s1d": 6, "s2": 6, "spot": 0}
+    assert all(sensor.bands == () and sensor.scale is None and sensor.first_day is None for sensor in model.sensors.values())
 
 
 def test_what_a_model_says_of_itself(model):

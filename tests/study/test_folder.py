@@ -34,6 +34,12 @@ def test_a_run_is_done_when_it_is_marked_and_complete(tmp_path):
         (workdir / name).parent.mkdir(parents=True, exist_ok=True)
         (workdir / name).touch()
     assert folder.is_done(tmp_path, run) and not folder.missing(tmp_path, run)
+    weights = workdir / "model" / "model.safetensors"
+    weights.rename(weights.with_name("weights.safetensors"))  # of an earlier version
+    assert folder.is_done(tmp_path, run)
+    weights.with_name("weights.safetensors").unlink()
+    assert folder.missing(tmp_path, run) == ["model/model.safetensors"]
+    weights.touch()
     (workdir / "config.json").write_text(json.dumps(run.flat_config | {"pretrain_from": "elsewhere"}))
     assert folder.is_done(tmp_path, run)
     (workdir / "config.json").write_text(json.dumps(run.flat_config | {"seed": 9}))

@@ -231,7 +231,9 @@ def test_an_evaluation_is_finished_only_with_everything_it_promised(results, nam
         found, why = evaluated(results)
         assert found is None and name.rsplit("/")[-1] in why
         (results / name).write_bytes(content)
-    # Marks of earlier versions name no files.
+    # Marks of earlier versions name no files, and their weights had another name.
+    (results / "model" / "model.safetensors").rename(results / "model" / "weights.safetensors")
+    name = name.replace("model.safetensors", "weights.safetensors")
     (results / "evaluate" / "done.json").write_text('{"checkpoint": 8}')
     assert evaluated(results)[0]
     (results / name).unlink()
@@ -239,6 +241,14 @@ def test_an_evaluation_is_finished_only_with_everything_it_promised(results, nam
     for mark in ('{"checkpoint": 8, "files": [3]}', "{}", '{"checkpoint": null}'):
         (results / "evaluate" / "done.json").write_text(mark)
         assert evaluated(results)[0] is None and evaluated(results)[1]
+
+
+def test_a_card_may_be_edited(results):
+    (results / "model" / "README.md").write_text("card")
+    mark_evaluated(results, {"checkpoint": 8}, model=True)
+    for change in (lambda path: path.write_text("our own words"), lambda path: path.unlink()):
+        change(results / "model" / "README.md")
+        assert evaluated(results)[0]
 
 
 def test_a_full_disk_at_the_first_file_is_one_sentence(tmp_path, monkeypatch):

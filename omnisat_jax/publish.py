@@ -1,0 +1,217 @@
+"""Checks a model folder before it is published, and fills in what is missing: in a new folder, never in place.
+
+    python -m omnisat_jax.publish FOLDER [--repo ORG/NAME] [--tag v1.0] [--license ID] [--citation TEXT] [--out NEW_FOLDER] [--check]
+
+Nothing is uploaded: the commands that do it are printed.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+
+from omnisat_jax.cli.command import FAILED, run_command
+from omnisat_jax.errors import UserError, printable
+from omnisat_jax.files import atomic
+from omnisat_jax.files.json_file import read_json
+from omnisat_jax.files.text_file import read_text
+from omnisat_jax.inference.hub import PREFIX, check_address
+from omnisat_jax.inference.model_folder import CARD, FORMAT, load_model
+from omnisat_jax.inference.model_info import Legend, ModelInfo, Provenance, SubsetScores, TrainedModel
+from omnisat_jax.inference.model_saving import save_model
+from omnisat_jax.report import model_card, tables
+from omnisat_jax.report.run_files import REPORT_PROTOCOL, read_results
+from omnisat_jax.train import workdir
+from omnisat_jax.types import Params, StrPath
+
+LARGEST_CARD = 2**22  # bytes
+LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")  # as the hub spells them, such as "apache-2.0"
+_FRONT = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
+_LICENCE_LINE = re.compile(r"^license:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fact:
+    """One thing that a published model should have.
+
+    Attributes:
+      name: of the thing.
+      present: whether it is there.
+      text: what was found, or what to do.
+    """
+
+    name: str
+    present: bool
+    text: str
+
+
+def review(model: TrainedModel, card: str | None) -> list[Fact]:
+    """What a published model should have, and whether this one has it.
+
+    Args:
+      model: from its folder; its files and checksums were checked when it was loaded.
+      card: the text of its card, or None.
+    """
+    info, data, licence = model.info, model.info.provenance, licence_of(card)
+    unnamed = [name for name in info.modalities if not info.sensors[name].bands]
+    simulated = {None: "not known", True: model_card.WARNING, False: "no"}[data.simulated]
+    return [
+        Fact("files", model.format > 1, f"complete, checksum {model.checksum}" if model.format > 1 else "have no checksums (format 1)"),
+        Fact("format", model.format == FORMAT, str(model.format) if model.format == FORMAT else f"{model.format}, an earlier one than {FORMAT}"),
+        Fact("card", bool(card and _FRONT.match(card)), CARD if card and _FRONT.match(card) else f"no {CARD} with a front matter"),
+        Fact("licence", licence not in ("", model_card.UNKNOWN), licence or "none; give it as --license"),
+        Fact("citation", bool(data.citation), data.citation or "none; give it as --citation"),
+        Fact("scores", bool(data.scores), f"of {len(data.scores)} subsets of modalities" if data.scores else "none; evaluate the run again"),
+        Fact("bands", not unnamed, f"no names for {', '.join(unnamed)}; evaluate the run again" if unnamed else "named"),
+        Fact("simulated", data.simulated is not None, simulated),
+    ]
+
+
+def licence_of(card: str | None) -> str:
+    """The licence in the front matter of a card; "" if there is none."""
+    front = _FRONT.match(card or "")
+    line = _LICENCE_LINE.search(front[1]) if front else None
+    return line[1].strip("\"'") if line else ""
+
+
+def completed(folder: pathlib.Path, info: ModelInfo, citation: str) -> ModelInfo:
+    """What a folder says, with what the results of its run add where an earlier version saved it.
+
+    Args:
+      folder: of the model.
+      info: what it says.
+      citation: of the data; "" keeps what is known.
+
+    Raises:
+      DataError: the results of the run are damaged.
+    """
+    if not info.provenance.dataset and folder.resolve().name == "model":
+        info = _with_results(folder.resolve().parent, info)
+    return dataclasses.replace(info, provenance=dataclasses.replace(info.provenance, citation=citation)) if citation else info
+
+
+def _with_results(run: pathlib.Path, info: ModelInfo) -> ModelInfo:
+    """Adds data, scores and colours from a run, if its evaluation wrote this model."""
+    if workdir.evaluated(run)[0] is None:
+        return info
+    results = read_results(run, REPORT_PROTOCOL)
+    facts, metrics = results["protocol"], dict(tables.COLUMNS[results["task"]])
+    record = read_json(run / "run.json", what="the record of a run").get("data") if (run / "run.json").is_file() else None
+    scores = [
+        SubsetScores(tuple(entry["modalities"]), entry.get("tiles", 0), {key: entry["scores"].get(key) for key in metrics})
+        for entry in results["subsets"]
+    ]
+    provenance = Provenance(
+        dataset=facts["dataset"],
+        fingerprint=facts["fingerprint"],
+        citation=record.get("citation").text() if record and record.find("citation", "").value else "",
+        simulated=facts["simulated"],
+        protocol=facts["protocol"],
+        train=tuple(facts["train"]),
+        validation=tuple(facts["validation"]),
+        test=tuple(facts["test"]),
+        metrics=metrics,
+        scores=tuple(scores),
+    )
+    colours = tuple(facts["colours"]) if len(facts["colours"]) == len(info.classes) else ()
+    legend = Legend(colours, tuple(name for name in facts["unscored"] if name in info.classes), -1)
+    return dataclasses.replace(info, provenance=provenance, legend=legend)
+
+
+def new_card(info: ModelInfo, former: ModelInfo, card: str | None, *, licence: str, repository: str) -> str:
+    """The card to publish: written anew, unless somebody has edited it; then only its licence is set.
+
+    Args:
+      info: what the published folder will say.
+      former: what the folder says now.
+      card: the card that is there, or None.
+      licence: of the weights; "" keeps the one of the card.
+      repository: "ORG/NAME" or "".
+    """
+    known = licence_of(card) or model_card.UNKNOWN
+    front = _FRONT.match(card or "")
+    if card is None or front is None or card == model_card.text(former, licence=known):
+        return model_card.text(info, licence=licence or known, repository=repository)
+    if not licence:
+        return card
+    line = f"license: {licence}"
+    head = _LICENCE_LINE.sub(line, front[1], count=1) if _LICENCE_LINE.search(front[1]) else f"{line}\n{front[1]}"
+    return f"---\n{head}---\n{card[front.end() :]}"
+
+
+def publish(folder: StrPath, out: StrPath, info: ModelInfo, params: Params, card: str) -> None:
+    """Writes a model and its card into a new folder.
+
+    Args:
+      folder: of the model now, which is left as it is.
+      out: the new folder.
+      info: what the new folder says.
+      params: nested names -> host arrays.
+      card: the text of its card.
+
+    Raises:
+      UserError: the folder exists already, or cannot be written.
+    """
+    if pathlib.Path(out).exists():
+        raise UserError(f"{out}: expected a new folder, found one that is there already; choose another --out")
+    if pathlib.Path(out).resolve().is_relative_to(pathlib.Path(folder).resolve()):
+        raise UserError(f"{out}: expected a folder outside {folder}, which is left as it is; choose another --out")
+    with atomic.new_folder(out) as work:
+        save_model(work, params, info)
+        atomic.write_text(work / CARD, card)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; `arguments` default to those of the process."""
+    options = _options(arguments)
+    folder = pathlib.Path(options.folder)
+    model, card = load_model(folder), _read_card(folder)
+    if not options.check:
+        info = completed(folder, model.info, options.citation)
+        text = new_card(info, model.info, card, licence=options.license, repository=options.repo)
+        if options.out or model.format < FORMAT or info != model.info or text != card:
+            out = pathlib.Path(options.out or f"{options.folder.rstrip('/')}-published")
+            publish(folder, out, info, model.params, text)
+            print(printable(f"{folder} is left as it is; written to {out}", None))
+            folder, model, card = out, load_model(out), text
+    facts = review(model, card)
+    for fact in facts:
+        print(f"{'ok     ' if fact.present else 'missing'} {fact.name}: {' '.join(printable(fact.text, None).split())}")
+    if not options.check:
+        repository = options.repo or "ORG/NAME"
+        print("\nTo upload it:")
+        print(f"  hf upload {repository} {shlex.quote(str(folder))} . --commit-message {shlex.quote(options.tag)}")
+        print(f"  hf repos tag create {repository} {options.tag}")
+        print(f'It is then used by Model.from_pretrained("hf:{repository}@{options.tag}").')
+    return 0 if all(fact.present for fact in facts) else FAILED
+
+
+def _read_card(folder: pathlib.Path) -> str | None:
+    path = folder / CARD
+    return read_text(path, what="the card of a model", largest=LARGEST_CARD) if path.exists() else None
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m omnisat_jax.publish", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", help="model folder, such as runs/NAME/model")
+    parser.add_argument("--repo", default="", metavar="ORG/NAME", help="repository on the hub, for the card and the commands")
+    parser.add_argument("--tag", default="v1.0", help="git tag of this release (default: %(default)s)")
+    parser.add_argument("--license", default="", metavar="ID", help="licence of the weights, as the hub spells it: apache-2.0, cc-by-4.0, ...")
+    parser.add_argument("--citation", default="", metavar="TEXT", help="how to cite the data, where the folder does not say it")
+    parser.add_argument("--out", default="", metavar="NEW_FOLDER", help="where a completed copy is written (default: FOLDER-published)")
+    parser.add_argument("--check", action="store_true", help="only report; the exit code is 1 if something is missing")
+    options = parser.parse_args(arguments)
+    if options.repo or options.tag:
+        check_address(f"{PREFIX}{options.repo or 'ORG/NAME'}@{options.tag}")
+    if options.license and not LICENCE.fullmatch(options.license):
+        raise UserError(f"--license: expected a licence as the hub spells it, such as apache-2.0, found {printable(options.license, 60)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

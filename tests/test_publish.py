@@ -1,0 +1,146 @@
+"""Model folders are checked before they are published, and completed in a new folder only."""
+
+import json
+import shutil
+
+import pytest
+
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.inference.model_folder import CARD, CONFIG, EARLIER_WEIGHTS, FORMAT, load_model
+from omnisat_jax.inference.model_info import Provenance
+from omnisat_jax.inference.model_saving import save_model
+from omnisat_jax.publish import licence_of, main, review
+from omnisat_jax.report import model_card
+from omnisat_jax.train import workdir
+from tests.inference.folders import assert_original, made, put, second_version
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder as a run leaves it."""
+    params, info = made()
+    save_model(tmp_path / "model", params, info)
+    model_card.write(tmp_path / "model", info)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def earlier(folder):
+    """A model folder of the second format, without a card."""
+    contents = second_version({path.name: path.read_bytes() for path in folder.iterdir()})
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return put(folder, contents)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lacking(output):
+    return [line.split()[1].rstrip(":") for line in output.splitlines() if line.startswith("missing")]
+
+
+def test_a_check_writes_nothing_and_says_what_is_missing(folder, capsys):
+    before = contents(folder.parent)
+    assert main([str(folder), "--check"]) == 1
+    output = capsys.readouterr().out
+    assert lacking(output) == ["licence"] and "hf upload" not in output
+    assert f"complete, checksum {load_model(folder).checksum}" in output and model_card.WARNING in output
+    assert contents(folder.parent) == before
+
+
+def test_what_a_run_leaves_is_completed_in_a_new_folder(folder, capsys):
+    before = contents(folder)
+    assert main([str(folder), "--repo", "org/name", "--license", "cc-by-4.0", "--tag", "v2.1"]) == 0
+    output, out = capsys.readouterr().out, folder.with_name("model-published")
+    assert contents(folder) == before and not lacking(output)
+    assert_original(load_model(out))
+    assert load_model(out).info == load_model(folder).info
+    card = (out / CARD).read_text()
+    assert card == model_card.text(made()[1], licence="cc-by-4.0", repository="org/name") and licence_of(card) == "cc-by-4.0"
+    assert f"  hf upload org/name {out} . --commit-message v2.1\n  hf repos tag create org/name v2.1\n" in output
+    assert 'Model.from_pretrained("hf:org/name@v2.1")' in output
+    assert main([str(out), "--check"]) == 0
+    assert main([str(out), "--repo", "org/name"]) == 0  # complete: used as it is
+    assert f"hf upload org/name {out} ." in capsys.readouterr().out and not (folder.parent / "model-published-published").exists()
+
+
+def test_an_earlier_folder_becomes_one_of_this_format(earlier, tmp_path, capsys):
+    before = contents(earlier)
+    assert main([str(earlier), "--out", str(tmp_path / "new"), "--license", "mit", "--citation", "Garnot, 2021"]) == 1
+    assert lacking(capsys.readouterr().out) == ["scores", "bands", "simulated"]
+    assert contents(earlier) == before
+    model = load_model(tmp_path / "new")
+    assert_original(model)
+    assert model.format == FORMAT and model.citation == "Garnot, 2021" and not (tmp_path / "new" / EARLIER_WEIGHTS).exists()
+    assert "Garnot, 2021" in (tmp_path / "new" / CARD).read_text()
+
+
+PROTOCOL = {
+    "dataset": "PASTIS-HD", "simulated": True, "protocol": "fixed", "test": ["fold_5"], "test_tiles": 2, "train_tiles": 6, "classes": ["a", "b"],
+    "unscored": ["b"], "fingerprint": "f" * 16, "fold": 1, "train": ["fold_1"], "validation": [], "void_test_parcels": False, "dates": {"s2": 6},
+    "seed": 0, "checkpoint": 4, "pretrain_steps": 0, "pretrain_from": "", "label_share": 1.0, "modalities": ["s2"], "missing_modalities": [],
+    "probe": "none", "broken": {"on_bad": "raise", "tiles": 0}, "colours": ["#000000", "#ffffff"],
+}  # fmt: skip
+
+
+def test_the_results_of_its_run_complete_an_earlier_folder(earlier, tmp_path, capsys):
+    subsets = [{"modalities": ["s2"], "scores": {"miou": 12.5, "oa": None}, "tiles": 2}]
+    (tmp_path / "results.json").write_text(json.dumps({"name": "x", "task": "segment", "protocol": PROTOCOL, "subsets": subsets}))
+    (tmp_path / "run.json").write_text(json.dumps({"data": {"citation": "Garnot, 2021"}}))
+    (tmp_path / "tiles.npz").write_bytes(b"tiles")
+    workdir.mark_evaluated(tmp_path, {"checkpoint": 4}, model=True)
+    assert main([str(earlier), "--license", "mit"]) == 1
+    assert lacking(capsys.readouterr().out) == ["bands"]
+    info = load_model(tmp_path / "model-published").info
+    data = info.provenance
+    assert (data.dataset, data.citation, data.simulated, data.train, data.test) == ("PASTIS-HD", "Garnot, 2021", True, ("fold_1",), ("fold_5",))
+    assert data.scores[0].scores == {"miou": 12.5, "oa": None} and info.legend.colours == ("#000000", "#ffffff")
+    # Results of another model are not its own.
+    shutil.rmtree(tmp_path / "model-published")
+    (earlier / CONFIG).write_bytes((earlier / CONFIG).read_bytes() + b"\n")
+    assert main([str(earlier)]) == 1
+    assert load_model(tmp_path / "model-published").info.provenance == Provenance()
+
+
+def test_an_edited_card_is_kept(folder, capsys):
+    edited = (folder / CARD).read_text().replace("## Limits", "## Limits\n\nOur own words.")
+    (folder / CARD).write_text(edited)
+    assert main([str(folder), "--license", "mit", "--repo", "org/name"]) == 0
+    assert (folder.with_name("model-published") / CARD).read_text() == edited.replace("license: unknown", "license: mit")
+    (folder / CARD).write_text("---\ntags: [x]\n---\nOur own words.")
+    assert main([str(folder), "--license", "mit", "--out", str(folder.with_name("other"))]) == 0
+    assert (folder.with_name("other") / CARD).read_text() == "---\nlicense: mit\ntags: [x]\n---\nOur own words."
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "{folder}"), "expected a new folder, found one that is there already"),
+        (("--out", "{folder}/new"), "expected a folder outside"),
+        (("--repo", "name"), "expected a model of the hub as hf:ORG/NAME"),
+        (("--tag", "v1 0"), "expected a model of the hub as hf:ORG/NAME"),
+        (("--license", "CC BY 4.0"), "--license: expected a licence as the hub spells it"),
+        (("--citation", "\x1b[31m"), "citation"),
+    ],
+)
+def test_options_are_checked(folder, capsys, options, message):
+    before = contents(folder.parent)
+    assert run_command(main, [str(folder), *(option.format(folder=folder) for option in options)]) == 1
+    assert message in capsys.readouterr().err
+    assert contents(folder.parent) == before
+
+
+def test_damaged_folders_and_cards_are_refused(folder, capsys):
+    (folder / CARD).write_bytes(b"\xff\xfe")
+    assert run_command(main, [str(folder)]) == 1
+    assert "README.md: expected the card of a model: text in UTF-8" in capsys.readouterr().err
+    (folder / CONFIG).write_bytes(b"{")
+    assert run_command(main, [str(folder), "--check"]) == 1
+    assert "config.json" in capsys.readouterr().err
+
+
+def test_every_missing_thing_is_a_fact(folder, earlier):
+    names = {fact.name for fact in review(load_model(earlier), None) if not fact.present}
+    assert names == {"format", "card", "licence", "citation", "scores", "bands", "simulated"}
