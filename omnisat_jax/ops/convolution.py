@@ -58,6 +58,15 @@ def direct(x: jax.Array, kernel: jax.Array, stride: int = 1, amount: int = 0, mo
     return lax.conv_general_dilated(pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
 
 
+def _plain(x, kernel, stride, amount, mode):
+    """`direct` without a padding of its own where the convolution can do it: jax2onnx cannot pad a number of images that is open."""
+    border = amount if mode == "zeros" else 0
+    x = pad_borders(x, amount - border, mode)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((border, border), (border, border)), dimension_numbers=_DIMENSIONS
+    )
+
+
 def _rows(x, side, stride, amount, mode):
     """Every K x K neighbourhood of x (B,H,W,I) as a row: (B,H',W',K*K*I)."""
     x = pad_borders(x, amount, mode)
@@ -157,7 +166,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, amount: int = 0, mo
       (B,H',W',O) with H' = (H + 2*amount - K) // stride + 1.
     """
     if is_plain():
-        return direct(x, kernel, stride, amount, mode)
+        return _plain(x, kernel, stride, amount, mode)
     return lax.platform_dependent(
         x,
         kernel,
