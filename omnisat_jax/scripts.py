@@ -21,6 +21,11 @@ def convert() -> int:
     return run_command(_main, "omnisat_jax.interop.convert")
 
 
+def export() -> int:
+    """`omnisat-export`: python -m omnisat_jax.export."""
+    return run_command(_main, "omnisat_jax.export.__main__")
+
+
 def _main(module: str) -> int:
     """Imports a module and calls its main function, so that Ctrl-C during the import is handled as well.
 

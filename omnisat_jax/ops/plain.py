@@ -6,7 +6,11 @@ form, equal up to rounding. Training and inference never use it, so their number
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 _plain = contextvars.ContextVar("plain", default=False)
 
@@ -24,3 +28,11 @@ def plain() -> Iterator[None]:
 def is_plain() -> bool:
     """Whether operations are to be traced in their plain form."""
     return _plain.get()
+
+
+def broadcast_to(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
+    """`jnp.broadcast_to` for a first axis that may be open."""
+    if is_plain():
+        # jax2onnx forgets an open first axis of what is broadcast. It keeps that of a sum.
+        return x + jnp.zeros(tuple(shape), x.dtype)
+    return jnp.broadcast_to(x, tuple(shape))

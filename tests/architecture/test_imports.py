@@ -16,7 +16,7 @@ LAYERS = [
     {"records", "input", "inference", "interop"},
     {"tasks"},
     {"train"},
-    {"report", "aot"},
+    {"report", "aot", "export"},
     {"experiment", "study"},
     {"scripts"},
 ]

@@ -15,16 +15,16 @@ WINDOW = 2  # tokens per tile side
 SHAPES = ((1, 3), (3, 4))  # numbers of tiles, and of dates of the first series; each further one has one more
 
 
-def save_tiny(folder, row):
+def save_tiny(folder, row, **changes):
     """Writes the tiny model of a row with random parameters and statistics."""
-    module, params, _ = world(row)
+    module, params, _ = world(row, **changes)
     rng = np.random.default_rng(7)
     statistics = {
         spec.name: {"mean": rng.normal(size=spec.channels).tolist(), "std": rng.uniform(0.5, 2, spec.channels).tolist()}
         for spec in module.specs
     }
-    classes = tuple("abcde")
-    save_model(folder, params, ModelInfo(schema.parse(tiny(row)), module.names, classes, module.label_patch, statistics))
+    config = schema.parse(tiny(row, **changes))
+    save_model(folder, params, ModelInfo(config, module.names, tuple("abcde"), module.label_patch, statistics))
     return folder
 
 
