@@ -26,6 +26,16 @@ def publish() -> int:
     return run_command(_main, "omnisat_jax.publish")
 
 
+def export() -> int:
+    """`omnisat-export`: python -m omnisat_jax.export."""
+    return run_command(_main, "omnisat_jax.export.__main__")
+
+
+def predict() -> int:
+    """`omnisat-predict`: python -m omnisat_jax.predict."""
+    return run_command(_main, "omnisat_jax.predict.command")
+
+
 def _main(module: str) -> int:
     """Imports a module and calls its main function, so that Ctrl-C during the import is handled as well.
 

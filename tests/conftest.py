@@ -35,9 +35,11 @@ SLOW = (
     "train/test_step.py",
     "interop/test_utae.py",
     "benchmarks",
+    "export/test_jax_file.py",
+    "export/test_onnx_file.py",
     "aot",
 )
-THEN = ("train", "tasks", "inference", "report", "study", "data", "interop", "records")
+THEN = ("train", "tasks", "inference", "export", "report", "study", "data", "interop", "records")
 
 
 def pytest_collection_modifyitems(items):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from omnisat_jax.errors import UserError
 from omnisat_jax.models.layers.blocks import embedding_init, gelu
 from omnisat_jax.models.layers.relative_attention import RelativeAttention, query_buckets, token_buckets
+from omnisat_jax.ops.plain import broadcast_to
 
 _MLP_RATIO = 4  # hidden width of an MLP as a multiple of D
 
@@ -62,7 +63,7 @@ class PublishedFusion(nn.Module):
         if present is not None:
             x = jnp.where(jnp.repeat(present, p, axis=1)[..., None], x, 0)
             mask = jnp.concatenate([jnp.ones((b, 1), bool), jnp.repeat(present, p, axis=1)], 1)
-        x = jnp.concatenate([jnp.broadcast_to(tile, (b, 1, d)), x], 1)
+        x = jnp.concatenate([broadcast_to(tile, (b, 1, d)), x], 1)
         buckets = token_buckets(p, m, self.published)
         for index in range(self.depth):
             y = nn.LayerNorm(name=f"block{index}_norm1")(x)
@@ -74,7 +75,7 @@ class PublishedFusion(nn.Module):
         query = query + self.param("query_position", embedding_init, (p + 1, d), jnp.float32)
         k, v = nn.Dense(d, name="cross_key")(y), nn.Dense(d, name="cross_value")(y)
         attend = RelativeAttention(self.heads, self.shared, False, name="cross_attention")
-        x = attend(jnp.broadcast_to(query, (b, p + 1, d)), k, v, query_buckets(p, m), mask)
+        x = attend(broadcast_to(query, (b, p + 1, d)), k, v, query_buckets(p, m), mask)
         return x + self._mlp(x, "cross")
 
     def _mlp(self, x: jax.Array, name: str) -> jax.Array:

@@ -20,6 +20,7 @@ from omnisat_jax.models.layers.blocks import ConvNormAct, embedding_init
 from omnisat_jax.models.layers.transformer import Block
 from omnisat_jax.models.pretrainable import PretrainableModel
 from omnisat_jax.ops.patches import masked_mean, resize, roll_tokens, to_patches
+from omnisat_jax.ops.plain import broadcast_to
 from omnisat_jax.ops.positions import date_sinusoid, grid_sinusoid
 from omnisat_jax.types import Batch
 
@@ -114,7 +115,7 @@ class TemporalFusion(nn.Module):
             sequence.append(jnp.where(valid[:, None, :, None], x, 0))
             seen.append(valid)
         query = self.param("query", embedding_init, (d,), jnp.float32) + grid_sinusoid(round(p**0.5), d)
-        query = jnp.broadcast_to(query[:, None].astype(self.dtype), (b, p, 1, d))
+        query = broadcast_to(query[:, None].astype(self.dtype), (b, p, 1, d))
         x = jnp.concatenate([query, *sequence], 2)
         mask = jnp.concatenate([jnp.ones((b, 1), bool), *seen], 1)
         x, mask = x.reshape(b * p, -1, d), jnp.repeat(mask, p, axis=0)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.ops.plain import is_plain
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Rows of one matrix product on CPU: enough to keep the cores busy, few enough to stay in the cache.
@@ -57,6 +58,15 @@ def direct(x: jax.Array, kernel: jax.Array, stride: int = 1, amount: int = 0, mo
     return lax.conv_general_dilated(pad_borders(x, amount, mode), kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
 
 
+def _plain(x, kernel, stride, amount, mode):
+    """`direct` without a padding of its own where the convolution can do it: jax2onnx cannot pad a number of images that is open."""
+    border = amount if mode == "zeros" else 0
+    x = pad_borders(x, amount - border, mode)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((border, border), (border, border)), dimension_numbers=_DIMENSIONS
+    )
+
+
 def _rows(x, side, stride, amount, mode):
     """Every K x K neighbourhood of x (B,H,W,I) as a row: (B,H',W',K*K*I)."""
     x = pad_borders(x, amount, mode)
@@ -73,7 +83,9 @@ def _rows(x, side, stride, amount, mode):
 
 
 def _group(batch, pixels):
-    """The largest divisor of `batch` whose images together have at most _CPU_ROWS pixels (at least 1)."""
+    """The largest divisor of `batch` whose images together have at most _CPU_ROWS pixels (at least 1); 1 if `batch` is symbolic."""
+    if not isinstance(batch, int):
+        return 1  # divides any number of images
     size = max(1, min(batch, _CPU_ROWS // max(pixels, 1)))
     while batch % size:
         size -= 1
@@ -153,6 +165,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, amount: int = 0, mo
     Returns:
       (B,H',W',O) with H' = (H + 2*amount - K) // stride + 1.
     """
+    if is_plain():
+        return _plain(x, kernel, stride, amount, mode)
     return lax.platform_dependent(
         x,
         kernel,

@@ -5,6 +5,9 @@ Letters: B batch, H W pixels, h w pixels of another map, C channels, P patches, 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from omnisat_jax.ops.plain import is_plain
 
 
 def to_patches(x: jax.Array, p: int) -> jax.Array:
@@ -27,7 +30,19 @@ def resize(x: jax.Array, side: int) -> jax.Array:
     b, h, w, c = x.shape
     if (h, w) == (side, side):
         return x
+    if is_plain():
+        rows, columns = (jnp.asarray(resizing_weights(size, side), x.dtype) for size in (h, w))
+        return jnp.einsum("jw,biwc->bijc", columns, jnp.einsum("ih,bhwc->biwc", rows, x))
     return jax.image.resize(x, (b, side, side, c), "linear", antialias=True)
+
+
+def resizing_weights(size: int, side: int) -> np.ndarray:
+    """(side,size) float64 weights of `size` pixels in each of the `side` pixels that `resize` makes of them; rows sum to 1."""
+    step = size / side
+    centres = (np.arange(side) + 0.5) * step - 0.5
+    distance = np.abs(centres[:, None] - np.arange(size)) / max(step, 1)
+    weights = np.maximum(1 - distance, 0)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def pool_to_grid(x: jax.Array, side: int) -> jax.Array:

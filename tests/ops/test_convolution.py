@@ -71,3 +71,8 @@ def test_other_borders_are_refused():
 @pytest.mark.parametrize(("batch", "pixels", "size"), [(12, 100, 6), (7, 100, 7), (7, 400, 1), (3, 10**6, 1), (8, 128, 8)])
 def test_groups_divide_the_batch_and_fit_the_cache(batch, pixels, size):
     assert convolution._group(batch, pixels) == size
+
+
+def test_a_group_of_a_symbolic_batch_is_one_image():
+    (batch,) = jax.export.symbolic_shape("batch")
+    assert convolution._group(batch, 100) == 1

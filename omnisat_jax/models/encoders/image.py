@@ -13,6 +13,7 @@ from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.models.layers.blocks import Conv, ConvNormAct, gelu, group_norm
 from omnisat_jax.models.layers.transformer import Block
 from omnisat_jax.ops.patches import pool_to_grid, resize, to_patches
+from omnisat_jax.ops.plain import is_plain
 from omnisat_jax.ops.positions import grid_sinusoid
 
 _MLP_RATIO = 4  # hidden width of a ViT's MLP as a multiple of D, as published
@@ -169,4 +170,9 @@ class PatchCNN(nn.Module):
 
 def _pool(x: jax.Array) -> jax.Array:
     """Maximum of 2 x 2 pixels; an image with a side of one pixel is returned unchanged."""
-    return nn.max_pool(x, (2, 2), (2, 2)) if min(x.shape[1:3]) >= 2 else x
+    b, h, w, c = x.shape
+    if min(h, w) < 2:
+        return x
+    if is_plain():  # onnxruntime has no pooling of what jax2onnx makes of it
+        return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+    return nn.max_pool(x, (2, 2), (2, 2))

@@ -95,7 +95,8 @@ class UTAEStream(_OverDates):
         values = jnp.where(valid[:, :, None, None, None], values, 0)  # NaN times an attention of 0 would be NaN
         multiple = 2 ** (len(self.config.encoder_widths) - 1)
         frames = values.reshape(b * t, h, w, c)
-        frames = jnp.pad(frames, ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge")
+        if h % multiple or w % multiple:
+            frames = jnp.pad(frames, ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0)), mode="edge")
         encoder = nn.remat(FrameEncoder) if self.remat else FrameEncoder
         norm = "image" if self.norm == "affine" else self.norm  # the original has GroupNorm in the frame encoder
         maps = [m.reshape(b, t, *m.shape[1:]) for m in encoder(self.config, norm, self.dtype, name="frames")(frames)]
