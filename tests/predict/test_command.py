@@ -16,7 +16,6 @@ from omnisat_jax.predict.folder import BLOCKS, MapFolder
 from tests.conftest import QUICK, ROOT
 from tests.predict.models import BANDS, CLASSES, save_random_model
 from tests.predict.region import put
-from tests.region import write
 
 SIDE = 80  # px of 10 m
 
