@@ -44,6 +44,9 @@ class ProductOptions:
         if self.parcels_out is not None and self.parcels is not None and self.parcels_out.resolve() == self.parcels.resolve():
             raise UserError(f"--parcels_out {self.parcels_out}: expected another file than --parcels, which would be overwritten; choose another name")
 
+        if self.parcels_out is not None and self.polygons_out is not None and self.parcels_out.resolve() == self.polygons_out.resolve():
+            raise UserError(f"--polygons_out {self.polygons_out}: expected another file than --parcels_out; choose another name")
+
     @classmethod
     def from_arguments(cls, namespace: argparse.Namespace) -> "ProductOptions":
         """The options of a command line that was parsed with `add_arguments`.
