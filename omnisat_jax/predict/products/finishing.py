@@ -12,7 +12,7 @@ from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.predict.folder import BLOCKS, NO_DATA, MapFolder, MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.products import record, styles
+from omnisat_jax.predict.products import catalogue, record, styles
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.products.parcels import Parcels
 from omnisat_jax.predict.products.polygons import Polygons
@@ -70,11 +70,16 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
     for name, text in (("class.qml", styles.class_style(info, colours)), ("confidence.qml", styles.confidence_style())):
         products[name] = folder.path / name
         atomic.write_text(products[name], text)
+    created, others = record.created(folder), {name: path for name, path in products.items() if not name.endswith(".tif")}
+    items = {catalogue.MAP: catalogue.map_item(folder, rasters, others, created), catalogue.MODEL: catalogue.model_item(folder, created)}
+    for name, item in items.items():
+        products[name] = folder.path / name
+        atomic.write_json(products[name], item)
     if parcels is not None:
         record.update(folder, {"parcels": {"file": str(options.parcels), "count": len(parcels.frame), "unseen": parcels.unseen}})
     if polygons is not None:
         record.update(folder, {"polygons": {"minimum_m2": polygons.minimum, "count": polygons.count}})
-    record.update(folder, _summary(folder, tally, products))
+    record.update(folder, _summary(folder, tally, products) | {"created": created})
     return products
 
 
@@ -82,7 +87,6 @@ def _summary(folder: MapFolder, tally: record.Tally, products: Mapping[str, path
     """What run.json says about a finished map."""
     return {
         "finished": True,
-        "created": record.created(folder),
         "seam_index": tally.seam_index,
         "pixels": {name: int(count) for name, count in zip(folder.info.classes, tally.pixels, strict=True)},
         "share_unknown": tally.share_unknown,

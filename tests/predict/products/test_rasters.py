@@ -129,7 +129,7 @@ def test_styles_name_the_classes(finished):
 def test_classes_without_colours_get_the_palette_of_the_pictures(tmp_path):
     folder = maps.make_map(tmp_path / "map", colours=())
     with rasterio.open(finish(folder, PLAIN)["class.tif"]) as source:
-        assert ["#%02x%02x%02x" % source.colormap(1)[value][:3] for value in range(4)] == [*class_colours(4)]
+        assert ["#{:02x}{:02x}{:02x}".format(*source.colormap(1)[value][:3]) for value in range(4)] == [*class_colours(4)]
 
 
 def test_progress_counts_to_the_end(tmp_path):
