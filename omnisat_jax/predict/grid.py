@@ -62,7 +62,7 @@ class MapGrid:
     stride: int
     block: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= self.stride <= self.window:
             raise UserError(f"expected a step of 1 to {self.window} patches between windows, found {self.stride}; choose another --overlap")
 

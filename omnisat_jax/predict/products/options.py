@@ -30,7 +30,7 @@ class ProductOptions:
     polygons: float | None = None
     polygons_out: pathlib.Path | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("parcels", "polygons"):
             out = getattr(self, f"{name}_out")
             if out is None:

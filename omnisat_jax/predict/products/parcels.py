@@ -135,7 +135,7 @@ def _text(values: np.ndarray, known: np.ndarray) -> Any:
     """Texts that are null where they are not known."""
     import pandas
 
-    return pandas.array(np.where(known, values, None), dtype="string")
+    return pandas.array([value if is_known else None for value, is_known in zip(values, known, strict=True)], dtype="string")
 
 
 @dataclasses.dataclass(frozen=True)

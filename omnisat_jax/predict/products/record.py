@@ -62,7 +62,7 @@ def update(folder: MapFolder, values: Mapping[str, Any]) -> None:
     Raises:
       UserError: the file cannot be read or written.
     """
-    atomic.write_json(folder.path / RUN, _values(folder) | values)
+    atomic.write_json(folder.path / RUN, {**_values(folder), **values})
 
 
 def _values(folder: MapFolder) -> dict[str, Any]:
