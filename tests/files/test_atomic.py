@@ -107,3 +107,34 @@ def test_unmarked_folders_and_links_are_not_removed(tmp_path):
 def test_names_of_hosts_with_other_characters_are_recognised(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "node-7.example.org")
     assert atomic.is_partial(atomic.partial_name(tmp_path / "a.b-c").name)
+
+
+def test_a_scratch_folder_disappears_with_what_is_in_it(tmp_path):
+    with atomic.scratch_folder(tmp_path / "products") as work:
+        (work / "draft").touch()
+        assert atomic.is_partial(work.name) and work.parent == tmp_path
+    with pytest.raises(ValueError, match="inside"), atomic.scratch_folder(tmp_path / "products") as work:
+        (work / "draft").touch()
+        raise ValueError("inside")
+    assert names(tmp_path) == []
+
+
+def test_a_scratch_folder_of_a_dead_process_is_cleared_by_the_next(tmp_path, monkeypatch):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: dead.pid)
+        left = atomic.partial_name(tmp_path / "products")
+    left.mkdir()
+    (left / atomic.MARK).touch()
+    with atomic.scratch_folder(tmp_path / "products"):
+        assert not left.exists()
+
+
+def test_a_file_is_published_in_place_of_an_earlier_one(tmp_path):
+    (tmp_path / "draft").write_text("new")
+    (tmp_path / "a").write_text("old")
+    atomic.publish(tmp_path / "draft", tmp_path / "a")
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "new"
+    with pytest.raises(UserError, match="cannot be written"):
+        atomic.publish(tmp_path / "missing", tmp_path / "a")

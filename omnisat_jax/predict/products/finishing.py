@@ -12,8 +12,10 @@ from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.predict.folder import BLOCKS, NO_DATA, MapFolder, MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.products import record, styles
+from omnisat_jax.predict.products import catalogue, record, styles
 from omnisat_jax.predict.products.options import ProductOptions
+from omnisat_jax.predict.products.parcels import Parcels
+from omnisat_jax.predict.products.polygons import Polygons
 from omnisat_jax.predict.products.rasters import RasterWriter, rasters_of
 
 Progress = Callable[[int, int], None]
@@ -45,9 +47,11 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
     info, tally = folder.info, record.Tally(len(folder.info.classes))
     colours = class_colours(len(info.classes), info.colours)
     rasters = rasters_of(info, colours)
+    parcels = Parcels(info, options.parcels) if options.parcels is not None else None
+    polygons = Polygons(info, options.polygons) if options.polygons is not None else None
     products: dict[str, pathlib.Path] = {}
     with atomic.scratch_folder(folder.path / "products") as work, RasterWriter(info.grid, rasters, work) as writer:
-        parts: Sequence[Part] = [tally, writer]
+        parts: Sequence[Part] = [part for part in (tally, writer, parcels, polygons) if part is not None]
         steps, done = _count_blocks(info) + len(rasters), 0
         for block, arrays in folder.blocks():
             _check_block(folder, block, arrays)
@@ -58,10 +62,24 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
             products[raster.file] = folder.path / raster.file
             writer.finish(raster, products[raster.file])
             done = _advance(done, steps, progress)
+        for name, part, out in (("parcels", parcels, options.parcels_out), ("polygons", polygons, options.polygons_out)):
+            if part is not None:
+                path = out or folder.path / f"{name}.parquet"
+                part.write(path, work)
+                products[f"{name}{path.suffix.lower()}"] = path
     for name, text in (("class.qml", styles.class_style(info, colours)), ("confidence.qml", styles.confidence_style())):
         products[name] = folder.path / name
         atomic.write_text(products[name], text)
-    record.update(folder, _summary(folder, tally, products))
+    created, others = record.created(folder), {name: path for name, path in products.items() if not name.endswith(".tif")}
+    items = {catalogue.MAP: catalogue.map_item(folder, rasters, others, created), catalogue.MODEL: catalogue.model_item(folder, created)}
+    for name, item in items.items():
+        products[name] = folder.path / name
+        atomic.write_json(products[name], item)
+    if parcels is not None:
+        record.update(folder, {"parcels": {"file": str(options.parcels), "count": len(parcels.frame), "unseen": parcels.unseen}})
+    if polygons is not None:
+        record.update(folder, {"polygons": {"minimum_m2": polygons.minimum, "count": polygons.count}})
+    record.update(folder, _summary(folder, tally, products) | {"created": created})
     return products
 
 
@@ -69,11 +87,10 @@ def _summary(folder: MapFolder, tally: record.Tally, products: Mapping[str, path
     """What run.json says about a finished map."""
     return {
         "finished": True,
-        "created": record.created(folder),
         "seam_index": tally.seam_index,
         "pixels": {name: int(count) for name, count in zip(folder.info.classes, tally.pixels, strict=True)},
         "share_unknown": tally.share_unknown,
-        "products": {name: {"bytes": path.stat().st_size, "xxh3": file_hash(path)} for name, path in products.items()},
+        "products": record.products(folder) | {name: {"bytes": path.stat().st_size, "xxh3": file_hash(path)} for name, path in products.items()},
     }
 
 

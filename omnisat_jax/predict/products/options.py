@@ -30,7 +30,7 @@ class ProductOptions:
     polygons: float | None = None
     polygons_out: pathlib.Path | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("parcels", "polygons"):
             out = getattr(self, f"{name}_out")
             if out is None:
@@ -43,6 +43,9 @@ class ProductOptions:
             raise UserError(f"--polygons: expected a smallest area of 0 m2 or more, found {self.polygons}")
         if self.parcels_out is not None and self.parcels is not None and self.parcels_out.resolve() == self.parcels.resolve():
             raise UserError(f"--parcels_out {self.parcels_out}: expected another file than --parcels, which would be overwritten; choose another name")
+
+        if self.parcels_out is not None and self.polygons_out is not None and self.parcels_out.resolve() == self.polygons_out.resolve():
+            raise UserError(f"--polygons_out {self.polygons_out}: expected another file than --parcels_out; choose another name")
 
     @classmethod
     def from_arguments(cls, namespace: argparse.Namespace) -> "ProductOptions":

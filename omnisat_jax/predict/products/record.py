@@ -50,13 +50,19 @@ def created(folder: MapFolder) -> str:
     return found if isinstance(found, str) else datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def products(folder: MapFolder) -> dict[str, dict[str, Any]]:
+    """The products that run.json lists, with their size in bytes and XXH3 hash: those of earlier calls stay."""
+    found = _values(folder).get("products")
+    return dict(found) if isinstance(found, dict) else {}
+
+
 def update(folder: MapFolder, values: Mapping[str, Any]) -> None:
     """Adds plain values to run.json, in place of earlier ones of the same names.
 
     Raises:
       UserError: the file cannot be read or written.
     """
-    atomic.write_json(folder.path / RUN, _values(folder) | values)
+    atomic.write_json(folder.path / RUN, {**_values(folder), **values})
 
 
 def _values(folder: MapFolder) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _style(kind: str, **options) -> tuple[Element, Element]:
     pipe = _add(style, "pipe")
     renderer = _add(pipe, "rasterrenderer", type=kind, band=1, alphaBand=-1, opacity=1, nodataColor="", **options)
     _add(renderer, "rasterTransparency")
-    _add(pipe, "brightnesscontrast", brightness=0, contrast=0, gamma=1)
+    _add(pipe, "brightnesscontrast", brightness=0, gamma=1)
     _add(pipe, "huesaturation", saturation=0, grayscaleMode=0)
     _add(pipe, "rasterresampler", maxOversampling=2)
     return style, renderer

@@ -1,0 +1,193 @@
+"""The crop of each parcel: pixels per class are added over the blocks, which is exact whatever their size.
+
+A pixel belongs to a parcel if its centre does. Parcels may overlap: a pixel then counts for each of them. Parcels that share a border share no
+pixel, even if the border passes through a centre: crossings of a border with a row of centres are computed in one way for both sides, and a
+parcel includes its western and excludes its eastern border.
+Letters: N parcels, K classes, E edges.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from omnisat_jax.errors import DataError
+from omnisat_jax.predict.folder import NO_DATA, MapInfo
+from omnisat_jax.predict.grid import Block
+from omnisat_jax.predict.products.vector import need_packages, read_polygons, write_polygons
+
+COLUMNS = ("crop", "share", "runner_up", "runner_up_share", "confidence", "pixels", "unknown_pixels", "used")
+CHUNK = 2**22  # pixels of parcels that are looked up at once
+_SLACK = 1e-6  # pixels around a block in which parcels are looked for
+
+
+class Parcels:
+    """The pixels of each parcel.
+
+    Attributes:
+      frame: GeoDataFrame of the N parcels, in the reference system of the map.
+      pixels: (N, K) int64, pixels of each class.
+      unknown: (N,) int64, pixels without a class.
+    """
+
+    def __init__(self, info: MapInfo, path: pathlib.Path):
+        """Reads the parcels.
+
+        Args:
+          info: the map.
+          path: file of the polygons.
+
+        Raises:
+          DataError: see `read_polygons`, or the file has a column that the result adds.
+          UserError: a package of the extra `vector` is not installed.
+        """
+        self._shapely = need_packages()[1]
+        self._info, self.frame = info, read_polygons(path, info.grid.crs)
+        taken = sorted({str(name).lower() for name in self.frame.columns} & set(COLUMNS))  # GeoPackages ignore the case of names
+        if taken:
+            raise DataError(
+                tile="-", path=path, expected=f"columns of other names than {', '.join(COLUMNS)}", found=", ".join(taken),
+                advice="Rename or remove them: the result adds columns of these names.",
+            )  # fmt: skip
+        shapes, count = np.asarray(self.frame.geometry.values), len(self.frame)
+        grid = info.grid
+        # In pixels from the north-west corner of the map, rows southwards.
+        self._shapes = self._shapely.transform(shapes, lambda points: (points - (grid.left, grid.top)) / (grid.pixel, -grid.pixel))
+        self._tree = self._shapely.STRtree(self._shapes)
+        self.pixels, self.unknown = np.zeros((count, len(info.classes)), np.int64), np.zeros(count, np.int64)
+        self._confidence, self._used = np.zeros(count, np.int64), np.zeros(count, np.uint32)
+
+    def add(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
+        """Adds the pixels of one block."""
+        area = self._shapely.box(
+            block.left - _SLACK, block.top - _SLACK, block.left + block.width + _SLACK, block.top + block.height + _SLACK
+        )
+        found = np.sort(self._tree.query(area))
+        if not len(found):
+            return
+        runs = find_runs(self._shapely, self._shapes[found], block)
+        ends = np.cumsum(runs.stop - runs.start)
+        first = 0
+        while first < len(ends):  # runs are no longer than a row of the block
+            done = ends[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
+            self._count(found, runs.select(slice(first, last)), arrays)
+            first = last
+
+    def _count(self, parcels: np.ndarray, runs: "Runs", arrays: Mapping[str, np.ndarray]) -> None:
+        lengths = runs.stop - runs.start
+        offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        row, column = np.repeat(runs.row, lengths), np.repeat(runs.start, lengths) + offsets
+        parcel = np.repeat(parcels[runs.parcel], lengths)
+        classes, confidence, used = (arrays[name][row, column] for name in ("class", "confidence", "used"))
+        known = classes != NO_DATA
+        np.add.at(self.unknown, parcel[~known], 1)
+        np.add.at(self.pixels, (parcel[known], classes[known]), 1)
+        np.add.at(self._confidence, parcel[known], confidence[known].astype(np.int64))
+        np.bitwise_or.at(self._used, parcel[known], used[known])
+
+    @property
+    def unseen(self) -> int:
+        """Number of parcels without a pixel that has a class: outside the map, too small, or unknown."""
+        return int((self.pixels.sum(1) == 0).sum())
+
+    def table(self) -> Any:
+        """A GeoDataFrame with the columns of the parcels and COLUMNS; those of parcels without a known pixel are null.
+
+        crop, runner_up: names of the most and second most frequent class; of equal ones the first. A class with no pixel is no runner-up.
+        share, runner_up_share: of the known pixels.
+        confidence: mean in per cent over the known pixels.
+        pixels, unknown_pixels: with and without a class.
+        used: names of the sensors with a known value in some pixel, joined by commas.
+        """
+        import pandas
+
+        names, total = np.array(self._info.classes, object), self.pixels.sum(1)
+        order = np.argsort(-self.pixels, axis=1, kind="stable")
+        row, seen = np.arange(len(total)), total > 0
+        best, second = order[:, 0], order[:, min(1, order.shape[1] - 1)]
+        follows = seen & (self.pixels[row, second] > 0) & (best != second)
+        divisor = np.maximum(total, 1)
+        sensors = [sensor.name for sensor in self._info.sensors]
+        used = [",".join(name for bit, name in enumerate(sensors) if int(bits) >> bit & 1) for bits in self._used]
+        columns = {
+            "crop": _text(names[best], seen),
+            "share": np.where(seen, self.pixels[row, best] / divisor, np.nan),
+            "runner_up": _text(names[second], follows),
+            "runner_up_share": np.where(follows, self.pixels[row, second] / divisor, np.nan),
+            "confidence": np.where(seen, self._confidence / divisor, np.nan),
+            "pixels": total,
+            "unknown_pixels": self.unknown,
+            "used": _text(np.array(used, object), seen),
+        }
+        added = pandas.DataFrame(columns, index=self.frame.index)
+        result = self.frame.drop(columns=self.frame.geometry.name).join(added)
+        return type(self.frame)(result, geometry=self.frame.geometry)
+
+    def write(self, path: pathlib.Path, work: pathlib.Path) -> None:
+        """Writes the table; see `write_polygons`."""
+        write_polygons(self.table(), path, work)
+
+
+def _text(values: np.ndarray, known: np.ndarray) -> Any:
+    """Texts that are null where they are not known."""
+    import pandas
+
+    return pandas.array([value if is_known else None for value, is_known in zip(values, known, strict=True)], dtype="string")
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Pixels of parcels in a block: the columns start, ..., stop - 1 of a row.
+
+    Attributes:
+      parcel, row, start, stop: (R,) int64; row and columns count from the north-west corner of the block.
+    """
+
+    parcel: np.ndarray
+    row: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+    def select(self, which: Any) -> "Runs":
+        """Some of the runs."""
+        return Runs(self.parcel[which], self.row[which], self.start[which], self.stop[which])
+
+
+def find_runs(shapely: Any, shapes: np.ndarray, block: Block) -> Runs:
+    """Finds the pixels whose centres lie in polygons.
+
+    Args:
+      shapely: the module.
+      shapes: polygons in pixels from the north-west corner of the map, rows southwards.
+      block: part of the map.
+    """
+    start, end, parcel = _edges(shapely, shapes)
+    # The rows whose centres, at row + 0.5, lie in [y of the upper end, y of the lower end).
+    first = np.maximum(np.ceil(start[:, 1] - 0.5), block.top).astype(np.int64)
+    last = np.minimum(np.ceil(end[:, 1] - 0.5), block.top + block.height).astype(np.int64)
+    counts = np.maximum(last - first, 0)
+    edge = np.repeat(np.arange(len(counts)), counts)
+    row = first[edge] + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    start, end, parcel = start[edge], end[edge], parcel[edge]
+    # Computed with coordinates of the whole map, so that every block finds the same crossings.
+    crossing = start[:, 0] + (row + 0.5 - start[:, 1]) * ((end[:, 0] - start[:, 0]) / (end[:, 1] - start[:, 1]))
+    order = np.lexsort((crossing, row, parcel))
+    parcel, row = parcel[order][::2], row[order][::2]
+    column = np.clip(np.ceil(crossing[order] - 0.5), block.left, block.left + block.width).astype(np.int64) - block.left
+    runs = Runs(parcel, row - block.top, column[::2], column[1::2])
+    return runs.select(runs.stop > runs.start)
+
+
+def _edges(shapely: Any, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Upper and lower ends (E,2) of all edges that are not level, and the index of their polygon (E,)."""
+    parts, of_part = shapely.get_parts(shapes, return_index=True)
+    rings, of_ring = shapely.get_rings(parts, return_index=True)
+    points, of_point = shapely.get_coordinates(rings, return_index=True)
+    joined = of_point[1:] == of_point[:-1]
+    a, b, parcel = points[:-1][joined], points[1:][joined], of_part[of_ring[of_point[:-1][joined]]]
+    down = (a[:, 1] < b[:, 1])[:, None]
+    level = a[:, 1] == b[:, 1]
+    return np.where(down, a, b)[~level], np.where(down, b, a)[~level], parcel[~level]
