@@ -14,7 +14,7 @@ HERE = pathlib.Path(__file__).parent
 # Needed for training, preparing or reporting. What is not listed here is imported by jax or flax themselves: rich, absl, filelock, msgpack, yaml.
 TRAINING_ONLY = (
     "orbax", "optax", "grain", "array_record", "tensorflow_datasets", "tensorflow", "clu", "ml_collections", "scipy", "sklearn", "matplotlib",
-    "rasterio", "h5py", "jinja2", "tensorboardX", "torch", "configs", "data",
+    "rasterio", "h5py", "jinja2", "tensorboardX", "torch", "huggingface_hub", "configs", "data",
 )  # fmt: skip
 
 
