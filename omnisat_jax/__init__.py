@@ -4,6 +4,9 @@
     model = Model.from_pretrained("runs/pastis/model")  # or "hf:ORG/NAME@v1.0"
     probabilities = model.probabilities({"s2": (values, dates), "spot": image})
 
+    from omnisat_jax import Region, map_region
+    map_region(model, Region.from_json("region.json"), "map")
+
 Importing the package imports nothing else: each name is loaded when it is first used.
 """
 
@@ -14,11 +17,21 @@ if TYPE_CHECKING:
     from omnisat_jax.inference.model import Model
     from omnisat_jax.inference.model_folder import load_model
     from omnisat_jax.modalities import ModalitySpec
+    from omnisat_jax.predict.options import PredictOptions
+    from omnisat_jax.predict.region import Region
+    from omnisat_jax.predict.run import map_region
 
 __version__ = "0.1.0"
-__all__ = ["ModalitySpec", "Model", "__version__", "load_model"]
+__all__ = ["ModalitySpec", "Model", "PredictOptions", "Region", "__version__", "load_model", "map_region"]
 
-_MODULES = {"Model": "inference.model", "ModalitySpec": "modalities", "load_model": "inference.model_folder"}
+_MODULES = {
+    "Model": "inference.model",
+    "ModalitySpec": "modalities",
+    "PredictOptions": "predict.options",
+    "Region": "predict.region",
+    "load_model": "inference.model_folder",
+    "map_region": "predict.run",
+}
 
 # Under `python -m omnisat_jax.report`: Ctrl-C ends the program with one sentence, also while it is still importing.
 if sys.argv[:1] == ["-m"]:

@@ -73,10 +73,10 @@ def _finish(arguments: Sequence[str]) -> int:
 
 
 def _products(folder: MapFolder, flags: argparse.Namespace, console: Console) -> int:
-    from omnisat_jax.predict.products.finishing import finish
     from omnisat_jax.predict.products.options import ProductOptions
+    from omnisat_jax.predict.run import finish_map
 
-    found = finish(folder, ProductOptions.from_arguments(flags))
+    found = finish_map(folder, ProductOptions.from_arguments(flags), console)
     table = Table("product", "file")
     for name, path in found.items():
         table.add_row(name, printable(str(path)))

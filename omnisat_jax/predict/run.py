@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import os
+import pathlib
 import queue
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from omnisat_jax.predict.folder import MapFolder
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.plan import MapPlan, make_plan
+from omnisat_jax.predict.products.finishing import finish
+from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.region import Region
 from omnisat_jax.types import StrPath
 
@@ -82,6 +85,37 @@ def make_map(
                 folder.write(block, arrays)
                 bar.advance(task)
     return folder
+
+
+def map_region(
+    model: Model,
+    region: Region,
+    out: StrPath,
+    options: PredictOptions | None = None,
+    products: ProductOptions | None = None,
+    console: Console | None = None,
+) -> dict[str, pathlib.Path]:
+    """Makes a map and its products: class.tif, confidence.tif and the others.
+
+    Args:
+      model, region, out, options, console: see `make_map`.
+      products: what is made beside the rasters.
+
+    Returns:
+      {name: path} of the products.
+
+    Raises:
+      UserError: see `make_map` and `finish_map`.
+    """
+    console = console or Console(quiet=True)
+    return finish_map(make_map(model, region, out, options, console=console), products, console)
+
+
+def finish_map(folder: MapFolder, products: ProductOptions | None = None, console: Console | None = None) -> dict[str, pathlib.Path]:
+    """Makes the products of a map whose blocks are done; see `finishing.finish`."""
+    with progress_bar(console or Console(quiet=True)) as bar:
+        task = bar.add_task("writing", total=None)
+        return finish(folder, products or ProductOptions(), lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def compute_blocks(

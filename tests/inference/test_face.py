@@ -51,7 +51,7 @@ assert load_model is omnisat_jax.inference.model_folder.load_model
 
 
 def test_every_public_name_is_listed_and_no_other_is_there():
-    assert set(omnisat_jax.__all__) == {"Model", "ModalitySpec", "load_model", "__version__"}
+    assert set(omnisat_jax.__all__) == {"Model", "ModalitySpec", "PredictOptions", "Region", "load_model", "map_region", "__version__"}
     assert set(omnisat_jax.__all__) <= set(dir(omnisat_jax))
     for name in omnisat_jax.__all__:
         getattr(omnisat_jax, name)
