@@ -24,9 +24,9 @@ NAMES = ("s1a", "s1d", "s2", "spot")
 
 @pytest.fixture(scope="module")
 def trained(simulated, tmp_path_factory):
-    """The folder of a run on simulated tiles, whose model takes at most 80 dates, more than any tile has."""
+    """The folder of a run on simulated tiles, whose model takes at most 150 dates, more than all test tiles have together."""
     folder = tmp_path_factory.mktemp("trained")
-    limits = {f"modalities.{name}.dates_eval": 80 for name in NAMES[:3]}
+    limits = {f"modalities.{name}.dates_eval": 150 for name in NAMES[:3]}
     config = tiny(**limits, **{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache")})
     go(config, folder / "run", Console(file=io.StringIO()))
     return folder / "run"
