@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import datetime
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -195,7 +196,7 @@ def _date(day: int) -> str:
 def _describe(sensor: Sensor, frames: Sequence[int]) -> MapSensor:
     series = sensor.spec.kind == "series"
     dates = tuple(sensor.frames[index].date for index in frames) if series else ()
-    return MapSensor(sensor.name, sensor.spec.kind, sensor.bands, dates, tuple(map(str, sensor.files)))
+    return MapSensor(sensor.name, sensor.spec.kind, sensor.bands, dates, tuple(os.path.abspath(path) for path in sensor.files))
 
 
 def _identity(sensor: Sensor, frames: Sequence[int]) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _identity(sensor: Sensor, frames: Sequence[int]) -> dict[str, Any]:
         (frame.day, [(piece.raster.text, piece.bands, piece.places, piece.gain, piece.bias) for piece in frame.pieces])
         for frame in (sensor.frames[index] for index in frames)
     ]
-    files = [(str(path), status.st_size, status.st_mtime_ns) for path in sensor.files for status in (path.stat(),)]
+    files = [(os.path.abspath(path), status.st_size, status.st_mtime_ns) for path in sensor.files for status in (path.stat(),)]
     return {"name": sensor.name, "frames": pieces, "conversion": sensor.conversion, "files": files}
 
 

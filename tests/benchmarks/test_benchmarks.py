@@ -5,11 +5,12 @@ import re
 
 import pytest
 
-from benchmarks import checksums, contrastive_loss, loader, pretrain_step, random_forest, utae_step
+from benchmarks import checksums, contrastive_loss, loader, map_speed, pretrain_step, random_forest, utae_step
 from configs import pastis
 from tests.conftest import ROOT, tiny
+from tests.predict.models import save_random_model
 
-BENCHMARKS = {checksums, contrastive_loss, loader, pretrain_step, random_forest, utae_step}
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, random_forest, utae_step}
 
 
 def numbers(pattern, text):
@@ -45,6 +46,14 @@ def test_pretrain_step(capsys, monkeypatch):
     assert pretrain_step.main(["--side=16"]) == 0
     text = capsys.readouterr().out
     assert len(re.findall(r"(?:pretrain|finetune) \d tiles: +[0-9.]+ s per step", text)) == 2
+
+
+def test_map_speed(capsys, tmp_path):
+    save_random_model(tmp_path / "model", sensors=("s1a", "s2"))
+    assert map_speed.main(["--kilometres=0.32", "--dates=2", f"--model={tmp_path / 'model'}", "--overlap=0", f"--folder={tmp_path}"]) == 0
+    text = capsys.readouterr().out
+    assert len(numbers(r"s, ([0-9.]+) km2 per minute, peak ([0-9]+) MiB", text)) == 4
+    numbers(r"ratio of times \(loop / map\): ([0-9.]+)", text)
 
 
 def test_checksums(capsys, tmp_path):

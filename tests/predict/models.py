@@ -1,4 +1,4 @@
-"""A small model with random weights that knows two sensors."""
+"""A small model with random weights that knows a few sensors."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,20 +12,24 @@ from omnisat_jax.models.shapes import model_shapes
 from tests.conftest import tiny
 
 CLASSES = ("Meadow", "Wheat", "Maize", "Beet")
-BANDS = {"s1a": ("VV", "VH", "ratio"), "spot": ("R", "G", "B")}
+BANDS = {
+    "s1a": ("VV", "VH", "ratio"),
+    "s2": ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
+    "spot": ("R", "G", "B"),
+}
 
 
-def save_random_model(folder, seed=0):
-    """Writes a model of s1a (10 m, patches of 4 px) and spot (1 m, 40 px), with labels of 10 m and tiles of 4 x 4 patches."""
-    changes = tiny(**{"data.origin": "year", "modalities.s1a.dates_eval": 3})
-    for name in ("s1d", "s2"):
+def save_random_model(folder, seed=0, sensors=("s1a", "spot")):
+    """Writes a model of s1a and s2 (10 m, patches of 4 px) or spot (1 m, 40 px), with labels of 10 m and tiles of 4 x 4 patches."""
+    changes = tiny(**{"data.origin": "year", "modalities.s1a.dates_eval": 3, "modalities.s2.dates_eval": 3})
+    for name in {*changes.modalities} - {*sensors}:
         del changes.modalities[name]
     config = schema.parse(changes)
     names = tuple(spec.name for spec in config.modalities)
     module = make_model(config.modalities, config, len(CLASSES), 4, jnp.float32)
     rng = np.random.default_rng(seed)
     params = unflatten_dict({name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in model_shapes(module).items()}, sep="/")
-    statistics = {name: {"mean": [0.0] * 3, "std": [1.0] * 3} for name in names}
-    sensors = {name: SensorInfo(BANDS[name], first_day=18_600, last_day=19_000, dates=3) for name in names}
-    save_model(folder, params, ModelInfo(config, names, CLASSES, 4, statistics, sensors, window=4))
+    statistics = {name: {"mean": [0.0] * len(BANDS[name]), "std": [1.0] * len(BANDS[name])} for name in names}
+    facts = {name: SensorInfo(BANDS[name], first_day=18_600, last_day=19_000, dates=3) for name in names}
+    save_model(folder, params, ModelInfo(config, names, CLASSES, 4, statistics, facts, window=4))
     return folder
