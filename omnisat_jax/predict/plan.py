@@ -202,7 +202,7 @@ def _describe(sensor: Sensor, frames: Sequence[int]) -> MapSensor:
 def _identity(sensor: Sensor, frames: Sequence[int]) -> dict[str, Any]:
     """What the values of a sensor depend on. Files are known by name, size and time of change, as hashing a country takes hours."""
     pieces = [
-        (frame.day, [(piece.raster.text, piece.bands, piece.places, piece.gain, piece.bias) for piece in frame.pieces])
+        (frame.day, [(os.path.abspath(piece.raster.grid.path), piece.bands, piece.places, piece.gain, piece.bias) for piece in frame.pieces])
         for frame in (sensor.frames[index] for index in frames)
     ]
     files = [(os.path.abspath(path), status.st_size, status.st_mtime_ns) for path in sensor.files for status in (path.stat(),)]
