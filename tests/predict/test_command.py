@@ -14,6 +14,7 @@ import rasterio
 from omnisat_jax.cli.signals import PREEMPTED
 from omnisat_jax.predict.folder import BLOCKS, MapFolder
 from tests.conftest import QUICK, ROOT
+from tests.inference.test_face import TRAINING_ONLY
 from tests.predict.models import BANDS, CLASSES, save_random_model
 from tests.predict.region import put
 
@@ -99,6 +100,25 @@ def test_shards_make_the_same_map(here, whole):
     command = [sys.executable, "-m", "omnisat_jax.predict", "finish", "--out", str(out)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert products(out) == products(whole)
+
+
+def test_maps_need_none_of_the_packages_of_training(here):
+    code = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+from omnisat_jax import Model, PredictOptions, Region, map_region
+region = Region.from_arguments([f"s1a={sys.argv[2]}/s1a"], [], {})
+print(sorted(map_region(Model.from_pretrained(sys.argv[2] + "/model"), region, sys.argv[3], PredictOptions(batch=4))))
+"""
+    blocked = ",".join({*TRAINING_ONLY, "geopandas", "pandas", "pyarrow", "pyogrio", "shapely", "huggingface_hub"} - {"rasterio"})
+    environment = os.environ | {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(here / "programs")}
+    command = [sys.executable, "-c", code, blocked, str(here), str(here / "alone")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "class.tif" in done.stdout, done.stderr
 
 
 def test_a_dry_run_writes_nothing(here):
