@@ -5,6 +5,7 @@ Letters: B batch, M modalities, S subsets, T temperatures.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,19 +59,18 @@ class ScaledEvaluation:
 
     task: Finetune
 
-    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, jax.Array]:
-        return self.task.init(key, batch), jnp.ones(())
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        return {"model": self.task.init(key, batch), "temperature": jnp.ones(())}
 
-    def evaluate(self, params: tuple[Params, jax.Array], batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, Any]:
         """What the task evaluates, and "scaling" for `ScalingScores`.
 
         Args:
-          params: of the model, and the temperature, a float32 scalar.
+          params: "model", the parameters of the task; "temperature", a float32 scalar.
           batch: see `omnisat_jax.batch`.
           subsets: (S,M) bool; the first one should be all modalities.
         """
-        weights, temperature = params
-        logits = self.task.logits(weights, batch, subsets)
+        logits, temperature = self.task.logits(params["model"], batch, subsets), params["temperature"]
         result = self.task.count(logits, batch, subsets)
         weight, first = result["has_any"][0] * batch["weight"], logits[0].astype(jnp.float32)
         before, after = (self.task.reliability(scaled, batch, weight) for scaled in (first, first / temperature))
