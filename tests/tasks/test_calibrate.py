@@ -34,7 +34,7 @@ def test_the_ladder_sums_over_tiles_that_hold_something(make, labels):
     (sums,) = scores.compute()
     firsts = np.array([1.0 + 1, 1 + 2.0**2, 1 + 1])  # logits by the number of modalities of each tile that counts
     pixels = 16 if task.best == "miou" else 1
-    np.testing.assert_allclose(sums, [2 * pixels * likelihood(task, firsts, t).sum() for t in TEMPERATURES], rtol=1e-5)
+    np.testing.assert_allclose(sums, [2 * pixels * likelihood(task, firsts, t).sum() for t in TEMPERATURES], rtol=1e-4, atol=1e-4)
     found = fit_temperature(sums)
     assert found.value == 0.25 and found.remark.startswith("It lies at the end")  # always right: never sure enough
 
