@@ -62,6 +62,7 @@ def base() -> ConfigDict:
     c.eval.batch_size = 8  # tiles
     c.eval.panels = 4  # test tiles that are drawn as pictures, up to 1000
     c.eval.threshold = 0.5  # probability above which a tile label is predicted (classify), between 0 and 1
+    c.eval.calibrate = True  # after fine-tuning, fit a temperature to the validation tiles; scores do not depend on it
     c.eval.probe = "none"  # none (fine-tune) | linear | knn: a probe of the frozen pre-trained tokens instead of fine-tuning
     c.eval.probe_tokens = 20_000  # training tokens that a probe is fitted to, at most
     c.eval.probe_neighbours = 20  # neighbours of the k-NN probe

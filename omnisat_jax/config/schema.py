@@ -285,6 +285,7 @@ class EvalConfig:
     batch_size: BatchSize
     panels: Annotated[int, Range(0, 1000, "tiles")]
     threshold: Annotated[float, Range(0, 1, "probability", excluding=(0, 1))]
+    calibrate: bool
     probe: Annotated[str, Choice(("none", "linear", "knn"))]
     probe_tokens: Annotated[int, Range(1, 10_000_000, "tokens")]
     probe_neighbours: Annotated[int, Range(1, 10_000, "tokens")]

@@ -75,6 +75,13 @@ def _evaluate(stages: Stages, context: RunContext, console: Console) -> dict[str
         results = _score(stages, context, console)
     else:
         console.print("evaluate: finished before, not repeated")
+        if context.config.eval.calibrate and context.config.eval.probe == "none" and "temperature_scaling" not in results:
+            console.print(
+                f"It is of a version that fitted no temperature; to fit one, delete {context.folder / 'evaluate'} and give the same command.",
+                style="yellow",
+                markup=False,
+                highlight=False,
+            )
         if hosts.is_leader():
             reporting.restore_reports(context.folder, results)
     tables.show(console, results)
@@ -93,4 +100,5 @@ def _score(stages: Stages, context: RunContext, console: Console) -> dict[str, A
             "finetune.steps is 0: there is no fine-tuned model to evaluate; use --stage=pretrain, or --config.eval.probe=linear"
         )
     stages.begin()
-    return scoring.score_model(context, stages.evaluator, stages.trainer("finetune"), stages.trained("finetune"), console)
+    trained = stages.trained("finetune")
+    return scoring.score_model(context, stages.evaluator, stages.trainer("finetune"), trained, console, stages.note_temperature)

@@ -1,13 +1,15 @@
 """The scores of a run: of the fine-tuned model, or of frozen tokens by a probe, for every subset of modalities."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from omnisat_jax.experiment import released
+from omnisat_jax.experiment import calibration, released
 from omnisat_jax.experiment.context import RunContext
+from omnisat_jax.metrics.calibration import ScalingScores, Temperature
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
@@ -24,8 +26,17 @@ from omnisat_jax.train.warmstart import warm_start
 from omnisat_jax.types import Params
 
 
-def score_model(context: RunContext, evaluator: Evaluator, trainer: Trainer, trained: Trained, console: Console) -> dict[str, Any]:
+def score_model(
+    context: RunContext,
+    evaluator: Evaluator,
+    trainer: Trainer,
+    trained: Trained,
+    console: Console,
+    note_temperature: Callable[[Temperature], None],
+) -> dict[str, Any]:
     """Scores the fine-tuned model on the test parts, and writes results, pictures and the model.
+
+    With eval.calibrate a temperature is fitted to the validation parts before; it does not change the scores.
 
     Args:
       context: of the run.
@@ -33,27 +44,40 @@ def score_model(context: RunContext, evaluator: Evaluator, trainer: Trainer, tra
       trainer: of fine-tuning.
       trained: what fine-tuning hands on.
       console: of the user.
+      note_temperature: records the fitted temperature.
 
     Returns:
       The content of results.json.
     """
-    subsets, task, tile_ids = all_subsets(context.names), trainer.task, context.records.tile_ids
+    subsets, tile_ids = all_subsets(context.names), context.records.tile_ids
+    evaluated: tuple[Any, Any, Any] = trainer.task, trained.params, trainer.abstract_state.params
+    scaling = ScalingScores() if context.config.eval.calibrate else None
+    fitted = calibration.fit_to_validation(context, evaluator, *evaluated) if scaling else Temperature()
+    temperature = fitted.value
+    if scaling:
+        note_temperature(fitted)
+        evaluated = calibration.scaled(context, *evaluated, temperature)
+    evaluable, params, abstract = evaluated
     with console.status("compiling", spinner="dots"):
-        compiled = evaluator.compile(task, trainer.abstract_state.params, subsets)
-    scores: Any = task.scores(tile_ids)
+        compiled = evaluator.compile(evaluable, abstract, subsets)
+    scores: Any = trainer.task.scores(tile_ids)
     panels = reporting.PanelCollector(context.config.eval.panels, subsets, tile_ids, evaluator.batches.local_rows())
     tiles = reporting.TileCollector(tile_ids)
 
     def watch(host, result):
         panels(host, result)
         tiles(result)
+        if scaling:
+            scaling.add(result["scaling"])
 
-    values = compiled(trained.params, evaluator.batches.evaluation(context.split.test), scores, watch)
+    values = compiled(params, evaluator.batches.evaluation(context.split.test), scores, watch)
     results = _results(context, trained) | {"subsets": reporting.entries(subsets, values, scores)}
+    if scaling:
+        results["temperature_scaling"] = calibration.entry(context, fitted, scaling)
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(context.mesh))(trained.params))
     if hosts.is_leader():
         tiles.save(context.folder / "tiles.npz")
-        released.save(context.folder / "model", whole, released.describe(context, results["subsets"]))
+        released.save(context.folder / "model", whole, released.describe(context, results["subsets"], temperature))
     _write(context, results, panels, trained)
     console.print(f"written to {context.folder}: report.html, results.json, results.md, pictures, model/")
     return results

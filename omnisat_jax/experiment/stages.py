@@ -11,6 +11,7 @@ from omnisat_jax.errors import DataError
 from omnisat_jax.experiment.context import RunContext, RunOptions
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
+from omnisat_jax.metrics.calibration import Temperature
 from omnisat_jax.parallel import hosts
 from omnisat_jax.report import representation
 from omnisat_jax.tasks.base import LabelInfo, Task
@@ -79,6 +80,10 @@ class Stages:
             self._options.console.print(text, style="yellow", markup=False, highlight=False)
         if hosts.is_leader():
             keep_statistics(self.context.folder, self.context.statistics)
+
+    def note_temperature(self, fitted: Temperature) -> None:
+        """Records the temperature that was fitted to the validation tiles."""
+        self._start.note("calibration", {"temperature": fitted.value, "remark": fitted.remark})
 
     def train(self, stage: str) -> None:
         """Trains "pretrain" or "finetune", continues where it stopped, or leaves it alone if it is finished."""

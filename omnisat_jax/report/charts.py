@@ -134,21 +134,28 @@ def bars(
     return as_svg(figure)
 
 
-def reliability(counts: ArrayLike) -> str:
+def reliability(counts: ArrayLike, scaled: ArrayLike | None = None, *, dense: bool = True) -> str:
     """Accuracy of the predictions by their confidence (line), and how many there are of each confidence (bars).
 
     Args:
       counts: (BINS,3) per bin of confidence: pixels, sum of their confidences, correct pixels; see `metrics.calibration`.
+      scaled: the same with a temperature, as a second line; or None.
+      dense: whether predictions are classes of pixels, not labels of tiles.
     """
-    pixels, confidence, correct = np.asarray(counts, float).T
+    pixels = np.asarray(counts, float)[:, 0]
     figure, axes = _axes(3.4, 3.0)
-    seen = pixels > 0
     centres = (np.arange(len(pixels)) + 0.5) / len(pixels)
     axes.bar(centres, pixels / max(pixels.sum(), 1), width=0.9 / len(pixels), color=GREY, alpha=0.35)
     axes.plot([0, 1], [0, 1], ":", color="black", linewidth=1)
-    axes.plot(confidence[seen] / pixels[seen], correct[seen] / pixels[seen], "o-", color=BLUE, markersize=4)
-    axes.set_xlabel("probability of the predicted class", fontsize=8)
-    axes.set_ylabel("share of correct pixels", fontsize=8)
+    lines = [(counts, "o-", BLUE, "as trained")] + ([(scaled, "s--", RED, "with temperature")] if scaled is not None else [])
+    for line, style, colour, label in lines:
+        pixels, confidence, correct = np.asarray(line, float).T
+        seen = pixels > 0
+        axes.plot(confidence[seen] / pixels[seen], correct[seen] / pixels[seen], style, color=colour, markersize=4, label=label)
+    if scaled is not None:
+        axes.legend(fontsize=7, loc="upper left", frameon=False)
+    axes.set_xlabel("probability of the predicted class" if dense else "probability of a label", fontsize=8)
+    axes.set_ylabel("share of correct pixels" if dense else "share of tiles that have it", fontsize=8)
     return as_svg(figure)
 
 

@@ -4,6 +4,7 @@ python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100]
 """
 
 import argparse
+import math
 import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from omnisat_jax.cli import terminal
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
+from omnisat_jax.metrics.calibration import scaling_entry
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.report import tables
 from omnisat_jax.report.results import plain
@@ -58,7 +60,9 @@ def join(runs: Mapping[str, Results], min_pixels: int = 0) -> Results:
         **{key: "/".join(str(p.get(key)) for p in protocols) for key in CHECKPOINT if key in first["protocol"]},
         "min_pixels": min_pixels,
     }
-    return {"name": first["name"], "task": "segment", "protocol": protocol} | joined
+    scalings = [results.get("temperature_scaling") for results in runs.values()]
+    scaling = {"temperature_scaling": _add_scalings(scalings)} if all(scalings) else {}
+    return {"name": first["name"], "task": "segment", "protocol": protocol} | joined | scaling
 
 
 def _check(runs):
@@ -74,6 +78,27 @@ def _check(runs):
                 raise UserError(f"{name}: {key} is {found!r}, but {wanted!r} in {first_name}; all folds must have the same")
         if [s["modalities"] for s in results["subsets"]] != [s["modalities"] for s in first["subsets"]]:
             raise UserError(f"{name}: expected scores of the same subsets of modalities as in {first_name}, found others")
+
+
+def _add_scalings(scalings):
+    """What the temperature of each fold changes on its test tiles, over the test tiles of all folds."""
+    total = sum(scaling["predictions"] for scaling in scalings)
+
+    def side(name):
+        # A fold without a labelled pixel has no likelihood, and counts for nothing.
+        known = [(scaling[name]["nll"], scaling["predictions"]) for scaling in scalings if scaling["predictions"]]
+        finite = total and all(value is not None for value, _ in known)
+        mean = sum(value * count for value, count in known) / total if finite else math.nan
+        return scaling_entry(mean, np.sum([np.asarray(scaling[name]["counts"]) for scaling in scalings], 0))
+
+    return {
+        "temperature": "/".join(f"{scaling['temperature']:.3f}" for scaling in scalings),
+        "remark": "; ".join(dict.fromkeys(scaling["remark"] for scaling in scalings if scaling["remark"])),
+        "validation": ["one of the others"] if all(scaling["validation"] for scaling in scalings) else [],
+        "predictions": total,
+        "before": side("before"),
+        "after": side("after"),
+    }
 
 
 def _add(runs, protocol, min_pixels):

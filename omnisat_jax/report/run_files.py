@@ -16,7 +16,8 @@ from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.types import StrPath
 
-# results.json: {"name", "task", "protocol": {...}, "subsets": [{"modalities", "scores", ...}], maybe "floor": the same of random weights}.
+# results.json: {"name", "task", "protocol": {...}, "subsets": [{"modalities", "scores", ...}], maybe "floor": the same of random weights, maybe
+# "temperature_scaling": {...}}.
 # `results.write_results` writes it, the templates below list its keys.
 Results = dict[str, Any]
 Template = Any  # see `fit`
@@ -34,6 +35,9 @@ TABLE_PROTOCOL = _COMMON | {
 }  # fmt: skip
 REPORT_PROTOCOL = TABLE_PROTOCOL | {"colours": [str]}  # what the HTML report needs
 _SUBSET = {"modalities": [str], "scores": {"*": (int, float, type(None), dict)}, "confusion?": [[NUMBER]], "calibration?": [[NUMBER]]}
+_SIDE = {"nll": (*NUMBER, type(None)), "ece": (*NUMBER, type(None)), "counts": [[NUMBER]]}
+# What a temperature changes; of joined folds the temperatures are one text.
+_SCALING = {"temperature": (*NUMBER, str), "remark": str, "validation": [str], "predictions": int, "before": _SIDE, "after": _SIDE}
 # run.json, as far as the HTML report shows it.
 _RUN = {
     "command": str, "config": {"*": (str, int, float, bool, list, dict, type(None))}, "data": {"source": str, "fingerprint": str},
@@ -88,7 +92,7 @@ def read_results(folder: StrPath, protocol: Mapping[str, Template] = TABLE_PROTO
     results = read_json(folder / "results.json", what="the results of a finished run", advice=advice)
     try:
         task = results.get("task").choice(("segment", "classify"))
-        fit(results, {"name?": str, "protocol": dict(protocol), "subsets": [_SUBSET], "floor?": [_SUBSET]})
+        fit(results, {"name?": str, "protocol": dict(protocol), "subsets": [_SUBSET], "floor?": [_SUBSET], "temperature_scaling?": _SCALING})
         if not results.value["subsets"]:
             raise results.get("subsets").error("at least one subset of modalities", "none")
         for entry in results.get("subsets").list() if scored else ():

@@ -64,7 +64,7 @@ def _learned(folder):
 
 
 def _score_charts(results):
-    """Bars of subsets and classes and, of dense predictions, confusion and calibration."""
+    """Bars of subsets and classes, calibration and, of dense predictions, confusion."""
     protocol, dense, first = results["protocol"], results["task"] == "segment", results["subsets"][0]
     key, title = tables.COLUMNS[results["task"]][0]
     subsets = {"+".join(entry["modalities"]): entry["scores"][key] for entry in results["subsets"]}
@@ -76,10 +76,19 @@ def _score_charts(results):
     if "confusion" in first:
         image = charts.as_svg(pictures.confusion_figure(first["confusion"], protocol["classes"], ""))
         found.append(Chart("Confusion matrix", image, "Rows are labels, in % of their pixels."))
+    return found + _calibration(results)
+
+
+def _calibration(results):
+    """The reliability diagram with all modalities, before and after the temperature if there is one."""
+    first, scaling, dense = results["subsets"][0], results.get("temperature_scaling"), results["task"] == "segment"
+    if scaling:
+        image = charts.reliability(scaling["before"]["counts"], scaling["after"]["counts"], dense=dense)
+        return [Chart("Calibration", image, " ".join(tables.calibration_lines(results)))]
     if "calibration" in first:
         error = f"Expected calibration error: {tables.shown(first['scores']['ece'])} %."
-        found.append(Chart("Calibration", charts.reliability(first["calibration"]), error))
-    return found
+        return [Chart("Calibration", charts.reliability(first["calibration"]), error)]
+    return []
 
 
 def _total(starts):

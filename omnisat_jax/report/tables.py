@@ -51,6 +51,27 @@ def protocol_lines(results: Results) -> list[str]:
     return lines
 
 
+def calibration_lines(results: Results) -> list[str]:
+    """What the temperature is and what it changes on the test tiles, in sentences; [] of results without one."""
+    scaling = results.get("temperature_scaling")
+    if not scaling:
+        return []
+    temperature, remark, parts = scaling["temperature"], scaling["remark"], " ".join(scaling["validation"])
+    value = temperature if isinstance(temperature, str) else f"{temperature:.3f}"  # of joined folds, one for each
+    lines = [f"Temperature: {value}{f', fitted to {parts} with all modalities' if parts else ''}. Scores do not depend on it."]
+    lines += [f"{remark}."] if remark else []
+    if scaling["predictions"]:
+        error, likelihood = (
+            [f"{value:{form}}" if (value := scaling[side][key]) is not None else NONE for side in ("after", "before")]
+            for key, form in (("ece", ".2f"), ("nll", ".4f"))
+        )
+        lines.append(
+            f"With the temperature, the expected calibration error on the test tiles is {error[0]} % instead of {error[1]} %, "
+            f"and the negative log-likelihood {likelihood[0]} instead of {likelihood[1]}."
+        )
+    return lines
+
+
 def _metric(results):
     """What the scores measure."""
     if results["task"] == "segment":
@@ -113,7 +134,7 @@ def show(console: Console, results: Results) -> None:
     for name, cells in rows(results):
         table.add_row(Text(name), *cells)
     console.print(table)
-    for line in protocol_lines(results):
+    for line in [*protocol_lines(results), *calibration_lines(results)]:
         console.print(line, markup=False, emoji=False, highlight=False)
 
 
@@ -124,6 +145,8 @@ def markdown(results: Results) -> str:
     lines = [f"# {escape(results['name'])}", "", *(f"- {escape(line)}" for line in protocol_lines(results)), ""]
     lines += ["| modalities | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     lines += [f"| {escape(name)} | " + " | ".join(cells) + " |" for name, cells in rows(results)]
+    if calibration := calibration_lines(results):
+        lines += ["", "Calibration:", "", *(f"- {escape(line)}" for line in calibration)]
     key = "iou" if results["task"] == "segment" else "f1"
     first = results["subsets"][0]
     lines += [

@@ -15,7 +15,12 @@ import jax.numpy as jnp
 from omnisat_jax.batch import normalise, presence
 from omnisat_jax.losses.classification import multilabel_loss
 from omnisat_jax.losses.segmentation import segmentation_loss
-from omnisat_jax.metrics.calibration import calibration_counts
+from omnisat_jax.metrics.calibration import (
+    calibration_counts,
+    multilabel_calibration_counts,
+    multilabel_negative_log_likelihood,
+    negative_log_likelihood,
+)
 from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.metrics.subsets import PerSubset, coverage
@@ -86,12 +91,35 @@ class Finetune(abc.ABC):
 
         return jax.lax.map(predict, subsets)
 
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+        """What `count` returns for the logits of each subset (S,M)."""
+        return self.count(self.logits(params, batch, subsets), batch, subsets)
+
+    @abc.abstractmethod
+    def count(self, logits: jax.Array, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+        """What the scores of a batch need, from the logits (S,B,...) of each subset (S,M)."""
+
+    @abc.abstractmethod
+    def likelihood(self, logits: jax.Array, batch: Batch, weight: jax.Array, temperatures: jax.typing.ArrayLike) -> jax.Array:
+        """(B,T) float32: the summed negative log-likelihood of the labels of each tile at temperatures (T,).
+
+        Args:
+          logits: (B,...) of one subset.
+          batch: with "labels".
+          weight: (B,), tiles with 0 sum to 0.
+          temperatures: (T,), above 0.
+        """
+
+    @abc.abstractmethod
+    def reliability(self, logits: jax.Array, batch: Batch, weight: jax.Array) -> jax.Array:
+        """(BINS,3) float32: calibration counts of the logits (B,...) of one subset, without tiles of weight (B,) 0."""
+
     @abc.abstractmethod
     def _loss(self, logits, batch):
         """(loss, metrics) of the logits (B,...) of one view."""
 
-    def _coverage(self, batch, logits, subsets):
-        """The entries of a result that `PerSubset` needs."""
+    def coverage(self, batch: Batch, logits: jax.Array, subsets: jax.Array) -> dict[str, jax.Array]:
+        """The entries of a result that `PerSubset` needs, of logits (S,B,...) and subsets (S,M)."""
         covered = coverage(presence(batch, self.model.names), subsets, logits)
         return covered | {name: batch[name] for name in ("tile_index", "weight")}
 
@@ -110,7 +138,7 @@ class Segment(Finetune):
     def _loss(self, logits, batch):
         return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.labels.ignore, dice_weight=self.dice_weight)
 
-    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+    def count(self, logits: jax.Array, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
         """Counts for each subset (S,M), over the tiles that have at least one of its modalities.
 
         Returns:
@@ -118,8 +146,7 @@ class Segment(Finetune):
           entries that `PerSubset` needs.
         """
         labels = batch["labels"]
-        logits = self.logits(params, batch, subsets)
-        predicted, covered = logits.argmax(-1).astype(jnp.uint8), self._coverage(batch, logits, subsets)
+        predicted, covered = logits.argmax(-1).astype(jnp.uint8), self.coverage(batch, logits, subsets)
         weight = covered["has_any"] * batch["weight"]  # (S,B)
 
         def count(predicted, labels, weight):
@@ -133,6 +160,12 @@ class Segment(Finetune):
             "calibration": jax.vmap(calibrate, (0, None, 0))(logits, labels, weight),
             "predicted": predicted,
         } | covered
+
+    def likelihood(self, logits: jax.Array, batch: Batch, weight: jax.Array, temperatures: jax.typing.ArrayLike) -> jax.Array:
+        return negative_log_likelihood(logits, batch["labels"], weight, temperatures, ignore=self.labels.ignore)
+
+    def reliability(self, logits: jax.Array, batch: Batch, weight: jax.Array) -> jax.Array:
+        return calibration_counts(logits, batch["labels"], weight, ignore=self.labels.ignore)
 
     def scores(self, tile_names: Sequence[str] = ()) -> PerSubset:
         return PerSubset(
@@ -156,10 +189,15 @@ class Classify(Finetune):
     def _loss(self, logits, batch):
         return multilabel_loss(logits, batch["labels"], batch["weight"]), {}
 
-    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+    def count(self, logits: jax.Array, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
         """"predicted", probabilities (S,B,K) from each subset (S,M); "labels" (B,K); and the entries that `PerSubset` needs."""
-        logits = self.logits(params, batch, subsets)
-        return {"predicted": jax.nn.sigmoid(logits), "labels": batch["labels"]} | self._coverage(batch, logits, subsets)
+        return {"predicted": jax.nn.sigmoid(logits), "labels": batch["labels"]} | self.coverage(batch, logits, subsets)
+
+    def likelihood(self, logits: jax.Array, batch: Batch, weight: jax.Array, temperatures: jax.typing.ArrayLike) -> jax.Array:
+        return multilabel_negative_log_likelihood(logits, batch["labels"], weight, temperatures)
+
+    def reliability(self, logits: jax.Array, batch: Batch, weight: jax.Array) -> jax.Array:
+        return multilabel_calibration_counts(logits, batch["labels"], weight)
 
     def scores(self, tile_names: Sequence[str] = ()) -> PerSubset:
         return PerSubset(

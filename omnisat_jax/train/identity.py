@@ -21,6 +21,7 @@ UNTIL = {
     "eval.probe": "finetune",
     "eval.batch_size": "evaluate",
     "eval.panels": "evaluate",
+    "eval.calibrate": "evaluate",
     "eval.probe_tokens": "evaluate",
     "eval.probe_neighbours": "evaluate",
 }

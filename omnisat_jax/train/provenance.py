@@ -113,6 +113,12 @@ class Start:
             record["seconds"].setdefault(stage, []).append(seconds)
             atomic.write_json(self._path, record)
 
+    def note(self, key: str, facts: dict[str, Any]) -> None:
+        """Adds facts that the run found out, on process 0. They are kept until the next start that does something."""
+        record = self._read() if is_leader() else None
+        if record:
+            atomic.write_json(self._path, record | {key: facts})
+
     @property
     def _path(self):
         return self._folder / "run.json"

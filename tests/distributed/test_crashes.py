@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, damaged or continued by other numbers of processes give the result of an undisturbed run."""
 
+import json
 import random
 import re
 import resource
@@ -114,6 +115,22 @@ def test_grow_and_shrink(launcher, whole, tmp_path):
     found, expected = rows(tmp_path / "run"), rows(whole)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), rtol=2e-3)
+
+
+def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(whole, tmp_path / name)
+        shutil.rmtree(tmp_path / name / "evaluate")
+        launcher.run(tmp_path / name, processes=2)
+    found, again, expected = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "first", tmp_path / "second", whole))
+    assert found == again
+    assert [row["confusion"] for row in found["subsets"]] == [row["confusion"] for row in expected["subsets"]]
+    found, expected = found["temperature_scaling"], expected["temperature_scaling"]
+    assert found["predictions"] == expected["predictions"] > 0 and found["remark"] == expected["remark"]
+    assert found["temperature"] == pytest.approx(expected["temperature"], rel=1e-4)
+    for side in ("before", "after"):
+        assert found[side]["nll"] == pytest.approx(expected[side]["nll"], rel=1e-5)
+        np.testing.assert_allclose(np.array(found[side]["counts"]).sum(0), np.array(expected[side]["counts"]).sum(0), rtol=1e-4)
 
 
 def test_pretraining_over_two_processes(launcher, tmp_path):

@@ -32,6 +32,13 @@ def segmentation(**protocol) -> dict:
     return {"name": "trial", "task": "segment", "protocol": PROTOCOL | protocol, "subsets": entries}
 
 
+def scaling(**changes) -> dict:
+    """What results of either kind say about a temperature."""
+    counts = np.stack([np.full(15, 2.0), np.linspace(0, 2, 15), np.linspace(0, 2, 15)], 1)
+    before, after = ({"nll": nll, "ece": ece, "counts": counts.tolist()} for nll, ece in ((0.75, 12.0), (0.5, 3.0)))
+    return {"temperature": 1.5, "remark": "", "validation": ["fold_4"], "predictions": 30, "before": before, "after": after} | changes
+
+
 def classification(**protocol) -> dict:
     """Results of tile labels."""
     scores = {

@@ -63,6 +63,8 @@ def test_calibration_and_time():
     counts = np.stack([np.full(15, 2.0), np.linspace(0, 2, 15), np.linspace(0, 2, 15)], 1)
     counts[3] = 0
     assert "share of correct pixels" in svg(charts.reliability(counts))
-    assert svg(charts.reliability(np.zeros((15, 3))))
+    assert svg(charts.reliability(np.zeros((15, 3)))) and "with temperature" not in svg(charts.reliability(counts))
+    shown = svg(charts.reliability(counts, counts, dense=False))
+    assert all(text in shown for text in ("as trained", "with temperature", "probability of a label", "share of tiles that have it"))
     shown = svg(charts.time_spent({"pretrain": {"compile": 3.0}, "finetune": {"steps": 2.0}}))
     assert "compile" in shown and "steps" in shown and "restore" not in shown

@@ -8,7 +8,8 @@ import pytest
 
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
-from omnisat_jax.report import folds
+from omnisat_jax.report import folds, tables
+from tests.report.examples import scaling
 
 CLASSES = ["background", "meadow", "corn"]
 
@@ -83,6 +84,21 @@ def test_checkpoints_and_numbers_of_tiles_of_every_fold_are_kept():
     protocol, (subset,) = joined["protocol"], joined["subsets"]
     assert (protocol["fold"], protocol["checkpoint"], protocol["checkpoint_is"]) == ("1+2", "10/20", "best/best")
     assert (subset["tiles"], subset["tiles_with_all"]) == (6, 2) and subset["calibration"] == [[2.0, 2.0, 2.0]] * 15
+
+
+def test_temperatures_of_every_fold_are_kept_and_what_they_change_is_added():
+    runs = {"a": results("fold_1", A), "b": results("fold_2", B)}
+    runs["a"]["temperature_scaling"] = scaling(predictions=10)
+    assert "temperature_scaling" not in folds.join(runs)
+    side = {"nll": 0.25, "ece": 0.0, "counts": [[0.0, 0.0, 0.0]] * 14 + [[30.0, 30.0, 15.0]]}
+    runs["b"]["temperature_scaling"] = scaling(temperature=2, predictions=30, after=side, remark="It lies at the end")
+    joined = folds.join(runs)["temperature_scaling"]
+    assert (joined["temperature"], joined["remark"], joined["predictions"]) == ("1.500/2.000", "It lies at the end", 40)
+    assert joined["before"]["nll"] == 0.75 and joined["after"]["nll"] == pytest.approx((10 * 0.5 + 30 * 0.25) / 40)
+    assert joined["after"]["counts"][14] == [32.0, 32.0, 17.0] and joined["after"]["ece"] == pytest.approx(100 * 15 / 60)
+    assert json.loads(json.dumps(joined)) == joined and tables.calibration_lines({"temperature_scaling": joined})[0].startswith("Temperature: 1.500/2.000")
+    runs["b"]["temperature_scaling"] = scaling(predictions=0, before={"nll": None, "ece": None, "counts": np.zeros((15, 3)).tolist()})
+    assert folds.join(runs)["temperature_scaling"]["before"]["nll"] == 0.75
 
 
 def test_command(tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from omnisat_jax.errors import DataError
 from omnisat_jax.report import run_page
-from tests.report.examples import classification, entry, segmentation, write_run
+from tests.report.examples import classification, entry, scaling, segmentation, write_run
 
 
 def test_a_whole_page(tmp_path):
@@ -79,6 +79,20 @@ def scores(**values):
 def test_the_outcome_in_sentences(results, sentences):
     found = run_page.summarise(results)
     assert set(sentences) <= set(found), found
+
+
+@pytest.mark.parametrize("make", [segmentation, classification])
+def test_a_temperature_has_one_diagram(make, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(make() | {"temperature_scaling": scaling()}))
+    (chart,) = [chart for chart in run_page.read_page(tmp_path).charts if chart.title == "Calibration"]
+    assert chart.note.startswith("Temperature: 1.500, fitted to fold_4") and "3.00 % instead of 12.00 %" in chart.note
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": None}, {"before": {}}, {"remark": 1}, {"after": {"nll": "x", "ece": 1.0, "counts": []}}])
+def test_damaged_facts_about_a_temperature_are_named(wrong, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(segmentation() | {"temperature_scaling": scaling(**wrong)}))
+    with pytest.raises(DataError, match="temperature_scaling"):
+        run_page.read_page(tmp_path)
 
 
 def test_calibration_in_a_sentence():

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from omnisat_jax.cli import terminal
 from omnisat_jax.report import tables
-from tests.report.examples import classification, entry, named, segmentation
+from tests.report.examples import classification, entry, named, scaling, segmentation
 from tests.report.hostile import HOSTILE
 
 
@@ -42,6 +42,31 @@ def test_tile_labels_have_their_own_scores():
     text = tables.markdown(found)
     assert "a prediction of every label for every tile scores macro F1 20.0, mAP 10.0" in text
     assert "| Corn | absent |" in text and r"| Meadow \<b\> | 60.0 |" in text
+
+
+@pytest.mark.parametrize("make", [segmentation, classification])
+def test_a_temperature_is_shown(make):
+    assert tables.calibration_lines(make()) == [] and "Calibration:" not in tables.markdown(make())
+    lines = [
+        "Temperature: 1.500, fitted to fold_4 with all modalities. Scores do not depend on it.",
+        "With the temperature, the expected calibration error on the test tiles is 3.00 % instead of 12.00 %, "
+        "and the negative log-likelihood 0.5000 instead of 0.7500.",
+    ]
+    found = make() | {"temperature_scaling": scaling()}
+    assert tables.calibration_lines(found) == lines
+    assert "\n\nCalibration:\n\n- Temperature: 1.500" in tables.markdown(found)
+    console = Console(record=True, width=300)
+    tables.show(console, found)
+    shown = console.export_text()
+    assert all(line in shown for line in lines)
+
+
+def test_remarks_on_a_temperature_are_shown():
+    nothing = {"nll": None, "ece": None, "counts": []}
+    found = {"temperature_scaling": scaling(temperature=1.0, remark="None is fitted", validation=[], predictions=0, before=nothing, after=nothing)}
+    assert tables.calibration_lines(found) == ["Temperature: 1.000. Scores do not depend on it.", "None is fitted."]
+    found["temperature_scaling"] |= {"predictions": 3, "before": nothing | {"ece": 2.0}, "after": nothing | {"ece": 1.0}}
+    assert tables.calibration_lines(found)[-1].endswith("is 1.00 % instead of 2.00 %, and the negative log-likelihood - instead of -.")
 
 
 def test_numbers_of_tiles():

@@ -48,3 +48,12 @@ def test_a_lost_record_beside_finished_stages_is_said(run, caplog):
     (run / "run.json").unlink()
     begin(run).begin()
     assert "run.json is missing: the record of earlier starts is lost" in caplog.text and (run / "run.json").is_file()
+
+
+def test_facts_of_a_run_are_kept_until_the_next_start(run):
+    begin(run).note("calibration", {"temperature": 1.5})
+    assert read(run / "run.json")["calibration"] == {"temperature": 1.5} and read(run / "run.json")["starts"]
+    begin(run)
+    assert read(run / "run.json")["calibration"] == {"temperature": 1.5}
+    begin(run).begin()
+    assert "calibration" not in read(run / "run.json")
