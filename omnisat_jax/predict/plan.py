@@ -94,6 +94,7 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
     if not used:
         raise UserError(f"expected a known value of {' or '.join(sensor.name for sensor in sensors)} in the area, found none")
     frames = {sensor.name: _frames(sensor, surveys[sensor.name]) for sensor in used}
+    remarks += [text for sensor in used for text in _empty_dates(sensor, surveys[sensor.name])]
     origin = _origin(model, used, options, remarks)
     for sensor in used:
         place = target(grid, sensor.spec.patch, Tokens(0, 0, 1, 1))
@@ -159,6 +160,14 @@ def _frames(sensor: Sensor, found: Survey) -> tuple[int, ...]:
     if sensor.spec.kind == "image" or not limit or len(sensor.frames) <= limit:
         return tuple(range(len(sensor.frames)))
     return tuple(choose_dates(found.known > 0, limit, None).tolist())
+
+
+def _empty_dates(sensor: Sensor, found: Survey) -> list[str]:
+    empty = [frame.date for frame, known in zip(sensor.frames, found.known, strict=True) if not known]
+    if sensor.spec.kind == "image" or not empty:
+        return []
+    where = "anywhere in the area" if found.whole else "in the sampled windows"
+    return [f"{sensor.name}: no known value {where} on {len(empty)} of {len(sensor.frames)} dates: {', '.join(empty[:12])}{', ...' if empty[12:] else ''}"]
 
 
 def _slots(spec: ModalitySpec, frames: Sequence[int]) -> int:
