@@ -12,7 +12,8 @@ ROWS = 1024  # of pixels that are read at once
 def without_unreadable(sensor: Sensor, pool: concurrent.futures.Executor | None = None) -> Sensor:
     """Reads every raster of a sensor completely, and leaves out those that cannot be read.
 
-    A raster is used everywhere or nowhere: whether a part of it can be read must not depend on how a map is cut into blocks.
+    A raster is used everywhere or nowhere: whether a part of it can be read must not depend on how a map is cut into blocks. The other rasters
+    of the same product are left out with it.
 
     Args:
       sensor: what is checked.
@@ -28,7 +29,8 @@ def without_unreadable(sensor: Sensor, pool: concurrent.futures.Executor | None 
     errors = dict(zip(rasters, (pool.map if pool else map)(_error, rasters)))
     frames = []
     for frame in sensor.frames:
-        pieces = tuple(piece for piece in frame.pieces if errors[piece.raster] is None)
+        broken = {piece.product for piece in frame.pieces if piece.product and any(errors[raster] for raster in piece.rasters)}
+        pieces = tuple(piece for piece in frame.pieces if not any(errors[raster] for raster in piece.rasters) and piece.product not in broken)
         masks = tuple(mask for mask in frame.masks if errors[mask] is None)
         # Without its clouds a date would be used as if it were clear.
         if pieces and len(masks) == len(frame.masks):

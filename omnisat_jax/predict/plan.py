@@ -18,6 +18,7 @@ from omnisat_jax import __version__
 from omnisat_jax.config.rules import nearest
 from omnisat_jax.dates import EPOCH, choose_dates, day_zero
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.states import file_state
 from omnisat_jax.inference.model import Model
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.area import AreaMask
@@ -29,7 +30,7 @@ from omnisat_jax.predict.placing import lay_grid
 from omnisat_jax.predict.radiometry import check_radiometry
 from omnisat_jax.predict.reading import Tokens, target
 from omnisat_jax.predict.region import Region
-from omnisat_jax.predict.sensors import Scaling, Sensor
+from omnisat_jax.predict.sensors import Piece, Raster, Scaling, Sensor
 from omnisat_jax.predict.survey import Survey, survey
 from omnisat_jax.rasters.sampling import placement
 
@@ -210,12 +211,20 @@ def _describe(sensor: Sensor, frames: Sequence[int]) -> MapSensor:
 
 def _identity(sensor: Sensor, frames: Sequence[int]) -> dict[str, Any]:
     """What the values of a sensor depend on. Files are known by name, size and time of change, as hashing a country takes hours."""
-    pieces = [
-        (frame.day, [(os.path.abspath(piece.raster.grid.path), piece.bands, piece.places, piece.gain, piece.bias) for piece in frame.pieces])
-        for frame in (sensor.frames[index] for index in frames)
-    ]
-    files = [(os.path.abspath(path), status.st_size, status.st_mtime_ns) for path in sensor.files for status in (path.stat(),)]
-    return {"name": sensor.name, "frames": pieces, "conversion": sensor.conversion, "files": files}
+    return {
+        "name": sensor.name,
+        "frames": [(frame.day, list(map(_known_as, frame.pieces)), list(map(_place, frame.masks))) for frame in map(sensor.frames.__getitem__, frames)],
+        "conversion": sensor.conversion,
+        "files": [file_state(os.path.abspath(path)) for path in sensor.files],
+    }
+
+
+def _known_as(piece: Piece) -> list[Any]:
+    return [_place(piece.raster), piece.bands, piece.places, piece.gain, piece.bias, piece.no_data, list(map(_place, piece.masks))]
+
+
+def _place(raster: Raster) -> tuple[str, str]:
+    return os.path.abspath(raster.grid.path), raster.part
 
 
 def _fingerprint(model: str, grid: MapGrid, inputs: Mapping[str, Any], options: PredictOptions) -> str:

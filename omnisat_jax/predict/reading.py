@@ -67,24 +67,35 @@ def read(
 
 def _read_frame(sensor: Sensor, frame: Frame, place: Target, out: np.ndarray) -> None:
     """Fills (H,W,C) with what is known on a date."""
+    clouds: dict[Raster, np.ndarray] = {}  # the bands of a product share its mask
     for piece in frame.pieces:
         found = _read_piece(sensor, piece, place)
         if found is None:
             continue
         values, known = found
+        for mask in piece.masks:
+            if mask not in clouds:
+                clouds[mask] = _clouds(mask, place)
+            known = known & ~clouds[mask]
         for number, band in enumerate(piece.places):
             layer = out[..., band]
             new = known[number] & np.isnan(layer)
             layer[new] = values[number][new]
     for mask in frame.masks:
-        found = _sampled(mask, place, nearest=True)
-        if found is not None:
-            classes, known = found
-            out[known[0] & np.isin(classes[0], SCL_UNKNOWN)] = np.nan
+        out[_clouds(mask, place)] = np.nan
+
+
+def _clouds(mask: Raster, place: Target) -> np.ndarray:
+    """Where a scene classification sees no ground, (H,W) bool."""
+    found = _sampled(mask, place, nearest=True)
+    if found is None:
+        return np.zeros((place.height, place.width), bool)
+    classes, known = found
+    return known[0] & np.isin(classes[0], SCL_UNKNOWN)
 
 
 def _read_piece(sensor: Sensor, piece: Piece, place: Target) -> tuple[np.ndarray, np.ndarray] | None:
-    found = _sampled(piece.raster, place, bands=piece.bands, zero_is_unknown=piece.zero_is_unknown)
+    found = _sampled(piece.raster, place, bands=piece.bands, no_data=piece.no_data)
     if found is None:
         return None
     values, known = found
@@ -98,7 +109,7 @@ def _read_piece(sensor: Sensor, piece: Piece, place: Target) -> tuple[np.ndarray
     return values, known & np.isfinite(values)
 
 
-def _sampled(raster: Raster, place: Target, *, bands: Sequence[int] = (), zero_is_unknown: bool = False, nearest: bool = False):
+def _sampled(raster: Raster, place: Target, *, bands: Sequence[int] = (), no_data: Sequence[float] = (), nearest: bool = False):
     """Pixels of a raster on the target, or None if it lies elsewhere."""
     plan = sampler(raster.grid, place)
     if plan.window is None:
@@ -106,8 +117,8 @@ def _sampled(raster: Raster, place: Target, *, bands: Sequence[int] = (), zero_i
     values, known = raster.read(plan.window)
     if bands:
         values, known = values[list(bands)], known[list(bands)]
-    if zero_is_unknown:
-        known = known & (values != 0)
+    for number in no_data:
+        known = known & (values != number)
     return plan(values, known, nearest)
 
 

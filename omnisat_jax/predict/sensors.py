@@ -37,6 +37,11 @@ class Raster(Protocol):
         """What it is, for messages."""
         ...
 
+    @property
+    def part(self) -> str:
+        """Which part of the file or folder it is; "" = all of it."""
+        ...
+
     def read(self, window: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Stored values (C,h,w) of first row, first column, rows and columns, and which of them are measurements."""
         ...
@@ -47,6 +52,7 @@ class File:
     """A GeoTIFF, opened for each read, so that any number of files and threads can be used."""
 
     layer: Layer
+    part = ""
 
     @property
     def grid(self) -> RasterGrid:
@@ -79,7 +85,9 @@ class Piece:
       bands: positions of the bands among those of the raster.
       places: positions of the same bands among those of the model.
       gain, bias: of each of them.
-      zero_is_unknown: whether 0 stands for no data, as in products with an offset.
+      no_data: stored values that are no measurements, beside those that the raster declares; 0 in products with an offset.
+      masks: rasters of the scene classification of these pixels alone; see `Frame.masks`.
+      product: name of what the raster is part of; rasters of one product are used together or not at all. "" = it stands alone.
     """
 
     raster: Raster
@@ -87,7 +95,14 @@ class Piece:
     places: tuple[int, ...]
     gain: tuple[float, ...]
     bias: tuple[float, ...]
-    zero_is_unknown: bool = False
+    no_data: tuple[float, ...] = ()
+    masks: tuple[Raster, ...] = ()
+    product: str = ""
+
+    @property
+    def rasters(self) -> tuple[Raster, ...]:
+        """The raster and its masks."""
+        return self.raster, *self.masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +134,7 @@ class Sensor:
       bands: names in model order.
       frames: in the order of dates; one for an image.
       conversion: "", one of CONVERSIONS, or a factor.
-      files: that are read.
+      files: that are read; a folder stands for all files in it.
       remarks: what the user should know, in words.
     """
 
@@ -138,7 +153,7 @@ class Sensor:
     @property
     def rasters(self) -> tuple[Raster, ...]:
         """All rasters with values, and masks."""
-        return tuple(raster for frame in self.frames for raster in (*(piece.raster for piece in frame.pieces), *frame.masks))
+        return tuple(raster for frame in self.frames for raster in (*(raster for piece in frame.pieces for raster in piece.rasters), *frame.masks))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +164,7 @@ class Scaling:
     offset: tuple[float, ...] | None = None
 
 
-def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: str) -> tuple[int, ...]:
+def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: str, advice: str = "") -> tuple[int, ...]:
     """Positions of the model's bands among those of files.
 
     Args:
@@ -157,6 +172,7 @@ def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: s
       wanted: names of the model's bands.
       found: names of the files' bands.
       where: the files, for messages.
+      advice: what to do if none is found; "" = that for GeoTIFFs.
 
     Raises:
       RasterError: a band is missing or the names are unknown.
@@ -164,12 +180,33 @@ def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: s
     folded = [text.casefold() for text in found]
     missing = [band for band in wanted if band.casefold() not in folded]
     if missing:
-        advice = f"name the bands of the files with {name}=PATH:BAND,BAND, in their order" if len(missing) == len(wanted) else "the model needs all of them"
+        naming = advice or f"name the bands of the files with {name}=PATH:BAND,BAND, in their order"
+        advice = naming if len(missing) == len(wanted) else "the model needs all of them"
         raise RasterError(
             f"{where}: expected the bands {', '.join(wanted)}, which the model was trained with, found {', '.join(found)} "
             f"(without {', '.join(missing)}); {advice}"
         )
     return tuple(folded.index(band.casefold()) for band in wanted)
+
+
+def order_bands(spec: ModalitySpec, bands: Sequence[str], found: Sequence[str], where: str, advice: str = "") -> tuple[tuple[int, ...], list[str]]:
+    """Positions of the model's bands among those of files, and remarks.
+
+    Args:
+      spec: the modality of the model.
+      bands: names of its bands; () if the model does not know them.
+      found, where, advice: see `match_bands`.
+
+    Raises:
+      RasterError: a band is missing, the names are unknown, or there is another number of bands.
+    """
+    if bands:
+        order = match_bands(spec.name, bands, found, where, advice)
+        unused = [band for position, band in enumerate(found) if position not in order]
+        return order, [f"bands that the model does not know are not used: {', '.join(unused)}"] if unused else []
+    if len(found) != spec.channels:
+        raise RasterError(f"{where}: expected {spec.channels} bands, found {len(found)} ({', '.join(found)})")
+    return tuple(range(len(found))), [f"the model does not know the names of its bands; they are taken in the order {', '.join(found)}"]
 
 
 def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scaling, options: PredictOptions, masks: Source | None = None) -> Sensor:
@@ -191,23 +228,10 @@ def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scal
     where, remarks = f"{source.layers[0].path}", list(source.remarks)
     if bands:
         _need_names(source, where)
-        order = match_bands(spec.name, bands, source.bands, where)
-        unused = [band for position, band in enumerate(source.bands) if position not in order]
-        if unused:
-            remarks.append(f"bands that the model does not know are not used: {', '.join(unused)}")
-    else:
-        if len(source.bands) != spec.channels:
-            raise RasterError(f"{where}: expected {spec.channels} bands, found {len(source.bands)} ({', '.join(source.bands)})")
-        order, bands = tuple(range(spec.channels)), source.bands
-        remarks.append(f"the model does not know the names of its bands; they are taken in the order {', '.join(bands)}")
-    subtracted, words = added_by_esa(source, options.s2_offsets.get(spec.name, ""))
-    if any(subtracted):
-        remarks.append(f"processing baselines {words}: the offset was subtracted")
-    gains = _gains(source, order, scaling)
-    pieces = [
-        Piece(File(layer), order, tuple(range(len(order))), gain, tuple(b - g * less for g, b in zip(gain, bias)), bool(less))
-        for layer, less, (gain, bias) in zip(source.layers, subtracted, gains, strict=True)
-    ]
+    order, words = order_bands(spec, bands, source.bands, where)
+    bands, remarks = bands or source.bands, remarks + words
+    pieces, words = make_pieces(source, [File(layer) for layer in source.layers], order, scaling, options)
+    remarks += words
     clouds = _by_day(masks) if masks else {}
     frames = _frames(source, pieces, clouds)
     if masks and not any(frame.masks for frame in frames):
@@ -215,6 +239,34 @@ def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scal
     files = [layer.path for layer in (*source.layers, *(masks.layers if masks else ()))]
     conversion = options.conversions.get(spec.name, "")
     return Sensor(spec, tuple(bands), frames, conversion, tuple(files), tuple(remarks))
+
+
+def make_pieces(
+    source: Source, rasters: Sequence[Raster], order: Sequence[int], scaling: Scaling, options: PredictOptions, places: Sequence[int] | None = None
+) -> tuple[list[Piece], list[str]]:
+    """What each raster of a sensor holds, in the model's numbers.
+
+    Args:
+      source: what is declared about the values of each raster.
+      rasters: one per layer of the source.
+      order: positions of bands among those of the source.
+      scaling: unit of the training data.
+      options: how the map is made.
+      places: positions of the same bands among those of the model; None = the source has all of them.
+
+    Returns:
+      A piece per raster, and remarks.
+
+    Raises:
+      RasterError: Sentinel-2 values that may or may not have an offset.
+    """
+    places = tuple(range(len(order)) if places is None else places)
+    subtracted, words = added_by_esa(source, options.s2_offsets.get(source.name, ""))
+    pieces = [
+        Piece(raster, tuple(order), places, gain, tuple(b - g * less for g, b in zip(gain, bias)), (0,) if less else ())
+        for raster, less, (gain, bias) in zip(rasters, subtracted, _gains(source, order, scaling, places), strict=True)
+    ]
+    return pieces, [f"processing baselines {words}: the offset was subtracted"] if any(subtracted) else []
 
 
 def _need_names(source: Source, where: str) -> None:
@@ -225,14 +277,16 @@ def _need_names(source: Source, where: str) -> None:
         )
 
 
-def _gains(source: Source, order: Sequence[int], scaling: Scaling) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+def _gains(
+    source: Source, order: Sequence[int], scaling: Scaling, places: Sequence[int]
+) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     """Per file, gain and bias of the model's bands."""
     shared = len({layer.scales for layer in source.layers}) == 1
     out = []
     for layer in source.layers:
         scale, offset = (np.array([numbers[i] for i in order]) for numbers in (layer.scales, layer.offsets))
         if scaling.scale is not None and (layer.is_scaled or layer.dtype.kind == "f"):
-            unit, zero = np.array(scaling.scale), np.array(scaling.offset or [0.0] * len(order))
+            unit, zero = (np.array([numbers[i] for i in places]) for numbers in (scaling.scale, scaling.offset or [0.0] * len(scaling.scale)))
         elif shared and layer.dtype.kind in "iu":
             unit, zero = scale, np.zeros(len(order))  # stored integers, with the offset of the file, as when tiles are cut
         else:

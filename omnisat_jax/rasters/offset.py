@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from omnisat_jax.rasters.grid import RasterError
-from omnisat_jax.rasters.sources import Source, sensing_date
+from omnisat_jax.rasters.sources import Layer, Source, sensing_date
 
 # Level-2A values of processing baseline 04.00 and later are 1,000 higher (ESA, "Copernicus Sentinel-2 Processing Baseline 04.00", January 2022).
 BASELINE_WITH_OFFSET = 400
@@ -38,8 +38,8 @@ def added_by_esa(source: Source, option: str = "") -> tuple[tuple[int, ...], str
       RasterError: files that may or may not have the offset.
     """
     layers = source.layers
-    products = [bool(_S2_PRODUCT.search(layer.path.stem)) and layer.dtype != np.uint8 for layer in layers]
-    baselines = [product_baseline(layer.path.stem) if is_product else None for layer, is_product in zip(layers, products, strict=True)]
+    products = [_is_product(layer) and layer.dtype != np.uint8 for layer in layers]
+    baselines = [_baseline(layer) if is_product else None for layer, is_product in zip(layers, products, strict=True)]
     nothing = (0,) * len(layers)
     if option == "none" or not (option or any(products)):
         return nothing, _words(products, baselines, nothing)
@@ -57,8 +57,27 @@ def added_by_esa(source: Source, option: str = "") -> tuple[tuple[int, ...], str
     else:
         _refuse_unclear(source, products, baselines, with_offset)
     # The offset in the tags of a file takes precedence.
-    subtracted = tuple(BASELINE_OFFSET * (later and not any(layer.offsets)) for layer, later in zip(layers, with_offset, strict=True))
+    subtracted = tuple(
+        BASELINE_OFFSET * (later and not any(layer.offsets) and not _is_harmonised(layer)) for layer, later in zip(layers, with_offset, strict=True)
+    )
     return subtracted, _words(products, baselines, subtracted)
+
+
+def is_sentinel_2(name: str) -> bool:
+    """Whether the name of a product or collection is one of Sentinel-2."""
+    return bool(_S2_PRODUCT.search(name))
+
+
+def _is_product(layer: Layer) -> bool:
+    return layer.product.sentinel_2 if layer.product else is_sentinel_2(layer.path.stem)
+
+
+def _baseline(layer: Layer) -> int | None:
+    return layer.product.baseline if layer.product else product_baseline(layer.path.stem)
+
+
+def _is_harmonised(layer: Layer) -> bool:
+    return bool(layer.product) and layer.product.harmonised
 
 
 def _refuse_unclear(
@@ -69,7 +88,7 @@ def _refuse_unclear(
         f"state it with --s2_offset {source.name}=subtract (all but those of earlier baselines have it), "
         f"={S2_OPTIONS[1]} (those sensed from 25 January 2022 on have it) or =none (the values are harmonised already)"
     )
-    rows = list(zip(source.layers, baselines, with_offset, strict=True))
+    rows = [row for row in zip(source.layers, baselines, with_offset, strict=True) if not _is_harmonised(row[0])]
     later = [layer for layer, _, has in rows if has]
     scaled = [layer for layer in later if not any(layer.offsets) and any(scale != 1 for scale in layer.scales)]
     if scaled:

@@ -39,6 +39,21 @@ STRICT = Rules()
 
 
 @dataclasses.dataclass(frozen=True)
+class Product:
+    """What metadata beside a file say about the product that it is part of.
+
+    Attributes:
+      sentinel_2: whether it is a product of Sentinel-2.
+      baseline: its processing baseline, 509 for 05.09; None = not stated.
+      harmonised: whether the offset of baseline 04.00 has been removed from its values already.
+    """
+
+    sentinel_2: bool
+    baseline: int | None = None
+    harmonised: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Layer:
     """One file of a sensor.
 
@@ -51,6 +66,7 @@ class Layer:
       scales, offsets: of the sensor's bands, in their order; a physical value is stored * scale + offset.
       declares_unknown: whether the file declares that pixels may be unknown.
       count: number of bands with values, if given by the user (GDAL may call the fourth band of uint8 alpha); or None.
+      product: takes the place of the name of the file; None = the name says what is known.
     """
 
     grid: RasterGrid
@@ -62,6 +78,7 @@ class Layer:
     offsets: tuple[float, ...]
     declares_unknown: bool
     count: int | None = None
+    product: Product | None = None
 
     @property
     def path(self) -> pathlib.Path:
@@ -202,7 +219,7 @@ def _source(
     headers, bad = [], []
     for day, path in dated:
         try:
-            headers.append((day, _read_header(path, len(bands) or None, not rules.warped)))
+            headers.append((day, read_header(path, len(bands) or None, not rules.warped)))
         except DataError as error:
             bad.append(error)
             if not rules.skip_bad or len(bad) == len(dated):
@@ -242,8 +259,16 @@ def _source(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Header:
-    """What a file declares; `names`, `scales` and `offsets` are of its bands in their order in the file."""
+class Header:
+    """What a file declares about itself.
+
+    Attributes:
+      grid: where it lies.
+      names, scales, offsets: of its bands in their order in the file; names are "" where there are none.
+      dtype: of its pixels.
+      declares_unknown: whether it declares that pixels may be unknown.
+      has_alpha: whether it has an alpha channel.
+    """
 
     grid: RasterGrid
     names: tuple[str, ...]
@@ -254,7 +279,17 @@ class _Header:
     has_alpha: bool
 
 
-def _read_header(path: pathlib.Path, count: int | None, square: bool) -> _Header:
+def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
+    """Reads what a GeoTIFF declares.
+
+    Args:
+      path: the file.
+      count: number of bands with values, if known.
+      square: whether pixels must be square and not rotated.
+
+    Raises:
+      DataError: no GeoTIFF, no georeference, or values that cannot be used.
+    """
     need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
     with open_geotiff(path, what="a raster: a GeoTIFF", bands=count) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
@@ -263,7 +298,7 @@ def _read_header(path: pathlib.Path, count: int | None, square: bool) -> _Header
         for scale, offset in zip(source.scales, source.offsets, strict=True):
             if not np.isfinite([scale, offset]).all() or scale == 0:
                 raise source.error("a finite scale other than 0 and a finite offset", f"scale {scale:g} and offset {offset:g}")
-        return _Header(
+        return Header(
             raster_grid(source, square=square), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha
         )
 
