@@ -12,13 +12,15 @@ from omnisat_jax.cli import terminal
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.predict import options as defaults
 from omnisat_jax.predict.folder import MapFolder
+from omnisat_jax.predict.inputs import add_inputs, pairs, region_from
 from omnisat_jax.predict.options import CONVERSIONS, ON_BAD, PredictOptions
-from omnisat_jax.predict.region import Region
 from omnisat_jax.rasters.offset import S2_OPTIONS
 
-DESCRIPTION = """Makes a map of a region from a trained model and the GeoTIFFs of any of its sensors.
+DESCRIPTION = """Makes a map of a region from a trained model and the images of any of its sensors: GeoTIFFs, files of STAC items, or a data cube.
 
   python -m omnisat_jax.predict --model runs/pastis/model --series s2=imagery/s2 --image spot=spot.tif --out map
+  python -m omnisat_jax.predict --model runs/pastis/model --stac items.json --stac_sensor s2=sentinel-2-l2a --scl s2=stac --out map
+  python -m omnisat_jax.predict --model runs/pastis/model --cube cube.zarr --cube_sensor s2=B02,B03,B04 --out map
   python -m omnisat_jax.predict finish --out map      makes the products again, or once all shards are done
 
 A series is a folder of GeoTIFFs with the date in the name as YYYYMMDD or YYYY-MM-DD. Files may have any reference system and grid, and a date may have
@@ -40,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = PredictOptions(
         modalities=tuple(flags.modalities.split(",")) if flags.modalities else (),
         window=flags.window, overlap=flags.overlap, block=flags.block, batch=flags.batch, probabilities=flags.probabilities, on_bad=flags.on_bad,
-        crs=flags.crs, origin=flags.origin, s2_offsets=_pairs("--s2_offset", flags.s2_offset),
-        conversions={name: _conversion(word) for name, word in _pairs("--convert", flags.convert).items()}, any_radiometry=flags.any_radiometry,
+        crs=flags.crs, origin=flags.origin, s2_offsets=pairs("--s2_offset", flags.s2_offset),
+        conversions={name: _conversion(word) for name, word in pairs("--convert", flags.convert).items()}, any_radiometry=flags.any_radiometry,
     )  # fmt: skip
-    region = _region(flags)
+    region = region_from(flags)
     model = Model.from_pretrained(flags.model)
     if flags.dry_run:
         from omnisat_jax.predict.dry_run import print_plan
@@ -93,11 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", required=True, help="folder of a trained model, such as runs/NAME/model, or hf:ORGANISATION/NAME@TAG")
     add("--out", required=True, type=pathlib.Path, help="folder of the map; an unfinished map of the same inputs is continued")
-    add("--series", action="append", default=[], metavar="NAME=FOLDER[:BANDS]", help="dated GeoTIFFs, band names joined by commas")
-    add("--image", action="append", default=[], metavar="NAME=PATH[:BANDS]", help="one GeoTIFF, or a folder of its parts")
-    add("--scl", action="append", default=[], metavar="NAME=FOLDER", help="scene classification of a series of Sentinel-2: clouds become unknown")
-    add("--region", type=pathlib.Path, help="JSON file with all of these, instead of the options")
-    add("--aoi", type=pathlib.Path, help="polygons of the area of interest: GeoJSON, or any vector file with the extra `vector`")
+    add_inputs(parser)
     add("--modalities", default="", help="sensors to use, joined by commas; default: all that are given")
     add("--window", type=int, default=0, help="patches per side of a window; default: as in training")
     add("--overlap", type=float, default=defaults.OVERLAP, help=f"share of a window in common with the next; default: {defaults.OVERLAP}")
@@ -114,24 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry_run", action="store_true", help="print what would be done, and stop")
     add_arguments(parser)
     return parser
-
-
-def _region(flags: argparse.Namespace) -> Region:
-    if not flags.region:
-        return Region.from_arguments(flags.series, flags.image, _pairs("--scl", flags.scl), flags.aoi, flags.on_bad)
-    if flags.series or flags.image or flags.scl or flags.aoi:
-        raise UserError("--region: expected no --series, --image, --scl or --aoi beside it, found one; write it into the file")
-    return Region.from_json(flags.region, flags.on_bad)
-
-
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        name, equals, word = text.partition("=")
-        if not equals or not word or name in found:
-            raise UserError(f"{option}: expected NAME=VALUE, once per sensor, found {text!r}")
-        found[name] = word
-    return found
 
 
 def _conversion(word: str) -> str | float:

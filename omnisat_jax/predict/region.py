@@ -4,24 +4,28 @@ A region is given by options of the command line, or by a JSON file:
 
     {"series": {"s2": {"path": "imagery/s2", "bands": ["B02", "B03"], "scl": "imagery/scl"}, "s1a": "imagery/s1"},
      "image": {"spot": "spot.tif"},
+     "stac": {"path": "items.json", "sensors": {"s1d": "sentinel-1-rtc,sat:orbit_state=descending"}, "scl": {}},
+     "cube": {"path": "cube.zarr", "sensors": {"planet": "reflectance"}, "scl": {}},
      "aoi": "area.geojson"}
 
 Paths are relative to the file. A sensor is a path alone, or an object with path and, if the files do not describe their bands, bands; scl names a
-folder of scene classifications of the same dates.
+folder of scene classifications of the same dates. Sensors of STAC items and of a cube are written as for --stac_sensor, --cube_sensor and --scl.
 """
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.area import Area, read_area
+from omnisat_jax.predict.cube import parse_cube
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import Scaling, Sensor, bind
+from omnisat_jax.predict.stac import parse_stac
 from omnisat_jax.rasters.sources import Rules, Source, image, need_sources, parse_source, series
 from omnisat_jax.types import StrPath
 
@@ -83,7 +87,13 @@ class Region:
 
     @classmethod
     def from_arguments(
-        cls, series: Sequence[str], images: Sequence[str], scl: Mapping[str, str], aoi: StrPath | None = None, on_bad: str = "raise"
+        cls,
+        series: Sequence[str],
+        images: Sequence[str],
+        scl: Mapping[str, str],
+        aoi: StrPath | None = None,
+        on_bad: str = "raise",
+        others: Sequence[SensorInput] = (),
     ) -> "Region":
         """A region from the options of the command line.
 
@@ -93,6 +103,7 @@ class Region:
           scl: sensor -> folder of its scene classifications.
           aoi: file of the area of interest.
           on_bad: see `PredictOptions`.
+          others: sensors that are no series or image of files, which follow.
 
         Raises:
           UserError: files that cannot be used or do not fit together.
@@ -105,7 +116,7 @@ class Region:
             if name not in [source.name for source in sources if source.kind == "series"]:
                 raise UserError(f"--scl: expected the name of a series, found {name!r}")
         sensors = tuple(Files(source, _scl(source.name, scl[source.name], rules) if source.name in scl else None) for source in sources)
-        return cls(sensors, read_area(aoi) if aoi else None)
+        return cls((*sensors, *others), read_area(aoi) if aoi else None)
 
     @classmethod
     def from_json(cls, path: StrPath, on_bad: str = "raise") -> "Region":
@@ -119,14 +130,15 @@ class Region:
           UserError: the file or a file that it names cannot be used.
         """
         content = read_json(path, what="the description of a region")
-        unknown = set(content.items()) - {"series", "image", "aoi"}
+        unknown = set(content.items()) - {"series", "image", "stac", "cube", "aoi"}
         if unknown:
-            raise content.error("the keys series, image and aoi", ", ".join(sorted(unknown)))
+            raise content.error("the keys series, image, stac, cube and aoi", ", ".join(sorted(unknown)))
         here, rules = pathlib.Path(path).resolve().parent, _rules(on_bad)
         sensors = [_sensor(here, name, value, "series", rules) for name, value in content.find("series", {}).items().items()]
         sensors += [_sensor(here, name, value, "image", rules) for name, value in content.find("image", {}).items().items()]
+        others = [*_others(here, content.find("stac"), parse_stac), *_others(here, content.find("cube"), parse_cube)]
         aoi = content.find("aoi").value
-        return cls(tuple(sensors), read_area(here / content.get("aoi").text()) if aoi is not None else None)
+        return cls((*sensors, *others), read_area(here / content.get("aoi").text()) if aoi is not None else None)
 
 
 def _rules(on_bad: str) -> Rules:
@@ -135,6 +147,20 @@ def _rules(on_bad: str) -> Rules:
 
 def _scl(name: str, folder: str | os.PathLike, rules: Rules) -> Source:
     return series(name, folder, ("SCL",), rules)
+
+
+def _others(here: pathlib.Path, value: Value, parse: Callable[[StrPath, Sequence[str], Mapping[str, str]], Sequence[SensorInput]]) -> Sequence[SensorInput]:
+    """The sensors of STAC items or of a cube in a JSON file."""
+    if value.value is None:
+        return ()
+    unknown = set(value.items()) - {"path", "sensors", "scl"}
+    if unknown:
+        raise value.error("the keys path, sensors and scl", ", ".join(sorted(unknown)))
+    sensors, scl = ({name: text.text() for name, text in value.find(key, {}).items().items()} for key in ("sensors", "scl"))
+    wrong = [name for name in scl if name not in sensors]
+    if wrong:
+        raise value.error("scl of sensors that are given", ", ".join(wrong))
+    return parse(here / value.get("path").text(), [f"{name}={text}" for name, text in sensors.items()], scl)
 
 
 def _sensor(here: pathlib.Path, name: str, value: Value, kind: str, rules: Rules) -> Files:

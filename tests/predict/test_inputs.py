@@ -269,7 +269,7 @@ def test_a_region_file(tmp_path):
     (tmp_path / "region.json").write_text(json.dumps(description))
     found = make_map(model, Region.from_json(tmp_path / "region.json"), tmp_path / "out")
     assert (joined(found) == CLASSES).all() and (joined(found, "used") == 3).all()
-    for change, message in [({"serie": {}}, "keys series, image and aoi"), ({"image": {"im": {"file": "im.tif"}}}, "path, bands"), ({"aoi": "a.json"}, "a.json")]:
+    for change, message in [({"serie": {}}, "keys series, image, stac, cube and aoi"), ({"image": {"im": {"file": "im.tif"}}}, "path, bands"), ({"aoi": "a.json"}, "a.json")]:
         (tmp_path / "region.json").write_text(json.dumps(description | change))
         with pytest.raises(UserError, match=message):
             Region.from_json(tmp_path / "region.json")
