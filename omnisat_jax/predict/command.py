@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from omnisat_jax.inference.model import Model  # imports jax, which takes a second
     from omnisat_jax.predict.run import make_map
 
+    embeddings = _embeddings(flags)
     options = PredictOptions(
         modalities=tuple(flags.modalities.split(",")) if flags.modalities else (),
-        window=flags.window, overlap=flags.overlap, block=flags.block, batch=flags.batch, probabilities=flags.probabilities, on_bad=flags.on_bad,
-        crs=flags.crs, origin=flags.origin, s2_offsets=_pairs("--s2_offset", flags.s2_offset),
+        window=flags.window, overlap=flags.overlap, block=flags.block, batch=flags.batch, probabilities=flags.probabilities, embeddings=bool(embeddings),
+        on_bad=flags.on_bad, crs=flags.crs, origin=flags.origin, s2_offsets=_pairs("--s2_offset", flags.s2_offset),
         conversions={name: _conversion(word) for name, word in _pairs("--convert", flags.convert).items()}, any_radiometry=flags.any_radiometry,
     )  # fmt: skip
     region = _region(flags)
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"remark: {text}", soft_wrap=True)
     missing = len(folder.missing())
     if missing:
-        console.print(f"{missing} blocks are left to other shards; then run `python -m omnisat_jax.predict finish --out {flags.out}`", soft_wrap=True)
+        command = f"python -m omnisat_jax.predict finish --out {flags.out}" + "".join(f" --embeddings {name}" for name in embeddings)
+        console.print(f"{missing} blocks are left to other shards; then run `{command}`", soft_wrap=True)
         return 0
     return _products(folder, flags, console)
 
@@ -122,6 +124,16 @@ def _region(flags: argparse.Namespace) -> Region:
     if flags.series or flags.image or flags.scl or flags.aoi:
         raise UserError("--region: expected no --series, --image, --scl or --aoi beside it, found one; write it into the file")
     return Region.from_json(flags.region, flags.on_bad)
+
+
+def _embeddings(flags: argparse.Namespace) -> tuple[str, ...]:
+    """The formats of embeddings, whose packages are there."""
+    from omnisat_jax.predict.products.embeddings import need_packages
+    from omnisat_jax.predict.products.options import ProductOptions
+
+    options = ProductOptions.from_arguments(flags)
+    need_packages(options)
+    return options.embeddings
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
