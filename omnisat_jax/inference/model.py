@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax.batch import normalise
-from omnisat_jax.errors import reason
+from omnisat_jax.errors import UserError, reason
 from omnisat_jax.inference.hub import local_folder
 from omnisat_jax.inference.inputs import InputError, make_inputs
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.inference.model_info import SensorInfo, TrainedModel
 from omnisat_jax.modalities import ModalitySpec
-from omnisat_jax.models.shapes import trained_grid
+from omnisat_jax.models.shapes import abstract_inputs, trained_grid
 from omnisat_jax.ops.patches import resize
 from omnisat_jax.types import Params, StrPath
 
@@ -56,6 +56,7 @@ class Model:
         self._grid = trained_grid(trained.params)
         self._probabilities: Callable = jax.jit(self._compute_probabilities)
         self._embedding: Callable = jax.jit(self._compute_embedding)
+        self._both: Callable = jax.jit(self._compute_both)
 
     @classmethod
     def from_pretrained(cls, folder: StrPath) -> "Model":
@@ -185,6 +186,31 @@ class Model:
         """
         return jax.device_get(self._probabilities(self._params, batch))
 
+    def predict_and_embed(self, batch: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the probabilities and the fused tokens of a batch; the encoders run once for both.
+
+        Args:
+          batch: see `predict_batch`.
+
+        Returns:
+          What `predict_batch` returns, up to rounding, and float32 (B,P,D), the tokens row by row. Nothing is checked.
+        """
+        return jax.device_get(self._both(self._params, batch))
+
+    def embedding_width(self, window: int) -> int:
+        """D, found without computing anything.
+
+        Args:
+          window: tokens per side of a tile.
+
+        Raises:
+          UserError: the model takes no tiles of this size.
+        """
+        try:
+            return jax.eval_shape(self._compute_tokens, self._params, abstract_inputs(self.modalities, window)).shape[-1]
+        except (TypeError, ValueError) as error:  # of layers that cannot halve or pad so few pixels
+            raise UserError(f"expected tiles that this model can embed, found {window} x {window} patches ({reason(error)})") from error
+
     def _run(self, program: Callable, inputs):
         """What a program returns for inputs, on the host, without the batch axis where none was given."""
         config = self.trained.config
@@ -208,11 +234,24 @@ class Model:
         return self.trained.module.apply({"params": params}, *inputs, train=False, method=method)
 
     def _compute_probabilities(self, params: Params, entries):
-        logits = self._apply(params, *self._encode(params, entries), method="predict") / self.trained.temperature
+        return self._probabilities_of(params, self._encode(params, entries))
+
+    def _probabilities_of(self, params: Params, encoded):
+        logits = self._apply(params, *encoded, method="predict") / self.trained.temperature
         return jax.nn.softmax(logits, -1) if self.task == "segment" else jax.nn.sigmoid(logits)
 
+    def _tokens_of(self, params: Params, encoded):
+        return self._apply(params, *encoded, method="tokens").astype(jnp.float32)
+
+    def _compute_tokens(self, params: Params, entries):
+        return self._tokens_of(params, self._encode(params, entries))
+
+    def _compute_both(self, params: Params, entries):
+        encoded = self._encode(params, entries)
+        return self._probabilities_of(params, encoded), self._tokens_of(params, encoded)
+
     def _compute_embedding(self, params: Params, entries):
-        tokens = self._apply(params, *self._encode(params, entries), method="tokens").astype(jnp.float32)
+        tokens = self._compute_tokens(params, entries)
         batch, patches, width = tokens.shape
         grid = round(patches**0.5)
         side = grid * (self.trained.module.label_patch or 1)

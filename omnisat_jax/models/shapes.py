@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.problems import Problems
+from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.types import Params
 
@@ -43,23 +44,33 @@ def shapes_of(init: Callable, *inputs: Any) -> Shapes:
     return flat_shapes(made)
 
 
+def abstract_inputs(specs: Sequence[ModalitySpec], side: int) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """Returns one abstract tile with one date.
+
+    Args:
+      specs: the modalities.
+      side: of the tile, in patches.
+    """
+    inputs = {}
+    for spec in specs:
+        pixels = side * spec.patch
+        shape = {"series": (1, pixels, pixels, spec.channels), "image": (pixels, pixels, spec.channels), "location": (2,)}[spec.kind]
+        inputs[spec.name] = {"values": array(1, *shape), "present": array(1, dtype=bool)}
+        if spec.kind == "series":
+            inputs[spec.name] |= {"dates": array(1, 1, dtype=jnp.int32), "valid": array(1, 1, dtype=bool)}
+    return inputs
+
+
 def model_shapes(model: MultimodalModel) -> Shapes:
     """Returns the shapes of what a whole model needs to predict. `POSITIONS` are those of tiles of 2 x 2 patches.
 
     Raises:
       UserError: see `shapes_of`.
     """
-    inputs = {}
-    for spec in model.specs:
-        side = 2 * spec.patch
-        shape = {"series": (1, side, side, spec.channels), "image": (side, side, spec.channels), "location": (2,)}[spec.kind]
-        inputs[spec.name] = {"values": array(1, *shape), "present": array(1, dtype=bool)}
-        if spec.kind == "series":
-            inputs[spec.name] |= {"dates": array(1, 1, dtype=jnp.int32), "valid": array(1, 1, dtype=bool)}
     # Reflection needs larger tiles than 2 x 2 patches, and has no parameters.
     utae = dataclasses.replace(model.config.utae, border="zeros")
     model = model.copy(config=dataclasses.replace(model.config, utae=utae))
-    return shapes_of(lambda *given: model.init(*given, train=False), inputs, array(1, len(model.specs), dtype=bool))
+    return shapes_of(lambda *given: model.init(*given, train=False), abstract_inputs(model.specs, 2), array(1, len(model.specs), dtype=bool))
 
 
 def compare(expected: Shapes, found: Mapping[str, tuple[int, ...]], problems: Problems, where: str) -> None:

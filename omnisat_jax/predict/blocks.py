@@ -1,6 +1,7 @@
 """One block of a map: a pure function of the plan and the model, whatever other blocks there are and whoever computes it.
 
-Letters: B windows, T dates, H W label pixels of the block, h w pixels of a sensor, S label pixels per side of a window, K classes.
+Letters: B windows, T dates, H W label pixels of the block, h w pixels of a sensor, S label pixels per side of a window, K classes, P tokens per window,
+D width of a token.
 """
 
 import collections
@@ -14,15 +15,18 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.inference.model import Model
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.blending import Blend
+from omnisat_jax.predict.embedding import EmbeddingBlock, is_mapped
 from omnisat_jax.predict.folder import LEVELS, NO_DATA
 from omnisat_jax.predict.grid import Block, MapGrid
 from omnisat_jax.predict.plan import MapPlan
 from omnisat_jax.predict.reading import Tokens, read
 
 STRIP = 2**28  # bytes of measurements that are read at once; at least one row of windows
-Predict = Callable[[Mapping[str, Any]], np.ndarray]  # a batch (see `omnisat_jax.batch`) -> probabilities (B,S,S,K), or (B,K) of tile labels
+# A batch (see `omnisat_jax.batch`) -> probabilities (B,S,S,K), or (B,K) of tile labels; and tokens (B,P,D) if the map has embeddings.
+Predict = Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,7 @@ def strips(plan: MapPlan, block: Block, pool: concurrent.futures.Executor | None
       DataError: a file cannot be read.
     """
     grid = plan.grid
-    if plan.area is not None and not plan.area(block).any():
+    if not is_mapped(plan, block):
         return
     rows, columns = grid.windows_of(block)
     width = (len(columns) - 1) * grid.stride + grid.window
@@ -62,6 +66,11 @@ def strips(plan: MapPlan, block: Block, pool: concurrent.futures.Executor | None
         yield Strip(part, columns, tokens, {s.name: read(s, plan.frames[s.name], grid, tokens, pool) for s in plan.sensors})
 
 
+def prediction(plan: MapPlan, model: Model) -> Predict:
+    """What a map needs of a model."""
+    return model.predict_and_embed if plan.embedding_width else lambda batch: (model.predict_batch(batch), None)
+
+
 def compute_block(plan: MapPlan, block: Block, parts: Iterator[Strip], predict: Predict, batch: int) -> dict[str, np.ndarray]:
     """Predicts a block.
 
@@ -69,7 +78,7 @@ def compute_block(plan: MapPlan, block: Block, parts: Iterator[Strip], predict: 
       plan: of the map.
       block: where.
       parts: what `strips` reads for it.
-      predict: the model.
+      predict: the model; see `prediction`.
       batch: windows that are predicted at once; fewer are padded, so that one program serves all.
 
     Returns:
@@ -79,25 +88,28 @@ def compute_block(plan: MapPlan, block: Block, parts: Iterator[Strip], predict: 
       UserError: predictions that are not finite.
     """
     blend = Blend(plan.grid, block, len(plan.classes))
+    embedding = EmbeddingBlock(plan, block) if plan.embedding_width else None
     used = np.zeros((block.height, block.width), np.uint32)
     dates = np.zeros((sum(sensor.spec.kind == "series" for sensor in plan.sensors), block.height, block.width), np.uint16)
     waiting: collections.deque[tuple[int, int, dict[str, Any]]] = collections.deque()
     for strip in parts:
         known = {name: np.asarray(~np.isnan(values).all(-1)) for name, values in strip.values.items()}
         _count(plan, block, strip, known, used, dates)
+        if embedding is not None:
+            embedding.count(strip.tokens, known)
         for row in strip.rows:
             for column in strip.columns:
                 entry = _window(plan, strip, known, row, column)
                 if entry is not None:
                     waiting.append((row, column, entry))
                 if len(waiting) == batch:
-                    _predict(waiting, predict, blend, batch)
+                    _predict(waiting, predict, (blend, embedding), batch)
     if waiting:
-        _predict(waiting, predict, blend, batch)
+        _predict(waiting, predict, (blend, embedding), batch)
     if plan.area is not None:
         outside = ~plan.area(block)
         used[outside], dates[:, outside] = 0, 0
-    return _arrays(plan, blend, used, dates)
+    return _arrays(plan, blend, used, dates) | (embedding.arrays() if embedding is not None else {})
 
 
 def _arrays(plan: MapPlan, blend: Blend, used: np.ndarray, dates: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,22 +177,27 @@ def _centre(grid: MapGrid, row: int, column: int) -> np.ndarray:
     return np.array([longitude, latitude], np.float32)
 
 
-def _predict(waiting: collections.deque, predict: Predict, blend: Blend, batch: int) -> None:
+def _predict(waiting: collections.deque, predict: Predict, sums: tuple[Blend, EmbeddingBlock | None], batch: int) -> None:
     """Predicts the windows that wait, and adds them to the block."""
+    blend, embedding = sums
     windows = [waiting.popleft() for _ in range(len(waiting))]
     entries = [entry for _, _, entry in windows]
     entries += [entries[-1]] * (batch - len(entries))
     stacked = {
         name: {key: np.stack([entry[name][key] for entry in entries]) for key in entries[0][name]} for name in entries[0]
     }
-    found = np.asarray(predict(stacked))
-    if not np.isfinite(found[: len(windows)]).all():
+    found, tokens = predict(stacked)
+    count = len(windows)
+    if not np.isfinite(found[:count]).all() or (tokens is not None and not np.isfinite(tokens[:count]).all()):
         raise UserError("expected finite predictions, found others: measurements may be far out of the range of training")
     side = blend.side
     for (row, column, _), probabilities in zip(windows, found):
         if probabilities.ndim == 1:
             probabilities = np.broadcast_to(probabilities, (side, side, len(probabilities)))
         blend.add(row, column, probabilities)
+    if embedding is not None and tokens is not None:
+        for (row, column, _), vectors in zip(windows, tokens):
+            embedding.add(row, column, vectors)
 
 
 def _count(plan: MapPlan, block: Block, strip: Strip, known: Mapping[str, np.ndarray], used: np.ndarray, dates: np.ndarray) -> None:

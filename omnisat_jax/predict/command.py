@@ -39,10 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from omnisat_jax.inference.model import Model  # imports jax, which takes a second
     from omnisat_jax.predict.run import make_map
 
+    embeddings = _embeddings(flags)
     options = PredictOptions(
         modalities=tuple(flags.modalities.split(",")) if flags.modalities else (),
-        window=flags.window, overlap=flags.overlap, block=flags.block, batch=flags.batch, probabilities=flags.probabilities, on_bad=flags.on_bad,
-        crs=flags.crs, origin=flags.origin, s2_offsets=pairs("--s2_offset", flags.s2_offset),
+        window=flags.window, overlap=flags.overlap, block=flags.block, batch=flags.batch, probabilities=flags.probabilities, embeddings=bool(embeddings),
+        on_bad=flags.on_bad, crs=flags.crs, origin=flags.origin, s2_offsets=pairs("--s2_offset", flags.s2_offset),
         conversions={name: _conversion(word) for name, word in pairs("--convert", flags.convert).items()}, any_radiometry=flags.any_radiometry,
     )  # fmt: skip
     region = region_from(flags)
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"remark: {text}", soft_wrap=True)
     missing = len(folder.missing())
     if missing:
-        console.print(f"{missing} blocks are left to other shards; then run `python -m omnisat_jax.predict finish --out {flags.out}`", soft_wrap=True)
+        command = f"python -m omnisat_jax.predict finish --out {flags.out}" + "".join(f" --embeddings {name}" for name in embeddings)
+        console.print(f"{missing} blocks are left to other shards; then run `{command}`", soft_wrap=True)
         return 0
     return _products(folder, flags, console)
 
@@ -112,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry_run", action="store_true", help="print what would be done, and stop")
     add_arguments(parser)
     return parser
+
+
+def _embeddings(flags: argparse.Namespace) -> tuple[str, ...]:
+    """The formats of embeddings, whose packages are there."""
+    from omnisat_jax.predict.products.embeddings import need_packages
+    from omnisat_jax.predict.products.options import ProductOptions
+
+    options = ProductOptions.from_arguments(flags)
+    need_packages(options)
+    return options.embeddings
 
 
 def _conversion(word: str) -> str | float:

@@ -46,7 +46,8 @@ def memory(plan: MapPlan) -> int:
     """Bytes that a map needs beside the model: a block with its classes, and three strips of measurements (read, waiting, in use)."""
     grid = plan.grid
     row = sum(row_bytes(plan, sensor.name) for sensor in plan.sensors)
-    return grid.block**2 * (len(plan.classes) + 1) * 4 + 3 * max(STRIP, row)
+    tokens = (-(-grid.block // grid.pixels)) ** 2 * (plan.embedding_width + 1) if plan.embedding_width else 0
+    return (grid.block**2 * (len(plan.classes) + 1) + tokens) * 4 + 3 * max(STRIP, row)
 
 
 def row_bytes(plan: MapPlan, name: str) -> int:

@@ -7,7 +7,11 @@ A block file appears whole or not at all, so it is its own proof of being finish
   dates          (S,H,W) uint16: known dates of each series
   probabilities  (K,H,W) uint8, if asked for: probability * LEVELS, NO_DATA where unknown
   seam           (2,) float64: sum and number of the differences between overlapping windows
-Letters: H W label pixels, K classes, S series.
+and, if asked for, those of its h x w tokens, which are the tokens whose north-western label pixel lies in the block:
+  embeddings     (h,w,D) int8: an embedding is embeddings * scales; 0 where no sensor has a known value under the token
+  scales         (h,w) float32: of each token; NaN where unknown
+  token_used     (h,w) uint32: bit i is set where the i-th sensor has a known value under the token
+Letters: H W label pixels, h w tokens, D width of an embedding, K classes, S series.
 """
 
 import dataclasses
@@ -64,6 +68,7 @@ class MapInfo:
       model: {"source", "checksum", "version", "citation", "simulated", ...}: plain values about the model.
       settings: plain values of the options.
       remarks: what the user should know, in words.
+      embedding_width: numbers per embedding; 0 = they are not stored.
     """
 
     fingerprint: str
@@ -75,6 +80,7 @@ class MapInfo:
     model: Mapping[str, Any]
     settings: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
+    embedding_width: int = 0
 
     @property
     def series(self) -> tuple[MapSensor, ...]:
@@ -101,6 +107,7 @@ class MapInfo:
             model=values["model"],
             settings=values["settings"],
             remarks=tuple(values["remarks"]),
+            embedding_width=int(values.get("embedding_width", 0)),
         )
 
 

@@ -103,6 +103,22 @@ class MapGrid:
                 top, left = row * self.block, column * self.block
                 yield Block(row, column, top, left, min(self.block, self.height - top), min(self.block, self.width - left))
 
+    @property
+    def tokens(self) -> "MapGrid":
+        """The same map with one pixel per token."""
+        return dataclasses.replace(self, pixels=1)
+
+    def tokens_of(self, block: Block) -> Block:
+        """The tokens of a block, in pixels of `tokens`: those whose north-western label pixel lies in it, so that each belongs to one block."""
+        top, left = -(-block.top // self.pixels), -(-block.left // self.pixels)
+        bottom, right = -(-(block.top + block.height) // self.pixels), -(-(block.left + block.width) // self.pixels)
+        return Block(block.row, block.column, top, left, bottom - top, right - left)
+
+    def under(self, tokens: Block) -> Block:
+        """The label pixels of a block of tokens."""
+        side = self.pixels
+        return Block(tokens.row, tokens.column, tokens.top * side, tokens.left * side, tokens.height * side, tokens.width * side)
+
     def windows_of(self, block: Block) -> tuple[range, range]:
         """Rows and columns of the windows that overlap a block."""
         rows, columns = self.windows

@@ -24,6 +24,7 @@ class PredictOptions:
       block: label pixels per side of a block.
       batch: windows that are predicted at once.
       probabilities: whether the probabilities of all classes are stored.
+      embeddings: whether the embeddings of all tokens are stored.
       on_bad: "raise" stops at a file that cannot be read, "mask" leaves out such files and lists them.
       crs: coordinate reference system of the map; "" = that of the first sensor, or the UTM zone.
       origin: day 0 of the dates, as `data.origin` of a configuration; "" = as in training.
@@ -38,6 +39,7 @@ class PredictOptions:
     block: int = BLOCK
     batch: int = BATCH
     probabilities: bool = False
+    embeddings: bool = False
     on_bad: str = ON_BAD[0]
     crs: str = ""
     origin: str = ""

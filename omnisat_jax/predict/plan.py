@@ -53,6 +53,7 @@ class MapPlan:
       surveys: sensor -> statistics of its sample.
       area: what is mapped, or None.
       probabilities: whether those of all classes are stored.
+      embedding_width: numbers per embedding; 0 = they are not stored.
       info: the same for run.json.
     """
 
@@ -66,6 +67,7 @@ class MapPlan:
     surveys: Mapping[str, Survey]
     area: AreaMask | None
     probabilities: bool
+    embedding_width: int
     info: MapInfo
 
 
@@ -110,12 +112,13 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
         "area": region.area.project(grid.crs).geometries if region.area else None,
         "sensors": [_identity(sensor, frames[sensor.name]) for sensor in used],
     }
+    width = model.embedding_width(window) if options.embeddings else 0
     info = MapInfo(
         fingerprint=_fingerprint(model.checksum, grid, inputs, options), grid=grid, classes=model.classes, colours=model.colours,
-        sensors=tuple(described), probabilities=options.probabilities, model=_provenance(model),
+        sensors=tuple(described), probabilities=options.probabilities, embedding_width=width, model=_provenance(model),
         settings=dataclasses.asdict(options) | {"day_zero": (EPOCH + datetime.timedelta(origin)).isoformat()}, remarks=tuple(remarks),
     )  # fmt: skip
-    return MapPlan(grid, model.modalities, used, frames, slots, origin, model.classes, surveys, area, options.probabilities, info)
+    return MapPlan(grid, model.modalities, used, frames, slots, origin, model.classes, surveys, area, options.probabilities, width, info)
 
 
 def _bind(model: Model, region: Region, options: PredictOptions) -> tuple[tuple[Sensor, ...], list[str]]:
@@ -229,7 +232,8 @@ def _place(raster: Raster) -> tuple[str, str]:
 
 def _fingerprint(model: str, grid: MapGrid, inputs: Mapping[str, Any], options: PredictOptions) -> str:
     # Programs for other numbers of windows round differently.
-    values = {"format": FORMAT, "model": model, "grid": grid.to_json(), "inputs": inputs, "probabilities": options.probabilities, "batch": options.batch}
+    values = {"format": FORMAT, "model": model, "grid": grid.to_json(), "inputs": inputs, "batch": options.batch}
+    values |= {"probabilities": options.probabilities, "embeddings": options.embeddings}
     return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, default=list).encode())
 
 

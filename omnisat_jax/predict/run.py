@@ -15,7 +15,7 @@ from rich.console import Console
 from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import UserError
 from omnisat_jax.inference.model import Model
-from omnisat_jax.predict.blocks import Strip, compute_block, strips
+from omnisat_jax.predict.blocks import Strip, compute_block, prediction, strips
 from omnisat_jax.predict.folder import MapFolder
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.options import PredictOptions
@@ -132,7 +132,7 @@ def compute_blocks(
     with Prefetched(everything()) as source:
         for block in blocks:
             parts = iter(lambda: next(source)[1], None)
-            yield block, compute_block(plan, block, parts, model.predict_batch, batch)
+            yield block, compute_block(plan, block, parts, prediction(plan, model), batch)
 
 
 class Prefetched(Iterator[T]):

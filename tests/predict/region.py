@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 from omnisat_jax.modalities import ModalitySpec
 from tests.region import write
 
-LEFT, TOP, CLASSES = 600_000, 5_700_000, 5
+LEFT, TOP, CLASSES, WIDTH = 600_000, 5_700_000, 5, 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,18 @@ class Identity:
         values = values if values.ndim == 4 else np.nan_to_num(values, nan=-1).max(1)
         found = np.nan_to_num(values[..., 0]).clip(0).round().astype(int)
         return np.eye(CLASSES, dtype=np.float32)[found % CLASSES]
+
+    def embedding_width(self, window):
+        return WIDTH
+
+    def predict_and_embed(self, batch):
+        """A token is the mean of the first sensor in its patch, the sum of the window, and more of these."""
+        probabilities, (values, patch) = self.predict_batch(batch), (batch[self.modalities[0].name]["values"], self.modalities[0].patch)
+        values = np.nan_to_num(values if values.ndim == 4 else values.max(1))[..., 0]
+        count, side = values.shape[0], values.shape[1] // patch
+        means = values.reshape(count, side, patch, side, patch).mean((2, 4)).reshape(count, -1)
+        total = np.broadcast_to(values.sum((1, 2))[:, None], means.shape)
+        return probabilities, np.stack([np.sin(means * n + total * 0.01 * n) for n in range(WIDTH)], -1).astype(np.float32)
 
 
 def scene(height=24, width=40, seed=0):

@@ -27,7 +27,9 @@ PROJECTION, RASTER, CLASSIFICATION, PROCESSING, MLM = (
 MAP, MODEL = "map.json", "model.json"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 JSON, GEOJSON = "application/json", "application/geo+json"
-MEDIA = {".parquet": "application/vnd.apache.parquet", ".gpkg": "application/geopackage+sqlite3", ".qml": "application/xml"}
+MEDIA = {".parquet": "application/vnd.apache.parquet", ".gpkg": "application/geopackage+sqlite3", ".qml": "application/xml", ".png": "image/png"}
+MEDIA |= {".tif": COG, ".zarr": "application/vnd.zarr; version=3"}
+_ROLES, _SUFFIX_WORDS = {".qml": "style", ".png": "overview"}, {"qml": "style"}
 _EDGE = 20  # points per side of the footprint, whose sides are curved in degrees
 _DECIMALS = 7  # of degrees, about 1 cm
 
@@ -61,12 +63,10 @@ def map_item(folder: MapFolder, rasters: Sequence[Raster], others: Mapping[str, 
     }
     assets = {raster.array: _raster_asset(info, raster) for raster in rasters}
     assets |= {
-        pathlib.Path(name).stem + "_style" * name.endswith(".qml"): {
-            "href": _href(path, folder.path), "type": MEDIA[path.suffix.lower()], "roles": ["style" if name.endswith(".qml") else "data"],
-        }
+        _key(name): {"href": _href(path, folder.path), "type": MEDIA[path.suffix.lower()], "roles": [_ROLES.get(path.suffix, "data")]}
         for name, path in others.items()
         if path.suffix.lower() in MEDIA
-    }  # fmt: skip
+    }
     assets["record"] = {"href": f"./{RUN}", "type": JSON, "roles": ["metadata"]}
     model = {"rel": "derived_from", "href": f"./{MODEL}", "type": GEOJSON, "mlm:name": _model_name(info), "processing:level": "L4"}
     inputs = _unique(_href(file, folder.path) for sensor in info.sensors for file in sensor.files)
@@ -81,6 +81,12 @@ def map_item(folder: MapFolder, rasters: Sequence[Raster], others: Mapping[str, 
         "links": [model, *({"rel": "derived_from", "href": href} for href in inputs)],
         "assets": assets,
     }
+
+
+def _key(name: str) -> str:
+    """The key of a product among the assets; embeddings have one file per format."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}_{_SUFFIX_WORDS.get(suffix, suffix)}" if suffix in _SUFFIX_WORDS or stem == "embeddings" else stem
 
 
 def model_item(folder: MapFolder, created: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """From the blocks of a map to its products, in one pass over the blocks."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import xxhash
 
 from omnisat_jax.colours import class_colours
 from omnisat_jax.errors import DataError
@@ -13,6 +15,7 @@ from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.predict.folder import BLOCKS, NO_DATA, MapFolder, MapInfo
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.products import catalogue, record, styles
+from omnisat_jax.predict.products.embeddings import Embeddings, check_shapes, is_embedding
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.products.parcels import Parcels
 from omnisat_jax.predict.products.polygons import Polygons
@@ -50,8 +53,10 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
     parcels = Parcels(info, options.parcels) if options.parcels is not None else None
     polygons = Polygons(info, options.polygons) if options.polygons is not None else None
     products: dict[str, pathlib.Path] = {}
-    with atomic.scratch_folder(folder.path / "products") as work, RasterWriter(info.grid, rasters, work) as writer:
-        parts: Sequence[Part] = [part for part in (tally, writer, parcels, polygons) if part is not None]
+    created = record.created(folder)
+    with atomic.scratch_folder(folder.path / "products") as work, RasterWriter(info.grid, rasters, work) as writer, contextlib.ExitStack() as stack:
+        embeddings = stack.enter_context(Embeddings(folder, options, parcels, work)) if options.embeddings else None
+        parts: Sequence[Part] = [part for part in (tally, writer, parcels, polygons, embeddings) if part is not None]
         steps, done = _count_blocks(info) + len(rasters), 0
         for block, arrays in folder.blocks():
             _check_block(folder, block, arrays)
@@ -67,10 +72,12 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
                 path = out or folder.path / f"{name}.parquet"
                 part.write(path, work)
                 products[f"{name}{path.suffix.lower()}"] = path
+        if embeddings is not None:
+            products |= embeddings.write(created)
     for name, text in (("class.qml", styles.class_style(info, colours)), ("confidence.qml", styles.confidence_style())):
         products[name] = folder.path / name
         atomic.write_text(products[name], text)
-    created, others = record.created(folder), {name: path for name, path in products.items() if not name.endswith(".tif")}
+    others = {name: path for name, path in products.items() if not name.endswith(".tif") or is_embedding(name)}
     items = {catalogue.MAP: catalogue.map_item(folder, rasters, others, created), catalogue.MODEL: catalogue.model_item(folder, created)}
     for name, item in items.items():
         products[name] = folder.path / name
@@ -90,8 +97,17 @@ def _summary(folder: MapFolder, tally: record.Tally, products: Mapping[str, path
         "seam_index": tally.seam_index,
         "pixels": {name: int(count) for name, count in zip(folder.info.classes, tally.pixels, strict=True)},
         "share_unknown": tally.share_unknown,
-        "products": record.products(folder) | {name: {"bytes": path.stat().st_size, "xxh3": file_hash(path)} for name, path in products.items()},
+        "products": record.products(folder) | {name: _identity(path) for name, path in products.items()},
     }
+
+
+def _identity(path: pathlib.Path) -> dict[str, Any]:
+    """Size and hash of a file, or of all files of a folder."""
+    if path.is_file():
+        return {"bytes": path.stat().st_size, "xxh3": file_hash(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    text = "".join(f"{file.relative_to(path).as_posix()} {file_hash(file)}\n" for file in files)
+    return {"bytes": sum(file.stat().st_size for file in files), "xxh3": xxhash.xxh3_128_hexdigest(text.encode())}
 
 
 def _count_blocks(info: MapInfo) -> int:
@@ -113,6 +129,7 @@ def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarra
     }  # fmt: skip
     if info.probabilities:
         wanted["probabilities"] = ((len(info.classes), *size), "uint8")
+    wanted |= check_shapes(info, block)
     path, advice = folder.path / BLOCKS / folder.file(block).name, "Delete it, and run the same command again: only this block is computed again."
     for name, (shape, dtype) in wanted.items():
         found = arrays.get(name)
@@ -126,6 +143,10 @@ def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarra
         ("confidence", np.where(unknown, confidence != NO_DATA, confidence > 100), confidence, f"0 to 100, or {NO_DATA} where the class is unknown"),
         ("used sensors", used >> np.uint32(len(info.sensors)) if len(info.sensors) < 32 else used & 0, used, f"the bits of {len(info.sensors)} sensors"),
     )
+    if info.embedding_width:
+        scales, seen = arrays["scales"], arrays["token_used"] > 0
+        places = np.where(seen, ~(np.isfinite(scales) & (scales >= 0)), ~np.isnan(scales))
+        wrong += (("scales", places, scales, "finite ones of at least 0, or NaN where no sensor is used"),)
     for what, places, values, expected in wrong:
         if places.any():
             raise DataError(tile="-", path=path, expected=f"{what}: {expected}", found=str(values[places.astype(bool)][0]), advice=advice)

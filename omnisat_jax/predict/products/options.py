@@ -7,6 +7,7 @@ import pathlib
 
 from omnisat_jax.errors import UserError
 
+EMBEDDINGS = ("zarr", "cog", "parquet")
 SUFFIXES = (".parquet", ".gpkg")  # of files of polygons that are written
 _SUFFIX = f"its suffix is one of {', '.join(SUFFIXES)}"
 
@@ -20,6 +21,7 @@ class ProductOptions:
       parcels_out: file of the result; None for parcels.parquet in the folder of the map.
       polygons: smallest area in m2 of a polygon of equal class; None for no polygons.
       polygons_out: file of the polygons; None for polygons.parquet in the folder of the map.
+      embeddings: formats of EMBEDDINGS in which embeddings are wanted; () for none.
 
     Raises:
       UserError: an option out of range, or a file of an unknown format.
@@ -29,6 +31,7 @@ class ProductOptions:
     parcels_out: pathlib.Path | None = None
     polygons: float | None = None
     polygons_out: pathlib.Path | None = None
+    embeddings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("parcels", "polygons"):
@@ -46,6 +49,9 @@ class ProductOptions:
 
         if self.parcels_out is not None and self.polygons_out is not None and self.parcels_out.resolve() == self.polygons_out.resolve():
             raise UserError(f"--polygons_out {self.polygons_out}: expected another file than --parcels_out; choose another name")
+        unknown = [name for name in self.embeddings if name not in EMBEDDINGS]
+        if unknown:
+            raise UserError(f"--embeddings: expected {', '.join(EMBEDDINGS)}, found {', '.join(unknown)}")
 
     @classmethod
     def from_arguments(cls, namespace: argparse.Namespace) -> "ProductOptions":
@@ -54,7 +60,8 @@ class ProductOptions:
         Raises:
           UserError: see `ProductOptions`.
         """
-        return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
+        values = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)}
+        return cls(**values | {"embeddings": tuple(dict.fromkeys(namespace.embeddings))})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,3 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--parcels_out", type=pathlib.Path, metavar="FILE", help=f"where the crops go, {_SUFFIX}; default: parcels.parquet in --out")
     group.add_argument("--polygons", type=float, metavar="M2", help="makes polygons of equal class, of at least so many square metres")
     group.add_argument("--polygons_out", type=pathlib.Path, metavar="FILE", help=f"where they go, {_SUFFIX}; default: polygons.parquet in --out")
+    group.add_argument(
+        "--embeddings", action="append", default=[], choices=EMBEDDINGS, help="adds the embedding of every patch; may be given once per format"
+    )

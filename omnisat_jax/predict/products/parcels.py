@@ -30,6 +30,8 @@ class Parcels:
       frame: GeoDataFrame of the N parcels, in the reference system of the map.
       pixels: (N, K) int64, pixels of each class.
       unknown: (N,) int64, pixels without a class.
+      shapes: (N,) polygons in pixels from the north-west corner of the map, rows southwards.
+      shapely: the module.
     """
 
     def __init__(self, info: MapInfo, path: pathlib.Path):
@@ -43,7 +45,7 @@ class Parcels:
           DataError: see `read_polygons`, or the file has a column that the result adds.
           UserError: a package of the extra `vector` is not installed.
         """
-        self._shapely = need_packages()[1]
+        self.shapely = need_packages()[1]
         self._info, self.frame = info, read_polygons(path, info.grid.crs)
         taken = sorted({str(name).lower() for name in self.frame.columns} & set(COLUMNS))  # GeoPackages ignore the case of names
         if taken:
@@ -53,21 +55,17 @@ class Parcels:
             )  # fmt: skip
         shapes, count = np.asarray(self.frame.geometry.values), len(self.frame)
         grid = info.grid
-        # In pixels from the north-west corner of the map, rows southwards.
-        self._shapes = self._shapely.transform(shapes, lambda points: (points - (grid.left, grid.top)) / (grid.pixel, -grid.pixel))
-        self._tree = self._shapely.STRtree(self._shapes)
+        self.shapes = self.shapely.transform(shapes, lambda points: (points - (grid.left, grid.top)) / (grid.pixel, -grid.pixel))
+        self._tree = self.shapely.STRtree(self.shapes)
         self.pixels, self.unknown = np.zeros((count, len(info.classes)), np.int64), np.zeros(count, np.int64)
         self._confidence, self._used = np.zeros(count, np.int64), np.zeros(count, np.uint32)
 
     def add(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
         """Adds the pixels of one block."""
-        area = self._shapely.box(
-            block.left - _SLACK, block.top - _SLACK, block.left + block.width + _SLACK, block.top + block.height + _SLACK
-        )
-        found = np.sort(self._tree.query(area))
+        found = self.near(block)
         if not len(found):
             return
-        runs = find_runs(self._shapely, self._shapes[found], block)
+        runs = find_runs(self.shapely, self.shapes[found], block)
         ends = np.cumsum(runs.stop - runs.start)
         first = 0
         while first < len(ends):  # runs are no longer than a row of the block
@@ -75,6 +73,11 @@ class Parcels:
             last = max(first + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
             self._count(found, runs.select(slice(first, last)), arrays)
             first = last
+
+    def near(self, block: Block) -> np.ndarray:
+        """Numbers of the parcels whose bounding box touches a block, ascending."""
+        bottom, right = block.top + block.height, block.left + block.width
+        return np.sort(self._tree.query(self.shapely.box(block.left - _SLACK, block.top - _SLACK, right + _SLACK, bottom + _SLACK)))
 
     def _count(self, parcels: np.ndarray, runs: "Runs", arrays: Mapping[str, np.ndarray]) -> None:
         lengths = runs.stop - runs.start

@@ -45,6 +45,7 @@ class Raster:
       scale: a value is stored * scale.
       tags: metadata of the file.
       title: what it shows, in words.
+      interleave: order of bands and pixels in the finished file, in the words of GDAL; "" = its default.
     """
 
     array: str
@@ -56,6 +57,7 @@ class Raster:
     colours: tuple[str, ...] = ()
     scale: float = 1.0
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    interleave: str = ""
 
     @property
     def file(self) -> str:
@@ -179,6 +181,7 @@ class RasterWriter:
             rasterio.shutil.copy(
                 str(draft), str(done), driver="COG", compress="DEFLATE", predictor="YES", blocksize=TILE, bigtiff="IF_SAFER",
                 overview_resampling=raster.resampling.upper(), num_threads="ALL_CPUS",
+                **({"interleave": raster.interleave} if raster.interleave else {}),
             )  # fmt: skip
         draft.unlink()
         self._check(raster, done, path)
