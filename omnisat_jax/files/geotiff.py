@@ -90,6 +90,7 @@ class GeoTIFF:
         an alpha channel.
       transform: affine transform of the north-up image, even if the rows of the file run northwards.
       crs: the coordinate reference system, or None.
+      block: rows and columns of the rectangles in which the file stores pixels: strips or squares.
     """
 
     def __init__(self, source: Any, path: pathlib.Path, tile: str, bands: int | Callable[[dict], int] | None = None):
@@ -102,6 +103,7 @@ class GeoTIFF:
         self._alpha, self.has_alpha = tuple(sorted(alpha)), bool(alpha)
         self.bands = tuple(i for i in range(1, source.count + 1) if i not in alpha)
         self.height, self.width, self.crs = source.height, source.width, source.crs
+        self.block: tuple[int, int] = max(source.block_shapes, key=math.prod, default=(1, 1))
         self.dtypes = tuple(source.dtypes[i - 1] for i in self.bands)
         self.names = tuple(source.descriptions[i - 1] or "" for i in self.bands)
         self.scales = tuple(float(source.scales[i - 1]) for i in self.bands)
@@ -234,8 +236,10 @@ class GeoTIFF:
             if nodata is not None and nodata == nodata:
                 masks[band] &= values[band] != nodata
         if values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                masks &= np.isfinite(values) & (np.abs(values) < FILL)
+            for band, mask in zip(values, masks):  # one by one, as images can be large
+                mask &= np.isfinite(band)
+                with np.errstate(invalid="ignore"):
+                    mask &= np.abs(band) < FILL
         if self._south_up:
             values, masks = values[:, ::-1], masks[:, ::-1]
         return np.ascontiguousarray(values), np.ascontiguousarray(masks)

@@ -4,6 +4,7 @@
 
     command, run       the command line; one map from its inputs to its products
     plan               what will be done: sensors, dates, day 0, windows, checks of the radiometry
+    memory             how much of it a map takes
     blocks             one block of the map as a pure function of its inputs
     embedding          the embeddings of one block
     reading            the measurements under a row of windows

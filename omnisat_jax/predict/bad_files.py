@@ -2,11 +2,14 @@
 
 import concurrent.futures
 import dataclasses
+import math
+from collections.abc import Iterator
 
 from omnisat_jax.errors import DataError
-from omnisat_jax.predict.sensors import Frame, Raster, Sensor
+from omnisat_jax.predict.sensors import File, Frame, Raster, Sensor
 
-ROWS = 1024  # of pixels that are read at once
+VALUES = 2**20  # that are read at once, but at least one of the rectangles in which a file stores its pixels
+SQUARE = 256, 256  # pixels; of rasters that are no files
 
 
 def without_unreadable(sensor: Sensor, pool: concurrent.futures.Executor | None = None) -> Sensor:
@@ -42,10 +45,22 @@ def without_unreadable(sensor: Sensor, pool: concurrent.futures.Executor | None 
 
 
 def _error(raster: Raster) -> DataError | None:
-    grid = raster.grid
     try:
-        for row in range(0, grid.height, ROWS):
-            raster.read((row, 0, min(ROWS, grid.height - row), grid.width))
+        for area in _areas(raster):
+            raster.read(area)
     except DataError as error:
         return error
     return None
+
+
+def _areas(raster: Raster) -> Iterator[tuple[int, int, int, int]]:
+    """Areas that cover a raster: first row, first column, rows and columns. Each holds whole rectangles of the file, so that none is decoded twice."""
+    grid, (rows, columns), bands = raster.grid, SQUARE, 1
+    if isinstance(raster, File):
+        (rows, columns), bands = raster.layer.block, len(raster.layer.order)
+    most = max(1, VALUES // (rows * columns * bands))  # rectangles
+    across = min(most, math.ceil(grid.width / columns))
+    height, width = rows * max(1, most // across), columns * across
+    for row in range(0, grid.height, height):
+        for column in range(0, grid.width, width):
+            yield row, column, min(height, grid.height - row), min(width, grid.width - column)

@@ -1,7 +1,7 @@
 """One block of a map: a pure function of the plan and the model, whatever other blocks there are and whoever computes it.
 
-Letters: B windows, T dates, H W label pixels of the block, h w pixels of a sensor, S label pixels per side of a window, K classes, P tokens per window,
-D width of a token.
+Letters: B windows, T dates, C bands, H W label pixels of the block, h w pixels of a sensor, S label pixels per side of a window, K classes,
+P tokens per window, D width of a token.
 """
 
 import collections
@@ -24,7 +24,7 @@ from omnisat_jax.predict.grid import Block, MapGrid
 from omnisat_jax.predict.plan import MapPlan
 from omnisat_jax.predict.reading import Tokens, read
 
-STRIP = 2**28  # bytes of measurements that are read at once; at least one row of windows
+STRIP = 2**27  # bytes of measurements that are read at once; at least one row of windows
 # A batch (see `omnisat_jax.batch`) -> probabilities (B,S,S,K), or (B,K) of tile labels; and tokens (B,P,D) if the map has embeddings.
 Predict = Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray | None]]
 
@@ -56,19 +56,30 @@ def strips(plan: MapPlan, block: Block, pool: concurrent.futures.Executor | None
     if not is_mapped(plan, block):
         return
     rows, columns = grid.windows_of(block)
-    width = (len(columns) - 1) * grid.stride + grid.window
-    per_token = sum(len(plan.frames[s.name]) * s.spec.channels * s.spec.patch**2 * 4 for s in plan.sensors)
-    most = max(1, (STRIP // (per_token * width) - grid.window) // grid.stride + 1)
+    most = rows_of_strip(plan, len(columns))
     for start in range(rows.start, rows.stop, most):
         part = range(start, min(start + most, rows.stop))
-        height = (len(part) - 1) * grid.stride + grid.window
-        tokens = Tokens(part.start * grid.stride, columns.start * grid.stride, height, width)
+        tokens = tokens_of(grid, part, columns)
         yield Strip(part, columns, tokens, {s.name: read(s, plan.frames[s.name], grid, tokens, pool) for s in plan.sensors})
 
 
 def prediction(plan: MapPlan, model: Model) -> Predict:
     """What a map needs of a model."""
     return model.predict_and_embed if plan.embedding_width else lambda batch: (model.predict_batch(batch), None)
+
+
+def rows_of_strip(plan: MapPlan, columns: int) -> int:
+    """Rows of windows in a strip of a number of columns of windows."""
+    grid = plan.grid
+    per_token = sum(len(plan.frames[s.name]) * s.spec.channels * s.spec.patch**2 * 4 for s in plan.sensors)
+    width = (columns - 1) * grid.stride + grid.window
+    return max(1, (STRIP // (per_token * width) - grid.window) // grid.stride + 1)
+
+
+def tokens_of(grid: MapGrid, rows: range, columns: range) -> Tokens:
+    """The rectangle that some rows and columns of windows cover."""
+    height, width = ((len(part) - 1) * grid.stride + grid.window for part in (rows, columns))
+    return Tokens(rows.start * grid.stride, columns.start * grid.stride, height, width)
 
 
 def compute_block(plan: MapPlan, block: Block, parts: Iterator[Strip], predict: Predict, batch: int) -> dict[str, np.ndarray]:
@@ -93,7 +104,7 @@ def compute_block(plan: MapPlan, block: Block, parts: Iterator[Strip], predict: 
     dates = np.zeros((sum(sensor.spec.kind == "series" for sensor in plan.sensors), block.height, block.width), np.uint16)
     waiting: collections.deque[tuple[int, int, dict[str, Any]]] = collections.deque()
     for strip in parts:
-        known = {name: np.asarray(~np.isnan(values).all(-1)) for name, values in strip.values.items()}
+        known = {name: _known(values) for name, values in strip.values.items()}
         _count(plan, block, strip, known, used, dates)
         if embedding is not None:
             embedding.count(strip.tokens, known)
@@ -104,12 +115,21 @@ def compute_block(plan: MapPlan, block: Block, parts: Iterator[Strip], predict: 
                     waiting.append((row, column, entry))
                 if len(waiting) == batch:
                     _predict(waiting, predict, (blend, embedding), batch)
+        del strip, known  # while the next one is awaited
     if waiting:
         _predict(waiting, predict, (blend, embedding), batch)
     if plan.area is not None:
         outside = ~plan.area(block)
         used[outside], dates[:, outside] = 0, 0
     return _arrays(plan, blend, used, dates) | (embedding.arrays() if embedding is not None else {})
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Where (T,h,w,C) has a known value, (T,h,w) bool. Date by date, as a series can be long."""
+    out = np.empty(values.shape[:-1], bool)
+    for date, found in enumerate(values):
+        out[date] = ~np.isnan(found).all(-1)
+    return out
 
 
 def _arrays(plan: MapPlan, blend: Blend, used: np.ndarray, dates: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,7 +144,9 @@ def _arrays(plan: MapPlan, blend: Blend, used: np.ndarray, dates: np.ndarray) ->
         "seam": blend.seam,
     }
     if plan.probabilities:
-        out["probabilities"] = np.where(unknown, NO_DATA, _levels(probabilities, LEVELS).transpose(2, 0, 1)).astype(np.uint8)
+        stored = out["probabilities"] = np.empty((len(plan.classes), *unknown.shape), np.uint8)
+        for index in range(len(stored)):
+            stored[index] = np.where(unknown, NO_DATA, _levels(probabilities[..., index], LEVELS))
     return out
 
 
@@ -159,7 +181,7 @@ def _entry(plan: MapPlan, spec: ModalitySpec, values: np.ndarray | None) -> dict
     if spec.kind == "location":
         return entry | {"values": np.zeros(2, np.float32)}
     if spec.kind == "image":
-        return entry | {"values": np.zeros((side, side, spec.channels), np.float32) if values is None else values[0]}
+        return entry | {"values": np.zeros((side, side, spec.channels), np.float32) if values is None else values[0].copy()}  # not a part of a strip
     slots, count = plan.slots[spec.name], 0 if values is None else len(values)
     stack, days = np.zeros((slots, side, side, spec.channels), np.float32), np.zeros(slots, np.int32)
     if values is not None:
@@ -208,10 +230,12 @@ def _count(plan: MapPlan, block: Block, strip: Strip, known: Mapping[str, np.nda
     area = (slice(first - top, last - top), slice(block.left - left, block.left - left + block.width))
     place = slice(first - block.top, last - block.top)
     for bit, sensor in enumerate(plan.sensors):
-        found = label_pixels(known[sensor.name], sensor.spec.patch, pixels)[(slice(None), *area)]
-        used[place] |= np.where(found.any(0), np.uint32(1 << bit), np.uint32(0))
+        count = np.zeros((last - first, block.width), np.uint16)
+        for date in known[sensor.name]:
+            count += label_pixels(date, sensor.spec.patch, pixels)[area]
+        used[place] |= np.where(count > 0, np.uint32(1 << bit), np.uint32(0))
         if sensor.spec.kind == "series":
-            dates[series, place] = found.sum(0)
+            dates[series, place] = count
             series += 1
 
 
@@ -219,14 +243,14 @@ def label_pixels(known: np.ndarray, patch: int, pixels: int) -> np.ndarray:
     """Whether any pixel of a sensor under a label pixel is known.
 
     Args:
-      known: (T,h,w) bool, `patch` pixels per token side.
+      known: (h,w) bool, `patch` pixels per token side.
       patch: of the sensor.
       pixels: label pixels per token side.
 
     Returns:
-      (T,H,W) bool.
+      (H,W) bool.
     """
-    for axis in (1, 2):
+    for axis in (0, 1):
         count = known.shape[axis] // patch * pixels
         index = np.arange(count)
         first, last = index * patch // pixels, -(-(index + 1) * patch // pixels)

@@ -25,6 +25,7 @@ DESCRIPTION = """Makes a map of a region from a trained model and the images of 
 
 A series is a folder of GeoTIFFs with the date in the name as YYYYMMDD or YYYY-MM-DD. Files may have any reference system and grid, and a date may have
 several files. Bands are found by their descriptions; name them after a colon if there are none, in the order of the file: s2=imagery/s2:B02,B03,B04.
+Memory does not grow with the map: --dry_run prints what is needed, and a smaller --block or --batch needs less.
 """
 
 

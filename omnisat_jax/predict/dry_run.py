@@ -4,8 +4,9 @@ from rich.console import Console
 from rich.table import Table
 
 from omnisat_jax.errors import printable
-from omnisat_jax.predict.blocks import STRIP
+from omnisat_jax.predict.memory import memory
 from omnisat_jax.predict.plan import MapPlan
+from omnisat_jax.predict.run import READERS
 
 MIB = 2**20
 
@@ -23,7 +24,7 @@ def print_plan(console: Console, plan: MapPlan) -> None:
     left, bottom, right, top = grid.bounds
     console.print(
         f"map: {grid.width:,} x {grid.height:,} pixels of {grid.pixel:g} m, x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}; "
-        f"{rows * columns:,} windows of {grid.window * grid.ground:g} m in {blocks:,} blocks; memory about {memory(plan) / MIB:,.0f} MiB and the model's",
+        f"{rows * columns:,} windows of {grid.window * grid.ground:g} m in {blocks:,} blocks; memory at most {memory(plan, READERS) / MIB:,.0f} MiB and the model's",
         soft_wrap=True,
     )
     table = Table()
@@ -40,22 +41,6 @@ def print_plan(console: Console, plan: MapPlan) -> None:
         console.print(f"{name}: about {size / MIB:,.0f} MiB of measurements are read")
     for text in plan.info.remarks:
         console.print(f"remark: {printable(text, None)}", soft_wrap=True)
-
-
-def memory(plan: MapPlan) -> int:
-    """Bytes that a map needs beside the model: a block with its classes, and three strips of measurements (read, waiting, in use)."""
-    grid = plan.grid
-    row = sum(row_bytes(plan, sensor.name) for sensor in plan.sensors)
-    tokens = (-(-grid.block // grid.pixels)) ** 2 * (plan.embedding_width + 1) if plan.embedding_width else 0
-    return (grid.block**2 * (len(plan.classes) + 1) + tokens) * 4 + 3 * max(STRIP, row)
-
-
-def row_bytes(plan: MapPlan, name: str) -> int:
-    """Bytes of a sensor under one row of windows of a block."""
-    grid = plan.grid
-    spec = next(sensor.spec for sensor in plan.sensors if sensor.name == name)
-    width = (-(-grid.block // (grid.stride * grid.pixels)) + 1) * grid.stride + grid.window
-    return len(plan.frames[name]) * spec.channels * grid.window * width * spec.patch**2 * 4
 
 
 def input_bytes(plan: MapPlan) -> dict[str, int]:

@@ -5,13 +5,16 @@ Letters: T dates, H W pixels of the sensor, C bands.
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.sensors import SCL_UNKNOWN, Frame, Piece, Raster, Sensor
 from omnisat_jax.rasters.sampling import Target, sampler
+
+CHUNK = 2**18  # values that are brought onto the grid at once by a thread: interpolation needs many times the memory of its result
+Sampled = tuple[slice, np.ndarray, np.ndarray]  # some rows of a target, and values and known (C,h,W) there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,57 +72,68 @@ def _read_frame(sensor: Sensor, frame: Frame, place: Target, out: np.ndarray) ->
     """Fills (H,W,C) with what is known on a date."""
     clouds: dict[Raster, np.ndarray] = {}  # the bands of a product share its mask
     for piece in frame.pieces:
-        found = _read_piece(sensor, piece, place)
-        if found is None:
-            continue
-        values, known = found
         for mask in piece.masks:
             if mask not in clouds:
                 clouds[mask] = _clouds(mask, place)
-            known = known & ~clouds[mask]
-        for number, band in enumerate(piece.places):
-            layer = out[..., band]
-            new = known[number] & np.isnan(layer)
-            layer[new] = values[number][new]
+        for rows, values, known in _read_piece(sensor, piece, place):
+            for mask in piece.masks:
+                known = known & ~clouds[mask][rows]
+            for number, band in enumerate(piece.places):
+                layer = out[rows, :, band]
+                new = known[number] & np.isnan(layer)
+                layer[new] = values[number][new]
     for mask in frame.masks:
         out[_clouds(mask, place)] = np.nan
 
 
 def _clouds(mask: Raster, place: Target) -> np.ndarray:
     """Where a scene classification sees no ground, (H,W) bool."""
-    found = _sampled(mask, place, nearest=True)
-    if found is None:
-        return np.zeros((place.height, place.width), bool)
-    classes, known = found
-    return known[0] & np.isin(classes[0], SCL_UNKNOWN)
+    out = np.zeros((place.height, place.width), bool)
+    for rows, classes, known in _sampled(mask, place, nearest=True):
+        out[rows] = known[0] & np.isin(classes[0], SCL_UNKNOWN)
+    return out
 
 
-def _read_piece(sensor: Sensor, piece: Piece, place: Target) -> tuple[np.ndarray, np.ndarray] | None:
-    found = _sampled(piece.raster, place, bands=piece.bands, no_data=piece.no_data)
-    if found is None:
-        return None
-    values, known = found
+def _read_piece(sensor: Sensor, piece: Piece, place: Target) -> Iterator[Sampled]:
+    """The numbers of the model, some rows at a time."""
     gain, bias = (np.array(numbers)[:, None, None] for numbers in (piece.gain, piece.bias))
-    if not ((gain == 1).all() and (bias == 0).all()):
-        values = values * gain + bias
-    if sensor.conversion:
-        values, known = convert(values, known, sensor.conversion)
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    return values, known & np.isfinite(values)
+    for rows, values, known in _sampled(piece.raster, place, bands=piece.bands, no_data=piece.no_data):
+        if not ((gain == 1).all() and (bias == 0).all()):
+            values = values * gain + bias
+        if sensor.conversion:
+            values, known = convert(values, known, sensor.conversion)
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+        yield rows, values, known & np.isfinite(values)
 
 
-def _sampled(raster: Raster, place: Target, *, bands: Sequence[int] = (), no_data: Sequence[float] = (), nearest: bool = False):
-    """Pixels of a raster on the target, or None if it lies elsewhere."""
-    plan = sampler(raster.grid, place)
-    if plan.window is None:
-        return None
-    values, known = raster.read(plan.window)
-    if bands:
-        values, known = values[list(bands)], known[list(bands)]
-    for number in no_data:
-        known = known & (values != number)
-    return plan(values, known, nearest)
+def _sampled(
+    raster: Raster, place: Target, *, bands: Sequence[int] = (), no_data: Sequence[float] = (), nearest: bool = False
+) -> Iterator[Sampled]:
+    """Pixels of a raster on the target, some rows at a time; nothing where it lies elsewhere."""
+    height = max(1, CHUNK // (place.width * max(1, len(bands))))
+    parts = [
+        dataclasses.replace(place, row=place.row + first, height=min(height, place.height - first)) for first in range(0, place.height, height)
+    ]
+    windows = [window for part in parts if (window := sampler(raster.grid, part).window) is not None]
+    if not windows:
+        return
+    top, left = (min(window[axis] for window in windows) for axis in (0, 1))
+    bottom, right = (max(window[axis] + window[axis + 2] for window in windows) for axis in (0, 1))
+    values, known = raster.read((top, left, bottom - top, right - left))  # at once, as files store rows or squares that are decoded as a whole
+    for part in parts:
+        plan = sampler(raster.grid, part)
+        if plan.window is None:
+            continue
+        row, column, rows, columns = plan.window
+        inside = np.s_[:, row - top : row - top + rows, column - left : column - left + columns]
+        stored, measured = values[inside], known[inside]
+        if bands:
+            stored, measured = stored[list(bands)], measured[list(bands)]
+        for number in no_data:
+            measured = measured & (stored != number)
+        first = part.row - place.row
+        yield slice(first, first + part.height), *plan(stored, measured, nearest)
 
 
 def convert(values: np.ndarray, known: np.ndarray, conversion: str | float) -> tuple[np.ndarray, np.ndarray]:

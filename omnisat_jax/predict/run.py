@@ -18,6 +18,7 @@ from omnisat_jax.inference.model import Model
 from omnisat_jax.predict.blocks import Strip, compute_block, prediction, strips
 from omnisat_jax.predict.folder import MapFolder
 from omnisat_jax.predict.grid import Block
+from omnisat_jax.predict.memory import bounded_cache
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.plan import MapPlan, make_plan
 from omnisat_jax.predict.products.finishing import finish
@@ -72,7 +73,7 @@ def make_map(
       UserError: inputs that the model cannot use, a file that cannot be read, or a folder with something else.
     """
     options, shard, console = options or PredictOptions(), shard or Shard(), console or Console(quiet=True)
-    with concurrent.futures.ThreadPoolExecutor(READERS, "read") as pool:
+    with bounded_cache(), concurrent.futures.ThreadPoolExecutor(READERS, "read") as pool:
         plan = make_plan(model, region, options, pool)
         folder = MapFolder.start(out, plan.info)
         for text in plan.info.remarks:
@@ -136,11 +137,15 @@ def compute_blocks(
 
 
 class Prefetched(Iterator[T]):
-    """An iterator that a thread advances, one item ahead. Errors of the thread are raised where the item would have come."""
+    """An iterator that a thread advances, one item ahead. Errors of the thread are raised where the item would have come.
+
+    There are never more than two items in memory: the present one and the next.
+    """
 
     def __init__(self, source: Iterator[T]):
-        self._queue: queue.Queue = queue.Queue(1)
-        self._stopped = threading.Event()
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()
+        self._wanted = threading.Semaphore(1)
+        self._stopped = False
         self._thread = threading.Thread(target=self._fill, args=(source,), daemon=True, name="prefetch")
 
     def __enter__(self) -> "Prefetched[T]":
@@ -148,27 +153,22 @@ class Prefetched(Iterator[T]):
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._stopped.set()
-        while self._thread.is_alive():
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        self._stopped = True
+        self._wanted.release()
         self._thread.join()
 
     def __next__(self) -> T:
         item, error = self._queue.get()
+        self._wanted.release()
         if error is not None:
             raise error
         return item
 
     def _fill(self, source: Iterator[T]) -> None:
+        error: BaseException = StopIteration()
         try:
-            for item in source:
-                self._queue.put((item, None))
-                if self._stopped.is_set():
-                    return
-            error: BaseException = StopIteration()
+            while self._wanted.acquire() and not self._stopped:
+                self._queue.put((next(source), None))
         except BaseException as raised:  # raised again in the other thread
             error = raised
         self._queue.put((None, error))

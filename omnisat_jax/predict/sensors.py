@@ -73,6 +73,8 @@ class File:
         with open_geotiff(self.layer.path, what="a raster: a GeoTIFF", bands=self.layer.count) as source:
             values, known = source.read(window)
         order = list(self.layer.order)
+        if order == list(range(len(values))):
+            return values, known
         return values[order], known[order]
 
 

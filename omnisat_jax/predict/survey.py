@@ -54,16 +54,17 @@ def survey(sensor: Sensor, grid: MapGrid, pool: concurrent.futures.Executor | No
     known, pixels = np.zeros(len(every)), 0
     count, total, square, low, negative = np.zeros((5, sensor.spec.channels))
     for row, column in windows:
-        values = read(sensor, every, grid, Tokens(row * grid.stride, column * grid.stride, grid.window, grid.window), pool).astype(np.float64)
-        mask = ~np.isnan(values)
-        known += mask.any(-1).sum((1, 2))
+        values = read(sensor, every, grid, Tokens(row * grid.stride, column * grid.stride, grid.window, grid.window), pool)
         pixels += values.shape[1] * values.shape[2]
-        axes = (0, 1, 2)
-        count += mask.sum(axes)
-        total += np.nansum(values, axes)
-        square += np.nansum(values**2, axes)
-        low += (mask & (values < LOW)).sum(axes)
-        negative += (mask & (values < 0)).sum(axes)
+        for date in every:  # one by one, as a series can be long
+            found = values[date].astype(np.float64)
+            mask = ~np.isnan(found)
+            known[date] += mask.any(-1).sum()
+            count += mask.sum((0, 1))
+            total += np.nansum(found, (0, 1))
+            square += np.nansum(found**2, (0, 1))
+            low += (mask & (found < LOW)).sum((0, 1))
+            negative += (mask & (found < 0)).sum((0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
         std = np.sqrt(np.maximum(square / count - mean**2, 0))

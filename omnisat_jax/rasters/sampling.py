@@ -21,7 +21,7 @@ from omnisat_jax.rasters.grid import RasterError, RasterGrid
 ALIGNED = 1e-3  # pixels by which grids may be misaligned, due to rounding
 NODES = 16  # pixels of the target between points that are projected exactly; those between them are interpolated
 FINEST = 16  # points per axis over which a pixel is averaged at most
-KEPT = 64  # plans in memory: dates of a sensor usually share one grid
+KEPT = 256  # plans in memory: dates of a sensor usually share one grid
 
 
 @dataclasses.dataclass(frozen=True)

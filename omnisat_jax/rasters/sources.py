@@ -67,6 +67,7 @@ class Layer:
       declares_unknown: whether the file declares that pixels may be unknown.
       count: number of bands with values, if given by the user (GDAL may call the fourth band of uint8 alpha); or None.
       product: takes the place of the name of the file; None = the name says what is known.
+      block: rows and columns of the rectangles in which the file stores pixels.
     """
 
     grid: RasterGrid
@@ -79,6 +80,7 @@ class Layer:
     declares_unknown: bool
     count: int | None = None
     product: Product | None = None
+    block: tuple[int, int] = (1, 1)
 
     @property
     def path(self) -> pathlib.Path:
@@ -242,6 +244,7 @@ def _source(
                 offsets=tuple(header.offsets[position] for position in order),
                 declares_unknown=header.declares_unknown,
                 count=len(bands) or None,
+                block=header.block,
             )
         )
     if any(header.has_alpha for _, header in headers):
@@ -277,6 +280,7 @@ class Header:
     offsets: tuple[float, ...]
     declares_unknown: bool
     has_alpha: bool
+    block: tuple[int, int]
 
 
 def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
@@ -299,8 +303,9 @@ def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
             if not np.isfinite([scale, offset]).all() or scale == 0:
                 raise source.error("a finite scale other than 0 and a finite offset", f"scale {scale:g} and offset {offset:g}")
         return Header(
-            raster_grid(source, square=square), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha
-        )
+            raster_grid(source, square=square), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha,
+            source.block,
+        )  # fmt: skip
 
 
 def read_labels_grid(path: pathlib.Path) -> RasterGrid:
