@@ -1,5 +1,6 @@
 """The temperature of a run: fitted to its validation tiles, and measured on its test tiles together with the scores."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,10 +9,9 @@ import numpy as np
 from omnisat_jax.experiment.context import RunContext
 from omnisat_jax.metrics.calibration import ScalingScores, Temperature, fit_temperature
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.tasks.base import Evaluable
-from omnisat_jax.tasks.calibrate import ScaledEvaluation, TemperatureLadder
+from omnisat_jax.tasks.calibrate import ScalingEffect, TemperatureLadder
 from omnisat_jax.tasks.finetune import Finetune
-from omnisat_jax.train.evaluator import Evaluator
+from omnisat_jax.train.evaluator import CompiledEvaluation, Evaluator
 from omnisat_jax.types import PyTree
 
 
@@ -40,21 +40,31 @@ def fit_to_validation(context: RunContext, evaluator: Evaluator, task: Finetune,
     return fit_temperature(sums)
 
 
-def scaled(context: RunContext, task: Finetune, params: PyTree, abstract: PyTree, temperature: float) -> tuple[Evaluable, PyTree, PyTree]:
-    """The evaluation that also measures a temperature: what is evaluated, its parameters, and their ShapeDtypeStructs.
+def with_effect(
+    compiled: CompiledEvaluation, evaluator: Evaluator, task: Finetune, params: PyTree, abstract: PyTree, temperature: float
+) -> CompiledEvaluation:
+    """An evaluation whose results also have "scaling": what a temperature changes with all modalities, for `ScalingScores`.
 
-    The temperature is an argument of the compiled program, which therefore is the same for all of them.
+    That is computed by a program of its own on the same batches. More outputs of the program that computes the scores would change how XLA
+    fuses it, and with that the last digits of scores. The temperature is an argument, so that this program is compiled once for all of them.
 
     Args:
-      context: of the run.
+      compiled: evaluation of `task`.
+      evaluator: of the run.
       task: fine-tuning.
       params: of the model, on the devices.
       abstract: their ShapeDtypeStructs, with shardings.
       temperature: above 0.
     """
-    everywhere = meshes.replicated(context.mesh)
-    placed = {"model": params, "temperature": jax.device_put(np.float32(temperature), everywhere)}
-    return ScaledEvaluation(task), placed, {"model": abstract, "temperature": jax.ShapeDtypeStruct((), np.float32, sharding=everywhere)}
+    everywhere = meshes.replicated(evaluator.batches.mesh)
+    scalar = jax.ShapeDtypeStruct((), np.float32, sharding=everywhere)
+    effect = evaluator.compile(ScalingEffect(task), {"model": abstract, "temperature": scalar}, [evaluator.names])
+    scaled = {"model": params, "temperature": jax.device_put(np.float32(temperature), everywhere)}
+
+    def both(params, batch, masks):
+        return compiled.program(params, batch, masks) | {"scaling": effect.program(scaled, batch, effect.masks)}
+
+    return dataclasses.replace(compiled, program=both)
 
 
 def entry(context: RunContext, fitted: Temperature, scores: ScalingScores) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The scores of a run: of the fine-tuned model, or of frozen tokens by a probe, for every subset of modalities."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.report import html
 from omnisat_jax.report import results as reporting
+from omnisat_jax.tasks.finetune import Finetune
 from omnisat_jax.tasks.probe import TokenReader
 from omnisat_jax.train import workdir
 from omnisat_jax.train.evaluator import Evaluator
@@ -50,16 +51,16 @@ def score_model(
       The content of results.json.
     """
     subsets, tile_ids = all_subsets(context.names), context.records.tile_ids
-    evaluated: tuple[Any, Any, Any] = trainer.task, trained.params, trainer.abstract_state.params
+    task, params, abstract = cast(Finetune, trainer.task), trained.params, trainer.abstract_state.params
     scaling = ScalingScores() if context.config.eval.calibrate else None
-    fitted = calibration.fit_to_validation(context, evaluator, *evaluated) if scaling else Temperature()
+    fitted = calibration.fit_to_validation(context, evaluator, task, params, abstract) if scaling else Temperature()
     temperature = fitted.value
+    with console.status("compiling", spinner="dots"):
+        compiled = evaluator.compile(trainer.task, abstract, subsets)
+        if scaling:
+            compiled = calibration.with_effect(compiled, evaluator, task, params, abstract, temperature)
     if scaling:
         note_temperature(fitted)
-        evaluated = calibration.scaled(context, *evaluated, temperature)
-    evaluable, params, abstract = evaluated
-    with console.status("compiling", spinner="dots"):
-        compiled = evaluator.compile(evaluable, abstract, subsets)
     scores: Any = trainer.task.scores(tile_ids)
     panels = reporting.PanelCollector(context.config.eval.panels, subsets, tile_ids, evaluator.batches.local_rows())
     tiles = reporting.TileCollector(tile_ids)

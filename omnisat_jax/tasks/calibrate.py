@@ -5,7 +5,6 @@ Letters: B batch, M modalities, S subsets, T temperatures.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +49,11 @@ class TemperatureLadder:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaledEvaluation:
-    """The evaluation of a task and, of the first subset, what a temperature changes; see `tasks.base.Evaluable`.
+class ScalingEffect:
+    """Evaluates what a temperature changes; see `tasks.base.Evaluable`.
 
     Attributes:
-      task: what is evaluated.
+      task: whose logits are scaled.
     """
 
     task: Finetune
@@ -62,17 +61,16 @@ class ScaledEvaluation:
     def init(self, key: jax.Array, batch: Batch) -> Params:
         return {"model": self.task.init(key, batch), "temperature": jnp.ones(())}
 
-    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, Any]:
-        """What the task evaluates, and "scaling" for `ScalingScores`.
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+        """The batch that `ScalingScores` adds, of tiles that have at least one modality of the subset.
 
         Args:
           params: "model", the parameters of the task; "temperature", a float32 scalar.
           batch: see `omnisat_jax.batch`.
-          subsets: (S,M) bool; the first one should be all modalities.
+          subsets: (1,M) bool.
         """
-        logits, temperature = self.task.logits(params["model"], batch, subsets), params["temperature"]
-        result = self.task.count(logits, batch, subsets)
-        weight, first = result["has_any"][0] * batch["weight"], logits[0].astype(jnp.float32)
-        before, after = (self.task.reliability(scaled, batch, weight) for scaled in (first, first / temperature))
-        likelihood = self.task.likelihood(first, batch, weight, jnp.stack([jnp.ones_like(temperature), temperature]))
-        return result | {"scaling": {"likelihood": likelihood, "counts": jnp.stack([before, after])}}
+        all_logits, temperature = self.task.logits(params["model"], batch, subsets), params["temperature"]
+        logits, weight = all_logits[0].astype(jnp.float32), self.task.coverage(batch, all_logits, subsets)["has_any"][0] * batch["weight"]
+        counts = [self.task.reliability(scaled, batch, weight) for scaled in (logits, logits / temperature)]
+        likelihood = self.task.likelihood(logits, batch, weight, jnp.stack([jnp.ones_like(temperature), temperature]))
+        return {"likelihood": likelihood, "counts": jnp.stack(counts)}

@@ -91,14 +91,6 @@ class Finetune(abc.ABC):
 
         return jax.lax.map(predict, subsets)
 
-    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
-        """What `count` returns for the logits of each subset (S,M)."""
-        return self.count(self.logits(params, batch, subsets), batch, subsets)
-
-    @abc.abstractmethod
-    def count(self, logits: jax.Array, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
-        """What the scores of a batch need, from the logits (S,B,...) of each subset (S,M)."""
-
     @abc.abstractmethod
     def likelihood(self, logits: jax.Array, batch: Batch, weight: jax.Array, temperatures: jax.typing.ArrayLike) -> jax.Array:
         """(B,T) float32: the summed negative log-likelihood of the labels of each tile at temperatures (T,).
@@ -138,7 +130,7 @@ class Segment(Finetune):
     def _loss(self, logits, batch):
         return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.labels.ignore, dice_weight=self.dice_weight)
 
-    def count(self, logits: jax.Array, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
         """Counts for each subset (S,M), over the tiles that have at least one of its modalities.
 
         Returns:
@@ -146,6 +138,7 @@ class Segment(Finetune):
           entries that `PerSubset` needs.
         """
         labels = batch["labels"]
+        logits = self.logits(params, batch, subsets)
         predicted, covered = logits.argmax(-1).astype(jnp.uint8), self.coverage(batch, logits, subsets)
         weight = covered["has_any"] * batch["weight"]  # (S,B)
 
@@ -189,8 +182,9 @@ class Classify(Finetune):
     def _loss(self, logits, batch):
         return multilabel_loss(logits, batch["labels"], batch["weight"]), {}
 
-    def count(self, logits: jax.Array, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
+    def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
         """"predicted", probabilities (S,B,K) from each subset (S,M); "labels" (B,K); and the entries that `PerSubset` needs."""
+        logits = self.logits(params, batch, subsets)
         return {"predicted": jax.nn.sigmoid(logits), "labels": batch["labels"]} | self.coverage(batch, logits, subsets)
 
     def likelihood(self, logits: jax.Array, batch: Batch, weight: jax.Array, temperatures: jax.typing.ArrayLike) -> jax.Array:

@@ -24,7 +24,7 @@ def spelled(**values):
 
 
 def test_present_configurations_are_unchanged():
-    assert versions.upgrade(FLAT) == FLAT and versions.upgrade({}) == {}
+    assert versions.upgrade(FLAT) == FLAT and versions.upgrade({}) == versions.ADDED
 
 
 def test_names_and_spellings_of_earlier_versions_are_read():
@@ -34,6 +34,12 @@ def test_names_and_spellings_of_earlier_versions_are_read():
     found = schema.unflatten(spelled(**{"contrast.granularity": "patch+tile", "contrast.scope": "group:2", "finetune.parts": 2}))
     assert found.contrastive.granularities == ("patch", "tile")
     assert (found.contrastive.group_size, found.finetune.num_microbatches) == (2, 2)
+
+
+def test_keys_that_were_added_are_keys_of_the_configuration():
+    assert not [key for key in versions.ADDED if key not in FLAT]
+    old = {key: value for key, value in FLAT.items() if key not in versions.ADDED}
+    assert schema.flatten(schema.unflatten(old)) == FLAT | versions.ADDED
 
 
 def test_keys_of_later_versions_get_the_earlier_behaviour(monkeypatch):
@@ -68,7 +74,7 @@ def test_a_key_under_both_of_its_names_is_refused(old, new, order):
 
 def test_keys_that_only_resemble_earlier_ones_are_unchanged():
     flat = {"contrasts.weight": 1, "model.assembly.x": 1, "x.contrast.weight": 1, 3: 1, None: 2, ("contrast.weight",): 3}
-    assert versions.upgrade(flat) == flat
+    assert versions.upgrade(flat) == flat | versions.ADDED
 
 
 KEYS = st.sampled_from([*FLAT, *versions.RENAMED, "contrast.weight", "contrast", "contrast.", ".", ""]) | st.text(max_size=5) | st.integers()
@@ -82,4 +88,4 @@ def test_any_flat_configuration_is_upgraded_or_refused_in_one_sentence(flat):
     except schema.ConfigError as error:
         assert "\n" not in str(error)
     else:
-        assert len(found) == len(flat)
+        assert len(found) == len(flat.keys() | versions.ADDED.keys())
