@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-# For tests whose subject is not the model: a series encoder with a third of the operations of U-TAE.
+# For tests whose subject is not the model: a series encoder without convolutions.
 QUICK_MODEL = {"modalities.s2.encoder": "patch_ltae"}
 
 
