@@ -9,6 +9,7 @@ from omnisat_jax.train.compilation import as_flags, unoptimised
 QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would parse the package anew, half a second each
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -54,6 +55,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if rank(item) < len(SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+# For tests whose subject is not the model: a series encoder without convolutions.
+QUICK_MODEL = {"modalities.s2.encoder": "patch_ltae"}
 
 
 def tiny(preset="demo", **changes):

@@ -50,6 +50,7 @@ class How:
       before: Python source that every process runs first.
       signals: {process: (signal, step)} that it sends itself when that step of fine-tuning is reported.
       pretrain: whether the run pre-trains.
+      stage: the last one of the run, or "all"; by default that of the launcher.
       stderr: as of `subprocess.Popen`, by default together with stdout.
     """
 
@@ -60,6 +61,7 @@ class How:
     before: str = ""
     signals: Mapping[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
     pretrain: bool = False
+    stage: str = ""
     stderr: int = subprocess.STDOUT
 
 
@@ -69,10 +71,11 @@ class Launcher:
     Attributes:
       raw, cache: folders of the raw and the prepared data.
       programs: folder of compiled programs.
+      stage: the last one of its runs, where they do not name another.
     """
 
-    def __init__(self, raw, cache, programs):
-        self.raw, self.cache, self.programs = raw, cache, programs
+    def __init__(self, raw, cache, programs, stage="all"):
+        self.raw, self.cache, self.programs, self.stage = raw, cache, programs, stage
 
     def start(self, workdir, **how):
         """Starts the processes of one run; `how` has the fields of `How`."""
@@ -83,6 +86,7 @@ class Launcher:
                 f"--config=tests/distributed/small_run.py:{self.raw},{self.cache}{',pretrain' if how.pretrain else ''}",
                 f"--workdir={workdir}",
                 f"--compilation_cache={self.programs}",
+                f"--stage={how.stage or self.stage}",
                 *how.extra,
                 *how.each.get(index, ()),
             ]

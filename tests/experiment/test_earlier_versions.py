@@ -7,7 +7,7 @@ import pytest
 
 from omnisat_jax.config import schema
 from omnisat_jax.config.versions import RENAMED, RENAMED_GROUPS
-from tests.conftest import go, tiny
+from tests.conftest import QUICK_MODEL, go, tiny
 
 SPELT = {
     "contrast.granularity": "+".join,
@@ -30,7 +30,7 @@ def earlier(flat):
 @pytest.fixture
 def config(simulated, tmp_path):
     changes = {"contrastive.group_size": 2, "contrastive.fused": True, "contrastive.granularities": ("patch", "tile"), "pretrain.num_microbatches": 2}
-    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | changes)
+    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | changes | QUICK_MODEL)
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
     config.pretrain.batch_size = 4

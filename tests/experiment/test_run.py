@@ -15,7 +15,7 @@ from omnisat_jax.experiment.cross_validation import run_folds
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.train import stage as stage_training
 from omnisat_jax.train.workdir import WorkdirError, cores
-from tests.conftest import go, options, tiny
+from tests.conftest import QUICK_MODEL, go, options, tiny
 
 
 def state_of(folder, stage, step):
@@ -30,7 +30,7 @@ def lines(folder, drop=("examples_per_second", "teraflops")):
 
 @pytest.fixture
 def config(simulated, tmp_path):
-    return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")})
+    return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | QUICK_MODEL)
 
 
 def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, console, monkeypatch):

@@ -158,6 +158,7 @@ def main(arguments=None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--cases", type=int, help="ends after so many cases, however long they take")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dataset", choices=MAKERS, action="append", help="default: all four")
     parser.add_argument("--only", type=int, help="number of the one case to repeat")
@@ -175,8 +176,8 @@ def main(arguments=None) -> int:
             MAKERS[name](base / "good" / name)
         (base / "good" / "victim").mkdir()
         np.save(base / "good" / "victim" / "secret.npy", np.arange(9))
-        end = time.monotonic() + options.seconds
-        while time.monotonic() < end and not (options.only is not None and cases):
+        end, most = time.monotonic() + options.seconds, options.cases if options.only is None else 1
+        while cases < most if most else time.monotonic() < end:
             name = names[cases % len(names)]
             number = options.only if options.only is not None else cases // len(names)
             try:

@@ -62,19 +62,17 @@ def test_one_program_serves_every_seed_and_step():
     assert step._cache_size() == 1
 
 
-def test_modality_dropout_adds_a_view_to_the_whole(bench):
+def test_modality_dropout_adds_a_view_to_the_whole(bench, started):
     """The loss is the mean of that of everything and that of the drawn subset, which the labels are asked of as well."""
     _, tasks, batch = bench
     task = dataclasses.replace(tasks["finetune"], modality_dropout=0.5)
     alone, names = dataclasses.replace(task, modality_dropout=0.0), task.model.names
-    streams, params = Streams(jax.random.key(0), jnp.int32(1)), task.init(jax.random.key(1), batch)
+    streams, params = Streams(jax.random.key(0), jnp.int32(1)), started[0].params
     kept = drop_modalities(streams("modality_dropout"), presence(batch, names), 0.5)
     assert not kept.all()
     hidden = batch | {name: batch[name] | {"present": np.asarray(kept[:, index])} for index, name in enumerate(names)}
-    loss, whole, subset = (
-        jax.jit(lambda params: t.loss(params, b, streams)[0])(params)  # noqa: B023
-        for t, b in ((task, batch), (alone, batch), (alone, hidden))
-    )
+    loss_of_both, loss_of_one = (jax.jit(lambda batch, t=t: t.loss(params, batch, streams)[0]) for t in (task, alone))
+    loss, whole, subset = loss_of_both(batch), loss_of_one(batch), loss_of_one(hidden)
     assert abs(whole - subset) > 1e-3
     np.testing.assert_allclose(loss, (whole + subset) / 2, rtol=1e-5)
 
