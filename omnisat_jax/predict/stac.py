@@ -217,7 +217,7 @@ def _layer(item: Item, asset: Asset, option: str = "") -> tuple[Layer, tuple[str
     scales, offsets = zip(*units)
     layer = Layer(
         grid=header.grid, day=item.day, order=tuple(range(count)), described=True, dtype=header.dtype, scales=scales, offsets=offsets,
-        declares_unknown=header.declares_unknown, count=count, product=product,
+        declares_unknown=header.declares_unknown, count=count, product=product, block=header.block,
     )  # fmt: skip
     return layer, tuple(band.name or asset.key for band in asset.bands)
 

@@ -25,6 +25,7 @@ def test_every_benchmark_is_tried_here():
     assert commands == {module.__name__.partition(".")[2] for module in BENCHMARKS}
 
 
+@pytest.mark.exhaustive
 def test_utae_step(capsys):
     assert utae_step.main(["--preset=demo", "--dates=2", "--side=16"]) == 0
     text = capsys.readouterr().out
@@ -39,6 +40,7 @@ def test_contrastive_loss(capsys):
     numbers(r"ring: ([0-9]+) rows plan ([0-9.]+) MiB", text.replace(",", ""))
 
 
+@pytest.mark.exhaustive
 def test_pretrain_step(capsys, monkeypatch):
     small = tiny("demo,no_spot", **{"modalities.s2.encoder": "patch_ltae"})
     del small.modalities.s1d

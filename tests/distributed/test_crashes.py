@@ -34,7 +34,7 @@ def whole(launcher, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("processes", "times"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("processes", "times"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.exhaustive)])
 def test_killed_again_and_again(launcher, whole, tmp_path, processes, times):
     reference = whole
     if processes > 1:
@@ -90,7 +90,7 @@ def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path):
     assert "evaluate: finished before" in again.run(tmp_path / "run", pretrain=True)[0]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_sigterm_saves_and_ends(launcher, whole, tmp_path, processes):
     one_of_them = {processes - 1: (signal.SIGTERM, 2)}
     outputs = launcher.run(tmp_path / "run", code=PREEMPTED, processes=processes, signals=one_of_them)
@@ -131,6 +131,7 @@ def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_pa
         np.testing.assert_allclose(np.array(found[side]["counts"]).sum(0), np.array(expected[side]["counts"]).sum(0), rtol=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_pretraining_over_two_processes(launcher, tmp_path):
     """The contrastive step gives the losses of one process, with groups within and across hosts."""
     for processes in (1, 2):

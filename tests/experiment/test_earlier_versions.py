@@ -46,6 +46,7 @@ def test_the_earlier_names_are_others(config):
     assert old["model.assembly"] == "omnisat" and not [key for key in old if key.startswith("contrastive.")]
 
 
+@pytest.mark.exhaustive
 def test_a_run_goes_on_under_present_names(config, tmp_path, console):
     go(config, tmp_path / "run", console, stage="pretrain")
     shutil.copytree(tmp_path / "run", tmp_path / "old")

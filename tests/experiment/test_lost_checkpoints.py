@@ -82,7 +82,7 @@ def test_results_name_their_checkpoint(run):
     assert f"Checkpoint: step {done['step']} (best)." in (run / "results.md").read_text()
 
 
-@pytest.mark.parametrize("how", ["damaged", "gone"])
+@pytest.mark.parametrize("how", ["damaged", pytest.param("gone", marks=pytest.mark.exhaustive)])
 def test_a_finished_stage_whose_last_step_is_lost_is_trained_again(config, whole, run, console, how):
     forget(run, "finetune", "evaluate")
     last = run / "pretrain" / "checkpoints" / "4"
@@ -138,7 +138,7 @@ def test_pretraining_of_another_run_is_read_and_left_alone(config, run, tmp_path
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("name", ["model/model.safetensors", "evaluate/done.json"])  # all files: tests/train/test_workdir.py
+@pytest.mark.parametrize("name", ["model/model.safetensors", pytest.param("evaluate/done.json", marks=pytest.mark.exhaustive)])  # all files: tests/train/test_workdir.py
 def test_a_damaged_evaluation_is_done_again(config, whole, run, console, name):
     path = run / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -150,6 +150,7 @@ def test_a_damaged_evaluation_is_done_again(config, whole, run, console, name):
     assert "<html" in (run / "report.html").read_text()
 
 
+@pytest.mark.exhaustive
 def test_what_can_be_made_again_is(config, whole, run, console, caplog):
     forget(run, "evaluate")
     names = ("statistics.json", "metrics.jsonl", "finetune/done.json")
@@ -161,6 +162,7 @@ def test_what_can_be_made_again_is(config, whole, run, console, caplog):
     assert read(run, "finetune/done.json") == read(whole, "finetune/done.json") and read(run) == read(whole)
 
 
+@pytest.mark.exhaustive
 def test_an_interrupted_stage_may_be_made_longer_and_its_data_moved(config, simulated, run, tmp_path, console):
     forget(run, "evaluate", "finetune/done.json")
     shutil.copytree(simulated, tmp_path / "moved")
@@ -193,6 +195,7 @@ def test_parameters_that_are_not_finite_have_failed(config, tmp_path, console, m
         go(changed, tmp_path / "run", console)
 
 
+@pytest.mark.exhaustive
 def test_finished_folds_are_not_touched(config, tmp_path, console):
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps, changed.finetune.steps = 0, 1

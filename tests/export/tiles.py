@@ -5,7 +5,8 @@ import numpy as np
 from omnisat_jax.config import schema
 from omnisat_jax.export.program import flat_inputs
 from omnisat_jax.inference.inputs import make_inputs
-from omnisat_jax.inference.model_folder import ModelInfo, save_model
+from omnisat_jax.inference.model_info import ModelInfo
+from omnisat_jax.inference.model_saving import save_model
 from tests.conftest import tiny
 from tests.models.worlds import world
 
