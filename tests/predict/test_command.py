@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -125,6 +126,25 @@ def test_a_dry_run_writes_nothing(here):
     text = finished(start(here, here / "dry", "--dry_run"))
     assert "80 x 80 pixels of 10 m" in text and "2021-06-11" in text and "s1a" in text
     assert not (here / "dry").exists()
+
+
+def test_embeddings_come_with_the_map(here):
+    out = here / "embedded"
+    finished(start(here, out, "--embeddings", "parquet", "--embeddings", "cog"))
+    table = geopandas.read_parquet(out / "embeddings.parquet")
+    assert len(table) == 400 and np.isfinite(np.stack(table.embedding)).all() and set(table.used) == {"s1a", "s1a,spot"}
+    with rasterio.open(out / "embeddings.tif") as source:
+        assert source.shape == (20, 20) and source.transform.a == 40 and source.count == len(table.embedding[0])
+    assert (out / "embedding.png").exists() and not (out / "embeddings.zarr").exists()
+
+
+def test_a_missing_extra_is_named_before_anything_is_computed(tmp_path, monkeypatch, capsys):
+    from omnisat_jax.cli.command import run_command
+    from omnisat_jax.predict.command import main
+
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    assert run_command(main, ["--model", "nowhere", "--out", str(tmp_path / "out"), "--embeddings", "zarr"]) == 1
+    assert capsys.readouterr().err.count('need zarr: pip install "omnisat-jax[cube]"') == 1
 
 
 @pytest.mark.parametrize(
