@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import math
 import pathlib
+from typing import Any
 
 from omnisat_jax.errors import UserError
 
@@ -60,8 +61,9 @@ class ProductOptions:
         Raises:
           UserError: see `ProductOptions`.
         """
-        values = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)}
-        return cls(**values | {"embeddings": tuple(dict.fromkeys(namespace.embeddings))})
+        values: dict[str, Any] = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)}
+        values["embeddings"] = tuple(dict.fromkeys(namespace.embeddings))
+        return cls(**values)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
