@@ -150,3 +150,18 @@ def test_an_area_of_interest(tmp_path):
     (tmp_path / "far.geojson").write_text('{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}')
     with pytest.raises(UserError, match="no sensor covers"):
         make_map(Identity(), region(f"s={tmp_path / 's'}", aoi=tmp_path / "far.geojson"), tmp_path / "far")
+
+
+def test_labels_of_tiles_are_mapped_per_patch(tmp_path):
+    class Labels(Identity):
+        def predict_batch(self, batch):
+            first = batch["s"]["values"][:, 0, 0, 0, 0].round().astype(int)
+            return np.eye(5, dtype=np.float32)[first]
+
+    classes = np.arange(6).reshape(2, 3).repeat(8, 0).repeat(8, 1) % 5
+    put(tmp_path / "s" / "x_20210105.tif", classes.astype(np.float32))
+    model = Labels(window=4, label_patch=0, task="classify")
+    folder = make_map(model, region(f"s={tmp_path / 's'}"), tmp_path / "out", PredictOptions(overlap=0))
+    assert folder.info.grid.pixel == 20 and (joined(folder) == classes[::2, ::2]).all()
+    blended = joined(make_map(model, region(f"s={tmp_path / 's'}"), tmp_path / "blended", PredictOptions(overlap=0.5)), "confidence")
+    assert blended.min() < 100 == blended.max()
