@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import datetime
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import xxhash
 from omnisat_jax import __version__
 from omnisat_jax.config.rules import nearest
 from omnisat_jax.dates import EPOCH, choose_dates, day_zero
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import UserError, system_reason
 from omnisat_jax.inference.model import Model
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.area import AreaMask
@@ -52,6 +53,7 @@ class MapPlan:
       area: what is mapped, or None.
       probabilities: whether those of all classes are stored.
       info: the same for run.json.
+      states: file -> what changes when it does.
     """
 
     grid: MapGrid
@@ -65,6 +67,7 @@ class MapPlan:
     area: AreaMask | None
     probabilities: bool
     info: MapInfo
+    states: Mapping[pathlib.Path, tuple[str, int, int]]
 
 
 def make_plan(model: Model, region: Region, options: PredictOptions, pool: concurrent.futures.Executor | None = None) -> MapPlan:
@@ -112,7 +115,8 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
         sensors=tuple(described), probabilities=options.probabilities, model=_provenance(model),
         settings=dataclasses.asdict(options) | {"day_zero": (EPOCH + datetime.timedelta(origin)).isoformat()}, remarks=tuple(remarks),
     )  # fmt: skip
-    return MapPlan(grid, model.modalities, used, frames, slots, origin, model.classes, surveys, area, options.probabilities, info)
+    states = {path: _state(path) for sensor in used for path in sensor.files if path.is_file()}
+    return MapPlan(grid, model.modalities, used, frames, slots, origin, model.classes, surveys, area, options.probabilities, info, states)
 
 
 def _bind(model: Model, region: Region, options: PredictOptions) -> tuple[tuple[Sensor, ...], list[str]]:
@@ -204,8 +208,30 @@ def _identity(sensor: Sensor, frames: Sequence[int]) -> dict[str, Any]:
         (frame.day, [(piece.raster.text, piece.bands, piece.places, piece.gain, piece.bias) for piece in frame.pieces])
         for frame in (sensor.frames[index] for index in frames)
     ]
-    files = [(str(path), status.st_size, status.st_mtime_ns) for path in sensor.files for status in (path.stat(),)]
-    return {"name": sensor.name, "frames": pieces, "conversion": sensor.conversion, "files": files}
+    return {"name": sensor.name, "frames": pieces, "conversion": sensor.conversion, "files": [_state(path) for path in sensor.files]}
+
+
+def _state(path: pathlib.Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def need_unchanged(plan: MapPlan) -> None:
+    """Checks that no file has changed since the map was planned: its blocks would not fit together.
+
+    Raises:
+      UserError: one has, or is gone.
+    """
+    for path, state in plan.states.items():
+        try:
+            found = _state(path)
+        except OSError as error:
+            raise UserError(f"{path}: expected the file that this map was begun with, found none ({system_reason(error)}); restore it") from error
+        if found != state:
+            raise UserError(
+                f"{path}: expected the file that this map was begun with, found one that has changed since; "
+                "restore it, or make the map again in another --out"
+            )
 
 
 def _fingerprint(model: str, grid: MapGrid, inputs: Mapping[str, Any], options: PredictOptions) -> str:

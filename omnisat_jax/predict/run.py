@@ -20,7 +20,7 @@ from omnisat_jax.predict.folder import MapFolder
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.memory import bounded_cache
 from omnisat_jax.predict.options import PredictOptions
-from omnisat_jax.predict.plan import MapPlan, make_plan
+from omnisat_jax.predict.plan import MapPlan, make_plan, need_unchanged
 from omnisat_jax.predict.products.finishing import finish
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.region import Region
@@ -83,6 +83,7 @@ def make_map(
         with progress_bar(console) as bar:
             task = bar.add_task("mapping", total=len(mine), completed=len(mine) - len(todo))
             for block, arrays in compute_blocks(plan, todo, model, options.batch, pool):
+                need_unchanged(plan)
                 folder.write(block, arrays)
                 bar.advance(task)
     return folder
