@@ -82,9 +82,7 @@ def make_map(
         todo = [block for block in mine if not folder.file(block).exists()]
         with progress_bar(console) as bar:
             task = bar.add_task("mapping", total=len(mine), completed=len(mine) - len(todo))
-            for block, arrays in compute_blocks(plan, todo, model, options.batch, pool):
-                need_unchanged(plan)
-                folder.write(block, arrays)
+            for _ in write_blocks(folder, plan, todo, model, pool):
                 bar.advance(task)
     return folder
 
@@ -118,6 +116,20 @@ def finish_map(folder: MapFolder, products: ProductOptions | None = None, consol
     with progress_bar(console or Console(quiet=True)) as bar:
         task = bar.add_task("writing", total=None)
         return finish(folder, products or ProductOptions(), lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def write_blocks(
+    folder: MapFolder, plan: MapPlan, blocks: list[Block], model: Model, pool: concurrent.futures.Executor | None = None
+) -> Iterator[Block]:
+    """Computes and stores blocks, and yields each once it is on the disk.
+
+    Raises:
+      UserError: a file that cannot be read or has changed, or a disk that cannot be written.
+    """
+    for block, arrays in compute_blocks(plan, blocks, model, plan.info.settings["batch"], pool):
+        need_unchanged(plan)
+        folder.write(block, arrays)
+        yield block
 
 
 def compute_blocks(
