@@ -38,6 +38,7 @@ SLOW = (
     "benchmarks",
     "export/test_jax_file.py",
     "export/test_onnx_file.py",
+    "predict/test_ray_engine.py",
     "aot",
 )
 THEN = ("train", "tasks", "inference", "export", "report", "study", "data", "interop", "records")

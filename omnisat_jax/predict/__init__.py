@@ -2,7 +2,9 @@
 
 `python -m omnisat_jax.predict` is the command, `Model.map` the same from Python. Imports go down this list:
 
-    command, run       the command line; one map from its inputs to its products
+    command            the command line
+    ray_engine         the blocks of a map on processes of Ray
+    run                one map from its inputs to its products
     plan               what will be done: sensors, dates, day 0, windows, checks of the radiometry
     memory             how much of it a map takes
     blocks             one block of the map as a pure function of its inputs

@@ -1,6 +1,7 @@
 """The command `python -m omnisat_jax.predict`."""
 
 import argparse
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from omnisat_jax.predict import options as defaults
 from omnisat_jax.predict.folder import MapFolder
 from omnisat_jax.predict.inputs import add_inputs, pairs, region_from
 from omnisat_jax.predict.options import CONVERSIONS, ON_BAD, PredictOptions
+from omnisat_jax.predict.region import Region
 from omnisat_jax.rasters.offset import S2_OPTIONS
 
+LOOP, RAY = "loop", "ray"
 DESCRIPTION = """Makes a map of a region from a trained model and the images of any of its sensors: GeoTIFFs, files of STAC items, or a data cube.
 
   python -m omnisat_jax.predict --model runs/pastis/model --series s2=imagery/s2 --image spot=spot.tif --out map
@@ -48,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         conversions={name: _conversion(word) for name, word in pairs("--convert", flags.convert).items()}, any_radiometry=flags.any_radiometry,
     )  # fmt: skip
     region = region_from(flags)
+    if flags.engine == RAY:
+        return _with_ray(flags, region, options, console)
+    if flags.workers:
+        raise UserError("--workers: expected --engine ray beside it, found none")
     model = Model.from_pretrained(flags.model)
     if flags.dry_run:
         from omnisat_jax.predict.dry_run import print_plan
@@ -55,13 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print_plan(console, make_plan(model, region, options))
         return 0
-    shard = _shard(flags.shard)
-    folder = make_map(model, region, flags.out, options, shard, console)
+    return _end(make_map(model, region, flags.out, options, _shard(flags.shard), console), flags, console)
+
+
+def _with_ray(flags: argparse.Namespace, region: Region, options: PredictOptions, console: Console) -> int:
+    import jax
+
+    from omnisat_jax.inference.model import Model
+    from omnisat_jax.predict.ray_engine import Job, make_map_with_ray
+
+    if flags.dry_run or _shard(flags.shard).count > 1:
+        raise UserError("--engine ray: expected no --dry_run and no --shard beside it, found one")
+    jax.config.update("jax_platforms", "cpu")  # this process only plans; accelerators belong to the others
+    job = Job(functools.partial(Model.from_pretrained, flags.model), region, flags.out, options, flags.workers)
+    return _end(make_map_with_ray(job, console), flags, console)
+
+
+def _end(folder: MapFolder, flags: argparse.Namespace, console: Console) -> int:
+    """What is said about the blocks, and the products if all are there."""
     for text in folder.info.remarks:
         console.print(f"remark: {text}", soft_wrap=True)
     missing = len(folder.missing())
     if missing:
-        command = f"python -m omnisat_jax.predict finish --out {flags.out}" + "".join(f" --embeddings {name}" for name in embeddings)
+        command = f"python -m omnisat_jax.predict finish --out {flags.out}" + "".join(f" --embeddings {name}" for name in dict.fromkeys(flags.embeddings))
         console.print(f"{missing} blocks are left to other shards; then run `{command}`", soft_wrap=True)
         return 0
     return _products(folder, flags, console)
@@ -112,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--on_bad", choices=ON_BAD, default=ON_BAD[0], help="files that cannot be read: stop, or leave them out and list them; default: raise")
     add("--probabilities", action="store_true", help="store the probabilities of all classes")
     add("--shard", default="0/1", metavar="I/N", help="compute every N-th block from the I-th on, for several machines that share the folder")
+    add("--engine", choices=(LOOP, RAY), default=LOOP, help="blocks one after the other, or on the machines of Ray (extra `ray`); the files are equal")
+    add("--workers", type=int, default=0, metavar="N", help="processes of --engine ray; default: one per accelerator, or one")
     add("--dry_run", action="store_true", help="print what would be done, and stop")
     add_arguments(parser)
     return parser

@@ -17,15 +17,15 @@ Letters: H W label pixels, h w tokens, D width of an embedding, K classes, S ser
 import dataclasses
 import io
 import pathlib
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from omnisat_jax.errors import DataError, UserError, reason
+from omnisat_jax.errors import DataError, UserError, reason, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
+from omnisat_jax.files.paths import need_file
 from omnisat_jax.predict.grid import Block, MapGrid
 from omnisat_jax.types import StrPath
 
@@ -139,13 +139,13 @@ class MapFolder:
                 )
             atomic.clear_partials(folder / BLOCKS)
             return found
-        # Another process may be starting the same map.
-        if folder.exists() and any(entry.name != BLOCKS and not atomic.is_partial(entry.name) for entry in folder.iterdir()):
-            raise UserError(f"{folder}: expected a new or empty folder, or an unfinished map, found other files; choose another --out")
         try:
+            # Another process may be starting the same map.
+            if folder.exists() and any(entry.name != BLOCKS and not atomic.is_partial(entry.name) for entry in folder.iterdir()):
+                raise UserError(f"{folder}: expected a new or empty folder, or an unfinished map, found other files; choose another --out")
             (folder / BLOCKS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be created ({reason(error)}); choose another --out") from error
+            raise UserError(f"{folder}: cannot be created ({system_reason(error)}); choose another --out") from error
         atomic.write_json(folder / RUN, info.to_json())
         return cls(folder, info)
 
@@ -190,13 +190,14 @@ class MapFolder:
         Raises:
           DataError: the file is missing or damaged.
         """
-        path = self.file(block)
+        path, what = self.file(block), "a finished block of the map"
+        advice = "Delete it, and run the same command again: only this block is computed again."
+        need_file(path, what=what, advice=advice)
         try:
             with np.load(path, allow_pickle=False) as found:
                 return {name: found[name] for name in found.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            advice = "Delete it, and run the same command again: only this block is computed again."
-            raise DataError(tile="-", path=path, expected="a finished block of the map", found=reason(error), advice=advice) from error
+        except Exception as error:  # of zipfile, zlib and NumPy, which raise errors of all kinds for damaged files
+            raise DataError(tile="-", path=path, expected=what, found=f"a damaged file ({reason(error)})", advice=advice) from error
 
     def blocks(self) -> Iterator[tuple[Block, dict[str, np.ndarray]]]:
         """Yields the blocks and their arrays, row by row.

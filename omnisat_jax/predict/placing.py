@@ -50,7 +50,10 @@ def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: 
     first, above = math.floor((left - x) / ground + slack), math.floor((y - top) / ground + slack)
     columns, rows = math.ceil((right - x) / ground - slack) - first, math.ceil((y - bottom) / ground - slack) - above
     if max(rows, columns) * pixels > LARGEST:
-        raise UserError(f"expected a map of at most {LARGEST:,} pixels along an axis, found {max(rows, columns) * pixels:,}; give an --aoi")
+        raise UserError(
+            f"expected a map of at most {LARGEST:,} pixels along an axis, found {max(rows, columns) * pixels:,}; give an --aoi, and check the "
+            f"georeference of {_outermost(grids, crs).path}, which lies farthest from the others"
+        )
     return MapGrid(
         crs=crs.to_wkt(), left=x + first * ground, top=y - above * ground, ground=ground, pixels=pixels, rows=max(1, rows), columns=max(1, columns),
         window=window, stride=options.stride(window), block=options.block,
@@ -104,6 +107,13 @@ def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float,
         boxes.append((min(xs), min(ys), max(xs), max(ys)))
     lefts, bottoms, rights, tops = zip(*boxes)
     return min(lefts), min(bottoms), max(rights), max(tops)
+
+
+def _outermost(grids: Sequence[RasterGrid], crs: CRS) -> RasterGrid:
+    """The raster whose centre is farthest from the median of all."""
+    boxes = np.array([_extent([grid], crs) for grid in grids])
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return grids[int(np.abs(centres - np.median(centres, 0)).max(1).argmax())]
 
 
 def _edge(grid: RasterGrid) -> Iterator[tuple[float, float]]:

@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import json
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import xxhash
 from omnisat_jax import __version__
 from omnisat_jax.config.rules import nearest
 from omnisat_jax.dates import EPOCH, choose_dates, day_zero
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import UserError, system_reason
 from omnisat_jax.files.states import file_state
 from omnisat_jax.inference.model import Model
 from omnisat_jax.modalities import ModalitySpec
@@ -55,6 +56,7 @@ class MapPlan:
       probabilities: whether those of all classes are stored.
       embedding_width: numbers per embedding; 0 = they are not stored.
       info: the same for run.json.
+      states: file -> what changes when it does.
     """
 
     grid: MapGrid
@@ -69,6 +71,7 @@ class MapPlan:
     probabilities: bool
     embedding_width: int
     info: MapInfo
+    states: Mapping[pathlib.Path, tuple[str, int, int | str]]
 
 
 def make_plan(model: Model, region: Region, options: PredictOptions, pool: concurrent.futures.Executor | None = None) -> MapPlan:
@@ -118,7 +121,8 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
         sensors=tuple(described), probabilities=options.probabilities, embedding_width=width, model=_provenance(model),
         settings=dataclasses.asdict(options) | {"day_zero": (EPOCH + datetime.timedelta(origin)).isoformat()}, remarks=tuple(remarks),
     )  # fmt: skip
-    return MapPlan(grid, model.modalities, used, frames, slots, origin, model.classes, surveys, area, options.probabilities, width, info)
+    states = {path: file_state(path) for sensor in used for path in sensor.files if path.is_file()}
+    return MapPlan(grid, model.modalities, used, frames, slots, origin, model.classes, surveys, area, options.probabilities, width, info, states)
 
 
 def _bind(model: Model, region: Region, options: PredictOptions) -> tuple[tuple[Sensor, ...], list[str]]:
@@ -228,6 +232,24 @@ def _known_as(piece: Piece) -> list[Any]:
 
 def _place(raster: Raster) -> tuple[str, str]:
     return os.path.abspath(raster.grid.path), raster.part
+
+
+def need_unchanged(plan: MapPlan) -> None:
+    """Checks that no file has changed since the map was planned: its blocks would not fit together.
+
+    Raises:
+      UserError: one has, or is gone.
+    """
+    for path, state in plan.states.items():
+        try:
+            found = file_state(path)
+        except OSError as error:
+            raise UserError(f"{path}: expected the file that this map was begun with, found none ({system_reason(error)}); restore it") from error
+        if found != state:
+            raise UserError(
+                f"{path}: expected the file that this map was begun with, found one that has changed since; "
+                "restore it, or make the map again in another --out"
+            )
 
 
 def _fingerprint(model: str, grid: MapGrid, inputs: Mapping[str, Any], options: PredictOptions) -> str:

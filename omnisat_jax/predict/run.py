@@ -20,7 +20,7 @@ from omnisat_jax.predict.folder import MapFolder
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.memory import bounded_cache
 from omnisat_jax.predict.options import PredictOptions
-from omnisat_jax.predict.plan import MapPlan, make_plan
+from omnisat_jax.predict.plan import MapPlan, make_plan, need_unchanged
 from omnisat_jax.predict.products.finishing import finish
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.region import Region
@@ -82,8 +82,7 @@ def make_map(
         todo = [block for block in mine if not folder.file(block).exists()]
         with progress_bar(console) as bar:
             task = bar.add_task("mapping", total=len(mine), completed=len(mine) - len(todo))
-            for block, arrays in compute_blocks(plan, todo, model, options.batch, pool):
-                folder.write(block, arrays)
+            for _ in write_blocks(folder, plan, todo, model, pool):
                 bar.advance(task)
     return folder
 
@@ -117,6 +116,20 @@ def finish_map(folder: MapFolder, products: ProductOptions | None = None, consol
     with progress_bar(console or Console(quiet=True)) as bar:
         task = bar.add_task("writing", total=None)
         return finish(folder, products or ProductOptions(), lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def write_blocks(
+    folder: MapFolder, plan: MapPlan, blocks: list[Block], model: Model, pool: concurrent.futures.Executor | None = None
+) -> Iterator[Block]:
+    """Computes and stores blocks, and yields each once it is on the disk.
+
+    Raises:
+      UserError: a file that cannot be read or has changed, or a disk that cannot be written.
+    """
+    for block, arrays in compute_blocks(plan, blocks, model, plan.info.settings["batch"], pool):
+        need_unchanged(plan)
+        folder.write(block, arrays)
+        yield block
 
 
 def compute_blocks(

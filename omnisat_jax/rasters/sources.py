@@ -12,7 +12,8 @@ import numpy as np
 from omnisat_jax.dates import find_date
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.geotiff import SUFFIXES, is_geotiff, open_geotiff
-from omnisat_jax.files.paths import check_names, entries, need_file, need_folder
+from omnisat_jax.files.paths import check_names, entries, is_stray, need_file, need_folder
+from omnisat_jax.files.tiff_structure import needed_bytes
 from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
@@ -170,13 +171,18 @@ def _geotiffs(what: str, folder: pathlib.Path) -> tuple[list[pathlib.Path], list
     Raises:
       RasterError: there is none.
     """
-    files = [path for path in entries(folder) if is_geotiff(path) or path.is_file()]
+    files = entries(folder)
     found = [path for path in files if is_geotiff(path)]
     others = [path for path in files if not is_geotiff(path) and path.suffix.lower() not in _BESIDE]
+    # Those of macOS, ._NAME, are no images.
+    hidden = sorted(path for path in folder.iterdir() if is_geotiff(path) and is_stray(path.name) and not path.name.startswith("._"))
     if not found:
-        instead = f"{', '.join(path.name for path in others[:3])}" if others else "none"
+        instead = ", ".join(f"the folder {path.name}" if path.is_dir() else path.name for path in (*others, *hidden)[:3]) or "none"
         raise RasterError(f"{folder}: expected GeoTIFFs of {what} ({' or '.join(SUFFIXES)}), found {instead}")
-    remarks = [f"not read, as they are not GeoTIFFs: {len(others)} files in {folder}, such as {others[0].name}"] if others else []
+    remarks = []
+    for what, paths in (("files", [path for path in others if not path.is_dir()]), ("folders", [path for path in others if path.is_dir()])):
+        remarks += [f"not read, as they are not GeoTIFFs: {len(paths)} {what} in {folder}, such as {paths[0].name}"] if paths else []
+    remarks += [f"not read, as they are hidden: {len(hidden)} files in {folder}, such as {hidden[0].name}"] if hidden else []
     return found, remarks
 
 
@@ -295,6 +301,11 @@ def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
       DataError: no GeoTIFF, no georeference, or values that cannot be used.
     """
     need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
+    size, needed = path.stat().st_size, needed_bytes(path)
+    if size < needed:
+        raise DataError(
+            tile="-", path=path, expected=f"at least {needed:,} bytes, as its header declares", found=f"{size:,}", advice="It is cut off: restore it."
+        )
     with open_geotiff(path, what="a raster: a GeoTIFF", bands=count) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
         if dtype.kind == "c":
