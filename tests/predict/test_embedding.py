@@ -1,13 +1,19 @@
 """Embeddings in the blocks of a map: what they are, and that they do not depend on how the map is cut."""
 
+import dataclasses
+
 import hypothesis
 import jax
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from omnisat_jax import Model
 from omnisat_jax.errors import UserError
+from omnisat_jax.models.shapes import abstract_inputs
 from omnisat_jax.predict.blending import hann
 from omnisat_jax.predict.embedding import dequantise, quantise
 from omnisat_jax.predict.grid import MapGrid
@@ -158,3 +164,47 @@ def test_the_embeddings_of_a_model_do_not_depend_on_the_blocks(random_model, tmp
         folder = make_map(random_model, there, tmp_path / str(block), PredictOptions(block=block, overlap=0.5, batch=4, embeddings=True))
         found.append([tokens_of(folder, name).tobytes() for name in NAMES] + [joined(folder, "confidence").tobytes()])
     assert found[0] == found[1]
+
+
+def mean_iou(predicted, labels):
+    """In per cent."""
+    ious = [((predicted == k) & (labels == k)).sum() / ((predicted == k) | (labels == k)).sum() for k in np.unique(labels)]
+    return 100 * float(np.mean(ious))
+
+
+def initialised(model):
+    """The same model with the weights that training starts from: its tokens vary in all directions, unlike those of arbitrary weights."""
+    inputs = jax.tree.map(lambda entry: np.zeros(entry.shape, entry.dtype), abstract_inputs(model.modalities, 4))
+    params = model.trained.module.init(jax.random.key(0), inputs, np.ones((1, len(model.modalities)), bool), train=False)["params"]
+    return Model(dataclasses.replace(model.trained, params=params))
+
+
+def test_a_linear_probe_loses_less_than_a_tenth_of_a_point(random_model):
+    """On simulated windows of fields of five classes, which differ in their mean backscatter on three dates."""
+    model, rng, windows = initialised(random_model), np.random.default_rng(0), 240
+    labels = rng.integers(0, 5, (windows, 4, 4))
+    means = rng.normal(0, 1, (5, 3, 3))[labels].repeat(4, 1).repeat(4, 2).transpose(0, 3, 1, 2, 4)
+    values = (means + rng.normal(0, 0.7, means.shape)).astype(np.float32)
+    tokens = []
+    for first in range(0, windows, 40):
+        series = {
+            "values": values[first : first + 40], "present": np.ones(40, bool), "valid": np.ones((40, 3), bool),
+            "dates": np.array([[10, 90, 200]] * 40, np.int32),
+        }  # fmt: skip
+        image = {"values": np.zeros((40, 160, 160, 3), np.float32), "present": np.zeros(40, bool)}
+        tokens.append(model.predict_and_embed({"s1a": series, "spot": image})[1])
+    whole, known = np.concatenate(tokens), np.ones((windows, 16), bool)
+    fold, target = np.arange(windows) % 4, labels.reshape(windows, 16)
+
+    def score(vectors):
+        """Of logistic regression, whose test tokens are those of each fold in turn."""
+        predicted = np.zeros_like(target)
+        for number in range(4):
+            train = fold != number
+            probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(vectors[train].reshape(-1, vectors.shape[-1]), target[train].ravel())
+            predicted[~train] = probe.predict(vectors[~train].reshape(-1, vectors.shape[-1])).reshape(-1, 16)
+        return mean_iou(predicted, target)
+
+    before, after = score(whole), score(dequantise(*quantise(whole, known)))
+    print(f"mIoU {before:.3f} % before, {after:.3f} % after")  # shown if the test fails
+    assert before > 35 and before - after < 0.1
