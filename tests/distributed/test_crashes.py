@@ -116,11 +116,10 @@ def test_grow_and_shrink(launcher, whole, tmp_path):
 
 
 def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_path):
-    for name in ("first", "second"):
+    for name, processes in (("alone", 1), ("first", 2), ("second", 2)):
         shutil.copytree(whole, tmp_path / name)
-        shutil.rmtree(tmp_path / name / "evaluate")
-        launcher.run(tmp_path / name, processes=2)
-    found, again, expected = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "first", tmp_path / "second", whole))
+        launcher.run(tmp_path / name, processes=processes, stage="all")
+    expected, found, again = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "first", "second"))
     assert found == again
     assert [row["confusion"] for row in found["subsets"]] == [row["confusion"] for row in expected["subsets"]]
     found, expected = found["temperature_scaling"], expected["temperature_scaling"]
