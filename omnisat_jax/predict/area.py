@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError
 from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 
@@ -51,7 +51,7 @@ class Area:
             return self
         try:
             found = transform_geom(self.crs, wanted, list(self.geometries))
-        except (RasterioError, ValueError) as error:
+        except Exception as error:  # of PROJ, which rasterio does not always convert
             raise UserError(f"{self.source}: expected coordinates that can be converted to {wanted.to_string()}, found others ({reason(error)})") from error
         return Area(tuple(found), wanted, self.source)
 
@@ -77,11 +77,18 @@ def read_area(path: StrPath) -> Area:
     """
     path = pathlib.Path(path)
     if path.suffix.lower() in (".json", ".geojson"):
-        content = read_json(path, what="an area: GeoJSON")
+        content = read_json(path, what="an area: GeoJSON", advice="Check the path and the file.")
         geometries = tuple(_geometries(content))
         if not geometries:
             raise content.error("at least one polygon", "none")
-        return Area(geometries, _declared(content), str(path))
+        area = Area(geometries, _declared(content), str(path))
+        left, bottom, right, top = area.bounds
+        if area.crs == CRS.from_epsg(4326) and (max(abs(left), abs(right)) > 360 or max(abs(bottom), abs(top)) > 90):
+            raise content.error(
+                "longitude and latitude in degrees, as in GeoJSON", f"coordinates up to {max(map(abs, area.bounds)):.10g}",
+                'Store it in longitude and latitude, with a "crs" member, or as a GeoPackage.',
+            )  # fmt: skip
+        return area
     return _read_vector(path)
 
 

@@ -18,6 +18,7 @@ from omnisat_jax.rasters.grid import RasterError, RasterGrid
 SAME = 1e-6  # relative difference of two equal sizes of pixels
 EDGE = 21  # points along the edge of a raster that are projected
 LARGEST = 2**31  # label pixels along an axis
+SPARSE = 0.3  # share of a map that rasters should cover
 
 
 def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: int, options: PredictOptions) -> MapGrid:
@@ -58,6 +59,27 @@ def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: 
         crs=crs.to_wkt(), left=x + first * ground, top=y - above * ground, ground=ground, pixels=pixels, rows=max(1, rows), columns=max(1, columns),
         window=window, stride=options.stride(window), block=options.block,
     )  # fmt: skip
+
+
+def far_apart(sensors: Sequence[Sensor], grid: MapGrid) -> list[str]:
+    """A remark if rasters cover little of a map, as after a wrong georeference."""
+    grids, crs = _grids(sensors), CRS.from_wkt(grid.crs)
+    boxes = np.array([_extent([raster], crs) for raster in grids])
+    left, bottom, right, top = grid.bounds
+    width = np.minimum(boxes[:, 2], right) - np.maximum(boxes[:, 0], left)
+    height = np.minimum(boxes[:, 3], top) - np.maximum(boxes[:, 1], bottom)
+    distinct = {tuple(np.round(box)): w * h for box, w, h in zip(boxes.tolist(), width.clip(0), height.clip(0))}
+    share = sum(distinct.values()) / ((right - left) * (top - bottom))
+    if share >= SPARSE:
+        return []
+    return [
+        f"files cover at most {100 * share:.0f} % of the map; give an --aoi, or check the georeference of {_outermost(grids, crs).path}, which lies farthest "
+        "from the others"
+    ]
+
+
+def _grids(sensors: Sequence[Sensor]) -> list[RasterGrid]:
+    return list(dict.fromkeys(piece.raster.grid for sensor in sensors for frame in sensor.frames for piece in frame.pieces))
 
 
 def in_metres(crs: CRS) -> bool:

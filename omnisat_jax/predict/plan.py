@@ -27,7 +27,7 @@ from omnisat_jax.predict.bad_files import without_unreadable
 from omnisat_jax.predict.folder import FORMAT, MapInfo, MapSensor
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.options import PredictOptions
-from omnisat_jax.predict.placing import lay_grid
+from omnisat_jax.predict.placing import far_apart, lay_grid
 from omnisat_jax.predict.radiometry import check_radiometry
 from omnisat_jax.predict.reading import Tokens, target
 from omnisat_jax.predict.region import Region
@@ -94,6 +94,7 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
         raise UserError("expected a model that knows the size of its training tiles, found an older one; give --window, in patches per side")
     grid = lay_grid(sensors, region.area, window, model.label_patch or 1, options)
     surveys = {sensor.name: survey(sensor, grid, pool) for sensor in sensors}
+    remarks += far_apart(sensors, grid)
     remarks += _check_values(model, sensors, surveys, options)
     used = tuple(sensor for sensor in sensors if surveys[sensor.name].known.any() or not surveys[sensor.name].whole)
     remarks += [f"{sensor.name}: no known value anywhere in the area; it is not used" for sensor in sensors if sensor not in used]
@@ -154,7 +155,7 @@ def _check_values(model: Model, sensors: Sequence[Sensor], surveys: Mapping[str,
         statistics = model.trained.statistics[sensor.name]
         mean, std = (np.asarray(statistics[key], np.float64) for key in ("mean", "std"))
         try:
-            remarks += check_radiometry(sensor.name, sensor.bands, surveys[sensor.name], mean, std)
+            remarks += check_radiometry(sensor, surveys[sensor.name], mean, std)
         except UserError as error:
             if not options.any_radiometry:
                 raise
@@ -197,7 +198,7 @@ def _origin(model: Model, sensors: Sequence[Sensor], options: PredictOptions, re
         if not outside.any():
             continue
         text = (
-            f"{name}: expected dates from {_date(first + zero)} to {_date(last + zero)}, the season that the model was trained with, found "
+            f"{name}: expected dates from {_date(first + zero)} to {_date(last + zero)}, which is the season of the training tiles counted from day 0 of this region, found "
             f"{int(outside.sum())} of {len(found)} outside, such as {_date(int(found[outside][0]))}"
         )
         if outside.mean() > 0.5:

@@ -3,27 +3,26 @@
 Letters: C bands.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.predict.sensors import Sensor
 from omnisat_jax.predict.survey import LOW, Survey
 from omnisat_jax.rasters.offset import BASELINE_OFFSET
 
 REFUSED, DOUBTFUL = 4.0, 2.0  # standard deviations of the training tiles by which the mean of a band may differ
 RARE = 0.01  # share of values that counts as hardly any
 NEAR = 400  # of a difference to BASELINE_OFFSET
-FACTORS = (1e-4, 1e-2, 1e2, 1e4)
+FACTORS = (1e-4, 1e-3, 1e-2, 0.1, 10, 1e2, 1e3, 1e4)
+CLOSE, FAR = 1.6, 5.0  # ratio of two means that counts as equal, and from which units cannot be equal
 ANYWAY = "or use the values as they are with --any_radiometry"
 
 
-def check_radiometry(name: str, bands: Sequence[str], found: Survey, mean: np.ndarray, std: np.ndarray) -> list[str]:
+def check_radiometry(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarray) -> list[str]:
     """Compares a sensor with the training tiles of the model.
 
     Args:
-      name: of the sensor.
-      bands: their names.
+      sensor: the measurements.
       found: the statistics of the region.
       mean, std: (C,) of the training tiles.
 
@@ -35,6 +34,7 @@ def check_radiometry(name: str, bands: Sequence[str], found: Survey, mean: np.nd
     """
     if not np.isfinite(found.mean).all():
         return []
+    name, bands = sensor.name, sensor.bands
     mistake = _unit(name, found, mean) or _offset(name, found, mean, std) or _factor(name, found, mean)
     away = np.abs(found.mean - mean) / std
     worst = int(away.argmax())
@@ -44,7 +44,35 @@ def check_radiometry(name: str, bands: Sequence[str], found: Survey, mean: np.nd
         raise UserError(f"{expected}: {mistake}, {ANYWAY}")
     if away[worst] > REFUSED:
         raise UserError(f"{expected}; convert them with --convert {name}=FACTOR, {ANYWAY}")
-    return [f"{expected}"] if away[worst] > DOUBTFUL else []
+    doubts = [f"{expected}"] if away[worst] > DOUBTFUL else []
+    return doubts + _check_dates(sensor, found, mean, std)
+
+
+def _check_dates(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarray) -> list[str]:
+    """Some dates may have another unit, which the mean of all dates hides."""
+    doubts, shifted = [], []
+    for position, frame in enumerate(sensor.frames if sensor.spec.kind == "series" else ()):
+        date = found.of_date(position)
+        if not np.isfinite(date.mean).all():
+            continue
+        mistake = _unit(sensor.name, date, mean) or _factor(sensor.name, date, mean)
+        if mistake:
+            raise UserError(f"{sensor.name}: expected values of {frame.date} in the unit of the other dates, found others: {mistake} in a folder of its own, {ANYWAY}")
+        # Clouds brighten all bands too, but not all alike.
+        if _offset(sensor.name, date, mean, std) and np.ptp(date.mean - mean) < NEAR:
+            shifted.append(frame.date)
+    if shifted:
+        doubts.append(
+            f"{sensor.name}: the values of all bands are about {BASELINE_OFFSET:,} away from those of training on {len(shifted)} of {len(sensor.frames)} dates, such "
+            f"as {shifted[0]}: check whether these have the offset of Sentinel-2 products of baseline 04.00 and later (--s2_offset {sensor.name}=from_2022)"
+        )
+    zero = [frame.date if frame.day else "the image" for frame, share in zip(sensor.frames, found.zero) if share > RARE]
+    if zero and sensor.spec.channels > 1:
+        doubts.append(
+            f"{sensor.name}: more than {100 * RARE:.0f} % of the known pixels are 0 in all bands on {len(zero)} of {len(sensor.frames)} dates, such as {zero[0]}; "
+            "if 0 stands for no data, declare it in the files (gdal_edit.py -a_nodata 0)"
+        )
+    return doubts
 
 
 def _unit(name: str, found: Survey, mean: np.ndarray) -> str:
@@ -79,8 +107,10 @@ def _factor(name: str, found: Survey, mean: np.ndarray) -> str:
     """Reflectance from 0 to 1 against reflectance x 10,000, and the like."""
     if not ((mean > 0).all() and (found.mean > 0).all()):
         return ""
-    ratio = mean / found.mean
-    for factor in FACTORS:
-        if (np.abs(np.log(ratio / factor)) < np.log(4)).all() and abs(np.log(factor)) > np.log(4):
-            return f"they look like the same unit divided by {factor:g}; multiply them with --convert {name}={factor:g}"
-    return ""
+    ratio = np.log(mean / found.mean)
+    if not (np.abs(ratio) > np.log(FAR)).all() or np.ptp(np.sign(ratio)):
+        return ""
+    factor = next((factor for factor in FACTORS if (np.abs(ratio - np.log(factor)) < np.log(CLOSE)).all()), None)
+    if factor is None:
+        return f"they look like another unit, {np.exp(np.median(np.abs(ratio))):.3g} times {'smaller' if ratio[0] > 0 else 'larger'}; multiply them with --convert {name}=FACTOR"
+    return f"they look like the same unit divided by {factor:g}; multiply them with --convert {name}={factor:g}"

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import logging
 import os
 import pathlib
 import queue
@@ -28,7 +27,6 @@ from omnisat_jax.types import StrPath
 
 READERS = min(8, os.cpu_count() or 1)  # threads that read files
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +74,6 @@ def make_map(
     with bounded_cache(), concurrent.futures.ThreadPoolExecutor(READERS, "read") as pool:
         plan = make_plan(model, region, options, pool)
         folder = MapFolder.start(out, plan.info)
-        for text in plan.info.remarks:
-            log.info("%s", text)
         mine = list(plan.grid.blocks())[shard.index :: shard.count]
         todo = [block for block in mine if not folder.file(block).exists()]
         with progress_bar(console) as bar:

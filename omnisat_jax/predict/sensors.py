@@ -6,6 +6,7 @@ Letters: C bands of the model, T dates, h w pixels of a raster.
 import dataclasses
 import datetime
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -166,6 +167,11 @@ class Scaling:
     offset: tuple[float, ...] | None = None
 
 
+def _fold(band: str) -> str:
+    """Sentinel-2 bands are written B2 or B02."""
+    return re.sub(r"^b([0-9])$", r"b0\1", band.strip().casefold())
+
+
 def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: str, advice: str = "") -> tuple[int, ...]:
     """Positions of the model's bands among those of files.
 
@@ -179,8 +185,8 @@ def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: s
     Raises:
       RasterError: a band is missing or the names are unknown.
     """
-    folded = [text.casefold() for text in found]
-    missing = [band for band in wanted if band.casefold() not in folded]
+    folded = [_fold(text) for text in found]
+    missing = [band for band in wanted if _fold(band) not in folded]
     if missing:
         naming = advice or f"name the bands of the files with {name}=PATH:BAND,BAND, in their order"
         advice = naming if len(missing) == len(wanted) else "the model needs all of them"
@@ -188,7 +194,7 @@ def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: s
             f"{where}: expected the bands {', '.join(wanted)}, which the model was trained with, found {', '.join(found)} "
             f"(without {', '.join(missing)}); {advice}"
         )
-    return tuple(folded.index(band.casefold()) for band in wanted)
+    return tuple(folded.index(_fold(band)) for band in wanted)
 
 
 def order_bands(spec: ModalitySpec, bands: Sequence[str], found: Sequence[str], where: str, advice: str = "") -> tuple[tuple[int, ...], list[str]]:
@@ -229,7 +235,7 @@ def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scal
         raise UserError(f"{spec.name}: expected --{spec.kind}, as the model was trained with, found --{source.kind}")
     where, remarks = f"{source.layers[0].path}", list(source.remarks)
     if bands:
-        _need_names(source, where)
+        _need_names(source)
     order, words = order_bands(spec, bands, source.bands, where)
     bands, remarks = bands or source.bands, remarks + words
     pieces, words = make_pieces(source, [File(layer) for layer in source.layers], order, scaling, options)
@@ -271,11 +277,12 @@ def make_pieces(
     return pieces, [f"processing baselines {words}: the offset was subtracted"] if any(subtracted) else []
 
 
-def _need_names(source: Source, where: str) -> None:
+def _need_names(source: Source) -> None:
     """Refuses files whose bands nobody has named: their order would be a guess."""
-    if not any(layer.described for layer in source.layers) and all(layer.count is None for layer in source.layers):
+    silent = next((layer for layer in source.layers if not layer.described and layer.count is None), None)
+    if silent is not None:
         raise RasterError(
-            f"{where}: expected descriptions of its bands, or names as in {source.name}=PATH:BAND,BAND in the order of the file, found neither"
+            f"{silent.path}: expected descriptions of its bands, or names as in {source.name}=PATH:BAND,BAND in the order of the files, found neither"
         )
 
 

@@ -26,6 +26,8 @@ class Survey:
       mean, std: (C,) of the known values; NaN where none is known.
       low: (C,) share of the known values below LOW.
       negative: (C,) share of the known values below 0.
+      zero: (T,) share of the known pixels of each date that are 0 in all bands.
+      dates: the same mean, low and negative of each date, (T,C); NaN where nothing is known.
       whole: whether every window of the map was sampled.
     """
 
@@ -34,7 +36,14 @@ class Survey:
     std: np.ndarray
     low: np.ndarray
     negative: np.ndarray
+    zero: np.ndarray
+    dates: tuple[np.ndarray, np.ndarray, np.ndarray]
     whole: bool
+
+    def of_date(self, position: int) -> "Survey":
+        """The statistics of one date in place of those of all."""
+        mean, low, negative = (array[position] for array in self.dates)
+        return dataclasses.replace(self, mean=mean, low=low, negative=negative)
 
 
 def sampled_windows(grid: MapGrid) -> list[tuple[int, int]]:
@@ -51,8 +60,8 @@ def survey(sensor: Sensor, grid: MapGrid, pool: concurrent.futures.Executor | No
       DataError: a file cannot be read.
     """
     windows, every = sampled_windows(grid), range(len(sensor.frames))
-    known, pixels = np.zeros(len(every)), 0
-    count, total, square, low, negative = np.zeros((5, sensor.spec.channels))
+    known, zero, pixels = np.zeros(len(every)), np.zeros(len(every)), 0
+    count, total, square, low, negative = np.zeros((5, len(every), sensor.spec.channels))
     for row, column in windows:
         values = read(sensor, every, grid, Tokens(row * grid.stride, column * grid.stride, grid.window, grid.window), pool)
         pixels += values.shape[1] * values.shape[2]
@@ -60,12 +69,16 @@ def survey(sensor: Sensor, grid: MapGrid, pool: concurrent.futures.Executor | No
             found = values[date].astype(np.float64)
             mask = ~np.isnan(found)
             known[date] += mask.any(-1).sum()
-            count += mask.sum((0, 1))
-            total += np.nansum(found, (0, 1))
-            square += np.nansum(found**2, (0, 1))
-            low += (mask & (found < LOW)).sum((0, 1))
-            negative += (mask & (found < 0)).sum((0, 1))
+            zero[date] += (found == 0).all(-1).sum()
+            count[date] += mask.sum((0, 1))
+            total[date] += np.nansum(found, (0, 1))
+            square[date] += np.nansum(found**2, (0, 1))
+            low[date] += (mask & (found < LOW)).sum((0, 1))
+            negative[date] += (mask & (found < 0)).sum((0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / count
-        std = np.sqrt(np.maximum(square / count - mean**2, 0))
-        return Survey(known / pixels, mean, std, low / count, negative / count, len(windows) == grid.windows[0] * grid.windows[1])
+        dates = (total / count, low / count, negative / count)
+        number = count.sum(0)
+        mean = total.sum(0) / number
+        std = np.sqrt(np.maximum(square.sum(0) / number - mean**2, 0))
+        whole = len(windows) == grid.windows[0] * grid.windows[1]
+        return Survey(known / pixels, mean, std, low.sum(0) / number, negative.sum(0) / number, np.where(known > 0, zero / known, 0), dates, whole)

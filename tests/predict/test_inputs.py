@@ -173,7 +173,8 @@ def test_units_are_guarded(tmp_path):
         "offset": (reflectance + 1000, "--s2_offset s=subtract"),
         "twice": (reflectance - 1000, "--s2_offset s=none"),
         "fraction": (reflectance / 10_000, "--convert s=10000"),
-        "other": (reflectance * 9, "--convert s=FACTOR"),
+        "other": (reflectance * 25, "--convert s=FACTOR"),
+        "8 bits": (reflectance / 40, "another unit"),
     }
     for name, (values, message) in cases.items():
         put(tmp_path / name / "x_20210105.tif", values.astype(np.float32), descriptions=("B02", "B03", "B04"))
@@ -273,3 +274,43 @@ def test_a_region_file(tmp_path):
         (tmp_path / "region.json").write_text(json.dumps(description | change))
         with pytest.raises(UserError, match=message):
             Region.from_json(tmp_path / "region.json")
+
+
+def test_units_of_single_dates_are_guarded(tmp_path):
+    rng = np.random.default_rng(0)
+    model = three("B02", "B03", "B04")
+    model.trained.statistics["s"] = {"mean": [600.0, 800.0, 900.0], "std": [400.0, 400.0, 500.0]}
+    for name, change, message in (("fraction", lambda v: v / 10_000, "2021-05-05 in the unit"), ("offset", lambda v: v + 1000, "1 of 9 dates"), ("zero", lambda v: v * (np.arange(40) > 3), "0 in all bands")):
+        for month in range(1, 10):
+            values = rng.normal([[[650.0]], [[820.0]], [[880.0]]], 200, (3, 24, 40)).clip(1)
+            values = change(values) if month == 5 else values
+            put(tmp_path / name / f"x_2021{month:02d}05.tif", values.astype(np.float32), descriptions=("B2", "B3", "B4"))
+        arguments = (model, region(f"s={tmp_path / name}"), tmp_path / f"out {name}")
+        if name == "fraction":
+            with pytest.raises(UserError, match=message):
+                make_map(*arguments)
+        else:
+            assert any(message in text for text in make_map(*arguments).info.remarks)
+
+
+def test_one_file_without_names_among_others_is_refused(tmp_path):
+    bands = np.arange(3)[:, None, None] * np.ones((24, 40), np.float32)
+    put(tmp_path / "s" / "x_20210105.tif", bands)
+    put(tmp_path / "s" / "x_20210205.tif", bands, descriptions=None)
+    with pytest.raises(UserError, match="x_20210205.tif: expected descriptions of its bands"):
+        mapped(tmp_path, three())
+
+
+def test_a_file_far_away_is_remarked_on(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    put(tmp_path / "s" / "y_20210105.tif", CLASSES.astype(np.float32))
+    put(tmp_path / "s" / "z_20210105.tif", CLASSES.astype(np.float32), left=LEFT + 4000)
+    remarks = mapped(tmp_path).info.remarks
+    assert any("cover at most" in text and "z_20210105.tif" in text for text in remarks), remarks
+
+
+def test_an_area_in_metres_is_no_geojson(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    (tmp_path / "a.json").write_text(json.dumps({"type": "Polygon", "coordinates": [[[LEFT, TOP], [LEFT + 100, TOP], [LEFT, TOP - 100], [LEFT, TOP]]]}))
+    with pytest.raises(UserError, match="expected longitude and latitude in degrees, as in GeoJSON, found coordinates up to"):
+        mapped(tmp_path, aoi=tmp_path / "a.json")
