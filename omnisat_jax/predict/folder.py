@@ -1,16 +1,20 @@
 """The files of a map while it is made: run.json says what is made from what, and blocks/ holds one file per finished block.
 
 A block file appears whole or not at all, so it is its own proof of being finished. Its arrays, for a block of H x W label pixels:
+
   class          (H,W) uint8: index of the most probable class, NO_DATA where no sensor has a known value
   confidence     (H,W) uint8: its probability in per cent, NO_DATA where unknown
   used           (H,W) uint32: bit i is set where the i-th sensor has a known value
   dates          (S,H,W) uint16: known dates of each series
   probabilities  (K,H,W) uint8, if asked for: probability * LEVELS, NO_DATA where unknown
   seam           (2,) float64: sum and number of the differences between overlapping windows
+
 and, if asked for, those of its h x w tokens, which are the tokens whose north-western label pixel lies in the block:
+
   embeddings     (h,w,D) int8: an embedding is embeddings * scales; 0 where no sensor has a known value under the token
   scales         (h,w) float32: of each token; NaN where unknown
   token_used     (h,w) uint32: bit i is set where the i-th sensor has a known value under the token
+
 Letters: H W label pixels, h w tokens, D width of an embedding, K classes, S series.
 """
 
