@@ -179,9 +179,9 @@ def initialised(model):
     return Model(dataclasses.replace(model.trained, params=params))
 
 
-def test_a_linear_probe_loses_less_than_a_tenth_of_a_point(random_model):
-    """On simulated windows of fields of five classes, which differ in their mean backscatter on three dates."""
-    model, rng, windows = initialised(random_model), np.random.default_rng(0), 240
+def simulated_tokens(model, seed, windows=240):
+    """Tokens (N,16,D) and labels (N,16) of windows of small fields of five classes, which differ in their mean backscatter on three dates."""
+    rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, (windows, 4, 4))
     means = rng.normal(0, 1, (5, 3, 3))[labels].repeat(4, 1).repeat(4, 2).transpose(0, 3, 1, 2, 4)
     values = (means + rng.normal(0, 0.7, means.shape)).astype(np.float32)
@@ -193,18 +193,24 @@ def test_a_linear_probe_loses_less_than_a_tenth_of_a_point(random_model):
         }  # fmt: skip
         image = {"values": np.zeros((40, 160, 160, 3), np.float32), "present": np.zeros(40, bool)}
         tokens.append(model.predict_and_embed({"s1a": series, "spot": image})[1])
-    whole, known = np.concatenate(tokens), np.ones((windows, 16), bool)
-    fold, target = np.arange(windows) % 4, labels.reshape(windows, 16)
+    return np.concatenate(tokens), labels.reshape(windows, 16)
 
-    def score(vectors):
-        """Of logistic regression, whose test tokens are those of each fold in turn."""
-        predicted = np.zeros_like(target)
-        for number in range(4):
-            train = fold != number
-            probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(vectors[train].reshape(-1, vectors.shape[-1]), target[train].ravel())
-            predicted[~train] = probe.predict(vectors[~train].reshape(-1, vectors.shape[-1])).reshape(-1, 16)
-        return mean_iou(predicted, target)
 
-    before, after = score(whole), score(dequantise(*quantise(whole, known)))
-    print(f"mIoU {before:.3f} % before, {after:.3f} % after")  # shown if the test fails
-    assert before > 35 and before - after < 0.1
+def probe_score(tokens, labels):
+    """Mean IoU of logistic regression, tested on each of four folds of windows in turn."""
+    fold, predicted = np.arange(len(tokens)) % 4, np.zeros_like(labels)
+    for number in range(4):
+        train = fold != number
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        probe.fit(tokens[train].reshape(-1, tokens.shape[-1]), labels[train].ravel())
+        predicted[~train] = probe.predict(tokens[~train].reshape(-1, tokens.shape[-1])).reshape(-1, 16)
+    return mean_iou(predicted, labels)
+
+
+def test_a_linear_probe_loses_less_than_a_tenth_of_a_point(random_model):
+    model, scores = initialised(random_model), []
+    for seed in range(8):  # the difference of one draw is 0.2 either way, as some thirty of its 3,840 tokens change their class
+        tokens, labels = simulated_tokens(model, seed)
+        scores.append([probe_score(tokens, labels), probe_score(dequantise(*quantise(tokens, np.ones(labels.shape, bool))), labels)])
+    before, after = np.mean(scores, 0)
+    assert before > 35 and before - after < 0.1, f"mIoU {before:.3f} % before, {after:.3f} % after"
