@@ -45,7 +45,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if not _MODULES[name].startswith("predict.") or str(error.name).startswith(__name__):
+            raise
+        raise ImportError(f'{__name__}.{name} needs {error.name}: pip install "omnisat-jax[predict]"') from error
     globals()[name] = value
     return value
 

@@ -131,7 +131,7 @@ def test_rasters_that_do_not_fit_are_named(region, capsys):
     write(region / "float_labels.tif", np.zeros((1, 12, 20), np.float32))
     refused("one band of integers", labels="float_labels.tif")
     (region / "image_broken.tif").write_bytes(b"II*\0")
-    refused("a raster: a GeoTIFF", image="image_broken.tif")
+    refused("It is cut off", image="image_broken.tif")
 
 
 def test_an_existing_folder_is_never_overwritten(region, capsys):

@@ -71,7 +71,7 @@ def test_the_description_says_everything_a_user_needs(trained):
 )
 def test_the_rule_of_day_zero(trained, origin, rule):
     config = dataclasses.replace(trained.config, data=dataclasses.replace(trained.config.data, origin=origin))
-    found = make_program(dataclasses.replace(trained, config=config), 2).describe()["day_zero"]
+    found = make_program(dataclasses.replace(trained, info=dataclasses.replace(trained.info, config=config)), 2).describe()["day_zero"]
     assert found["origin"] == origin and found["rule"].startswith(rule)
 
 

@@ -88,7 +88,7 @@ def test_the_installed_package_is_imported_from_an_empty_folder(installed, tmp_p
 
 
 def test_the_public_names_need_the_base_dependencies_only(installed, tmp_path):
-    """Every name of `omnisat_jax.__all__` is imported while no other library of the extra `train` can be."""
+    """Every name of `omnisat_jax.__all__` is imported while no other library of the extra `train` can be; those for maps name their extra."""
     distributions = {"scikit-learn": "sklearn", "absl-py": "absl", "orbax-checkpoint": "orbax"}
     base = _required(PROJECT["dependencies"])
     extra = {Requirement(text).name.lower() for text in PROJECT["optional-dependencies"]["train"]} - base
@@ -96,7 +96,15 @@ def test_the_public_names_need_the_base_dependencies_only(installed, tmp_path):
     assert {"grain", "matplotlib", "rasterio", "tensorflow_datasets"} <= set(modules)
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({modules})); "
-        "import omnisat_jax; print([getattr(omnisat_jax, name) for name in omnisat_jax.__all__])"
+        "import omnisat_jax; maps = ('PredictOptions', 'Region', 'map_region'); "
+        "print([getattr(omnisat_jax, name) for name in omnisat_jax.__all__ if name not in maps])\n"
+        "for name in maps:\n"
+        "    try:\n"
+        "        getattr(omnisat_jax, name)\n"
+        "    except ImportError as error:\n"
+        "        assert 'pip install \"omnisat-jax[predict]\"' in str(error), error\n"
+        "    else:\n"
+        "        raise AssertionError(name)\n"
     )
     run(sys.executable, "-c", code, cwd=tmp_path, env=installed[1])
 
