@@ -186,7 +186,7 @@ def _window(trained: TrainedModel, wanted: int | None) -> int:
     only = trained_grid(trained.params)
     if only is not None and wanted not in (None, only):
         raise UserError(f"--window: expected {only} tokens per tile side, the only size that this model takes, found {wanted}")
-    window = wanted or only or getattr(trained, "window", None)
+    window = wanted or only or trained.window
     if window is None:
         ground = next(spec.ground for spec in trained.module.specs if spec.kind != "location")
         raise UserError(
@@ -209,7 +209,7 @@ def _probabilities(trained: TrainedModel, params, inputs) -> jax.Array:
     present = jnp.stack([known[name]["present"] for name in module.names], 1)
     variables = {"params": flax.traverse_util.unflatten_dict(dict(params), sep="/")}
     logits: Any = module.apply(variables, known, present, train=False)
-    logits = logits / getattr(trained, "temperature", 1.0)
+    logits = logits / trained.temperature
     return jax.nn.softmax(logits, -1) if module.task == "segment" else jax.nn.sigmoid(logits)
 
 

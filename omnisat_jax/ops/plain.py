@@ -33,6 +33,6 @@ def is_plain() -> bool:
 def broadcast_to(x: jax.Array, shape: Sequence[Any]) -> jax.Array:
     """`jnp.broadcast_to` for a first axis that may be open."""
     if is_plain():
-        # jax2onnx forgets an open first axis of what is broadcast. It keeps that of a sum.
+        # jax2onnx loses an open first axis in a broadcast, but not in a sum.
         return x + jnp.zeros(tuple(shape), x.dtype)
     return jnp.broadcast_to(x, tuple(shape))

@@ -20,6 +20,7 @@ from rasterio.warp import transform_geom
 from omnisat_jax.errors import DataError, UserError, reason
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.predict.grid import Block, MapGrid
+from omnisat_jax.predict.vector import read_polygons
 from omnisat_jax.types import StrPath
 
 CHUNK = 256  # label pixels per side of the squares in which polygons are rasterised, so that no edge depends on the blocks
@@ -93,21 +94,10 @@ def read_area(path: StrPath) -> Area:
 
 
 def _read_vector(path: pathlib.Path) -> Area:
-    if not path.exists():
-        raise DataError(tile="-", path=path, expected="an area: a vector file", found="no such file", advice="Check the path.")
-    try:
-        import geopandas
-    except ImportError as error:
-        raise UserError(f'{path}: expected GeoJSON, as other vector files need geopandas; install it with pip install "omnisat-jax[vector]"') from error
-    try:
-        table = geopandas.read_file(path) if path.suffix.lower() != ".parquet" else geopandas.read_parquet(path)
-    except Exception as error:  # of GDAL, GEOS or Arrow
-        raise DataError(tile="-", path=path, expected="an area: a vector file", found=reason(error)) from error
+    table = read_polygons(path)
     shapes = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
-    if table.crs is None or not shapes or any(shape.geom_type not in POLYGONS for shape in shapes):
-        kinds = ", ".join(sorted({shape.geom_type for shape in shapes})) or "nothing"
-        found = f"{kinds}{'' if table.crs is not None else ' without a coordinate reference system'}"
-        raise DataError(tile="-", path=path, expected="an area: polygons with a coordinate reference system", found=found)
+    if not shapes:
+        raise DataError(tile="-", path=path, expected="an area: at least one polygon", found="rows without a geometry")
     return Area(tuple(shape.__geo_interface__ for shape in shapes), CRS.from_wkt(table.crs.to_wkt()), str(path))
 
 

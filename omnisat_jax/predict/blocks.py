@@ -167,19 +167,17 @@ def _window(plan: MapPlan, strip: Strip, known: Mapping[str, np.ndarray], row: i
         return None
     out: dict[str, Any] = {}
     for spec in plan.specs:
-        out[spec.name] = _entry(plan, spec, present.get(spec.name))
-    location = next((spec.name for spec in plan.specs if spec.kind == "location"), None)
-    if location is not None:
-        out[location] = {"values": _centre(grid, row, column), "present": np.array(True)}
+        if spec.kind == "location":
+            out[spec.name] = {"values": _centre(grid, row, column), "present": np.array(True)}
+        else:
+            out[spec.name] = _entry(plan, spec, present.get(spec.name))
     return out
 
 
 def _entry(plan: MapPlan, spec: ModalitySpec, values: np.ndarray | None) -> dict[str, np.ndarray]:
-    """One modality of one window; zeros if it is absent."""
+    """One sensor in one window; zeros if it is absent."""
     side = plan.grid.window * spec.patch
     entry = {"present": np.array(values is not None)}
-    if spec.kind == "location":
-        return entry | {"values": np.zeros(2, np.float32)}
     if spec.kind == "image":
         return entry | {"values": np.zeros((side, side, spec.channels), np.float32) if values is None else values[0].copy()}  # not a part of a strip
     slots, count = plan.slots[spec.name], 0 if values is None else len(values)

@@ -91,6 +91,12 @@ class MapInfo:
         """The sensors with dates, in the order of the array `dates`."""
         return tuple(sensor for sensor in self.sensors if sensor.kind == "series")
 
+    def used_names(self, bits: np.ndarray) -> list[str]:
+        """Names of the sensors of bit masks, joined by commas."""
+        distinct, which = np.unique(bits, return_inverse=True)
+        names = [",".join(sensor.name for bit, sensor in enumerate(self.sensors) if int(value) >> bit & 1) for value in distinct]
+        return [names[index] for index in which.ravel()]
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes an equal description."""
         return dataclasses.asdict(self) | {"format": FORMAT, "grid": self.grid.to_json()}

@@ -38,7 +38,7 @@ def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: 
       UserError: there is no suitable reference system, or nothing to map.
     """
     ground = sensors[0].spec.ground
-    grids = list(dict.fromkeys(raster.grid for sensor in sensors for frame in sensor.frames for raster in (piece.raster for piece in frame.pieces)))
+    grids = _grids(sensors)
     crs = _choose_crs(grids, options.crs)
     left, bottom, right, top = _extent(grids, crs)
     if area is not None:

@@ -57,7 +57,10 @@ def _check_dates(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarra
             continue
         mistake = _unit(sensor.name, date, mean) or _factor(sensor.name, date, mean)
         if mistake:
-            raise UserError(f"{sensor.name}: expected values of {frame.date} in the unit of the other dates, found others: {mistake} in a folder of its own, {ANYWAY}")
+            raise UserError(
+                f"{sensor.name}: expected values of {frame.date} in the unit of the other dates, found others: {mistake.partition(';')[0]}; convert the files "
+                f"of such dates, {ANYWAY}"
+            )
         # Clouds brighten all bands too, but not all alike.
         if _offset(sensor.name, date, mean, std) and np.ptp(date.mean - mean) < NEAR:
             shifted.append(frame.date)

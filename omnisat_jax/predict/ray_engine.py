@@ -27,7 +27,6 @@ from omnisat_jax.predict.run import READERS, write_blocks
 from omnisat_jax.types import StrPath
 
 AT_ONCE = 4  # blocks that a process gets, so that it reads the next while it computes one
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +111,6 @@ def make_map_with_ray(job: Job, console: Console | None = None) -> MapFolder:
     with bounded_cache(), concurrent.futures.ThreadPoolExecutor(READERS, "read") as pool:
         plan = make_plan(job.load(), job.region, job.options, pool)
     folder = MapFolder.start(job.out, plan.info)
-    for text in plan.info.remarks:
-        log.info("%s", text)
     missing, total = folder.missing(), sum(1 for _ in plan.grid.blocks())
     with progress_bar(console or Console(quiet=True)) as bar:
         task = bar.add_task("mapping", total=total, completed=total - len(missing))

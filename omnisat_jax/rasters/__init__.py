@@ -1,4 +1,4 @@
-"""GeoTIFFs of a region: which files, bands and dates a sensor has, and what the files declare about their values.
+"""Reads the GeoTIFFs of a region: the files, bands and dates of each sensor, and what the files declare about their values.
 
-Cutting training tiles (`data.tiles`) and predicting maps (`omnisat_jax.predict`) share these rules.
+`data.tiles`, which cuts training tiles, and `omnisat_jax.predict`, which makes maps, use the same rules.
 """

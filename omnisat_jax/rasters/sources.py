@@ -133,7 +133,7 @@ def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), rule
       rules: what is allowed of the files.
 
     Raises:
-      UserError: no file, a file without a date in its name, two files of one date unless they are `warped`, or files that do not fit together.
+      UserError: no file, a file without a date in its name, two files of one date unless `rules.warped`, or files that do not fit together.
     """
     files, remarks = _geotiffs(f"series {name}", need_folder(folder, what=f"a folder of GeoTIFFs of series {name}"))
     dated = []
@@ -154,7 +154,7 @@ def image(name: str, path: str | os.PathLike, bands: Sequence[str] = (), rules: 
 
     Args:
       name: of the sensor.
-      path: GeoTIFF; if it is `warped`, also a folder of GeoTIFFs that are parts of the image.
+      path: GeoTIFF; if `rules.warped`, also a folder of GeoTIFFs that are parts of the image.
       bands: names of the bands; () = as the file describes them.
       rules: what is allowed of the files.
 
@@ -277,6 +277,7 @@ class Header:
       dtype: of its pixels.
       declares_unknown: whether it declares that pixels may be unknown.
       has_alpha: whether it has an alpha channel.
+      block: rows and columns of the rectangles in which it stores pixels.
     """
 
     grid: RasterGrid

@@ -7,10 +7,10 @@ Imports go down this list:
                     embeddings_zarr, _table, _raster and _draft: one per format, and the file that they are made of
     parcels         the crop of each parcel
     polygons        the fields of the map as polygons
-    vector          reading and writing of polygons (extra `vector`)
     catalogue       STAC items of the map and its model
     rasters         cloud-optimised GeoTIFFs
     styles          QGIS styles
+    writing         failures to write, as one sentence
     record          what run.json says about the products
     options         which products are made, and their command-line options
 """

@@ -4,19 +4,19 @@ Blocks are first laid side by side in one file. Products are made of that file i
 Letters: h w tokens of a block or a piece, D width of an embedding.
 """
 
-import contextlib
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from omnisat_jax.errors import UserError, reason
+from omnisat_jax.errors import UserError
 from omnisat_jax.predict.folder import MapFolder, MapInfo
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.products import embeddings_raster, embeddings_table, embeddings_zarr
 from omnisat_jax.predict.products.embeddings_draft import Draft, Season
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.products.parcels import Parcels
+from omnisat_jax.predict.products.writing import written
 
 PICTURE = "embedding.png"
 FILES = {"zarr": "embeddings.zarr", "cog": "embeddings.tif", "parquet": "embeddings.parquet"}
@@ -68,7 +68,7 @@ class Embeddings:
 
     def add(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes in one block; see `Part`."""
-        with _written(self._folder.path / "embeddings"):
+        with written(self._folder.path / "embeddings"):
             self._draft.add(self._folder.info.grid.tokens_of(block), arrays)
         if self._means is not None:
             self._means.add(block, arrays)
@@ -85,12 +85,12 @@ class Embeddings:
         Raises:
           UserError: the disk is full, or a file cannot be written.
         """
-        with _written(self._folder.path / "embeddings"):
+        with written(self._folder.path / "embeddings"):
             self._draft.close()
         folder, draft, season = self._folder.path, self._draft, Season.of(self._folder.info, created)
         found = {FILES[name]: folder / FILES[name] for name in FILES if name in self._formats}
         for name, path in found.items():
-            with _written(path):
+            with written(path):
                 if name == FILES["zarr"]:
                     embeddings_zarr.write_zarr(draft, season, path, self._work)
                 elif name == FILES["cog"]:
@@ -101,7 +101,7 @@ class Embeddings:
             found[OF_PARCELS] = folder / OF_PARCELS
             self._means.write(season, found[OF_PARCELS], self._work)
         found[PICTURE] = folder / PICTURE
-        with _written(found[PICTURE]):
+        with written(found[PICTURE]):
             embeddings_raster.write_picture(draft, found[PICTURE])
         return found
 
@@ -118,14 +118,3 @@ def check_shapes(info: MapInfo, block: Block) -> dict[str, tuple[tuple[int, ...]
     tokens = info.grid.tokens_of(block)
     size = tokens.height, tokens.width
     return {"embeddings": ((*size, info.embedding_width), "int8"), "scales": (size, "float32"), "token_used": (size, "uint32")}
-
-
-@contextlib.contextmanager
-def _written(path: pathlib.Path) -> Iterator[None]:
-    """Turns failures to write into one sentence."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # of Zarr, Arrow and the operating system, which share no type
-        raise UserError(f"{path}: cannot be written ({reason(error)}); see whether the disk is full") from error

@@ -97,10 +97,3 @@ def token_bounds(grid: MapGrid, rows: np.ndarray, columns: np.ndarray) -> tuple[
     """Left, bottom, right and top of tokens, in metres."""
     left, top = grid.left + columns * grid.ground, grid.top - rows * grid.ground
     return left, top - grid.ground, left + grid.ground, top
-
-
-def used_names(info: MapInfo, bits: np.ndarray) -> list[str]:
-    """Names of the sensors of bit masks, joined by commas."""
-    distinct, which = np.unique(bits, return_inverse=True)
-    names = [",".join(sensor.name for bit, sensor in enumerate(info.sensors) if int(value) >> bit & 1) for value in distinct]
-    return [names[index] for index in which.ravel()]

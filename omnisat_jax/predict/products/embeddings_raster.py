@@ -5,11 +5,12 @@ Letters: h w tokens of a piece, N known tokens, D width of an embedding.
 """
 
 import pathlib
-import struct
-import zlib
+import warnings
 
 import numpy as np
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
 
 from omnisat_jax.files import atomic
 from omnisat_jax.predict.embedding import dequantise
@@ -102,11 +103,10 @@ def directions(draft: Draft) -> tuple[np.ndarray, np.ndarray]:
 
 def png(image: np.ndarray) -> bytes:
     """An image (H,W,4) uint8 of red, green, blue and opacity as a PNG."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     height, width = image.shape[:2]
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], 1)  # every row begins with the number of its filter: none
-    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 6)) + chunk(b"IEND", b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with MemoryFile() as memory:
+            with memory.open(driver="PNG", height=height, width=width, count=4, dtype="uint8") as target:
+                target.write(image.transpose(2, 0, 1))
+            return memory.read()

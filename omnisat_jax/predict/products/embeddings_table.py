@@ -13,11 +13,11 @@ import rasterio
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import publish
+from omnisat_jax.predict import vector
 from omnisat_jax.predict.embedding import dequantise
 from omnisat_jax.predict.folder import MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.products import vector
-from omnisat_jax.predict.products.embeddings_draft import Draft, Season, token_bounds, used_names
+from omnisat_jax.predict.products.embeddings_draft import Draft, Season, token_bounds
 from omnisat_jax.predict.products.parcels import Parcels, find_runs
 
 RUN = 2**14  # tokens per row group, unknown ones included, which are left out
@@ -67,7 +67,7 @@ def write_table(draft: Draft, season: Season, path: pathlib.Path, work: pathlib.
                 pyarrow.array([season.start] * len(numbers), pyarrow.date32()),
                 pyarrow.array([season.end] * len(numbers), pyarrow.date32()),
                 pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values, pyarrow.float32()), width),
-                pyarrow.array(used_names(draft.info, records["used"]), pyarrow.string()),
+                pyarrow.array(draft.info.used_names(records["used"]), pyarrow.string()),
             ]
             writer.write_table(pyarrow.table(columns, schema=schema))
     publish(done, path)
@@ -110,11 +110,8 @@ class ParcelMeans:
         if not len(found) or not arrays["scales"].size:
             return
         runs = find_runs(self._parcels.shapely, self._parcels.shapes[found], place)
-        lengths = runs.stop - runs.start
-        offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        columns, width = (np.repeat(runs.start, lengths) + offsets) // grid.pixels, arrays["scales"].shape[1]
-        token = np.repeat(runs.row // grid.pixels, lengths) * width + columns
-        parcel = np.repeat(found[runs.parcel], lengths)
+        which, row, column = runs.pixels()
+        token, parcel = row // grid.pixels * arrays["scales"].shape[1] + column // grid.pixels, found[which]
         pairs, pixels = np.unique(parcel * arrays["scales"].size + token, return_counts=True)
         parcel, token = pairs // arrays["scales"].size, pairs % arrays["scales"].size
         used = arrays["token_used"].ravel()[token]
@@ -147,7 +144,7 @@ class ParcelMeans:
 
         frame, seen = self._parcels.frame, self._pixels > 0
         means = (self._sum / np.maximum(self._pixels, 1)[:, None]).astype(np.float32)
-        used = used_names(self._info, self._used)
+        used = self._info.used_names(self._used)
         columns = {
             "embedding": [mean if known else None for mean, known in zip(means, seen, strict=True)],
             "tokens": self._tokens,

@@ -16,7 +16,7 @@ import numpy as np
 from omnisat_jax.errors import DataError
 from omnisat_jax.predict.folder import NO_DATA, MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.products.vector import need_packages, read_polygons, write_polygons
+from omnisat_jax.predict.vector import need_packages, read_polygons, write_polygons
 
 COLUMNS = ("crop", "share", "runner_up", "runner_up_share", "confidence", "pixels", "unknown_pixels", "used")
 CHUNK = 2**22  # pixels of parcels that are looked up at once
@@ -80,10 +80,8 @@ class Parcels:
         return np.sort(self._tree.query(self.shapely.box(block.left - _SLACK, block.top - _SLACK, right + _SLACK, bottom + _SLACK)))
 
     def _count(self, parcels: np.ndarray, runs: "Runs", arrays: Mapping[str, np.ndarray]) -> None:
-        lengths = runs.stop - runs.start
-        offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        row, column = np.repeat(runs.row, lengths), np.repeat(runs.start, lengths) + offsets
-        parcel = np.repeat(parcels[runs.parcel], lengths)
+        which, row, column = runs.pixels()
+        parcel = parcels[which]
         classes, confidence, used = (arrays[name][row, column] for name in ("class", "confidence", "used"))
         known = classes != NO_DATA
         np.add.at(self.unknown, parcel[~known], 1)
@@ -113,8 +111,6 @@ class Parcels:
         best, second = order[:, 0], order[:, min(1, order.shape[1] - 1)]
         follows = seen & (self.pixels[row, second] > 0) & (best != second)
         divisor = np.maximum(total, 1)
-        sensors = [sensor.name for sensor in self._info.sensors]
-        used = [",".join(name for bit, name in enumerate(sensors) if int(bits) >> bit & 1) for bits in self._used]
         columns = {
             "crop": _text(names[best], seen),
             "share": np.where(seen, self.pixels[row, best] / divisor, np.nan),
@@ -123,7 +119,7 @@ class Parcels:
             "confidence": np.where(seen, self._confidence / divisor, np.nan),
             "pixels": total,
             "unknown_pixels": self.unknown,
-            "used": _text(np.array(used, object), seen),
+            "used": _text(np.array(self._info.used_names(self._used), object), seen),
         }
         added = pandas.DataFrame(columns, index=self.frame.index)
         result = self.frame.drop(columns=self.frame.geometry.name).join(added)
@@ -158,6 +154,17 @@ class Runs:
         """Some of the runs."""
         return Runs(self.parcel[which], self.row[which], self.start[which], self.stop[which])
 
+    def pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parcel, row and column of every pixel, run by run."""
+        run, offsets = counted(self.stop - self.start)
+        return self.parcel[run], self.row[run], self.start[run] + offsets
+
+
+def counted(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The indices 0, 1, ... repeated as often as `lengths` say, and a count from 0 within each."""
+    index = np.repeat(np.arange(len(lengths)), lengths)
+    return index, np.arange(len(index)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
 
 def find_runs(shapely: Any, shapes: np.ndarray, block: Block) -> Runs:
     """Finds the pixels whose centres lie in polygons.
@@ -171,9 +178,8 @@ def find_runs(shapely: Any, shapes: np.ndarray, block: Block) -> Runs:
     # The rows whose centres, at row + 0.5, lie in [y of the upper end, y of the lower end).
     first = np.maximum(np.ceil(start[:, 1] - 0.5), block.top).astype(np.int64)
     last = np.minimum(np.ceil(end[:, 1] - 0.5), block.top + block.height).astype(np.int64)
-    counts = np.maximum(last - first, 0)
-    edge = np.repeat(np.arange(len(counts)), counts)
-    row = first[edge] + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    edge, offsets = counted(np.maximum(last - first, 0))
+    row = first[edge] + offsets
     start, end, parcel = start[edge], end[edge], parcel[edge]
     # Computed with coordinates of the whole map, so that every block finds the same crossings.
     crossing = start[:, 0] + (row + 0.5 - start[:, 1]) * ((end[:, 0] - start[:, 0]) / (end[:, 1] - start[:, 1]))

@@ -13,7 +13,7 @@ import rasterio.features
 
 from omnisat_jax.predict.folder import NO_DATA, MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.products.vector import need_packages, write_polygons
+from omnisat_jax.predict.vector import need_packages, write_polygons
 
 
 class Polygons:

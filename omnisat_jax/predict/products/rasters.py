@@ -20,11 +20,12 @@ from rasterio import Affine
 from rasterio.windows import Window
 
 from omnisat_jax import __version__
-from omnisat_jax.errors import UserError, reason
+from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import publish
 from omnisat_jax.files.geotiff import FAILURES
 from omnisat_jax.predict.folder import LEVELS, NO_DATA, MapInfo
 from omnisat_jax.predict.grid import Block, MapGrid
+from omnisat_jax.predict.products.writing import written
 
 TILE = 512  # pixels per side of a tile of the files
 CACHE = 2**28  # bytes that GDAL keeps in memory
@@ -123,7 +124,7 @@ class RasterWriter:
     def __enter__(self) -> "RasterWriter":
         self._stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_NUM_THREADS=1))
         for raster in self.rasters:
-            with _written(raster.file):
+            with written(raster.file, FAILURES):
                 self._targets[raster.array] = self._stack.enter_context(self._open(raster))
         return self
 
@@ -162,7 +163,7 @@ class RasterWriter:
         for raster in self.rasters:
             values = np.ascontiguousarray(arrays[raster.array].astype(raster.dtype).reshape(-1, block.height, block.width))
             self._hashes[raster.array][block] = xxhash.xxh3_128_digest(values.data)
-            with _written(raster.file):
+            with written(raster.file, FAILURES):
                 self._targets[raster.array].write(values, window=_window(block))
 
     def finish(self, raster: Raster, path: pathlib.Path) -> None:
@@ -176,7 +177,7 @@ class RasterWriter:
           UserError: the disk is full, or the file cannot be written.
         """
         draft, done = self._draft(raster), self._work / raster.file
-        with _written(path):
+        with written(path, FAILURES):
             self._targets[raster.array].close()
             rasterio.shutil.copy(
                 str(draft), str(done), driver="COG", compress="DEFLATE", predictor="YES", blocksize=TILE, bigtiff="IF_SAFER",
@@ -189,7 +190,7 @@ class RasterWriter:
 
     def _check(self, raster: Raster, done: pathlib.Path, path: pathlib.Path) -> None:
         """Compares a file with the blocks, as GDAL does not report every failure to write."""
-        with _written(path), rasterio.open(done) as source:
+        with written(path, FAILURES), rasterio.open(done) as source:
             for block, expected in self._hashes[raster.array].items():
                 values = np.ascontiguousarray(source.read(window=_window(block)))
                 if xxhash.xxh3_128_digest(values.data) != expected:
@@ -198,14 +199,3 @@ class RasterWriter:
 
 def _window(block: Block) -> Window:
     return Window(block.left, block.top, block.width, block.height)  # pyright: ignore[reportCallIssue]  # an attrs class
-
-
-@contextlib.contextmanager
-def _written(path):
-    """Turns failures of GDAL into one sentence."""
-    try:
-        yield
-    except UserError:
-        raise
-    except FAILURES as error:
-        raise UserError(f"{path}: cannot be written ({reason(error)}); see whether the disk is full") from error

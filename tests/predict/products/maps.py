@@ -68,3 +68,10 @@ def make_map(path, block=48, seed=0, classes=None, **changes):
     """A finished map of random pixels, which are the same for every block size."""
     map_info = info(grid(block=block), **changes)
     return write_map(path, map_info, random_arrays(map_info, seed, classes))
+
+
+def spoil_block(folder, name, change):
+    """Changes an array of the first block."""
+    block = next(folder.info.grid.blocks())
+    arrays = folder.read(block)
+    folder.write(block, arrays | {name: change(arrays[name])})

@@ -238,9 +238,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, format, extra):
 )
 def test_damaged_blocks_are_refused(tmp_path, name, spoil, message):
     folder = make_map(tmp_path / "map")
-    place = next(folder.info.grid.blocks())
-    arrays = folder.read(place)
-    folder.write(place, arrays | {name: spoil(arrays[name])})
+    maps.spoil_block(folder, name, spoil)
     with pytest.raises(UserError, match=message):
         finish(folder, ALL)
 

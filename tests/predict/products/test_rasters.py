@@ -158,9 +158,7 @@ def test_an_unfinished_map_is_refused(tmp_path):
 )
 def test_a_block_of_another_map_is_refused(tmp_path, name, spoil, message):
     folder = maps.make_map(tmp_path / "map")
-    block = next(folder.info.grid.blocks())
-    arrays = folder.read(block)
-    folder.write(block, arrays | {name: spoil(arrays[name])})
+    maps.spoil_block(folder, name, spoil)
     with pytest.raises(UserError, match=message):
         finish(folder, PLAIN)
 

@@ -31,12 +31,12 @@ def need_packages() -> tuple[Any, Any]:
     return geopandas, shapely
 
 
-def read_polygons(path: pathlib.Path, crs: str) -> Any:
-    """Reads polygons and brings them to a reference system. Rows keep their order; a row may lack a geometry.
+def read_polygons(path: pathlib.Path, crs: str = "") -> Any:
+    """Reads polygons. Rows keep their order; a row may lack a geometry.
 
     Args:
       path: GeoPackage, GeoJSON, GeoParquet, shapefile, or another format of GDAL.
-      crs: as WKT.
+      crs: the reference system to bring them to, as WKT; "" keeps their own.
 
     Returns:
       A GeoDataFrame with rows numbered 0, 1, ... whose geometries are polygons, multipolygons or missing.
@@ -46,8 +46,8 @@ def read_polygons(path: pathlib.Path, crs: str) -> Any:
         system of the map cannot express.
       UserError: a package of the extra is not installed.
     """
-    geopandas, shapely = need_packages()
     path = need_file(path, what="a file of polygons", advice="Name an existing file.")
+    geopandas, shapely = need_packages()
 
     def error(expected, found, advice):
         return DataError(tile="-", path=path, expected=expected, found=found, advice=advice)
@@ -74,6 +74,8 @@ def read_polygons(path: pathlib.Path, crs: str) -> Any:
     if invalid.any():
         found = f"invalid ones in {rows_text(np.flatnonzero(invalid))} ({shapely.is_valid_reason(shapes[invalid][0])})"
         raise error("valid polygons", found, "Repair them (in QGIS: Fix geometries).")
+    if not crs:
+        return frame
     try:
         frame = frame.to_crs(crs)
     except Exception as problem:  # of PROJ
