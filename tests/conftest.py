@@ -1,5 +1,6 @@
 """One CPU device, tiny configurations, and one small simulated dataset. Several devices: tests/distributed."""
 
+import logging
 import os
 import pathlib
 import shutil
@@ -109,6 +110,16 @@ def compiled_once(tmp_path_factory):
     """Tests that run the same program again take it from a cache that lives as long as the session."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_logs():
+    """Commands write their log to the standard output of their test, which is closed when the next test starts."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
 
 
 def options(folder, console, **changes):
