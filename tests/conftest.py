@@ -45,6 +45,11 @@ SLOW = (
 THEN = ("train", "tasks", "inference", "export", "report", "study", "data", "interop", "records")
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: many tests wait for a process of their own or for the disk."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items):
     """Starts long files first, and marks the slow ones."""
     order = (*SLOW, *THEN)

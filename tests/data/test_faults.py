@@ -40,7 +40,11 @@ def intact(tmp_path_factory):
     return found
 
 
-CASES = [pytest.param(dataset, fault, id=f"{dataset}: {name}") for dataset, faults in SETS.items() for name, fault in faults.FAULTS.items()]
+CASES = [
+    pytest.param(dataset, fault, id=f"{dataset}: {name}", marks=() if dataset == "pastis" else pytest.mark.exhaustive)
+    for dataset, faults in SETS.items()
+    for name, fault in faults.FAULTS.items()
+]
 
 
 @pytest.mark.parametrize(("dataset", "fault"), CASES)

@@ -71,10 +71,11 @@ MOMENTS = (
 )
 
 
-def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path):
+@pytest.mark.parametrize("moments", [MOMENTS[2::4], pytest.param(MOMENTS, marks=pytest.mark.exhaustive)], ids=["some", "all"])
+def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path, moments):
     launcher.run(tmp_path / "reference" / "run", pretrain=True, stage="all")
     again = Launcher(simulated, tmp_path / "cache", launcher.programs)
-    for moment in MOMENTS:
+    for moment in moments:
         again.run(tmp_path / "run", code=-signal.SIGKILL, pretrain=True, before=KILL.format(moment))
     output = again.run(tmp_path / "run", pretrain=True)[0]
     assert "pretrain: finished before" in output and "finetune: finished before" in output and "evaluate: finished" not in output
@@ -105,16 +106,19 @@ def test_sigterm_saves_and_ends(launcher, whole, tmp_path, processes):
         assert_same(state(tmp_path / "run"), state(whole))
 
 
-def test_grow_and_shrink(launcher, whole, tmp_path):
-    """2 processes, then 1, then 4, on four devices in all: the same examples, the same losses."""
-    for processes, step in ((2, 2), (1, 4)):
-        launcher.run(tmp_path / "run", code=PREEMPTED, processes=processes, signals={0: (signal.SIGTERM, step)})
-    launcher.run(tmp_path / "run", processes=4)
+@pytest.mark.parametrize("processes", [(2, 1), pytest.param((2, 1, 4), marks=pytest.mark.exhaustive)], ids=str)
+def test_grow_and_shrink(launcher, whole, tmp_path, processes):
+    """On four devices in all: the same examples, the same losses."""
+    *first, last = processes
+    for step, number in enumerate(first, 1):
+        launcher.run(tmp_path / "run", code=PREEMPTED, processes=number, signals={0: (signal.SIGTERM, 2 * step)})
+    launcher.run(tmp_path / "run", processes=last)
     found, expected = rows(tmp_path / "run"), rows(whole)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole), rtol=2e-3)
 
 
+@pytest.mark.exhaustive
 def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_path):
     for name, processes in (("alone", 1), ("first", 2), ("second", 2)):
         shutil.copytree(whole, tmp_path / name)
@@ -138,7 +142,7 @@ def test_pretraining_over_two_processes(launcher, tmp_path):
     np.testing.assert_allclose(losses(tmp_path / "run1"), losses(tmp_path / "run2"), rtol=2e-3)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("missing", marks=pytest.mark.exhaustive)])
 def test_a_damaged_checkpoint_is_set_aside(launcher, whole, tmp_path, damage):
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "finetune" / "done.json").unlink()

@@ -66,7 +66,10 @@ def ended(child, code):
 # One handler is behind both signals; Ctrl-C is tried where Python is importing, where workers run, in the compiler, in the loop and after it.
 @pytest.mark.parametrize(
     ("number", "stages"),
-    [(signal.SIGTERM, tuple(STAGES)), (signal.SIGINT, ("importing", "preparing", "compiling", "training", "evaluating"))],
+    [
+        (signal.SIGTERM, tuple(STAGES)),
+        pytest.param(signal.SIGINT, ("importing", "preparing", "compiling", "training", "evaluating"), marks=pytest.mark.exhaustive),
+    ],
     ids=lambda value: value.name if isinstance(value, signal.Signals) else "",
 )
 def test_every_stage_of_a_run(number, stages, tmp_path):
@@ -84,6 +87,7 @@ def test_every_stage_of_a_run(number, stages, tmp_path):
     assert "finetune: finished before" in out and (tmp_path / "run" / "model" / "config.json").is_file()
 
 
+@pytest.mark.exhaustive
 def test_several_processes_end_together(simulated, tmp_path):
     launcher = Launcher(simulated, tmp_path / "cache", tmp_path / "programs")
     before = SEND.format(number=int(signal.SIGTERM), place="omnisat_jax.experiment.scoring:all_subsets", call=1)

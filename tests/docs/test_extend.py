@@ -45,6 +45,7 @@ def checkout(tmp_path_factory):
     return folder
 
 
+@pytest.mark.exhaustive
 def test_one_step_was_trained_with_each(checkout):
     rows = [json.loads(line) for line in (checkout / "runs" / "meadow" / "metrics.jsonl").read_text().splitlines()]
     pretrain = next(row for row in rows if row["stage"] == "pretrain")
@@ -54,6 +55,7 @@ def test_one_step_was_trained_with_each(checkout):
     assert "conv_patch" in json.dumps(config)
 
 
+@pytest.mark.exhaustive
 def test_every_subset_of_the_new_sensors_was_scored(checkout):
     results = json.loads((checkout / "runs" / "meadow" / "results.json").read_text())
     assert results["protocol"]["dataset"] == "meadow" and results["protocol"]["classes"] == ["dry", "wet"]

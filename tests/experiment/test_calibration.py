@@ -17,7 +17,7 @@ def results_of(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.mark.parametrize(("preset", "modalities"), [("demo", "two"), ("demo", "one"), ("tile_f1", "one")])
+@pytest.mark.parametrize(("preset", "modalities"), [pytest.param("demo", "two", marks=pytest.mark.exhaustive), ("demo", "one"), pytest.param("tile_f1", "one", marks=pytest.mark.exhaustive)])
 def test_calibration_changes_no_score(preset, modalities, simulated, tmp_path, console, monkeypatch):
     config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache"), "pretrain.steps": 0, "finetune.steps": 2})
     config.finetune.eval_every = 0

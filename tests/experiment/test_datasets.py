@@ -25,7 +25,12 @@ def shrunk(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("preset", "subsets"), [("small", ["aerial+s2", "aerial", "s2"]), ("aerial_only", ["aerial"]), ("s2_only", ["s2"])]
+    ("preset", "subsets"),
+    [
+        ("small", ["aerial+s2", "aerial", "s2"]),
+        pytest.param("aerial_only", ["aerial"], marks=pytest.mark.exhaustive),
+        pytest.param("s2_only", ["s2"], marks=pytest.mark.exhaustive),
+    ],
 )
 def test_flair(preset, subsets, tmp_path, console):
     config = shrunk(flair.get_config(preset), tmp_path)
@@ -41,6 +46,7 @@ def test_flair(preset, subsets, tmp_path, console):
     assert "not in the mean: Other" in (tmp_path / "run" / "results.md").read_text()
 
 
+@pytest.mark.exhaustive
 def test_treesat(tmp_path, console):
     config = treesat.get_config()
     config.modalities.location = base.modality(kind="location", channels=2, resolution=60.0, patch=1, encoder="location")

@@ -119,6 +119,7 @@ def test_another_step_is_never_taken_for_the_best_one(config, run, console):
     assert read(run) == json.loads(json.dumps(results))  # untouched
 
 
+@pytest.mark.exhaustive
 def test_a_step_of_another_run_is_not_taken(config, run, console):
     forget(run, "finetune", "evaluate")
     (run / "pretrain" / "checkpoints" / "4").rename(run / "pretrain" / "4")
@@ -185,6 +186,7 @@ def test_a_run_that_learned_nothing_has_failed(config, tmp_path, console, monkey
     assert not (tmp_path / "run" / "finetune" / "done.json").exists() and not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.exhaustive
 def test_parameters_that_are_not_finite_have_failed(config, tmp_path, console, monkeypatch):
     real = trainer.make_optimizer
     monkeypatch.setattr(trainer, "make_optimizer", lambda s: optax.chain(real(s), optax.scale(float("nan"))))

@@ -38,7 +38,7 @@ def test_every_row_is_tried():
     assert {*MODALITIES, "omnisat_resnet"} == {*pastis.ROWS}
 
 
-@pytest.mark.parametrize("row", [row if row in ("late", "published") else pytest.param(row, marks=pytest.mark.exhaustive) for row in MODALITIES])
+@pytest.mark.parametrize("row", [row if row == "published" else pytest.param(row, marks=pytest.mark.exhaustive) for row in MODALITIES])
 def test_row_runs_end_to_end(row, simulated, tmp_path, console):
     config = quick(simulated, tmp_path, row)
     results = go(config, tmp_path / "run", console)
@@ -83,7 +83,7 @@ def test_what_cannot_be_run_is_refused(preset, changes, message):
 @pytest.mark.parametrize(
     ("preset", "kind"),
     [
-        ("demo,no_s1", "linear"),
+        pytest.param("demo,no_s1", "linear", marks=pytest.mark.exhaustive),
         ("utae", "knn"),
         pytest.param("published,no_s1", "linear", marks=pytest.mark.exhaustive),
         pytest.param("published,no_s1", "knn", marks=pytest.mark.exhaustive),

@@ -115,6 +115,7 @@ def test_a_foreign_folder_is_refused(config, tmp_path, console):
         go(config, tmp_path / "run", console)
 
 
+@pytest.mark.exhaustive
 def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console):
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
@@ -130,6 +131,7 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console
     assert scores[0] == scores[1]
 
 
+@pytest.mark.exhaustive
 def test_sentinel_2_alone(config, tmp_path, console):
     for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]

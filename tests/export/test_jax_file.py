@@ -22,8 +22,10 @@ from omnisat_jax.modalities import subsets
 from tests.conftest import ROOT
 from tests.export.tiles import ROWS, SHAPES, WINDOW, measurements, program_inputs, save_tiny, usable
 
+PLAIN = ("demo", "omnisat,tile_f1", "published")
 
-@pytest.fixture(scope="module", params=ROWS)
+
+@pytest.fixture(scope="module", params=[row if row in PLAIN else pytest.param(row, marks=pytest.mark.exhaustive) for row in ROWS])
 def row(request, tmp_path_factory):
     """(model, content of its exported file)."""
     folder = save_tiny(tmp_path_factory.mktemp("model"), request.param)

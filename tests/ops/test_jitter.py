@@ -72,7 +72,7 @@ def test_training_sees_jitter_and_evaluation_does_not(records):
     term = next(term for term in plain.terms if term.name == "contrastive")
     jittered_term = dataclasses.replace(term, config=dataclasses.replace(term.config, jitter=0.5, jitter_days=20.0))
     other = dataclasses.replace(plain, terms=tuple(jittered_term if each is term else each for each in plain.terms))
-    params = plain.init(jax.random.key(0), batch)
+    params = jax.jit(plain.init)(jax.random.key(0), batch)
     streams = Streams(jax.random.key(0), jnp.int32(0))
     losses = [float(jax.jit(lambda task=task: task.loss(params, batch, streams)[0])()) for task in (plain, other)]
     assert np.isfinite(losses).all() and abs(losses[0] - losses[1]) > 1e-4

@@ -51,7 +51,7 @@ def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
         },
     )
     streams = Streams(jax.random.key(0), jnp.int32(3))
-    params = tasks[stage].init(jax.random.key(1), batch)
+    params = jax.jit(tasks[stage].init)(jax.random.key(1), batch)
 
     def step(count):
         task = dataclasses.replace(tasks[stage], num_microbatches=count)

@@ -1,6 +1,7 @@
 """Embeddings in the blocks of a map: what they are, and that they do not depend on how the map is cut."""
 
 import dataclasses
+import functools
 
 import hypothesis
 import jax
@@ -175,7 +176,8 @@ def mean_iou(predicted, labels):
 def initialised(model):
     """The same model with the weights that training starts from: its tokens vary in all directions, unlike those of arbitrary weights."""
     inputs = jax.tree.map(lambda entry: np.zeros(entry.shape, entry.dtype), abstract_inputs(model.modalities, 4))
-    params = model.trained.module.init(jax.random.key(0), inputs, np.ones((1, len(model.modalities)), bool), train=False)["params"]
+    init = jax.jit(functools.partial(model.trained.module.init, train=False))
+    params = init(jax.random.key(0), inputs, np.ones((1, len(model.modalities)), bool))["params"]
     return Model(dataclasses.replace(model.trained, params=params))
 
 

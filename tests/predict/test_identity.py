@@ -19,15 +19,16 @@ from tests.predict.test_run import joined
 from tests.region import write
 
 LEFT, TOP = 600_000, 5_700_000
-NAMES = ("s1a", "s1d", "s2", "spot")
+NAMES = ("s1a", "s2", "spot")
 
 
 @pytest.fixture(scope="module")
 def trained(simulated, tmp_path_factory):
     """The folder of a run on simulated tiles, whose model takes at most 150 dates, more than all test tiles have together."""
     folder = tmp_path_factory.mktemp("trained")
-    limits = {f"modalities.{name}.dates_eval": 150 for name in NAMES[:3]}
-    config = tiny(**limits, **{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache")})
+    limits = {f"modalities.{name}.dates_eval": 150 for name in NAMES[:-1]}
+    config = tiny(**limits, **{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache"), "pretrain.steps": 0})
+    del config.modalities["s1d"]  # a program less to compile; to the map it is one more series
     go(config, folder / "run", Console(file=io.StringIO()))
     return folder / "run"
 
@@ -60,7 +61,7 @@ def test_the_map_of_the_test_tiles_is_their_evaluation(trained, mosaic, tmp_path
     folder, labels = mosaic
     with np.load(trained / "tiles.npz", allow_pickle=False) as found:
         counts = found["counts"]
-    region = Region.from_arguments([f"{name}={folder / name}" for name in NAMES[:3]], [f"spot={folder / 'spot'}"], {})
+    region = Region.from_arguments([f"{name}={folder / name}" for name in NAMES[:-1]], [f"spot={folder / 'spot'}"], {})
     classes = len(model.classes)
     for number, subset in enumerate(subsets(NAMES)):
         options = PredictOptions(modalities=subset, overlap=0, block=24, batch=2)
