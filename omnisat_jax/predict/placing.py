@@ -13,7 +13,8 @@ from omnisat_jax.predict.area import Area
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import Sensor
-from omnisat_jax.rasters.grid import RasterError, RasterGrid
+from omnisat_jax.rasters.grid import RasterError, RasterGrid, upright
+from omnisat_jax.rasters.sampling import ALIGNED
 
 SAME = 1e-6  # relative difference of two equal sizes of pixels
 EDGE = 21  # points along the edge of a raster that are projected
@@ -149,8 +150,8 @@ def _edge(grid: RasterGrid) -> Iterator[tuple[float, float]]:
 def _anchor(sensors: Sequence[Sensor], crs: CRS) -> tuple[float, float]:
     for sensor in sensors:
         for raster in sensor.rasters:
-            t = raster.grid.transform
+            t = upright(raster.grid, ALIGNED).grid.transform
             size = sensor.spec.resolution
-            if raster.grid.crs == crs and not (t.b or t.d) and t.a > 0 > t.e and max(abs(t.a - size), abs(t.e + size)) < SAME * size:
+            if raster.grid.crs == crs and not (t.b or t.d) and max(abs(t.a - size), abs(t.e + size)) < SAME * size:
                 return t.c, t.f
     return 0.0, 0.0
