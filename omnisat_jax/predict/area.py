@@ -20,7 +20,7 @@ from rasterio.warp import transform_geom
 from omnisat_jax.errors import DataError, UserError, reason
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.predict.grid import Block, MapGrid
-from omnisat_jax.predict.vector import read_polygons
+from omnisat_jax.predict.vector import EMPTY, NO_GEOMETRY, read_polygons, split_layer
 from omnisat_jax.types import StrPath
 
 CHUNK = 256  # label pixels per side of the squares in which polygons are rasterised, so that no edge depends on the blocks
@@ -70,14 +70,17 @@ class Area:
         return min(xs), min(ys), max(xs), max(ys)
 
 
-def read_area(path: StrPath) -> Area:
+def read_area(source: StrPath) -> Area:
     """Reads polygons from GeoJSON, or from any other vector file with the extra `vector`.
+
+    Args:
+      source: the file, or FILE:LAYER if it has several layers.
 
     Raises:
       UserError: the file cannot be read, or has no polygon or no reference system.
     """
-    path = pathlib.Path(path)
-    if path.suffix.lower() in (".json", ".geojson"):
+    path, layer = split_layer(source)
+    if path.suffix.lower() in (".json", ".geojson") and not layer:
         content = read_json(path, what="an area: GeoJSON", advice="Check the path and the file.")
         geometries = tuple(_geometries(content))
         if not geometries:
@@ -90,15 +93,16 @@ def read_area(path: StrPath) -> Area:
                 'Store it in longitude and latitude, with a "crs" member, or as a GeoPackage.',
             )  # fmt: skip
         return area
-    return _read_vector(path)
+    return _read_vector(source)
 
 
-def _read_vector(path: pathlib.Path) -> Area:
-    table = read_polygons(path)
-    shapes = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
+def _read_vector(source: StrPath) -> Area:
+    table = read_polygons(source)
+    table.need(allowed=(NO_GEOMETRY, EMPTY))  # which cover no ground
+    shapes = [shape for row, shape in enumerate(table.frame.geometry) if row not in table.problems]
     if not shapes:
-        raise DataError(tile="-", path=path, expected="an area: at least one polygon", found="rows without a geometry")
-    return Area(tuple(shape.__geo_interface__ for shape in shapes), CRS.from_wkt(table.crs.to_wkt()), str(path))
+        raise DataError(tile="-", path=table.path, expected="an area: at least one polygon", found="rows without a geometry", advice="Name another file.")
+    return Area(tuple(shape.__geo_interface__ for shape in shapes), CRS.from_wkt(table.frame.crs.to_wkt()), str(table.path))
 
 
 def _declared(content: Value) -> CRS:

@@ -19,7 +19,7 @@ from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
 from omnisat_jax.rasters.offset import added_by_esa
-from omnisat_jax.rasters.sources import Layer, Source
+from omnisat_jax.rasters.sources import ADVICE, Layer, Source
 
 # Classes of the Sentinel-2 scene classification that are no view of the ground: no data, saturated, cloud shadow, clouds, cirrus.
 SCL_UNKNOWN = (0, 1, 3, 8, 9, 10)
@@ -71,7 +71,7 @@ class File:
         Raises:
           DataError: pixels that cannot be read.
         """
-        with open_geotiff(self.layer.path, what="a raster: a GeoTIFF", bands=self.layer.count) as source:
+        with open_geotiff(self.layer.path, what="a raster: a GeoTIFF", bands=self.layer.count, advice=ADVICE) as source:
             values, known = source.read(window)
         order = list(self.layer.order)
         if order == list(range(len(values))):

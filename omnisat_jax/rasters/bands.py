@@ -54,7 +54,7 @@ class BandNames:
             return tuple(found.index(name) for name in wanted)
         raise UserError(
             f"{path}: expected the bands {', '.join(self._wanted)}, found {', '.join(text or 'one without a name' for text in descriptions)}; "
-            "correct the descriptions of the bands (gdal_edit.py), or leave this file out"
+            "correct the descriptions of the bands (rasterio: dataset.descriptions), or leave this file out"
         )
 
 

@@ -28,9 +28,9 @@ PLAIN = Affine(1, 0, LEFT, 0, -1, TOP)  # to coordinates from metres eastwards a
 MOVES = {
     "south up": (Affine(1, 0, 0, 0, -1, GROUND), lambda v: v[:, ::-1]),
     "rotated by 90 degrees": (Affine(0, -1, GROUND, 1, 0, 0), lambda v: np.rot90(v, 1, (1, 2))),
+    "rotated by 90 degrees, up to rounding": (Affine(1e-13, -1, GROUND, 1, -1e-13, 0), lambda v: np.rot90(v, 1, (1, 2))),
     "rotated by 180 degrees": (Affine(-1, 0, GROUND, 0, -1, GROUND), lambda v: np.rot90(v, 2, (1, 2))),
     "rotated by 270 degrees": (Affine(0, 1, 0, -1, 0, GROUND), lambda v: np.rot90(v, 3, (1, 2))),
-    "rotated by 90 degrees, up to rounding": (Affine(1e-13, -1, GROUND, 1, -1e-13, 0), lambda v: np.rot90(v, 1, (1, 2))),
     "mirrored": (Affine(-1, 0, GROUND, 0, 1, 0), lambda v: v[:, :, ::-1]),
     "transposed": (Affine(0, 1, 0, 1, 0, 0), lambda v: v.swapaxes(1, 2)),
     "transposed and mirrored": (Affine(0, -1, GROUND, -1, 0, GROUND), lambda v: np.rot90(v, 2, (1, 2)).swapaxes(1, 2)),
@@ -76,7 +76,7 @@ def plain(model, tmp_path_factory):
     return make_map(model, save(folder, None), folder / "out", OPTIONS)
 
 
-@pytest.mark.parametrize("how", MOVES)
+@pytest.mark.parametrize("how", [name if number < 3 else pytest.param(name, marks=pytest.mark.exhaustive) for number, name in enumerate(MOVES)])
 def test_pixels_that_are_only_moved_give_the_same_map_to_the_last_bit(model, plain, tmp_path, how):
     move, turn = MOVES[how]
 
@@ -141,7 +141,7 @@ def test_interpolated_pixels_give_nearly_the_same_map(model, plain, tmp_path, gr
     before, after = joined(plain), joined(found)
     inside = interior(before) & (after != NO_DATA)
     differs = (before != after) & (after != NO_DATA)
-    assert inside.mean() > 0.6 and len(np.unique(before[inside])) > 1
+    assert inside.mean() > 0.4 and len(np.unique(before[inside])) > 1
     print("DIFF", grid.__name__, differs.mean(), differs[inside].mean(), inside.mean())
     assert differs[inside].mean() <= most
     difference = np.abs(joined(found, "probabilities").astype(int) - joined(plain, "probabilities"))[:, inside] / LEVELS
