@@ -151,8 +151,7 @@ def _choose_layer(path: pathlib.Path, layer: str) -> str:
 
 def _problems(shapely: Any, shapes: np.ndarray) -> dict[int, str]:
     missing, empty = shapely.is_missing(shapes), shapely.is_empty(shapes)
-    other = ~missing & ~np.isin(shapely.get_type_id(shapes), (IN_THE_MAP = "polygons that can be brought to the map's reference system"
-_POLYGON, _MULTIPOLYGON))
+    other = ~missing & ~np.isin(shapely.get_type_id(shapes), (_POLYGON, _MULTIPOLYGON))
     invalid = ~(missing | empty | other) & ~shapely.is_valid(shapes)
     found = {int(row): NO_GEOMETRY for row in np.flatnonzero(missing)}
     found |= {int(row): EMPTY for row in np.flatnonzero(empty)}

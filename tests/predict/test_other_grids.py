@@ -116,10 +116,11 @@ def interior(classes):
     return same & (classes != NO_DATA)
 
 
-@pytest.mark.parametrize("grid, most, words", [(in_zone_32, 0.03, "EPSG:32632"), (rotated_by_30_degrees, 0.03, "rotated grid"), (twice_as_coarse, 0.06, "20 m to 10 m")])
-def test_interpolated_pixels_give_nearly_the_same_map(model, plain, tmp_path, grid, most, words):
+@pytest.mark.parametrize("grid, words", [(in_zone_32, "from EPSG:32632"), (rotated_by_30_degrees, "from a rotated grid"), (twice_as_coarse, "from pixels of 20 m to 10 m")])
+def test_interpolated_pixels_give_nearly_the_same_map(model, plain, tmp_path, grid, words):
     """Values between pixels are interpolated, which flattens the ground a little, and the unknown corner has another edge; the attention of a window
-    carries both to all of its pixels. Classes change where two of them are about equally likely: at their borders, and hardly ever inside."""
+    carries both to all of its pixels. Classes change where two of them are about equally likely: at their borders, and not inside. Here, 0 to 0.7 % of
+    the pixels change, none of them away from borders, and the probabilities there by 0.0003 in the mean."""
 
     def change(name, values, affine):
         affine, height, width, crs = grid(name)
@@ -142,7 +143,7 @@ def test_interpolated_pixels_give_nearly_the_same_map(model, plain, tmp_path, gr
     inside = interior(before) & (after != NO_DATA)
     differs = (before != after) & (after != NO_DATA)
     assert inside.mean() > 0.4 and len(np.unique(before[inside])) > 1
-    print("DIFF", grid.__name__, differs.mean(), differs[inside].mean(), inside.mean())
-    assert differs[inside].mean() <= most
+    assert differs.mean() < 0.02 and differs[inside].mean() < 0.002
     difference = np.abs(joined(found, "probabilities").astype(int) - joined(plain, "probabilities"))[:, inside] / LEVELS
-    print("PROB", difference.mean(), difference.max(), ((before == NO_DATA) != (after == NO_DATA)).mean())
+    assert difference.mean() < 0.001 and difference.max() < 0.05
+    assert ((before == NO_DATA) != (after == NO_DATA)).mean() < 0.02

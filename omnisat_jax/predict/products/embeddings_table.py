@@ -92,7 +92,7 @@ class ParcelMeans:
         Raises:
           UserError: the parcels have a column that the result adds.
         """
-        need_free(parcels.table, COLUMNS)
+        need_free(parcels.source, COLUMNS)
         self._info, self._parcels, count = info, parcels, len(parcels.frame)
         # Scales have 24 bits and embeddings 7, so that sums of float64 are exact, in any order of the blocks, up to about a million pixels.
         self._sum, self._pixels = np.zeros((count, info.embedding_width)), np.zeros(count, np.int64)

@@ -65,7 +65,7 @@ class Parcels:
 
     Attributes:
       frame: GeoDataFrame of the N parcels, in the reference system of the map.
-      table: the same as read, with the problems of parcels that have no result because of their geometry.
+      source: the same as read, with the problems of parcels that have no result because of their geometry.
       pixels: (N, K) int64, pixels of each class.
       unknown: (N,) int64, pixels without a class.
       shapes: (N,) polygons in pixels from the north-west corner of the map, rows southwards.
@@ -86,7 +86,7 @@ class Parcels:
         """
         self.shapely = need_packages()[1]
         table = read_parcels(source, on_bad, info.grid.crs)
-        self._info, self.table, self.frame = info, table, table.frame
+        self._info, self.source, self.frame = info, table, table.frame
         shapes, count = np.asarray(self.frame.geometry.values).copy(), len(self.frame)
         shapes[list(table.problems)] = None
         grid = info.grid

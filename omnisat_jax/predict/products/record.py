@@ -70,8 +70,8 @@ def update(folder: MapFolder, values: Mapping[str, Any]) -> None:
 def of_parcels(file: str, parcels: Parcels) -> dict[str, Any]:
     """What run.json says about parcels: their file, number, how many have no pixel with a class, and whose geometry is the reason for it."""
     found = {"file": file, "count": len(parcels.frame), "unseen": parcels.unseen}
-    problems = parcels.table.problems
-    return found | ({"unusable": len(problems), "problems": parcels.table.problems_text} if problems else {})
+    problems = parcels.source.problems
+    return found | ({"unusable": len(problems), "problems": parcels.source.problems_text} if problems else {})
 
 
 def remarks(folder: MapFolder) -> list[str]:
