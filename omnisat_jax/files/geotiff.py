@@ -27,6 +27,7 @@ from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.missing import FILL
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 LARGEST = 2**31  # bytes of one read, and of one block of the file
 LARGEST_XML = 2**24  # bytes of a metadata file
@@ -127,7 +128,7 @@ class GeoTIFF:
 
     def form(self) -> str:
         """Describes bands, dtype and size in words."""
-        return f"{len(self.bands)} bands{' and alpha' if self.has_alpha else ''} of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
+        return f"{number_of(len(self.bands), 'band')}{' and alpha' if self.has_alpha else ''} of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
 
     def need(self, *, bands: int | None = None, side: int | None = None, dtype: str | None = None, what: str = "") -> None:
         """Checks the header before any pixel is read.
@@ -145,7 +146,7 @@ class GeoTIFF:
         if fits and (dtype is None or set(self.dtypes) == {dtype}):
             return
         size = f"{side}x{side} px" if side else "a square image"
-        parts = [f"{bands} bands" if bands is not None else "", dtype or "", size]
+        parts = [number_of(bands, 'band') if bands is not None else "", dtype or "", size]
         raise self.error(" ".join([what, *filter(None, parts)]).strip(), self.form())
 
     def need_plain(self) -> None:

@@ -6,7 +6,6 @@ Letters: H W label pixels.
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -34,6 +34,7 @@ from omnisat_jax.predict.region import Region
 from omnisat_jax.predict.sensors import Piece, Raster, Scaling, Sensor
 from omnisat_jax.predict.survey import Survey, survey
 from omnisat_jax.rasters.sampling import placement
+from omnisat_jax.words import number_of
 
 MOST_SENSORS = 32  # bits of `used`
 SLOTS = 8  # dates are padded to a multiple of this where a model takes all of them
@@ -176,7 +177,7 @@ def _empty_dates(sensor: Sensor, found: Survey) -> list[str]:
     if sensor.spec.kind == "image" or not empty:
         return []
     where = "anywhere in the area" if found.whole else "in the sampled windows"
-    return [f"{sensor.name}: no known value {where} on {len(empty)} of {len(sensor.frames)} dates: {', '.join(empty[:12])}{', ...' if empty[12:] else ''}"]
+    return [f"{sensor.name}: no known value {where} on {len(empty)} of {number_of(len(sensor.frames), 'date')}: {', '.join(empty[:12])}{', ...' if empty[12:] else ''}"]
 
 
 def _slots(spec: ModalitySpec, frames: Sequence[int]) -> int:

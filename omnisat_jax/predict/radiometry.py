@@ -10,6 +10,7 @@ from omnisat_jax.predict.band_order import exchange_text, exchanged
 from omnisat_jax.predict.sensors import Sensor
 from omnisat_jax.predict.survey import LOW, Survey
 from omnisat_jax.rasters.offset import BASELINE_OFFSET
+from omnisat_jax.words import number_of
 
 REFUSED, DOUBTFUL = 4.0, 2.0  # standard deviations of the training tiles by which the mean of a band may differ
 RARE = 0.01  # share of values that counts as hardly any
@@ -70,13 +71,13 @@ def _check_dates(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarra
             shifted.append(frame.date)
     if shifted:
         doubts.append(
-            f"{sensor.name}: the values of all bands are about {BASELINE_OFFSET:,} away from those of training on {len(shifted)} of {len(sensor.frames)} dates, such "
+            f"{sensor.name}: the values of all bands are about {BASELINE_OFFSET:,} away from those of training on {len(shifted)} of {number_of(len(sensor.frames), 'date')}, such "
             f"as {shifted[0]}: check whether these have the offset of Sentinel-2 products of baseline 04.00 and later (--s2_offset {sensor.name}=from_2022)"
         )
     zero = [frame.date if frame.day else "the image" for frame, share in zip(sensor.frames, found.zero) if share > RARE]
     if zero and sensor.spec.channels > 1:
         doubts.append(
-            f"{sensor.name}: more than {100 * RARE:.0f} % of the known pixels are 0 in all bands on {len(zero)} of {len(sensor.frames)} dates, such as {zero[0]}; "
+            f"{sensor.name}: more than {100 * RARE:.0f} % of the known pixels are 0 in all bands on {len(zero)} of {number_of(len(sensor.frames), 'date')}, such as {zero[0]}; "
             "if 0 stands for no data, declare it in the files (gdal_edit.py -a_nodata 0)"
         )
     return doubts

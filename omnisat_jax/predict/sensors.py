@@ -20,6 +20,7 @@ from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
 from omnisat_jax.rasters.offset import added_by_esa
 from omnisat_jax.rasters.sources import ADVICE, Layer, Source
+from omnisat_jax.words import number_of
 
 # Classes of the Sentinel-2 scene classification that are no view of the ground: no data, saturated, cloud shadow, clouds, cirrus.
 SCL_UNKNOWN = (0, 1, 3, 8, 9, 10)
@@ -213,7 +214,7 @@ def order_bands(spec: ModalitySpec, bands: Sequence[str], found: Sequence[str], 
         unused = [band for position, band in enumerate(found) if position not in order]
         return order, [f"bands that the model does not know are not used: {', '.join(unused)}"] if unused else []
     if len(found) != spec.channels:
-        raise RasterError(f"{where}: expected {spec.channels} bands, found {len(found)} ({', '.join(found)})")
+        raise RasterError(f"{where}: expected {number_of(spec.channels, 'band')}, found {len(found)} ({', '.join(found)})")
     return tuple(range(len(found))), [f"the model does not know the names of its bands; they are taken in the order {', '.join(found)}"]
 
 
@@ -308,7 +309,7 @@ def _by_day(source: Source) -> dict[str, list[Layer]]:
     found: dict[str, list[Layer]] = {}
     for layer in source.layers:
         if len(layer.order) != 1 or layer.dtype.kind not in "iu":
-            raise RasterError(f"{layer.text}: expected one band of classes (SCL), found {len(layer.order)} bands of {layer.dtype}")
+            raise RasterError(f"{layer.text}: expected one band of classes (SCL), found {number_of(len(layer.order), 'band')} of {layer.dtype}")
         found.setdefault(layer.day, []).append(layer)
     return found
 

@@ -17,6 +17,7 @@ from omnisat_jax.files.tiff_structure import needed_bytes
 from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
+from omnisat_jax.words import number_of
 
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
 # Files beside GeoTIFFs that are no images.
@@ -182,9 +183,9 @@ def _geotiffs(what: str, folder: pathlib.Path) -> tuple[list[pathlib.Path], list
         instead = ", ".join(f"the folder {path.name}" if path.is_dir() else path.name for path in (*others, *hidden)[:3]) or "none"
         raise RasterError(f"{folder}: expected GeoTIFFs of {what} ({' or '.join(SUFFIXES)}), found {instead}")
     remarks = []
-    for what, paths in (("files", [path for path in others if not path.is_dir()]), ("folders", [path for path in others if path.is_dir()])):
-        remarks += [f"not read, as they are not GeoTIFFs: {len(paths)} {what} in {folder}, such as {paths[0].name}"] if paths else []
-    remarks += [f"not read, as they are hidden: {len(hidden)} files in {folder}, such as {hidden[0].name}"] if hidden else []
+    for noun, paths in (("file", [path for path in others if not path.is_dir()]), ("folder", [path for path in others if path.is_dir()])):
+        remarks += [f"not read, as they are not GeoTIFFs: {number_of(len(paths), noun)} in {folder}, such as {paths[0].name}"] if paths else []
+    remarks += [f"not read, as they are hidden: {number_of(len(hidden), 'file')} in {folder}, such as {hidden[0].name}"] if hidden else []
     return found, remarks
 
 
@@ -265,7 +266,7 @@ def _source(
                 f"{silent[0].path}: expected descriptions of its bands, as {turned[0].path} describes its own in another order than "
                 f"{first.grid.path}, found none; describe them (rasterio: dataset.descriptions), or name the bands with NAME=PATH:BAND,BAND"
             )
-        remarks = [*remarks, f"bands of {len(turned)} of {len(layers)} files were put in the order {', '.join(names.names)}, by their descriptions"]
+        remarks = [*remarks, f"bands of {len(turned)} of {number_of(len(layers), 'file')} were put in the order {', '.join(names.names)}, by their descriptions"]
     return Source(name, kind, tuple(layers), names.names, tuple(remarks))
 
 

@@ -195,7 +195,7 @@ def test_what_is_not_read_is_said(here, capsys):
     (here / "s" / "[red]a\x1b[31m").touch()
     assert mapped(here) == 0
     text = capsys.readouterr().out
-    assert "1 folders in" in text and "not GeoTIFFs: 1 files" in text and "hidden: 1 files" in text and "\x1b[31m" not in text
+    assert "1 folder in" in text and "not GeoTIFFs: 1 file in" in text and "hidden: 1 file in" in text and "\x1b[31m" not in text
     assert MapFolder.open(here / "out").info.sensors[0].dates == ("2021-01-05",)
 
 

@@ -20,6 +20,7 @@ from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.products.parcels import COLUMNS, Parcels, read_parcels
 from omnisat_jax.predict.products.polygons import Polygons
 from omnisat_jax.predict.products.rasters import RasterWriter, rasters_of
+from omnisat_jax.words import number_of
 
 Progress = Callable[[int, int], None]
 
@@ -153,7 +154,7 @@ def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarra
     wrong = (
         ("classes", (classes >= len(info.classes)) & ~unknown, classes, f"0 to {len(info.classes) - 1}, or {NO_DATA}"),
         ("confidence", np.where(unknown, confidence != NO_DATA, confidence > 100), confidence, f"0 to 100, or {NO_DATA} where the class is unknown"),
-        ("used sensors", used >> np.uint32(len(info.sensors)) if len(info.sensors) < 32 else used & 0, used, f"the bits of {len(info.sensors)} sensors"),
+        ("used sensors", used >> np.uint32(len(info.sensors)) if len(info.sensors) < 32 else used & 0, used, f"the bits of {number_of(len(info.sensors), 'sensor')}"),
     )
     if info.embedding_width:
         scales, seen = arrays["scales"], arrays["token_used"] > 0

@@ -13,6 +13,7 @@ from shapely.affinity import rotate
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.area import read_area
 from omnisat_jax.predict.folder import NO_DATA
+from omnisat_jax.predict.options import ON_BAD
 from omnisat_jax.predict.products import parcels, record
 from omnisat_jax.predict.products.finishing import check, finish
 from omnisat_jax.predict.products.options import ProductOptions
@@ -245,10 +246,11 @@ def test_columns_that_the_result_adds_are_refused(tmp_path, name):
     folder = maps.make_map(tmp_path / "map")
     table = geopandas.GeoDataFrame({name: ["mine", "mine"], "shape": broken()}, geometry="shape", crs=CRS)
     table.to_parquet(tmp_path / "p.parquet")
-    for options in (ProductOptions(parcels=tmp_path / "p.parquet"), ProductOptions(parcels=tmp_path / "p.parquet", on_bad="mask")):
-        for attempt in (lambda: finish(folder, options), lambda: check(options)):
+    for on_bad in ON_BAD:
+        options = ProductOptions(parcels=tmp_path / "p.parquet", on_bad=on_bad)
+        for attempt, arguments in ((finish, (folder, options)), (check, (options,))):
             with pytest.raises(UserError, match=f"p.parquet: expected columns of other names than crop, .*, found {name}. Rename or remove them"):
-                attempt()
+                attempt(*arguments)
 
 
 def test_polygons_of_an_area_are_never_left_out(tmp_path):
