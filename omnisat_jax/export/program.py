@@ -128,6 +128,9 @@ class Program:
 
     def _modality(self, spec) -> dict[str, Any]:
         out = {"name": spec.name, "kind": spec.kind, "bands": spec.channels}
+        facts = self.trained.sensors.get(spec.name)
+        if facts is not None and facts.bands:
+            out["band_names"] = list(facts.bands)  # in the order of the last axis of the values
         if spec.kind != "location":
             out |= {"metres_per_pixel": spec.resolution, "pixels_per_side": self.window * spec.patch}
         if spec.kind == "series":
