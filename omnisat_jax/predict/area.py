@@ -23,6 +23,7 @@ from omnisat_jax.predict.vector import EMPTY, NO_GEOMETRY, read_polygons, split_
 from omnisat_jax.types import StrPath
 
 CHUNK = 256  # label pixels per side of the squares in which polygons are rasterised, so that no edge depends on the blocks
+EXCHANGED = "Latitude seems to come first: exchange the two numbers of every point, as longitude, or x, comes first."
 POLYGONS = ("Polygon", "MultiPolygon")
 
 
@@ -56,6 +57,17 @@ class Area:
         return Area(tuple(found), wanted, self.source)
 
     @property
+    def exchanged(self) -> "Area":
+        """The polygons with the two numbers of every point the other way round."""
+
+        def turn(coordinates: Any) -> Any:
+            if coordinates and not isinstance(coordinates[0], list | tuple):
+                return [coordinates[1], coordinates[0], *coordinates[2:]]
+            return [turn(entry) for entry in coordinates]
+
+        return dataclasses.replace(self, geometries=tuple({**geometry, "coordinates": turn(geometry["coordinates"])} for geometry in self.geometries))
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top.
 
@@ -87,9 +99,10 @@ def read_area(source: StrPath) -> Area:
         area = Area(geometries, _declared(content), str(path))
         left, bottom, right, top = area.bounds
         if area.crs == CRS.from_epsg(4326) and (max(abs(left), abs(right)) > 360 or max(abs(bottom), abs(top)) > 90):
+            latitude_first = max(abs(left), abs(right)) <= 90 and max(abs(bottom), abs(top)) <= 360
             raise content.error(
                 "longitude and latitude in degrees, as in GeoJSON", f"coordinates up to {max(map(abs, area.bounds)):.10g}",
-                'Store it in longitude and latitude, with a "crs" member, or as a GeoPackage.',
+                EXCHANGED if latitude_first else 'Store it in longitude and latitude, with a "crs" member, or as a GeoPackage.',
             )  # fmt: skip
         return area
     return _read_vector(source)

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from rasterio.transform import from_origin
+from rasterio.warp import transform
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.folder import NO_DATA
@@ -254,10 +255,9 @@ def test_geographic_rasters_are_warped_to_utm(tmp_path):
 
 
 def test_files_that_run_northwards(tmp_path):
-    transform = from_origin(LEFT, TOP, 10, 10)
     from tests.region import write
 
-    south_up = type(transform)(10, 0, LEFT, 0, 10, TOP - 240)
+    south_up = type(from_origin(LEFT, TOP, 10, 10))(10, 0, LEFT, 0, 10, TOP - 240)
     write(tmp_path / "s" / "x_20210105.tif", CLASSES[::-1][None].astype(np.float32), transform=south_up, crs="EPSG:32631", descriptions=("a",))
     assert (joined(mapped(tmp_path)) == CLASSES).all()
 
@@ -378,3 +378,23 @@ def test_bands_in_another_order_than_their_names(tmp_path, order):
         mapped(tmp_path, model)
     for name, other in zip(names, order):
         assert (f"{name} has the values of {names[other]}" in str(raised.value)) == (name != names[other])
+
+
+def test_an_area_with_latitude_first_is_recognised(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    (x,), (y,) = transform("EPSG:32631", "EPSG:4326", [LEFT + 200], [TOP - 100])[:2]
+    ring = np.array([[y, x], [y + 0.001, x], [y + 0.001, x + 0.001], [y, x]])
+    for name, points, hint in (("exchanged", ring, True), ("elsewhere", ring + 5, False), ("beyond", ring * [1, 0] + [0, 120], True), ("right", ring[:, ::-1], None)):
+        path = tmp_path / f"{name}.geojson"
+        path.write_text(json.dumps({"type": "MultiPolygon", "coordinates": [[points.tolist()]]}))
+        if hint is None:
+            assert (joined(mapped(tmp_path, aoi=path)) != NO_DATA).any()
+            continue
+        with pytest.raises(UserError, match=f"{name}.geojson") as raised:
+            mapped(tmp_path, aoi=path)
+        assert ("exchange the two numbers of every point" in str(raised.value)) == hint, name
+    geopandas = pytest.importorskip("geopandas")
+    shape = geopandas.GeoSeries.from_wkt([f"POLYGON(({', '.join(f'{a} {b}' for a, b in ring)}))"], crs="EPSG:4326")
+    shape.to_file(tmp_path / "a.gpkg")
+    with pytest.raises(UserError, match="a.gpkg: expected an area with imagery.*exchange the two numbers"):
+        mapped(tmp_path, aoi=tmp_path / "a.gpkg")

@@ -77,9 +77,12 @@ def of_parcels(file: str, parcels: Parcels) -> dict[str, Any]:
 def remarks(folder: MapFolder) -> list[str]:
     """What the user should know about the products, in words."""
     found = _values(folder).get("parcels") or {}
-    if not found.get("unusable"):
-        return []
-    return [f"{found['file']}: {found['unusable']:,} of {number_of(found['count'], 'parcel')} left without a result: {found['problems']}"]
+    out = []
+    if found.get("unusable"):
+        out.append(f"{found['file']}: {found['unusable']:,} of {number_of(found['count'], 'parcel')} left without a result: {found['problems']}")
+    if found and found["unseen"] == found["count"]:
+        out.append(f"{found['file']}: none of {number_of(found['count'], 'parcel')} has a pixel with a class; check its reference system and the order of x and y")
+    return out
 
 
 def _values(folder: MapFolder) -> dict[str, Any]:
