@@ -245,6 +245,7 @@ def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scal
     frames = _frames(source, pieces, clouds)
     if masks and not any(frame.masks for frame in frames):
         raise RasterError(f"{masks.layers[0].path}: expected the scene classification of a date of {spec.name}, found none of them")
+    remarks += [f"scene classification: {text}" for text in (masks.remarks if masks else ())]
     files = [layer.path for layer in (*source.layers, *(masks.layers if masks else ()))]
     conversion = options.conversions.get(spec.name, "")
     return Sensor(spec, tuple(bands), frames, conversion, tuple(files), tuple(remarks))

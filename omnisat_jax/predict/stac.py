@@ -19,7 +19,7 @@ from omnisat_jax.files.paths import need_file
 from omnisat_jax.modalities import ModalitySpec, check_sensor_name
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import File, Frame, Piece, Scaling, Sensor, make_pieces
-from omnisat_jax.predict.stac_items import Asset, Band, Item, find_band, read_items, stated
+from omnisat_jax.predict.stac_items import Asset, Band, Item, find_band, left_out, read_items, stated
 from omnisat_jax.rasters.offset import BASELINE_WITH_OFFSET, OWN_BASELINE, is_sentinel_2
 from omnisat_jax.rasters.sources import Header, Layer, Product, Source, read_header
 from omnisat_jax.types import StrPath
@@ -69,6 +69,8 @@ class Items:
                 )
         used = [item for item in self.items if item in found]
         remarks += _offset_remarks(used)
+        pictures = list(dict.fromkeys(key for item in used for key in left_out(item, bands)))
+        remarks += [f"not read, as other assets hold the same bands as measurements: {', '.join(pictures)}"] if pictures else []
         dates = list(dict.fromkeys(item.day for item in used))
         if spec.kind == "image" and len(dates) > 1:
             remarks.append(f"one image is made of items of {number_of(len(dates), 'date')}, {dates[0]} to {dates[-1]}; where they overlap, the earliest counts")

@@ -256,3 +256,9 @@ def find_band(item: Item, wanted: str) -> tuple[Asset, int]:
             return found[0]
     names = [text for asset in item.assets for text in dict.fromkeys((asset.key, *(band.name for band in asset.bands))) if text]
     raise UserError(f"{item.text}: expected the band {wanted}, which the model was trained with, found {', '.join(names[:40]) or 'no assets'}")
+
+
+def left_out(item: Item, wanted: Sequence[str]) -> list[str]:
+    """Keys of the assets that hold wanted bands as well but are not read: pictures of them, or other formats."""
+    used, names = {find_band(item, band)[0].key for band in wanted}, {band.casefold() for band in wanted}
+    return [asset.key for asset in item.assets if asset.key not in used and any(band.name.casefold() in names for band in asset.bands)]

@@ -74,7 +74,8 @@ def test_pictures_of_a_band_are_not_its_values(tmp_path):
     picture = {"href": "picture.tif", "roles": ["visual"], "eo:bands": [{"name": "b"}, {"name": "a"}, {"name": "c"}]}
     jp2 = {"href": "x.jp2", "eo:bands": [{"name": "a"}]}
     save(tmp_path / "items.json", item(assets={"visual": picture, "jp2": jp2, "data": {"href": "x.tif", "eo:bands": [{"name": "a"}]}}))
-    assert first(tmp_path)[0] == [4]
+    values, remarks = first(tmp_path)
+    assert values == [4] and "not read, as other assets hold the same bands as measurements: visual, jp2" in remarks
 
 
 def test_items_of_one_date_are_a_mosaic_and_dates_are_those_of_utc(tmp_path):
