@@ -17,12 +17,12 @@ class Parser(argparse.ArgumentParser):
         raise UserError(printable(f"{message.removeprefix('argument ')}; {self.prog} --help explains all options"))
 
 
-def whole(lowest: int, what: str = "a whole number") -> Callable[[str], int]:
+def whole(lowest: int, what: str, highest: int = LARGEST) -> Callable[[str], int]:
     """The type of options that are whole numbers.
 
     Args:
-      lowest: that is allowed.
-      what: the number counts, for messages.
+      lowest, highest: that are allowed.
+      what: the number, in words, for messages.
     """
 
     def parse(text: str) -> int:
@@ -30,8 +30,8 @@ def whole(lowest: int, what: str = "a whole number") -> Callable[[str], int]:
             number = int(text)
         except ValueError:
             number = lowest - 1
-        if not lowest <= number <= LARGEST:
-            raise argparse.ArgumentTypeError(f"expected {what} from {lowest} to {LARGEST:,}, found {text!r}")
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"expected {what} from {lowest} to {highest:,}, found {text!r}")
         return number
 
     return parse

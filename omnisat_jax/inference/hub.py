@@ -18,7 +18,7 @@ PREFIX = "hf:"
 FILES = (CONFIG, STATISTICS, WEIGHTS, EARLIER_WEIGHTS, CARD)  # nothing else of a repository is downloaded, such as pictures of its card
 ADDRESS = re.compile(r"hf:(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[A-Za-z0-9](?:[\w./-]*\w)?))?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
-MAIN = "main"
+MAIN, LIBRARY = "main", "omnisat-jax"
 log = logging.getLogger(__name__)
 
 
@@ -70,11 +70,10 @@ def _download(address: str) -> pathlib.Path:
         from huggingface_hub import errors
     except ImportError as error:
         raise HubError(f'{address}: models of the hub need huggingface_hub: pip install "omnisat-jax[hub]"') from error
-    library = {"library_name": "omnisat-jax", "library_version": __version__}
     unanswered: Exception | None = None
     if not COMMIT.fullmatch(revision):  # a commit cannot move
         try:
-            huggingface_hub.HfApi(**library).model_info(repository, revision=revision)
+            huggingface_hub.HfApi(library_name=LIBRARY, library_version=__version__).model_info(repository, revision=revision)
         except errors.RevisionNotFoundError as error:
             raise _refused(address, error) from error
         except Exception as error:  # of huggingface_hub, or of its HTTP client
@@ -82,9 +81,10 @@ def _download(address: str) -> pathlib.Path:
     try:
         folder = pathlib.Path(
             huggingface_hub.snapshot_download(
-                repository, revision=revision, allow_patterns=list(FILES), local_files_only=unanswered is not None, **library
+                repository, revision=revision, allow_patterns=list(FILES), local_files_only=unanswered is not None,
+                library_name=LIBRARY, library_version=__version__,
             )
-        )
+        )  # fmt: skip
         _need_model(folder, address)
     except errors.LocalEntryNotFoundError as error:
         raise _refused(address, unanswered or error) from error

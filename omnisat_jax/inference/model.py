@@ -105,6 +105,11 @@ class Model:
         return self.trained.window
 
     @property
+    def only_window(self) -> int | None:
+        """Tokens per side of the only tiles that the model takes; None = tiles of any size."""
+        return self._grid
+
+    @property
     def colours(self) -> tuple[str, ...]:
         """ "#rrggbb" of each class; () for a default palette."""
         return self.trained.colours

@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=pathlib.Path, help="folder of the map; an unfinished map of the same inputs is continued")
     add_inputs(parser)
     add("--modalities", default="", help="sensors to use, joined by commas; default: all that are given")
-    add("--window", type=whole(1, "a number of patches"), default=0, help="patches per side of a window; default: as in training")
+    add("--window", type=whole(1, "a number of patches", defaults.LARGEST_WINDOW), default=0, help="patches per side of a window; default: as in training")
     add("--overlap", type=_share, default=defaults.OVERLAP, help=f"share of a window in common with the next; default: {defaults.OVERLAP}")
     add("--block", type=whole(1, "a number of pixels"), default=defaults.BLOCK, help=f"pixels per side of a block, the unit of work and of memory; default: {defaults.BLOCK}")
     add("--batch", type=whole(1, "a number of windows"), default=defaults.BATCH, help=f"windows predicted at once; default: {defaults.BATCH}")

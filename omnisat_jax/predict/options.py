@@ -9,6 +9,7 @@ from omnisat_jax.rasters.offset import S2_OPTIONS
 BATCH = 8  # windows that are predicted at once
 BLOCK = 512  # label pixels per side of a block
 OVERLAP = 0.25
+LARGEST_WINDOW = 4096  # patches per side
 CONVERSIONS = ("linear_to_db", "db_to_linear")
 ON_BAD = ("raise", "mask")
 
@@ -51,6 +52,8 @@ class PredictOptions:
         for name, number, lowest in (("window", self.window, 0), ("block", self.block, 1), ("batch", self.batch, 1)):
             if type(number) is not int or number < lowest:
                 raise UserError(f"--{name}: expected a whole number of at least {lowest}, found {number!r}")
+        if self.window > LARGEST_WINDOW:
+            raise UserError(f"--window: expected at most {LARGEST_WINDOW:,} patches per side, found {self.window:,}")
         if not 0 <= self.overlap < 1:
             raise UserError(f"--overlap: expected a share from 0 to less than 1, found {self.overlap}")
         need_on_bad(self.on_bad)

@@ -90,9 +90,7 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
     sensors, remarks = _bind(model, region, options)
     if options.on_bad == "mask":
         sensors = tuple(without_unreadable(sensor, pool) for sensor in sensors)
-    window = options.window or model.window
-    if not window:
-        raise UserError("expected a model that knows the size of its training tiles, found an older one; give --window, in patches per side")
+    window = _window(model, options, remarks)
     grid = lay_grid(sensors, region.area, window, model.label_patch or 1, options)
     surveys = {sensor.name: survey(sensor, grid, pool) for sensor in sensors}
     remarks += far_apart(sensors, grid)
@@ -148,6 +146,19 @@ def _bind(model: Model, region: Region, options: PredictOptions) -> tuple[tuple[
     absent = [name for name in specs if name not in wanted]
     remarks = [f"not used: {', '.join(absent)}, which the model was trained with as well"] if absent else []
     return tuple(sensors), remarks
+
+
+def _window(model: Model, options: PredictOptions, remarks: list[str]) -> int:
+    """Patches per side of a window. Another size than that of training is remarked on, as what a model says of a pixel depends on all of its window."""
+    window = options.window or model.only_window or model.window
+    if not window:
+        raise UserError("expected a model that knows the size of its training tiles, found an older one; give --window, in patches per side")
+    if window != (model.only_window or window):
+        raise UserError(f"--window: expected {number_of(model.only_window or 0, 'patch')} per side, the only size that this model takes, found {window}")
+    if window != (model.window or window):
+        model.embedding_width(window)  # refuses windows that are too small for its layers
+        remarks.append(f"windows have {number_of(window, 'patch')} per side, and those of training {model.window}: predictions may be worse")
+    return window
 
 
 def _check_values(model: Model, sensors: Sequence[Sensor], surveys: Mapping[str, Survey], options: PredictOptions) -> list[str]:

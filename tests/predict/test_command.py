@@ -150,8 +150,8 @@ def test_a_missing_extra_is_named_before_anything_is_computed(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "options, message",
     [
-        *(((f"--{name}", value), f"--{name}: expected a number of {what}, found {value!r}".replace(", found", " from 1 to 1,000,000,000, found"))
-          for name, what in (("window", "patches"), ("block", "pixels"), ("batch", "windows"), ("workers", "processes")) for value in ("0", "-1", "2.5", "many")),
+        *(((f"--{name}", value), f"--{name}: expected a number of {what}, found {value!r}".replace(", found", f" from 1 to {4096 if name == 'window' else 10**9:,}, found"))
+          for name, what in (("window", "patches"), ("block", "pixels"), ("batch", "windows"), ("workers", "processes")) for value in ("0", "-1", "2.5", "9999999999")),
         *((("--shard", value), "--shard: expected I/N with I from 0 to N - 1, such as 0/4, found") for value in ("2/2", "0/0", "3/2", "1", "a/b", "/")),
         *((("--overlap", value), "--overlap: expected a share of a window from 0 to less than 1") for value in ("1", "-0.1", "nan", "half")),
         (("--model", "nowhere"), "nowhere"),
