@@ -24,6 +24,7 @@ from data.verification.findings import one_line
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import write_bytes
 from omnisat_jax.report.pictures import class_colours, stretch, true_colour
+from omnisat_jax.words import number_of
 
 CLEAR = 4  # dates that are shown
 GREY = 0.85  # of unknown pixels
@@ -39,7 +40,7 @@ def draw_tile(dataset: RawDataset, tile: str) -> Figure:
       UserError: an unknown tile; names some that exist.
     """
     if tile not in dataset.tiles:
-        raise UserError(f"--tile: expected one of the {len(dataset.tiles)} tiles ({', '.join(dataset.tiles[:5])}, ...), found {tile!r}")
+        raise UserError(f"--tile: expected one of the {number_of(len(dataset.tiles), 'tile')} ({', '.join(dataset.tiles[:5])}, ...), found {tile!r}")
     example = dataset.read(tile)
     with _literal_text():
         return _draw(dataset, tile, example)
@@ -127,7 +128,7 @@ def _pictures(name: str, modality: RawModality, entry: Entry) -> Iterator[tuple[
         return
     if colour is None:
         mean = _mean(values[usable][..., :1])
-        yield f"{name}: {first}, mean of {len(usable)} dates", picture(mean, [0])
+        yield f"{name}: {first}, mean of {number_of(len(usable), 'date')}", picture(mean, [0])
         return
     shown = _clearest(values[..., colour[2]], usable)
     for date in shown:

@@ -20,6 +20,7 @@ from omnisat_jax.files.json_file import Value
 from omnisat_jax.files.npy import read_npy
 from omnisat_jax.files.text_file import read_lines
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 __all__ = ["NOMENCLATURES", "WHERE", "open_raw", "raw_files"]
 
@@ -250,7 +251,7 @@ class _Reader:
         values = read_npy(path, tile=tile, what="a super-patch", shape=shape, kinds="iu", root=self.root)
         products = read_lines(path.with_name(f"{stem}_products.txt"), what="product names with the dates", tile=tile, root=self.root)
         if len(products) != len(values):
-            raise DataError(tile=tile, path=path, expected=f"{len(products)} images, one for each product name", found=f"{len(values)} images")
+            raise DataError(tile=tile, path=path, expected=f"{number_of(len(products), 'image')}, one for each product name", found=number_of(len(values), 'image'))
         known, masks = measured(values, 1), _masks_of(path)
         if os.path.lexists(masks):
             shape = (len(values), 2, *values.shape[2:])

@@ -8,6 +8,7 @@ from data.preparation.options import PreparationOptions
 from data.reading.raw import DataError, Entry, RawDataset, absent
 from omnisat_jax.errors import UserError
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 BadEntry = dict[str, str]  # {"tile", "part", "action": "masked" | "left out", "message"}
 
@@ -90,7 +91,7 @@ class BadTiles:
         self._entries += entries
         tiles = {entry["tile"] for entry in self._entries}
         if entries and len(tiles) > self._limit * self._total:
-            self.refuse(f"{len(tiles)} of {self._total} tiles are broken, more than data.max_bad = {self._limit:g} allows")
+            self.refuse(f"{len(tiles)} of {number_of(self._total, 'tile')} are broken, more than data.max_bad = {self._limit:g} allows")
 
     def refuse(self, why: str) -> None:
         """Raises TooManyBadTiles with the first entries."""

@@ -9,6 +9,7 @@ from rich.text import Text
 from omnisat_jax.errors import printable
 from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 
 def print_report(console: Console, info: DatasetInfo, summaries: dict[str, dict[str, Any]], folder: StrPath) -> None:
@@ -23,7 +24,7 @@ def print_report(console: Console, info: DatasetInfo, summaries: dict[str, dict[
     console.print(_table(info, summaries, folder))
     for name in info.modalities:
         if unknown := sum(summary["wholly_unknown"][name] for summary in summaries.values()):
-            text = f"{name}: wholly unknown in {unknown} tiles, whose files have no known value; it counts as absent there"
+            text = f"{name}: wholly unknown in {number_of(unknown, 'tile')}, whose files have no known value; it counts as absent there"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     for entry in (entry for summary in summaries.values() for entry in summary["bad"]):
         console.print(f"{entry['action']}: {entry['message']}", markup=False, highlight=False, soft_wrap=True)
@@ -33,7 +34,7 @@ def print_report(console: Console, info: DatasetInfo, summaries: dict[str, dict[
     # A run declares which records it expects; only what is not a default must be set.
     options = {"prepared_dir": folder, "nomenclature": made.nomenclature, "on_bad": made.on_bad, "float16": made.float16}
     flags = " ".join(f"--config.data.{name}={value}" for name, value in options.items() if value not in ("", "raise", False))
-    text = f"{tiles} tiles, {size / 1e6 / max(tiles, 1):.2f} MB per tile. Train on them with {flags}"
+    text = f"{number_of(tiles, 'tile')}, {size / 1e6 / max(tiles, 1):.2f} MB per tile. Train on them with {flags}"
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -45,7 +46,7 @@ def _table(info: DatasetInfo, summaries: dict[str, dict[str, Any]], folder: StrP
     for part, summary in summaries.items():
         cells = []
         for name, modality in info.modalities.items():
-            dates = f" ({summary['dates'][name]:,} dates)" if modality.kind == "series" else ""
+            dates = f" ({number_of(summary['dates'][name], 'date')})" if modality.kind == "series" else ""
             cells.append(f"{summary['present'][name]}{dates}")
         labels = sum(count for counts in summary["labels"] for count in counts)
         size = f"{summary['bytes'] / 1e6:,.1f}"

@@ -40,6 +40,7 @@ from omnisat_jax.records import description
 from omnisat_jax.records.description import DESCRIPTION, VERSION, summary_path
 from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 FULL = 2**20  # bytes of free disk below which a failure to write is blamed on a full disk
 
@@ -154,7 +155,7 @@ def _write_locked(
     bad = BadTiles(options.max_bad, total, [entry for summary in done.values() for entry in summary["bad"]])
     written = {}
     with progress_bar(console) as bar:
-        task = bar.add_task(f"preparing {total} tiles of {dataset.root}", total=total)
+        task = bar.add_task(f"preparing {number_of(total, 'tile')} of {dataset.root}", total=total)
         writer = _PartWriter(dataset, folder, options, bad, lambda: bar.advance(task))
         for part in dataset.parts:
             written[part] = done[part] if part in done else writer.write(part)
@@ -185,7 +186,7 @@ def _need_space(dataset: RawDataset, folder: pathlib.Path, tiles: Iterable[str])
                 need += modality.shape[0] * modality.shape[1] * modality.shape[2]
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise UserError(f"{folder}: expected about {need / 1e9:.1f} GB of free disk for {count} tiles, found {free / 1e9:.1f} GB")
+        raise UserError(f"{folder}: expected about {need / 1e9:.1f} GB of free disk for {number_of(count, 'tile')}, found {free / 1e9:.1f} GB")
 
 
 @dataclasses.dataclass(frozen=True)

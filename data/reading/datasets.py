@@ -12,6 +12,7 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.files.paths import check_name, check_text
 from omnisat_jax.modalities import RESERVED
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 _READERS = {
     "pastis": "data.pastis.reader",
@@ -106,7 +107,7 @@ def check(dataset: RawDataset) -> RawDataset:
     classes = [check_text(name, what="the name of a class", path=dataset.root, longest=100) for name in dataset.classes]
     need(2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
     need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
-    need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {len(classes)} classes", f"{len(dataset.colours)}")
+    need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
     for colour in dataset.colours:
         need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colours #rrggbb", repr(colour))
     need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is not a class", f"{dataset.ignore}")

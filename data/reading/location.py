@@ -21,6 +21,7 @@ from omnisat_jax.errors import Finding, reason
 from omnisat_jax.files.geotiff import Footprint, open_geotiff
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 LONGITUDE_LATITUDE = CRS.from_epsg(4326)
 # The default system of GeoJSON under its OGC name, and its older relatives; all in longitude and latitude.
@@ -266,7 +267,7 @@ def _points(geometry: Value) -> tuple[np.ndarray, bool]:
         if part and not isinstance(part[0], list):
             x_y = part[:2]
             if len(x_y) < 2 or any(type(n) not in (int, float) or not -COORDINATE < n < COORDINATE for n in x_y):
-                raise geometry.error("coordinates x, y", f"a point of {len(part)} entries that are not such numbers")
+                raise geometry.error("coordinates x, y", f"a point of {number_of(len(part), 'entry')} that are not such numbers")
             found.append(x_y)
         else:
             waiting += reversed(part)

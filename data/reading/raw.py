@@ -17,6 +17,7 @@ from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
 from omnisat_jax.missing import NO_DATA_INT16, measured
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 SAMPLE = 64  # tiles that decide which size is usual
 
@@ -216,7 +217,7 @@ def sort_by_date(tile: str, path: StrPath, values: np.ndarray, dates: ArrayLike,
     days = np.asarray(dates, np.int32)
     if len(days) != len(values):
         raise DataError(
-            tile=tile, path=path, expected=f"{len(days)} images (one for each date of the metadata)", found=f"{len(values)} images",
+            tile=tile, path=path, expected=f"{number_of(len(days), 'image')} (one for each date of the metadata)", found=number_of(len(values), 'image'),
             advice="Images and dates no longer match: restore the file or the metadata.",
         )  # fmt: skip
     if not len(days):
@@ -297,7 +298,7 @@ def series(modality: RawModality, values: np.ndarray, dates: ArrayLike, *, tile:
         values, dates = sort_by_date(tile, path, values, dates)
         values, valid = mask_floats(values)
     if not valid.any():
-        return absent(modality, f"none of its {len(values)} images has a known pixel")
+        return absent(modality, f"no known pixel in its {number_of(len(values), 'image')}")
     return {"values": values, "dates": dates, "valid": valid}
 
 

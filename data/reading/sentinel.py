@@ -9,6 +9,7 @@ from data.reading.raw import DataError, known_values, parse_day_number
 from omnisat_jax.errors import Finding
 from omnisat_jax.rasters.offset import BASELINE_OFFSET, BASELINE_WITH_OFFSET, product_baseline
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 # The ten bands of 10 and 20 m, which all datasets here have.
 S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -104,10 +105,10 @@ def inspect_baselines(
     names = ", ".join(f"N{baseline:04d}" for baseline in sorted(set(later)))
     if later and None in baselines:
         expected = f"a processing baseline in the name of every product, as values of {names} are {BASELINE_OFFSET:,} higher"
-        found = f"none for {baselines.count(None)} of {len(products)} dates, such as {products[baselines.index(None)]!r}"
+        found = f"none for {baselines.count(None)} of {number_of(len(products), 'date')}, such as {products[baselines.index(None)]!r}"
         yield Finding("baseline", tile, str(path), expected, found, "Add it, such as N0214: it is unknown whether these dates have the offset.")
     elif later:
-        found = f"{names} for {len(later)} of {len(products)} dates, from whose values {BASELINE_OFFSET:,} is subtracted"
+        found = f"{names} for {len(later)} of {number_of(len(products), 'date')}, from whose values {BASELINE_OFFSET:,} is subtracted"
         yield Finding("doubt", tile, str(path), "products of one scale, before baseline 04.00", found)
     elif (low := implausible_share(values, known)) > IMPLAUSIBLE_SHARE:
         expected = f"reflectance x 10,000, hardly ever below {IMPLAUSIBLE:,}"

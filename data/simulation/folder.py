@@ -4,6 +4,7 @@ import pathlib
 
 from data.reading.raw import SIMULATED
 from omnisat_jax.errors import UserError
+from omnisat_jax.words import number_of
 
 
 def mark_simulated(folder: pathlib.Path) -> None:
@@ -19,6 +20,6 @@ def need_sizes(tiles: int, tile_size: int, smallest: int) -> None:
     """
     if tiles < 1 or tile_size < smallest:
         raise UserError(
-            f"a simulation needs at least 1 tile of at least {smallest} px, found {tiles} tiles of {tile_size} px "
+            f"a simulation needs at least 1 tile of at least {smallest} px, found {number_of(tiles, 'tile')} of {tile_size} px "
             "(data.simulated.tiles, data.simulated.tile_size)"
         )

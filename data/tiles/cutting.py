@@ -28,7 +28,7 @@ from omnisat_jax.files.geotiff import LARGEST, open_geotiff
 from omnisat_jax.files.paths import check_names, check_text
 from omnisat_jax.missing import NO_DATA_INT16
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
-from omnisat_jax.rasters.sources import Source, need_sources, read_labels_grid
+from omnisat_jax.rasters.sources import ADVICE, Source, need_sources, read_labels_grid
 from omnisat_jax.types import StrPath
 
 BUFFER = 2**28  # bytes of tiles in memory; each file is opened once for as many tiles as fit
@@ -196,7 +196,7 @@ class _Cutter:
         """Cuts the labels; returns pixels per class (K,) int64, and unknown pixels."""
         pixels, unknown = np.zeros(classes, np.int64), 0
         (self.work / LABELS).mkdir()
-        with open_geotiff(labels, what="labels: a GeoTIFF") as source:
+        with open_geotiff(labels, what="labels: a GeoTIFF", advice=ADVICE) as source:
             for tile in self.grid.tiles:
                 values, known = source.read(window(self.grid, tile, raster))
                 known &= values != ignore
@@ -225,7 +225,7 @@ class _Cutter:
             group = tiles[start : start + together]
             stacks, known_counts = np.empty((len(group), *shape), storage.dtype), np.zeros(len(group), np.int64)
             for position, layer in enumerate(source.layers):
-                with open_geotiff(layer.path, what="a raster: a GeoTIFF", bands=layer.count) as raster:
+                with open_geotiff(layer.path, what="a raster: a GeoTIFF", bands=layer.count, advice=ADVICE) as raster:
                     for number, tile in enumerate(group):
                         values, known = raster.read(window(self.grid, tile, layer.grid))
                         values, known = values[list(layer.order)], known[list(layer.order)]

@@ -12,6 +12,7 @@ from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import check_names
 from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 WHERE = "A folder of tiles is cut from your own rasters by `python -m data.tiles.cut` (docs/your_data.md)"
 REQUIRED = ("name", "citation", "classes", "ignore", "modalities", "parts")
@@ -79,7 +80,7 @@ def check_ignore(ignore: int, classes: int, *, path: StrPath) -> int:
     if not classes <= ignore <= 255:
         raise DataError(
             tile="-", path=path, found=f"{ignore}",
-            expected=f"ignore, the label of unknown pixels, beyond the {classes} classes: {classes} to 255",
+            expected=f"ignore, the label of unknown pixels, beyond the {number_of(classes, 'class')}: {classes} to 255",
             advice="If unknown pixels of your labels have the number of a class, declare it as their nodata value; it is then stored as ignore.",
         )  # fmt: skip
     return ignore
@@ -135,7 +136,7 @@ def _colours(content: Value, classes: int) -> tuple[str, ...]:
         if not isinstance(entry.value, str) or not COLOUR.fullmatch(entry.value):
             raise entry.error("a colour as #rrggbb")
     if len(colours.value) != classes:
-        raise colours.error(f"one colour for each of the {classes} classes", f"{len(colours.value)}")
+        raise colours.error(f"one colour for each of the {number_of(classes, 'class')}", f"{len(colours.value)}")
     return tuple(colours.value)
 
 

@@ -17,6 +17,7 @@ from omnisat_jax.files.paths import below, entries, need_folder
 from omnisat_jax.missing import NO_DATA_INT16
 from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 __all__ = ["WHERE", "open_raw", "raw_files"]
 SAME_PLACE = 0.01  # pixels by which a sensor and the labels may be misaligned, due to rounding
@@ -192,7 +193,7 @@ class _Reader:
         side, _, bands = modality.shape
         # uint8 files with unknown pixels are declared as int16, which can represent them.
         narrow = modality.dtype == "int16" and set(source.dtypes) == {"uint8"}
-        what = f"{len(days)} dates of {bands} bands:" if modality.kind == "series" else ""
+        what = f"{number_of(len(days), 'date')} of {number_of(bands, 'band')}:" if modality.kind == "series" else ""
         source.need(bands=len(days) * bands, side=side, dtype="uint8" if narrow else modality.dtype, what=what)
 
     def _need_place(self, source: GeoTIFF) -> None:

@@ -18,6 +18,7 @@ from omnisat_jax.files.hdf5 import open_hdf5
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.text_file import read_lines
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 CLASSES = (
     "Abies", "Acer", "Alnus", "Betula", "Cleared", "Fagus", "Fraxinus", "Larix", "Picea", "Pinus", "Populus", "Prunus",
@@ -108,7 +109,7 @@ def _tiles(root: pathlib.Path, part: str, table: Mapping[str, Value]) -> tuple[s
     unknown = [tile for tile in tiles if tile not in table]
     if unknown:
         expected = f"labels of every tile of {path.name}"
-        raise DataError(tile=unknown[0], path=root / LABELS, expected=expected, found=f"none for {len(unknown)} tiles")
+        raise DataError(tile=unknown[0], path=root / LABELS, expected=expected, found=f"none for {number_of(len(unknown), 'tile')}")
     return tiles
 
 

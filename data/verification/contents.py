@@ -10,6 +10,7 @@ from data.verification.doubts import sensor_doubts
 from data.verification.facts import Modality, TileFacts
 from data.verification.sensors import Sensor
 from omnisat_jax.errors import Finding
+from omnisat_jax.words import number_of
 
 FAR = 0.2  # degrees; no parcel is that large
 
@@ -102,7 +103,7 @@ class Contents:
         for part, tiles in self._parts.items():
             labels = self._labels[part][: len(self._classes)]
             if tiles and self._read[part] and not labels.any():
-                found.append(Finding("unknown", "-", "-", f"labels in part {part}", f"none in its {self._read[part]:,} tiles"))
+                found.append(Finding("unknown", "-", "-", f"labels in part {part}", f"none in its {number_of(self._read[part], 'tile')}"))
         found += self._class_doubts()
         apart = sum((high - low).max() > FAR for low, high in self._extents.values())
         if apart:

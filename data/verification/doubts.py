@@ -10,6 +10,7 @@ from data.verification.calendars import date_of
 from data.verification.sensors import Sensor
 from data.verification.units import Range
 from omnisat_jax.errors import Finding
+from omnisat_jax.words import number_of
 
 NEW_BASELINE = 19_017  # 2022-01-25 in days since 1970-01-01: from then on, Level-2A values are 1,000 higher
 NAMED = 5  # tiles that a doubt names
@@ -52,7 +53,7 @@ def _mixtures(name: str, sensor: Sensor) -> Iterator[Finding]:
         date = f", first {date_of(when[odd].min())}" if sensor.modality.kind == "series" else ""
         yield Finding(
             "doubt", "-", name, f"one unit of {quantity}: the usual median of an image is {units.format_value(usual)}",
-            f"a median of {units.format_value(rare)} in {odd.sum():,} of {len(odd):,} images, of {len(tiles):,} tiles ({_some(tiles)}{date})",
+            f"a median of {units.format_value(rare)} in {odd.sum():,} of {number_of(len(odd), 'image')}, of {number_of(len(tiles), 'tile')} ({_some(tiles)}{date})",
             "Convert all to one unit.",
         )  # fmt: skip
 
@@ -93,7 +94,7 @@ def _polarisations(name: str, sensor: Sensor, ranges: Sequence[Range | None]) ->
         odd = np.flatnonzero((above < units.CROSS) & decibels)
         if len(odd):
             tiles = [sensor.tiles[i] for i in odd]
-            found = f"{np.round(np.median(above[odd]), 1) + 0:.1f} dB in {len(odd):,} of {len(above):,} tiles ({_some(tiles)})"
+            found = f"{np.round(np.median(above[odd]), 1) + 0:.1f} dB in {len(odd):,} of {number_of(len(above), 'tile')} ({_some(tiles)})"
             advice = "Check whether the bands are named correctly."
             yield Finding("doubt", "-", name, f"{cross} some 5 to 9 dB below {co}", found, advice)
 

@@ -23,6 +23,7 @@ from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import Finding, UserError
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 
 def verify_raw(name: str, root: StrPath, options: VerificationOptions, console: Console) -> list[Finding]:
@@ -63,7 +64,7 @@ def verify_raw(name: str, root: StrPath, options: VerificationOptions, console: 
     if not options.update and os.path.lexists(manifest) and not manifest.is_dir():
         try:
             findings += manifests.compare(sums, manifests.read(manifest, name))
-            compared = f"compared {len(sums):,} files with {one_line(manifest)}"
+            compared = f"compared {number_of(len(sums), 'file')} with {one_line(manifest)}"
         except DataError as error:
             findings.append(error.finding)
             compared = f"no file was compared, as {one_line(manifest)} cannot be read"
@@ -75,7 +76,7 @@ def verify_raw(name: str, root: StrPath, options: VerificationOptions, console: 
         write_json(options.json_file, report)
     if not compared and dataset is not None:
         manifests.write(manifest, report | {"files": sums})
-        console.print(Text(f"contents, and checksums of {len(sums):,} files, written to {one_line(manifest)}"), soft_wrap=True)
+        console.print(Text(f"contents, and checksums of {number_of(len(sums), 'file')}, written to {one_line(manifest)}"), soft_wrap=True)
     return findings
 
 
@@ -94,7 +95,7 @@ def _check_tiles(dataset: RawDataset, jobs: int, console: Console) -> tuple[dict
     findings += contents.findings()
     report = contents.to_json()
     kind = "simulated" if dataset.simulated else "measured"
-    print_contents(console, f"{dataset.root}: {dataset.name} ({kind}), {len(tiles):,} tiles in {len(dataset.parts)} parts", report)
+    print_contents(console, f"{dataset.root}: {dataset.name} ({kind}), {number_of(len(tiles), 'tile')} in {number_of(len(dataset.parts), 'part')}", report)
     return report, unique(findings)
 
 

@@ -17,6 +17,7 @@ from omnisat_jax.files.atomic import write_json
 from omnisat_jax.records import reader as stored
 from omnisat_jax.records.description import read_description
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 
 def verify_records(name: str, folder: StrPath, options: VerificationOptions, console: Console) -> list[Finding]:
@@ -36,7 +37,7 @@ def verify_records(name: str, folder: StrPath, options: VerificationOptions, con
     if contents is not None:
         report = contents.to_json()
         tiles = sum(entry["tiles"] for entry in report["parts"].values())
-        print_contents(console, f"{folder}: records of {dataset}, {tiles:,} tiles in {len(report['parts'])} parts", report)
+        print_contents(console, f"{folder}: records of {dataset}, {number_of(tiles, 'tile')} in {number_of(len(report['parts']), 'part')}", report)
         findings += contents.findings()
     findings = unique(findings)
     print_findings(console, folder, findings, options.allowed)

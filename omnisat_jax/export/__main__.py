@@ -9,6 +9,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from omnisat_jax.cli.arguments import Parser, whole
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.export.jax_file import jax_file
@@ -20,22 +21,13 @@ from omnisat_jax.inference.model_folder import load_model
 FORMATS = {"jax": jax_file, "onnx": onnx_file}
 
 
-def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return number
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; `arguments` default to those of the process."""
-    parser = argparse.ArgumentParser(
-        prog="python -m omnisat_jax.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python -m omnisat_jax.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="folder of a trained model, such as runs/NAME/model")
     parser.add_argument("--format", choices=FORMATS, required=True, help="jax: runs with jax alone; onnx: runs in onnxruntime")
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write, in place of one that is there already")
-    parser.add_argument("--window", type=_positive, metavar="TOKENS", help="tokens per tile side; default: those of the training tiles")
+    parser.add_argument("--window", type=whole(1, "a number of tokens"), metavar="TOKENS", help="tokens per tile side; default: those of the training tiles")
     options = parser.parse_args(arguments)
     out = pathlib.Path(options.out)
     if not out.parent.is_dir() or out.is_dir():  # before minutes are spent on the conversion

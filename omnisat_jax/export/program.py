@@ -23,6 +23,7 @@ from omnisat_jax.errors import UserError, reason
 from omnisat_jax.inference.model_folder import TrainedModel
 from omnisat_jax.missing import FILL
 from omnisat_jax.models.shapes import trained_grid
+from omnisat_jax.words import number_of
 
 FORMAT = 1  # of the description
 BATCH = "batch"  # name of the open number of tiles
@@ -127,6 +128,9 @@ class Program:
 
     def _modality(self, spec) -> dict[str, Any]:
         out = {"name": spec.name, "kind": spec.kind, "bands": spec.channels}
+        facts = self.trained.sensors.get(spec.name)
+        if facts is not None and facts.bands:
+            out["band_names"] = list(facts.bands)  # in the order of the last axis of the values
         if spec.kind != "location":
             out |= {"metres_per_pixel": spec.resolution, "pixels_per_side": self.window * spec.patch}
         if spec.kind == "series":
@@ -185,7 +189,7 @@ def _window(trained: TrainedModel, wanted: int | None) -> int:
     """Tokens per tile side: those that were asked for, or those of the model."""
     only = trained_grid(trained.params)
     if only is not None and wanted not in (None, only):
-        raise UserError(f"--window: expected {only} tokens per tile side, the only size that this model takes, found {wanted}")
+        raise UserError(f"--window: expected {number_of(only, 'token')} per tile side, the only size that this model takes, found {wanted}")
     window = wanted or only or trained.window
     if window is None:
         ground = next(spec.ground for spec in trained.module.specs if spec.kind != "location")

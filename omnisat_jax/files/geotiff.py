@@ -27,6 +27,7 @@ from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.missing import FILL
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 LARGEST = 2**31  # bytes of one read, and of one block of the file
 LARGEST_XML = 2**24  # bytes of a metadata file
@@ -93,9 +94,9 @@ class GeoTIFF:
       block: rows and columns of the rectangles in which the file stores pixels: strips or squares.
     """
 
-    def __init__(self, source: Any, path: pathlib.Path, tile: str, bands: int | Callable[[dict], int] | None = None):
+    def __init__(self, source: Any, path: pathlib.Path, tile: str, bands: int | Callable[[dict], int] | None, advice: str):
         """Wraps an open rasterio dataset; see `open_geotiff` for the arguments."""
-        self._source, self.path, self.tile, self.tags = source, path, tile, source.tags()
+        self._advice, self._source, self.path, self.tile, self.tags = advice, source, path, tile, source.tags()
         alpha = {i + 1 for i, kind in enumerate(source.colorinterp) if kind == ColorInterp.alpha}
         # GDAL takes the last of four uint8 bands for alpha. If the file has exactly the expected bands, all of them hold values.
         self._alpha_is_measured = bool(alpha) and source.count == (bands(self.tags) if callable(bands) else bands)
@@ -127,7 +128,7 @@ class GeoTIFF:
 
     def form(self) -> str:
         """Describes bands, dtype and size in words."""
-        return f"{len(self.bands)} bands{' and alpha' if self.has_alpha else ''} of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
+        return f"{number_of(len(self.bands), 'band')}{' and alpha' if self.has_alpha else ''} of {' and '.join(sorted(set(self.dtypes)))}, {self.height}x{self.width} px"
 
     def need(self, *, bands: int | None = None, side: int | None = None, dtype: str | None = None, what: str = "") -> None:
         """Checks the header before any pixel is read.
@@ -145,7 +146,7 @@ class GeoTIFF:
         if fits and (dtype is None or set(self.dtypes) == {dtype}):
             return
         size = f"{side}x{side} px" if side else "a square image"
-        parts = [f"{bands} bands" if bands is not None else "", dtype or "", size]
+        parts = [number_of(bands, 'band') if bands is not None else "", dtype or "", size]
         raise self.error(" ".join([what, *filter(None, parts)]).strip(), self.form())
 
     def need_plain(self) -> None:
@@ -231,7 +232,7 @@ class GeoTIFF:
             for band in self._alpha:
                 masks &= self._source.read(band, window=area)[None] > 0
         except FAILURES as error:
-            raise self.error("pixels that can be read", reason(error), "It is truncated or damaged: restore it.") from error
+            raise self.error("pixels that can be read", f"truncated or damaged ones ({reason(error)})", self._advice) from error
         for band, nodata in enumerate(self._nodata):
             if nodata is not None and nodata == nodata:
                 masks[band] &= values[band] != nodata
@@ -291,6 +292,7 @@ def open_geotiff(
     what: str = "a GeoTIFF",
     root: StrPath | None = None,
     bands: int | Callable[[dict], int] | None = None,
+    advice: str = "Restore it from the archive.",
 ) -> Iterator[GeoTIFF]:
     """Opens a file while the body runs.
 
@@ -301,18 +303,19 @@ def open_geotiff(
       root: see `need_file`.
       bands: the number of bands with values, if known, or a function that derives it from the tags. A file with exactly as many bands has no
         alpha channel, however its bands are labelled.
+      advice: what to do about a file that is missing or damaged, for messages.
 
     Raises:
       DataError: the file is missing, not a GeoTIFF, or has blocks that are too large for memory.
     """
-    path = need_file(path, what=what, tile=tile, root=root)
+    path = need_file(path, what=what, tile=tile, root=root, advice=advice)
     with contextlib.ExitStack() as stack:
         try:
             # Look for accompanying files by name instead of listing the folder, which may be large.
             stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"))
             _need_sidecars(path.resolve(), tile)
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
-            opened = GeoTIFF(source, path, tile, bands)
+            opened = GeoTIFF(source, path, tile, bands, advice)
             images = len(source.subdatasets)
             blocks = max(rows * columns for rows, columns in source.block_shapes)
             block = blocks * max(np.dtype(kind).itemsize for kind in source.dtypes if not kind.startswith("complex_int")) if source.count else 0
@@ -321,7 +324,7 @@ def open_geotiff(
         except FAILURES as error:
             raise DataError(
                 tile=tile, path=path, expected=what if "GeoTIFF" in what else f"{what}: a GeoTIFF",
-                found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice="Restore it from the archive.",
+                found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice=advice,
             ) from error  # fmt: skip
         if images > 1:
             raise opened.error("one image", f"{images} in one file", "Only the first would be read: store each in a file of its own (gdal_translate).")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from omnisat_jax.errors import DataError, UserError, printable
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 LINES = 20  # at most, in a message: in a file of another kind every entry is wrong
 
@@ -16,16 +17,17 @@ class WeightsError(UserError):
 class Problems:
     """Collects sentences "where: expected X, found Y" and raises them together. It is true once it holds one."""
 
-    def __init__(self, source: StrPath, kind: type[UserError], *, what: str, advice: str = ""):
+    def __init__(self, source: StrPath, kind: type[UserError], *, noun: str, verbs: tuple[str, str], advice: str = ""):
         """Starts without a problem.
 
         Args:
           source: the file or folder that they are about.
           kind: class of the error to raise.
-          what: follows the number of problems in the message.
+          noun: what has the problems, in the singular.
+          verbs: what is said of one and of several of them.
           advice: what to do, or "".
         """
-        self._source, self._kind, self._what, self._advice = source, kind, what, advice
+        self._source, self._kind, self._noun, self._verbs, self._advice = source, kind, noun, verbs, advice
         self._lines: list[str] = []
 
     def __bool__(self) -> bool:
@@ -57,5 +59,5 @@ class Problems:
         more = len(self._lines) - LINES
         lines = self._lines[:LINES] + ([f"and {more:,} more"] if more > 0 else [])
         advice = f"\n{self._advice}" if self._advice else ""
-        head = printable(f"{self._source}: {len(self._lines)} {self._what}", None)
+        head = printable(f"{self._source}: {number_of(len(self._lines), self._noun)} {self._verbs[len(self._lines) > 1]}", None)
         raise self._kind(f"{head}:\n" + "\n".join(lines) + advice)

@@ -16,6 +16,7 @@ from omnisat_jax.dates import EPOCH, choose_dates, day_zero
 from omnisat_jax.errors import UserError, printable, reason
 from omnisat_jax.missing import NO_DATA_INT16, measured
 from omnisat_jax.modalities import ModalitySpec
+from omnisat_jax.words import number_of
 
 FIRST_DAY, LAST_DAY = ((datetime.date(year, 1, 1) - EPOCH).days for year in (1900, 2101))
 SLOTS = 8  # dates are padded to a multiple of this where a model takes all of them
@@ -93,7 +94,7 @@ def _read(spec: ModalitySpec, given: Any) -> _Given:
     values = _array(spec, given)
     axes = {"series": 4, "image": 3, "location": 1}[spec.kind]
     if values.ndim not in (axes, axes + 1) or values.shape[-1] != spec.channels:
-        what = "longitude and latitude" if spec.kind == "location" else f"{spec.channels} bands"
+        what = "longitude and latitude" if spec.kind == "location" else number_of(spec.channels, 'band')
         raise InputError(f"{spec.name}: expected {what}, {AXES[spec.kind]}, found an array of shape {values.shape}")
     batched = values.ndim > axes
     unknown = np.broadcast_to(np.ma.getmask(values), values.shape)
@@ -132,7 +133,7 @@ def _read_dates(spec, shape, dates, valid) -> tuple[np.ndarray, np.ndarray]:
     masked = np.zeros(shape, bool) if valid is None else ~_flags(spec, valid, shape)
     if days.shape not in (shape, shape[1:]):
         raise InputError(
-            f"{spec.name}: expected a date for each of {shape[1]} images, {shape[1:]} or {shape}, found dates of shape {days.shape}"
+            f"{spec.name}: expected a date for each of {number_of(shape[1], 'image')}, {shape[1:]} or {shape}, found dates of shape {days.shape}"
         )
     days, missing = np.broadcast_to(days, shape), np.broadcast_to(missing, shape)
     wrong = missing & ~masked

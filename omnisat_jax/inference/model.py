@@ -18,7 +18,7 @@ import numpy as np
 
 from omnisat_jax.batch import normalise
 from omnisat_jax.errors import UserError, reason
-from omnisat_jax.inference.hub import local_folder
+from omnisat_jax.inference.hub import exact_source, local_folder
 from omnisat_jax.inference.inputs import InputError, make_inputs
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.inference.model_info import SensorInfo, TrainedModel
@@ -64,13 +64,15 @@ class Model:
 
         Args:
           folder: a folder, or "hf:ORG/NAME" or "hf:ORG/NAME@REVISION": a branch, tag or commit; the default is main. A repository is
-            downloaded once. Without a network, or with HF_HUB_OFFLINE=1, the copy in the cache is used. Needs the extra `hub`.
+            downloaded once. Without a network, or with HF_HUB_OFFLINE=1, the copy in the cache is used, and a warning names its
+            commit. Needs the extra `hub`.
 
         Raises:
           ModelError: the folder is missing, damaged, incomplete or of a later version; lists everything that is wrong.
           HubError: no such repository or revision, no access, or no network and no copy in the cache.
         """
-        return cls(load_model(local_folder(folder)), str(folder))
+        local = local_folder(folder)
+        return cls(load_model(local), exact_source(folder, local))
 
     @property
     def modalities(self) -> tuple[ModalitySpec, ...]:
@@ -101,6 +103,11 @@ class Model:
     def window(self) -> int | None:
         """Tokens per side of a training tile; None = not known."""
         return self.trained.window
+
+    @property
+    def only_window(self) -> int | None:
+        """Tokens per side of the only tiles that the model takes; None = tiles of any size."""
+        return self._grid
 
     @property
     def colours(self) -> tuple[str, ...]:

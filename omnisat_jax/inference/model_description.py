@@ -22,6 +22,7 @@ from omnisat_jax.files.problems import Problems
 from omnisat_jax.inference.model_info import Legend, ModelInfo, Provenance, SensorInfo, SubsetScores
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.types import Statistics
+from omnisat_jax.words import number_of
 
 CONFIG, STATISTICS = "config.json", "statistics.json"
 FORMAT = 3  # of the folder
@@ -229,7 +230,7 @@ def _sensor(value: Value, spec: ModalitySpec) -> SensorInfo:
     fields = _fields(value, SensorInfo)
     bands = tuple(entry.text() for entry in short(fields["bands"], MOST_BANDS))
     if len(bands) not in (0, spec.channels):
-        raise fields["bands"].error(f"names of {spec.channels} bands, or none")
+        raise fields["bands"].error(f"names of {number_of(spec.channels, 'band')}, or none")
     scale, offset = (_numbers(fields[key], spec.channels) for key in ("scale", "offset"))
     if scale and 0 in scale:
         raise fields["scale"].error("numbers other than 0")
@@ -257,7 +258,7 @@ def _legend(value: Value, classes: tuple[str, ...]) -> Legend:
     fields = _fields(value, Legend)
     colours = [entry.text() for entry in short(fields["colours"], MOST_CLASSES)]
     if len(colours) not in (0, len(classes)) or not all(COLOUR.fullmatch(colour) for colour in colours):
-        raise fields["colours"].error(f"a colour #rrggbb for each of the {len(classes)} classes, or none")
+        raise fields["colours"].error(f"a colour #rrggbb for each of the {number_of(len(classes), 'class')}, or none")
     unscored = tuple(entry.choice(classes) for entry in short(fields["unscored"], MOST_CLASSES))
     fields["unscored"].unique(unscored)
     return Legend(tuple(colours), unscored, fields["background"].integer(-1, len(classes) - 1))

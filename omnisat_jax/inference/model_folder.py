@@ -135,7 +135,7 @@ def _portable(config: schema.ExperimentConfig) -> schema.ExperimentConfig:
 def folder_problems(folder: StrPath) -> Problems:
     """Collects what is wrong with a model folder."""
     advice = "Copy the folder again, or write it again with the command that made it."
-    return Problems(folder, ModelError, what="things are wrong with this model", advice=advice)
+    return Problems(folder, ModelError, noun="thing", verbs=("is wrong with this model", "are wrong with this model"), advice=advice)
 
 
 def check_statistics(value: Value, specs: Sequence[ModalitySpec] | None, problems: Problems) -> dict[str, dict[str, list[float]]]:

@@ -8,6 +8,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.records.info import DatasetInfo
+from omnisat_jax.words import number_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _token_grid(specs: Sequence[ModalitySpec], info: DatasetInfo) -> int:
         stored, where = info.modalities[spec.name], f"modalities.{spec.name}"
         if (spec.kind, spec.channels) != (stored.kind, stored.shape[-1]):
             raise UserError(
-                f"{where}: configured as {spec.kind} of {spec.channels} channels, stored as {stored.kind} of {stored.shape[-1]}"
+                f"{where}: configured as {spec.kind} of {number_of(spec.channels, 'channel')}, stored as {stored.kind} of {stored.shape[-1]}"
             )
         if spec.kind == "location":
             continue

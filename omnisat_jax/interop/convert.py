@@ -60,7 +60,7 @@ def load(folder: StrPath) -> tuple[nn.Module, Variables]:
         unknown, of another shape or type or not finite.
     """
     folder = pathlib.Path(folder)
-    problems = Problems(folder, WeightsError, what="things are wrong with these converted weights")
+    problems = Problems(folder, WeightsError, noun="thing", verbs=("is wrong with these converted weights", "are wrong with these converted weights"))
     module = weights = checksum = None
     with problems.gathered(NETWORK):
         value = read_json(folder / NETWORK, what="a file of converted weights", advice="", largest=LARGEST_TEXT)

@@ -14,6 +14,7 @@ from omnisat_jax.files.json_file import Value
 from omnisat_jax.models.baselines import UTAESegmenter
 from omnisat_jax.models.published_encoder import PublishedEncoder, PublishedImageEncoder, PublishedSeriesEncoder
 from omnisat_jax.models.shapes import Shapes, array, flat_shapes, shapes_of
+from omnisat_jax.words import number_of
 
 # Names in network.json, which stay as they are when a class or an attribute is renamed.
 NETWORKS = {
@@ -111,7 +112,7 @@ def network_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]]) -> S
         patches, count = module.fusion["patches"], len(module.encoders)
         side = math.isqrt(patches)
         if side**2 != patches or 1 + count * patches > MOST_TOKENS or not count:
-            raise UserError(f"expected a square grid of patches and at most {MOST_TOKENS} tokens, found {count} modalities of {patches}")
+            raise UserError(f"expected a square grid of patches and at most {MOST_TOKENS} tokens, found {number_of(count, 'modality')} of {patches}")
         inputs = {name: _example(encoder, found, side, f"encoder_{name}/") for name, encoder in module.encoders}
         return shapes_of(module.init, inputs)
     if isinstance(module, UTAESegmenter):

@@ -49,7 +49,7 @@ class StateDict:
     def __init__(self, entries: Mapping[str, np.ndarray], source: StrPath):
         self._entries, self.source = entries, source
         self._used: set[str] = set()
-        self._problems = Problems(source, WeightsError, what="entries do not fit")
+        self._problems = Problems(source, WeightsError, noun="entry", verbs=("does not fit", "do not fit"))
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries

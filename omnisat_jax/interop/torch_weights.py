@@ -21,6 +21,7 @@ from omnisat_jax.models.layers.relative_attention import BUCKETS
 from omnisat_jax.models.published_encoder import PublishedEncoder, PublishedImageEncoder, PublishedSeriesEncoder
 from omnisat_jax.models.shapes import compare
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 Variables = dict[str, Any]  # {"params": nested names -> float32 arrays}
 Entries = Mapping[str, np.ndarray]
@@ -143,7 +144,7 @@ def load_omnisat(
         depth += 1
     tables, size = state.shape(f"blocks.{depth}.attn.rpe_k.lookup_table_weight", 3)[:2]
     if width % size or depth == 0:
-        raise WeightsError(f"{path}: expected heads of {size} of {width} channels and self-attention blocks, found {depth} blocks")
+        raise WeightsError(f"{path}: expected heads of {size} of {number_of(width, 'channel')} and self-attention blocks, found {number_of(depth, 'block')}")
     fusion = {"depth": depth, "heads": width // size, "patches": patches, "shared": tables == 1, "published": published}
     params = {f"encoder_{name}": encoders[name][1]["params"] for name in order}
     params["fusion"] = _fusion(state, depth, width, patches, (tables, size))
@@ -173,7 +174,7 @@ def _fitting(path, module, variables):
     Raises:
       WeightsError: entries that fit each other, but not a network that can be run.
     """
-    found, problems = shapes_in(variables), Problems(path, WeightsError, what="parameters do not fit")
+    found, problems = shapes_in(variables), Problems(path, WeightsError, noun="parameter", verbs=("does not fit", "do not fit"))
     with problems.gathered(type(module).__name__):
         compare(network_shapes(module, found), found, problems, type(module).__name__)
     problems.finish()

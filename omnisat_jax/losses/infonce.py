@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.words import number_of
 
 NOT_COMPARED = -1e30  # logit of a pair of rows that is left out; finite, so that differences of such logits are no NaN
 
@@ -22,7 +23,7 @@ def resolve_group_size(tiles: int, group: int) -> int:
       UserError: B is not a multiple of group.
     """
     if tiles % (group or tiles):
-        raise UserError(f"a batch of {tiles} tiles cannot be cut into groups of {group}: change contrastive.group_size or the batch size")
+        raise UserError(f"a batch of {number_of(tiles, 'tile')} cannot be cut into groups of {group}: change contrastive.group_size or the batch size")
     return group or tiles
 
 

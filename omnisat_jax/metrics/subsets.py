@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.words import number_of
 
 NAMED = 5  # tiles that an error message names
 
@@ -102,4 +103,4 @@ def not_finite_error(indices: Collection[int], count: int, tile_names: Sequence[
         why = "The weights have diverged: lower the learning rate."
     else:
         why = "Measurements may be far out of range: inspect them with `python -m data.show`, and mask the invalid ones."
-    return UserError(f"expected finite predictions, found others in {len(names)} of {count} tiles: {shown}. {why}")
+    return UserError(f"expected finite predictions, found others in {len(names)} of {number_of(count, 'tile')}: {shown}. {why}")

@@ -11,6 +11,7 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.models.layers.blocks import embedding_init, gelu
 from omnisat_jax.models.layers.relative_attention import RelativeAttention, query_buckets, token_buckets
 from omnisat_jax.ops.plain import broadcast_to
+from omnisat_jax.words import number_of
 
 _MLP_RATIO = 4  # hidden width of an MLP as a multiple of D
 
@@ -51,7 +52,7 @@ class PublishedFusion(nn.Module):
         """
         b, m, p, d = tokens.shape
         if self.patches and p != self.patches:
-            raise UserError(f"this combiner was trained for {self.patches} patches per tile, found {p}")
+            raise UserError(f"this combiner was trained for {number_of(self.patches, 'patch')} per tile, found {p}")
         position = self.param("position", embedding_init, (p + 1, d), jnp.float32)
         tile = self.param("tile", embedding_init, (1, d), jnp.float32) + position[:1]
         x = tokens + position[1:]

@@ -6,7 +6,6 @@ Letters: H W label pixels.
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,10 +19,11 @@ from rasterio.warp import transform_geom
 from omnisat_jax.errors import DataError, UserError, reason
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.predict.grid import Block, MapGrid
-from omnisat_jax.predict.vector import read_polygons
+from omnisat_jax.predict.vector import EMPTY, NO_GEOMETRY, read_polygons, split_layer
 from omnisat_jax.types import StrPath
 
 CHUNK = 256  # label pixels per side of the squares in which polygons are rasterised, so that no edge depends on the blocks
+EXCHANGED = "Latitude seems to come first: exchange the two numbers of every point, as longitude, or x, comes first."
 POLYGONS = ("Polygon", "MultiPolygon")
 
 
@@ -57,6 +57,17 @@ class Area:
         return Area(tuple(found), wanted, self.source)
 
     @property
+    def exchanged(self) -> "Area":
+        """The polygons with the two numbers of every point the other way round."""
+
+        def turn(coordinates: Any) -> Any:
+            if coordinates and not isinstance(coordinates[0], list | tuple):
+                return [coordinates[1], coordinates[0], *coordinates[2:]]
+            return [turn(entry) for entry in coordinates]
+
+        return dataclasses.replace(self, geometries=tuple({**geometry, "coordinates": turn(geometry["coordinates"])} for geometry in self.geometries))
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top.
 
@@ -70,14 +81,17 @@ class Area:
         return min(xs), min(ys), max(xs), max(ys)
 
 
-def read_area(path: StrPath) -> Area:
+def read_area(source: StrPath) -> Area:
     """Reads polygons from GeoJSON, or from any other vector file with the extra `vector`.
+
+    Args:
+      source: the file, or FILE:LAYER if it has several layers.
 
     Raises:
       UserError: the file cannot be read, or has no polygon or no reference system.
     """
-    path = pathlib.Path(path)
-    if path.suffix.lower() in (".json", ".geojson"):
+    path, layer = split_layer(source)
+    if path.suffix.lower() in (".json", ".geojson") and not layer:
         content = read_json(path, what="an area: GeoJSON", advice="Check the path and the file.")
         geometries = tuple(_geometries(content))
         if not geometries:
@@ -85,20 +99,22 @@ def read_area(path: StrPath) -> Area:
         area = Area(geometries, _declared(content), str(path))
         left, bottom, right, top = area.bounds
         if area.crs == CRS.from_epsg(4326) and (max(abs(left), abs(right)) > 360 or max(abs(bottom), abs(top)) > 90):
+            latitude_first = max(abs(left), abs(right)) <= 90 and max(abs(bottom), abs(top)) <= 360
             raise content.error(
                 "longitude and latitude in degrees, as in GeoJSON", f"coordinates up to {max(map(abs, area.bounds)):.10g}",
-                'Store it in longitude and latitude, with a "crs" member, or as a GeoPackage.',
+                EXCHANGED if latitude_first else 'Store it in longitude and latitude, with a "crs" member, or as a GeoPackage.',
             )  # fmt: skip
         return area
-    return _read_vector(path)
+    return _read_vector(source)
 
 
-def _read_vector(path: pathlib.Path) -> Area:
-    table = read_polygons(path)
-    shapes = [shape for shape in table.geometry if shape is not None and not shape.is_empty]
+def _read_vector(source: StrPath) -> Area:
+    table = read_polygons(source)
+    table.need(allowed=(NO_GEOMETRY, EMPTY))  # which cover no ground
+    shapes = [shape for row, shape in enumerate(table.frame.geometry) if row not in table.problems]
     if not shapes:
-        raise DataError(tile="-", path=path, expected="an area: at least one polygon", found="rows without a geometry")
-    return Area(tuple(shape.__geo_interface__ for shape in shapes), CRS.from_wkt(table.crs.to_wkt()), str(path))
+        raise DataError(tile="-", path=table.path, expected="an area: at least one polygon", found="rows without a geometry", advice="Name another file.")
+    return Area(tuple(shape.__geo_interface__ for shape in shapes), CRS.from_wkt(table.frame.crs.to_wkt()), str(table.path))
 
 
 def _declared(content: Value) -> CRS:

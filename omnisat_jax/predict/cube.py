@@ -26,6 +26,7 @@ from omnisat_jax.rasters.sources import Layer, Source
 from omnisat_jax.types import StrPath
 
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+AGAIN = "Copy the cube again from its source, or write it again."
 _NAMES = {"time": ("time", "t"), "y": ("y", "lat", "latitude"), "x": ("x", "lon", "longitude")}  # of dimensions
 
 
@@ -153,7 +154,7 @@ class Step:
             try:
                 values = np.asarray(array.isel(place).transpose(*filter(None, (stack.band, stack.y, stack.x))).values)
             except Exception as error:  # of Zarr and its codecs
-                raise cube_error(stack.path, f"{name}: values that can be read", reason(error), "A chunk is truncated or damaged: restore it.") from error
+                raise cube_error(stack.path, f"{name}: values that can be read", reason(error), f"A chunk is truncated or damaged. {AGAIN}") from error
             known = np.ones(values.shape, bool)
             for number in no_data:
                 known &= values != number
@@ -216,7 +217,7 @@ def _refuse_pickles(path: pathlib.Path) -> None:
     for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())):
         for name in METADATA:
             if (folder / name).exists():
-                for key, value in _texts(read_json(folder / name, what="metadata of a Zarr folder").value):
+                for key, value in _texts(read_json(folder / name, what="metadata of a Zarr folder", advice=AGAIN).value):
                     if key in ("id", "name") and "pickle" in value.lower():
                         raise cube_error(folder / name, "codecs that only decode", repr(value), "Write this variable again, as numbers or text.")
 

@@ -7,6 +7,7 @@ from omnisat_jax.errors import printable
 from omnisat_jax.predict.memory import memory
 from omnisat_jax.predict.plan import MapPlan
 from omnisat_jax.predict.run import READERS
+from omnisat_jax.words import number_of
 
 MIB = 2**20
 
@@ -24,7 +25,7 @@ def print_plan(console: Console, plan: MapPlan) -> None:
     left, bottom, right, top = grid.bounds
     console.print(
         f"map: {grid.width:,} x {grid.height:,} pixels of {grid.pixel:g} m, x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}; "
-        f"{rows * columns:,} windows of {grid.window * grid.ground:g} m in {blocks:,} blocks; memory at most {memory(plan, READERS) / MIB:,.0f} MiB and the model's",
+        f"{number_of(rows * columns, 'window')} of {grid.window * grid.ground:g} m in {number_of(blocks, 'block')}; memory at most {memory(plan, READERS) / MIB:,.0f} MiB and the model's",
         soft_wrap=True,
     )
     table = Table()

@@ -32,6 +32,7 @@ from omnisat_jax.files.json_file import read_json
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.predict.grid import Block, MapGrid
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 NO_DATA = 255
 LEVELS = 250  # a stored probability of 1
@@ -217,6 +218,6 @@ class MapFolder:
         """
         missing = self.missing()
         if missing:
-            raise UserError(f"{self.path}: expected a finished map, found {len(missing)} blocks missing; run the same command again to finish it")
+            raise UserError(f"{self.path}: expected a finished map, found {number_of(len(missing), 'block')} missing; run the same command again to finish it")
         for block in self.info.grid.blocks():
             yield block, self.read(block)

@@ -24,7 +24,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         help="scene classification of a series of Sentinel-2, whose clouds become unknown: a folder; `stac` for the asset SCL; a variable of the cube",
     )  # fmt: skip
     add("--region", type=pathlib.Path, help="JSON file with all of these, instead of the options")
-    add("--aoi", type=pathlib.Path, help="polygons of the area of interest: GeoJSON, or any vector file with the extra `vector`")
+    add("--aoi", type=pathlib.Path, metavar="FILE[:LAYER]", help="polygons of the area of interest: GeoJSON, or any vector file with the extra `vector`")
 
 
 def region_from(flags: argparse.Namespace) -> Region:

@@ -9,6 +9,7 @@ from omnisat_jax.rasters.offset import S2_OPTIONS
 BATCH = 8  # windows that are predicted at once
 BLOCK = 512  # label pixels per side of a block
 OVERLAP = 0.25
+LARGEST_WINDOW = 4096  # patches per side
 CONVERSIONS = ("linear_to_db", "db_to_linear")
 ON_BAD = ("raise", "mask")
 
@@ -50,18 +51,25 @@ class PredictOptions:
     def __post_init__(self) -> None:
         for name, number, lowest in (("window", self.window, 0), ("block", self.block, 1), ("batch", self.batch, 1)):
             if type(number) is not int or number < lowest:
-                raise UserError(f"{name}: expected a whole number of at least {lowest}, found {number!r}")
+                raise UserError(f"--{name}: expected a whole number of at least {lowest}, found {number!r}")
+        if self.window > LARGEST_WINDOW:
+            raise UserError(f"--window: expected at most {LARGEST_WINDOW:,} patches per side, found {self.window:,}")
         if not 0 <= self.overlap < 1:
-            raise UserError(f"overlap: expected a share from 0 to less than 1, found {self.overlap}")
-        if self.on_bad not in ON_BAD:
-            raise UserError(f"on_bad: expected {' or '.join(ON_BAD)}, found {self.on_bad!r}")
+            raise UserError(f"--overlap: expected a share from 0 to less than 1, found {self.overlap}")
+        need_on_bad(self.on_bad)
         for name, word in self.s2_offsets.items():
             if word not in S2_OPTIONS:
-                raise UserError(f"s2_offset of {name}: expected {', '.join(S2_OPTIONS)}, found {word!r}")
+                raise UserError(f"--s2_offset {name}: expected {', '.join(S2_OPTIONS)}, found {word!r}")
         for name, word in self.conversions.items():
             if word not in CONVERSIONS and not (isinstance(word, float | int) and 0 < abs(word) < 1e12):
-                raise UserError(f"convert of {name}: expected {', '.join(CONVERSIONS)} or a factor other than 0, found {word!r}")
+                raise UserError(f"--convert {name}: expected {', '.join(CONVERSIONS)} or a factor other than 0, found {word!r}")
 
     def stride(self, window: int) -> int:
         """Tokens from one window to the next, at least 1."""
         return max(1, round(window * (1 - self.overlap)))
+
+
+def need_on_bad(word: str) -> None:
+    """Raises UserError if `word` is not one of ON_BAD."""
+    if word not in ON_BAD:
+        raise UserError(f"--on_bad: expected {' or '.join(ON_BAD)}, found {word!r}")

@@ -1,5 +1,6 @@
 """Where a map lies: its reference system, and a grid that covers the imagery and shares its pixels."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 
@@ -9,16 +10,18 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform
 
 from omnisat_jax.errors import UserError, reason
-from omnisat_jax.predict.area import Area
+from omnisat_jax.predict.area import EXCHANGED, Area
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import Sensor
-from omnisat_jax.rasters.grid import RasterError, RasterGrid
+from omnisat_jax.rasters.grid import RasterError, RasterGrid, upright
+from omnisat_jax.rasters.sampling import ALIGNED
 
 SAME = 1e-6  # relative difference of two equal sizes of pixels
 EDGE = 21  # points along the edge of a raster that are projected
 LARGEST = 2**31  # label pixels along an axis
 SPARSE = 0.3  # share of a map that rasters should cover
+Bounds = tuple[float, float, float, float]  # left, bottom, right and top
 
 
 def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: int, options: PredictOptions) -> MapGrid:
@@ -42,10 +45,7 @@ def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: 
     crs = _choose_crs(grids, options.crs)
     left, bottom, right, top = _extent(grids, crs)
     if area is not None:
-        a, b, c, d = area.project(crs.to_wkt()).bounds
-        if a >= right or c <= left or b >= top or d <= bottom:
-            raise UserError(f"{area.source}: expected an area with imagery, found none: no sensor covers any of it")
-        left, bottom, right, top = max(left, a), max(bottom, b), min(right, c), min(top, d)
+        left, bottom, right, top = _covered(area, crs, (left, bottom, right, top))
     x, y = _anchor(sensors, crs)
     slack = 1e-6  # tokens, from rounding
     first, above = math.floor((left - x) / ground + slack), math.floor((y - top) / ground + slack)
@@ -59,6 +59,31 @@ def lay_grid(sensors: Sequence[Sensor], area: Area | None, window: int, pixels: 
         crs=crs.to_wkt(), left=x + first * ground, top=y - above * ground, ground=ground, pixels=pixels, rows=max(1, rows), columns=max(1, columns),
         window=window, stride=options.stride(window), block=options.block,
     )  # fmt: skip
+
+
+def _covered(area: Area, crs: CRS, extent: Bounds) -> Bounds:
+    """Left, bottom, right and top of what the imagery covers of an area.
+
+    Raises:
+      UserError: nothing, or the area cannot be brought to the reference system.
+    """
+    try:
+        found = _common(area, crs, extent)
+        problem = f"{area.source}: expected an area with imagery, found none: no sensor covers any of it"
+    except UserError as error:
+        found, problem = None, str(error)
+    if found is None:
+        with contextlib.suppress(UserError):
+            if _common(area.exchanged, crs, extent) is not None:
+                problem += f". {EXCHANGED}"
+        raise UserError(problem)
+    return found
+
+
+def _common(area: Area, crs: CRS, extent: Bounds) -> Bounds | None:
+    left, bottom, right, top = extent
+    a, b, c, d = area.project(crs.to_wkt()).bounds
+    return None if a >= right or c <= left or b >= top or d <= bottom else (max(left, a), max(bottom, b), min(right, c), min(top, d))
 
 
 def far_apart(sensors: Sequence[Sensor], grid: MapGrid) -> list[str]:
@@ -149,8 +174,8 @@ def _edge(grid: RasterGrid) -> Iterator[tuple[float, float]]:
 def _anchor(sensors: Sequence[Sensor], crs: CRS) -> tuple[float, float]:
     for sensor in sensors:
         for raster in sensor.rasters:
-            t = raster.grid.transform
+            t = upright(raster.grid, ALIGNED).grid.transform
             size = sensor.spec.resolution
-            if raster.grid.crs == crs and not (t.b or t.d) and t.a > 0 > t.e and max(abs(t.a - size), abs(t.e + size)) < SAME * size:
+            if raster.grid.crs == crs and not (t.b or t.d) and max(abs(t.a - size), abs(t.e + size)) < SAME * size:
                 return t.c, t.f
     return 0.0, 0.0

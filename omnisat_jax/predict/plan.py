@@ -34,6 +34,7 @@ from omnisat_jax.predict.region import Region
 from omnisat_jax.predict.sensors import Piece, Raster, Scaling, Sensor
 from omnisat_jax.predict.survey import Survey, survey
 from omnisat_jax.rasters.sampling import placement
+from omnisat_jax.words import number_of
 
 MOST_SENSORS = 32  # bits of `used`
 SLOTS = 8  # dates are padded to a multiple of this where a model takes all of them
@@ -89,9 +90,7 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
     sensors, remarks = _bind(model, region, options)
     if options.on_bad == "mask":
         sensors = tuple(without_unreadable(sensor, pool) for sensor in sensors)
-    window = options.window or model.window
-    if not window:
-        raise UserError("expected a model that knows the size of its training tiles, found an older one; give --window, in patches per side")
+    window = _window(model, options, remarks)
     grid = lay_grid(sensors, region.area, window, model.label_patch or 1, options)
     surveys = {sensor.name: survey(sensor, grid, pool) for sensor in sensors}
     remarks += far_apart(sensors, grid)
@@ -149,6 +148,19 @@ def _bind(model: Model, region: Region, options: PredictOptions) -> tuple[tuple[
     return tuple(sensors), remarks
 
 
+def _window(model: Model, options: PredictOptions, remarks: list[str]) -> int:
+    """Patches per side of a window. Another size than that of training is remarked on, as what a model says of a pixel depends on all of its window."""
+    window = options.window or model.only_window or model.window
+    if not window:
+        raise UserError("expected a model that knows the size of its training tiles, found an older one; give --window, in patches per side")
+    if window != (model.only_window or window):
+        raise UserError(f"--window: expected {number_of(model.only_window or 0, 'patch')} per side, the only size that this model takes, found {window}")
+    if window != (model.window or window):
+        model.embedding_width(window)  # refuses windows that are too small for its layers
+        remarks.append(f"windows have {number_of(window, 'patch')} per side, and those of training {model.window}: predictions may be worse")
+    return window
+
+
 def _check_values(model: Model, sensors: Sequence[Sensor], surveys: Mapping[str, Survey], options: PredictOptions) -> list[str]:
     remarks = []
     for sensor in sensors:
@@ -176,7 +188,7 @@ def _empty_dates(sensor: Sensor, found: Survey) -> list[str]:
     if sensor.spec.kind == "image" or not empty:
         return []
     where = "anywhere in the area" if found.whole else "in the sampled windows"
-    return [f"{sensor.name}: no known value {where} on {len(empty)} of {len(sensor.frames)} dates: {', '.join(empty[:12])}{', ...' if empty[12:] else ''}"]
+    return [f"{sensor.name}: no known value {where} on {len(empty)} of {number_of(len(sensor.frames), 'date')}: {', '.join(empty[:12])}{', ...' if empty[12:] else ''}"]
 
 
 def _slots(spec: ModalitySpec, frames: Sequence[int]) -> int:

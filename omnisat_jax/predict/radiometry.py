@@ -6,9 +6,11 @@ Letters: C bands.
 import numpy as np
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.predict.band_order import exchange_text, exchanged
 from omnisat_jax.predict.sensors import Sensor
 from omnisat_jax.predict.survey import LOW, Survey
 from omnisat_jax.rasters.offset import BASELINE_OFFSET
+from omnisat_jax.words import number_of
 
 REFUSED, DOUBTFUL = 4.0, 2.0  # standard deviations of the training tiles by which the mean of a band may differ
 RARE = 0.01  # share of values that counts as hardly any
@@ -35,7 +37,7 @@ def check_radiometry(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.nd
     if not np.isfinite(found.mean).all():
         return []
     name, bands = sensor.name, sensor.bands
-    mistake = _unit(name, found, mean) or _offset(name, found, mean, std) or _factor(name, found, mean)
+    mistake = _unit(name, found, mean) or _offset(name, found, mean, std) or _factor(name, found, mean) or _order(sensor, found, mean, std)
     away = np.abs(found.mean - mean) / std
     worst = int(away.argmax())
     values = f"a mean of {found.mean[worst]:.4g} in band {bands[worst]}, {away[worst]:.1f} standard deviations away"
@@ -61,21 +63,29 @@ def _check_dates(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarra
                 f"{sensor.name}: expected values of {frame.date} in the unit of the other dates, found others: {mistake.partition(';')[0]}; convert the files "
                 f"of such dates, {ANYWAY}"
             )
+        mistake = _order(sensor, date, mean, std)
+        if mistake:
+            raise UserError(f"{sensor.name}: expected the bands of {frame.date} in the order of their names, found another: {mistake}, {ANYWAY}")
         # Clouds brighten all bands too, but not all alike.
         if _offset(sensor.name, date, mean, std) and np.ptp(date.mean - mean) < NEAR:
             shifted.append(frame.date)
     if shifted:
         doubts.append(
-            f"{sensor.name}: the values of all bands are about {BASELINE_OFFSET:,} away from those of training on {len(shifted)} of {len(sensor.frames)} dates, such "
+            f"{sensor.name}: the values of all bands are about {BASELINE_OFFSET:,} away from those of training on {len(shifted)} of {number_of(len(sensor.frames), 'date')}, such "
             f"as {shifted[0]}: check whether these have the offset of Sentinel-2 products of baseline 04.00 and later (--s2_offset {sensor.name}=from_2022)"
         )
     zero = [frame.date if frame.day else "the image" for frame, share in zip(sensor.frames, found.zero) if share > RARE]
     if zero and sensor.spec.channels > 1:
         doubts.append(
-            f"{sensor.name}: more than {100 * RARE:.0f} % of the known pixels are 0 in all bands on {len(zero)} of {len(sensor.frames)} dates, such as {zero[0]}; "
+            f"{sensor.name}: more than {100 * RARE:.0f} % of the known pixels are 0 in all bands on {len(zero)} of {number_of(len(sensor.frames), 'date')}, such as {zero[0]}; "
             "if 0 stands for no data, declare it in the files (gdal_edit.py -a_nodata 0)"
         )
     return doubts
+
+
+def _order(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarray) -> str:
+    order = exchanged(sensor.bands, found.mean, mean, std)
+    return exchange_text(sensor.name, sensor.bands, order) if order else ""
 
 
 def _unit(name: str, found: Survey, mean: np.ndarray) -> str:

@@ -25,6 +25,7 @@ from omnisat_jax.predict.plan import make_plan
 from omnisat_jax.predict.region import Region
 from omnisat_jax.predict.run import READERS, write_blocks
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 AT_ONCE = 4  # blocks that a process gets, so that it reads the next while it computes one
 
@@ -122,7 +123,7 @@ def make_map_with_ray(job: Job, console: Console | None = None) -> MapFolder:
                 bar.advance(task)
     left = len(folder.missing())
     if left:
-        raise UserError(f"{folder.path}: expected a finished map, found {left} blocks missing; run the same command again to finish it")
+        raise UserError(f"{folder.path}: expected a finished map, found {number_of(left, 'block')} missing; run the same command again to finish it")
     return folder
 
 

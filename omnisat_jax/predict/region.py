@@ -129,7 +129,7 @@ class Region:
         Raises:
           UserError: the file or a file that it names cannot be used.
         """
-        content = read_json(path, what="the description of a region")
+        content = read_json(path, what="the description of a region", advice="Check the path and the file.")
         unknown = set(content.items()) - {"series", "image", "stac", "cube", "aoi"}
         if unknown:
             raise content.error("the keys series, image, stac, cube and aoi", ", ".join(sorted(unknown)))

@@ -20,7 +20,7 @@ from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.memory import bounded_cache
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.plan import MapPlan, make_plan, need_unchanged
-from omnisat_jax.predict.products.finishing import finish
+from omnisat_jax.predict.products.finishing import check, finish
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.region import Region
 from omnisat_jax.types import StrPath
@@ -43,7 +43,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
-            raise UserError(f"--shard: expected i/n with i from 0 to n - 1, found {self.index}/{self.count}")
+            raise UserError(f"--shard: expected I/N with I from 0 to N - 1, such as 0/4, found {self.index}/{self.count}")
 
 
 def make_map(
@@ -104,6 +104,8 @@ def map_region(
       UserError: see `make_map` and `finish_map`.
     """
     console = console or Console(quiet=True)
+    if products is not None:
+        check(products)
     return finish_map(make_map(model, region, out, options, console=console), products, console)
 
 

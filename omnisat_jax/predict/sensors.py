@@ -19,7 +19,8 @@ from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
 from omnisat_jax.rasters.offset import added_by_esa
-from omnisat_jax.rasters.sources import Layer, Source
+from omnisat_jax.rasters.sources import ADVICE, Layer, Source
+from omnisat_jax.words import number_of
 
 # Classes of the Sentinel-2 scene classification that are no view of the ground: no data, saturated, cloud shadow, clouds, cirrus.
 SCL_UNKNOWN = (0, 1, 3, 8, 9, 10)
@@ -71,7 +72,7 @@ class File:
         Raises:
           DataError: pixels that cannot be read.
         """
-        with open_geotiff(self.layer.path, what="a raster: a GeoTIFF", bands=self.layer.count) as source:
+        with open_geotiff(self.layer.path, what="a raster: a GeoTIFF", bands=self.layer.count, advice=ADVICE) as source:
             values, known = source.read(window)
         order = list(self.layer.order)
         if order == list(range(len(values))):
@@ -213,7 +214,7 @@ def order_bands(spec: ModalitySpec, bands: Sequence[str], found: Sequence[str], 
         unused = [band for position, band in enumerate(found) if position not in order]
         return order, [f"bands that the model does not know are not used: {', '.join(unused)}"] if unused else []
     if len(found) != spec.channels:
-        raise RasterError(f"{where}: expected {spec.channels} bands, found {len(found)} ({', '.join(found)})")
+        raise RasterError(f"{where}: expected {number_of(spec.channels, 'band')}, found {len(found)} ({', '.join(found)})")
     return tuple(range(len(found))), [f"the model does not know the names of its bands; they are taken in the order {', '.join(found)}"]
 
 
@@ -244,6 +245,7 @@ def bind(source: Source, spec: ModalitySpec, bands: Sequence[str], scaling: Scal
     frames = _frames(source, pieces, clouds)
     if masks and not any(frame.masks for frame in frames):
         raise RasterError(f"{masks.layers[0].path}: expected the scene classification of a date of {spec.name}, found none of them")
+    remarks += [f"scene classification: {text}" for text in (masks.remarks if masks else ())]
     files = [layer.path for layer in (*source.layers, *(masks.layers if masks else ()))]
     conversion = options.conversions.get(spec.name, "")
     return Sensor(spec, tuple(bands), frames, conversion, tuple(files), tuple(remarks))
@@ -308,7 +310,7 @@ def _by_day(source: Source) -> dict[str, list[Layer]]:
     found: dict[str, list[Layer]] = {}
     for layer in source.layers:
         if len(layer.order) != 1 or layer.dtype.kind not in "iu":
-            raise RasterError(f"{layer.text}: expected one band of classes (SCL), found {len(layer.order)} bands of {layer.dtype}")
+            raise RasterError(f"{layer.text}: expected one band of classes (SCL), found {number_of(len(layer.order), 'band')} of {layer.dtype}")
         found.setdefault(layer.day, []).append(layer)
     return found
 

@@ -19,10 +19,11 @@ from omnisat_jax.files.paths import need_file
 from omnisat_jax.modalities import ModalitySpec, check_sensor_name
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import File, Frame, Piece, Scaling, Sensor, make_pieces
-from omnisat_jax.predict.stac_items import Asset, Band, Item, find_band, read_items, stated
+from omnisat_jax.predict.stac_items import Asset, Band, Item, find_band, left_out, read_items, stated
 from omnisat_jax.rasters.offset import BASELINE_WITH_OFFSET, OWN_BASELINE, is_sentinel_2
 from omnisat_jax.rasters.sources import Header, Layer, Product, Source, read_header
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 SCL = "stac"  # --scl NAME=stac: the scene classification is an asset of the items
 
@@ -68,9 +69,11 @@ class Items:
                 )
         used = [item for item in self.items if item in found]
         remarks += _offset_remarks(used)
+        pictures = list(dict.fromkeys(key for item in used for key in left_out(item, bands)))
+        remarks += [f"not read, as other assets hold the same bands as measurements: {', '.join(pictures)}"] if pictures else []
         dates = list(dict.fromkeys(item.day for item in used))
         if spec.kind == "image" and len(dates) > 1:
-            remarks.append(f"one image is made of items of {len(dates)} dates, {dates[0]} to {dates[-1]}; where they overlap, the earliest counts")
+            remarks.append(f"one image is made of items of {number_of(len(dates), 'date')}, {dates[0]} to {dates[-1]}; where they overlap, the earliest counts")
         days: dict[str, list[Piece]] = {}
         for item in used:
             days.setdefault(item.day if spec.kind == "series" else "", []).extend(found[item])
@@ -140,7 +143,7 @@ def _text(item: Item, key: str) -> str:
 
 def _collections(items: Sequence[Item]) -> str:
     names = [item.collection or "no collection" for item in items]
-    return ", ".join(f"{name} ({names.count(name)} items)" for name in dict.fromkeys(names))
+    return ", ".join(f"{name} ({number_of(names.count(name), 'item')})" for name in dict.fromkeys(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +213,7 @@ def _layer(item: Item, asset: Asset, option: str = "") -> tuple[Layer, tuple[str
     need_file(path, what=f"asset {asset.key} of item {item.name} in {item.path.name}: a GeoTIFF", advice="Download it, or correct its href.")
     header = read_header(path, count, square=False)
     if len(header.scales) != count:
-        raise DataError(tile="-", path=path, expected=f"{count} bands, as item {item.name} describes for asset {asset.key}", found=f"{len(header.scales)}")
+        raise DataError(tile="-", path=path, expected=f"{number_of(count, 'band')}, as item {item.name} describes for asset {asset.key}", found=f"{len(header.scales)}")
     product = _product(item)
     no_offset = product.harmonised or (product.sentinel_2 and (option == "none" or (product.baseline or BASELINE_WITH_OFFSET) < BASELINE_WITH_OFFSET))
     units = [_unit(item, asset, band, header, index, no_offset) for index, band in enumerate(asset.bands)]
@@ -242,7 +245,7 @@ def _mask(item: Item) -> File:
     asset, position = find_band(item, "SCL")
     layer, _ = _layer(item, asset)
     if len(layer.order) != 1 or layer.dtype.kind not in "iu":
-        raise UserError(f"{layer.text}: expected one band of classes (SCL), found {len(layer.order)} bands of {layer.dtype}")
+        raise UserError(f"{layer.text}: expected one band of classes (SCL), found {number_of(len(layer.order), 'band')} of {layer.dtype}")
     return File(layer)
 
 
@@ -267,4 +270,4 @@ def _product(item: Item) -> Product:
 def _offset_remarks(items: Sequence[Item]) -> list[str]:
     count = sum(_product(item).harmonised for item in items)
     words = "the offset of 1,000 was removed from their values already (earthsearch:boa_offset_applied); nothing is subtracted from them"
-    return [f"{count} of {len(items)} items state that {words}"] if count else []
+    return [f"{count} of {number_of(len(items), 'item')} state that {words}"] if count else []

@@ -18,6 +18,7 @@ from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import need_file, walk
 from omnisat_jax.types import StrPath
 
+ADVICE = "Check the path and the file."
 WHAT = "STAC items: an ItemCollection, an item, or a folder of items"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # Pictures of the same bands, for people.
@@ -122,14 +123,14 @@ def read_items(path: StrPath) -> tuple[tuple[Item, ...], tuple[str, ...]]:
     if path.is_dir():
         for file in walk(path):
             if file.suffix.lower() in (".json", ".geojson"):
-                content = read_json(file, what=WHAT)
+                content = read_json(file, what=WHAT, advice=ADVICE)
                 found = _features(content)
                 items += [_item(feature) for feature in found or ()]
                 others += [file] * (found is None)
         if not items:
             raise DataError(tile="-", path=path, expected=WHAT, found=f"a folder of {len(others)} other JSON files" if others else "a folder without any JSON")
     else:
-        content = read_json(need_file(path, what=WHAT, advice="Check the path."), what=WHAT)
+        content = read_json(need_file(path, what=WHAT, advice=ADVICE), what=WHAT, advice=ADVICE)
         found = _features(content)
         if not found:
             kind = content.value.get("type") if isinstance(content.value, dict) else None
@@ -255,3 +256,9 @@ def find_band(item: Item, wanted: str) -> tuple[Asset, int]:
             return found[0]
     names = [text for asset in item.assets for text in dict.fromkeys((asset.key, *(band.name for band in asset.bands))) if text]
     raise UserError(f"{item.text}: expected the band {wanted}, which the model was trained with, found {', '.join(names[:40]) or 'no assets'}")
+
+
+def left_out(item: Item, wanted: Sequence[str]) -> list[str]:
+    """Keys of the assets that hold wanted bands as well but are not read: pictures of them, or other formats."""
+    used, names = {find_band(item, band)[0].key for band in wanted}, {band.casefold() for band in wanted}
+    return [asset.key for asset in item.assets if asset.key not in used and any(band.name.casefold() in names for band in asset.bands)]

@@ -1,7 +1,10 @@
 """Reading and writing of polygons, with the packages of the extra `vector`, which are imported where they are used."""
 
+import dataclasses
+import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +12,13 @@ import numpy as np
 from omnisat_jax.errors import DataError, UserError, reason
 from omnisat_jax.files.atomic import publish
 from omnisat_jax.files.paths import need_file
+from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 PARQUET = (".parquet", ".geoparquet")
 NAMED = 5  # rows that a message names
+NO_GEOMETRY, EMPTY = "no geometry", "an empty geometry"  # problems of rows without any ground
+IN_THE_MAP = "polygons that can be brought to the map's reference system"
 _POLYGON, _MULTIPOLYGON = 3, 6  # type numbers of shapely
 
 
@@ -31,67 +38,145 @@ def need_packages() -> tuple[Any, Any]:
     return geopandas, shapely
 
 
-def read_polygons(path: pathlib.Path, crs: str = "") -> Any:
-    """Reads polygons. Rows keep their order; a row may lack a geometry.
+@dataclasses.dataclass(frozen=True)
+class PolygonTable:
+    """Polygons with their columns.
+
+    Attributes:
+      path: of their file.
+      frame: a GeoDataFrame with rows numbered 0, 1, ... in the order of the file.
+      problems: row -> what is wrong with its geometry, of those that are no valid polygon or multipolygon.
+    """
+
+    path: pathlib.Path
+    frame: Any
+    problems: Mapping[int, str]
+
+    def need(self, allowed: Collection[str] = (), advice: str = "") -> None:
+        """Refuses problems.
+
+        Args:
+          allowed: which of them are no reason to refuse the file: NO_GEOMETRY, EMPTY.
+          advice: what else to do than repairing the polygons.
+
+        Raises:
+          DataError: there is another one. The message names the first row, and counts the others.
+        """
+        found = {row: text for row, text in self.problems.items() if text not in allowed}
+        if found:
+            others = f", and problems in {number_of(len(found) - 1, 'more row')}" if len(found) > 1 else ""
+            raise _error(
+                self.path, "a valid polygon in every row", f"{next(iter(found.values()))} in row {next(iter(found)) + 1}{others}",
+                f"Repair them (in QGIS: Fix geometries) or remove them{advice}.",
+            )  # fmt: skip
+
+    @property
+    def problems_text(self) -> str:
+        """The problems in words; of many the first few."""
+        some = [f"{text} in row {row + 1}" for row, text in list(self.problems.items())[:NAMED]]
+        return ", ".join([*some, *(["..."] if len(self.problems) > NAMED else [])])
+
+
+def read_polygons(source: StrPath, crs: str = "") -> PolygonTable:
+    """Reads polygons. Rows keep their order.
 
     Args:
-      path: GeoPackage, GeoJSON, GeoParquet, shapefile, or another format of GDAL.
-      crs: the reference system to bring them to, as WKT; "" keeps their own.
-
-    Returns:
-      A GeoDataFrame with rows numbered 0, 1, ... whose geometries are polygons, multipolygons or missing.
+      source: GeoPackage, GeoJSON, GeoParquet, shapefile, or another format of GDAL; FILE:LAYER if the file has several layers.
+      crs: the reference system to bring them to, as WKT; "" keeps their own. Geometries that it cannot express become missing.
 
     Raises:
-      DataError: unreadable, empty, without a reference system, with geometries that are invalid or no polygons, or that the reference
-        system of the map cannot express.
+      DataError: unreadable, empty, without a reference system or without geometries; several layers of polygons and none is named, or no such
+        layer.
       UserError: a package of the extra is not installed.
     """
+    path, layer = split_layer(source)
     path = need_file(path, what="a file of polygons", advice="Name an existing file.")
     geopandas, shapely = need_packages()
-
-    def error(expected, found, advice):
-        return DataError(tile="-", path=path, expected=expected, found=found, advice=advice)
-
-    try:
-        frame = geopandas.read_parquet(path) if path.suffix.lower() in PARQUET else geopandas.read_file(path, engine="pyogrio")
-    except Exception as problem:  # of GDAL, Arrow and pandas, which share no type
-        advice = "Restore it, or convert it with ogr2ogr."
-        raise error("a GeoPackage, GeoJSON, GeoParquet or shapefile", f"an unreadable file ({reason(problem)})", advice) from problem
+    frame = _read(geopandas, path, layer)
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise error("a table with geometries", "a table without", "Name the layer of polygons in a file of its own.")
+        raise _error(path, "a table with geometries", "a table without", "Name the layer of polygons in a file of its own.")
     if not len(frame):
-        raise error("at least one polygon", "none", "Name another file.")
+        raise _error(path, "at least one polygon", "none", "Name another file.")
     if frame.crs is None:
-        raise error("a coordinate reference system", "none", "Declare it (ogr2ogr -a_srs EPSG:CODE).")
+        raise _error(path, "a coordinate reference system", "none", "Declare it (ogr2ogr -a_srs EPSG:CODE).")
     frame = frame.reset_index(drop=True)
-    shapes = np.asarray(frame.geometry.values)
-    kinds, present = shapely.get_type_id(shapes), ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
-    other = present & ~np.isin(kinds, (_POLYGON, _MULTIPOLYGON))
-    if other.any():
-        found = f"{shapes[other][0].geom_type} in {rows_text(np.flatnonzero(other))}"
-        raise error("polygons", found, "Keep polygons only.")
-    invalid = present & ~shapely.is_valid(shapes)
-    if invalid.any():
-        found = f"invalid ones in {rows_text(np.flatnonzero(invalid))} ({shapely.is_valid_reason(shapes[invalid][0])})"
-        raise error("valid polygons", found, "Repair them (in QGIS: Fix geometries).")
-    if not crs:
-        return frame
+    problems = _problems(shapely, np.asarray(frame.geometry.values))
+    if crs:
+        frame, lost = _project(shapely, path, frame, crs)
+        for row in lost:
+            problems.setdefault(int(row), "a polygon that the reference system of the map cannot express")
+        if len(lost) == len(frame):
+            raise _error(path, IN_THE_MAP, "none", "Clip the file to the map.")
+    return PolygonTable(path, frame, dict(sorted(problems.items())))
+
+
+def split_layer(source: StrPath) -> tuple[pathlib.Path, str]:
+    """Splits FILE:LAYER; the layer is "" where none is named. A colon may also be part of a path."""
+    whole = os.fspath(source)
+    file, colon, layer = whole.rpartition(":")
+    if not colon or not layer or re.search(r"[/\\]", layer) or not pathlib.Path(file).suffix or pathlib.Path(whole).exists():
+        return pathlib.Path(whole), ""
+    return pathlib.Path(file), layer
+
+
+def _read(geopandas: Any, path: pathlib.Path, layer: str) -> Any:
+    try:
+        if path.suffix.lower() in PARQUET:
+            if layer:
+                raise _error(path, f"a file with layers, as {layer} is named after its name", "one table", f"Name it without :{layer}.")
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, engine="pyogrio", layer=_choose_layer(path, layer))
+    except DataError:
+        raise
+    except Exception as problem:  # of GDAL, Arrow and pandas, which share no type
+        advice = "Check that it opens in QGIS, or convert it with ogr2ogr."
+        raise _error(path, "a GeoPackage, GeoJSON, GeoParquet or shapefile", f"an unreadable file ({reason(problem)})", advice) from problem
+
+
+def _choose_layer(path: pathlib.Path, layer: str) -> str:
+    """The layer that is named, or else the only one that can hold polygons; the first one if none can, which is then refused for what it holds."""
+    import pyogrio
+
+    layers = {str(name): kind for name, kind in pyogrio.list_layers(path).tolist()}
+    if layer:
+        if layer not in layers:
+            raise _error(path, f"a layer {layer}", f"the layers {', '.join(layers)}", f"Name one of them: {path.name}:LAYER.")
+        return layer
+    found = [name for name, kind in layers.items() if kind is not None and not any(word in kind for word in ("Point", "Line"))]
+    if len(found) > 1:
+        advice = f"Name one of them after a colon, such as {path.name}:{found[0]}."
+        raise _error(path, "one layer of polygons", f"{len(found)}: {', '.join(found)}", advice)
+    return (found or list(layers))[0]
+
+
+def _problems(shapely: Any, shapes: np.ndarray) -> dict[int, str]:
+    missing, empty = shapely.is_missing(shapes), shapely.is_empty(shapes)
+    other = ~missing & ~np.isin(shapely.get_type_id(shapes), (_POLYGON, _MULTIPOLYGON))
+    invalid = ~(missing | empty | other) & ~shapely.is_valid(shapes)
+    found = {int(row): NO_GEOMETRY for row in np.flatnonzero(missing)}
+    found |= {int(row): EMPTY for row in np.flatnonzero(empty)}
+    found |= {int(row): f"a {shapes[row].geom_type}" for row in np.flatnonzero(other & ~empty)}
+    return found | {int(row): f"an invalid polygon ({shapely.is_valid_reason(shapes[row])})" for row in np.flatnonzero(invalid)}
+
+
+def _project(shapely: Any, path: pathlib.Path, frame: Any, crs: str) -> tuple[Any, np.ndarray]:
+    """The polygons in another reference system, and which of them it cannot express; these become missing."""
     try:
         frame = frame.to_crs(crs)
     except Exception as problem:  # of PROJ
-        raise error("polygons that can be brought to the map's reference system", f"others ({reason(problem)})", "Clip the file to the map.") from problem
-    bounds = shapely.bounds(np.asarray(frame.geometry.values))
-    lost = present & ~np.isfinite(bounds).all(1)
-    if lost.any():
-        found = f"others in {rows_text(np.flatnonzero(lost))}"
-        raise error("polygons that can be brought to the map's reference system", found, "Clip the file to the map.")
-    return frame
+        raise _error(path, IN_THE_MAP, f"others ({reason(problem)})", "Clip the file to the map.") from problem
+    shapes = np.asarray(frame.geometry.values)
+    points, row = shapely.get_coordinates(shapes, return_index=True)
+    lost = np.unique(row[~np.isfinite(points).all(1)])
+    if len(lost):
+        shapes = shapes.copy()
+        shapes[lost] = None
+        frame = frame.set_geometry(type(frame.geometry)(shapes, crs=frame.crs, index=frame.index))
+    return frame, lost
 
 
-def rows_text(rows: Sequence[int] | np.ndarray) -> str:
-    """Names rows of a table, counted from 1; of many the first few."""
-    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(int(row) + 1) for row in rows[:NAMED])}{more}"
+def _error(path: pathlib.Path, expected: str, found: str, advice: str) -> DataError:
+    return DataError(tile="-", path=path, expected=expected, found=found, advice=advice)
 
 
 def write_polygons(frame: Any, path: pathlib.Path, work: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 
 class BandNames:
@@ -25,7 +26,7 @@ class BandNames:
         """
         self._path, described = path, [text.strip() for text in descriptions]
         if given and len(given) != len(described):
-            raise UserError(f"{path}: expected {len(given)} bands ({', '.join(given)}), found {len(described)}")
+            raise UserError(f"{path}: expected {number_of(len(given), 'band')} ({', '.join(given)}), found {len(described)}")
         names = tuple(given) or tuple(text or f"band{i + 1}" for i, text in enumerate(described))
         if len(set(_fold(names))) != len(names):
             raise UserError(
@@ -47,14 +48,14 @@ class BandNames:
         """
         found, wanted = _fold(descriptions), _fold(self._wanted)
         if len(found) != len(self.names):
-            raise UserError(f"{path}: expected {len(self.names)} bands ({', '.join(self.names)}), found {len(found)}")
+            raise UserError(f"{path}: expected {number_of(len(self.names), 'band')} ({', '.join(self.names)}), found {len(found)}")
         if all(text in ("", name) for text, name in zip(found, wanted, strict=True)):
             return tuple(range(len(found)))
         if sorted(found) == sorted(wanted) and len(set(found)) == len(found):
             return tuple(found.index(name) for name in wanted)
         raise UserError(
             f"{path}: expected the bands {', '.join(self._wanted)}, found {', '.join(text or 'one without a name' for text in descriptions)}; "
-            "correct the descriptions of the bands (gdal_edit.py), or leave this file out"
+            "correct the descriptions of the bands (rasterio: dataset.descriptions), or leave this file out"
         )
 
 

@@ -16,7 +16,7 @@ from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
-from omnisat_jax.rasters.grid import RasterError, RasterGrid
+from omnisat_jax.rasters.grid import RasterError, RasterGrid, upright
 
 ALIGNED = 1e-3  # pixels by which grids may be misaligned, due to rounding
 NODES = 16  # pixels of the target between points that are projected exactly; those between them are interpolated
@@ -61,6 +61,7 @@ class Placement:
 
 def placement(grid: RasterGrid, target: Target) -> Placement:
     """How a raster lies on the grid of a target, for reports."""
+    grid = upright(grid, ALIGNED).grid
     if _offset(grid, target) is not None:
         return Placement(True, "")
     words = []
@@ -68,11 +69,11 @@ def placement(grid: RasterGrid, target: Target) -> Placement:
     if grid.crs != CRS.from_wkt(target.crs):
         words.append(f"from {_short(grid.crs)}")
     if t.b or t.d:
-        words.append("rotated")
+        words.append("from a rotated grid")
     size = math.sqrt(abs(t.determinant))
     if grid.crs == CRS.from_wkt(target.crs) and abs(size - target.pixel) > 1e-6 * target.pixel:
-        words.append(f"from pixels of {size:.6g} to {target.pixel:.6g}")
-    return Placement(False, "warped " + (", ".join(words) or "by a part of a pixel"))
+        words.append(f"from pixels of {size:.6g} m to {target.pixel:.6g} m")
+    return Placement(False, "warped " + (" and ".join(words) or "by a part of a pixel"))
 
 
 class Sampler:
@@ -82,8 +83,9 @@ class Sampler:
       window: first row, first column, rows and columns of the raster that are needed; None if it lies outside.
     """
 
-    def __init__(self, grid: RasterGrid, target: Target):
-        self._target = target
+    def __init__(self, raster: RasterGrid, target: Target):
+        self._target, self._upright = target, upright(raster, ALIGNED)
+        grid = self._upright.grid
         self._offset = _offset(grid, target)
         self.window: tuple[int, int, int, int] | None = None
         if self._offset is not None:
@@ -94,8 +96,9 @@ class Sampler:
             self._steps, self._point = _points(grid, target)
             corners = {(dy, dx) for dy in (self._steps[0], self._steps[-1]) for dx in (self._steps[0], self._steps[-1])}
             top, left, bottom, right = _reach([self._point(*corner) for corner in sorted(corners)], grid)
+        self._window = top, left, bottom - top, right - left  # of the upright raster
         if bottom > top and right > left:
-            self.window = top, left, bottom - top, right - left
+            self.window = self._upright.stored(self._window)
 
     def __call__(self, values: np.ndarray, known: np.ndarray, nearest: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Brings pixels onto the target.
@@ -110,7 +113,8 @@ class Sampler:
           value is 0.
         """
         assert self.window is not None
-        top, left, rows, columns = self.window
+        values, known = self._upright.turn(values), self._upright.turn(known)
+        top, left, rows, columns = self._window
         shape = (len(values), self._target.height, self._target.width)
         if self._offset is not None:
             out, mask = np.zeros(shape, values.dtype), np.zeros(shape, bool)
@@ -119,14 +123,14 @@ class Sampler:
             out[place], mask[place] = np.where(known, values, 0), known
             return out, mask
         if nearest:
-            inside, row, column = _nearest(*self._point(0.5, 0.5), self.window)
+            inside, row, column = _nearest(*self._point(0.5, 0.5), self._window)
             mask = known[:, row, column] & inside
             return np.where(mask, values[:, row, column], 0), mask
         total, count = np.zeros(shape), np.zeros(shape, np.int32)
         clean = np.where(known, values, 0).astype(np.float64)
         for dy in self._steps:
             for dx in self._steps:
-                value, mask = _bilinear(clean, known, *self._point(dy, dx), self.window)
+                value, mask = _bilinear(clean, known, *self._point(dy, dx), self._window)
                 total += value
                 count += mask
         mask = 2 * count >= len(self._steps) ** 2
@@ -159,7 +163,7 @@ def sampler(grid: RasterGrid, target: Target) -> Sampler:
 def _offset(grid: RasterGrid, target: Target) -> tuple[int, int] | None:
     """Row and column of the raster at the first pixel of the target; None if their pixels are not the same."""
     t = grid.transform
-    if grid.crs != CRS.from_wkt(target.crs) or t.b or t.d or t.a <= 0 or t.e >= 0:
+    if grid.crs != CRS.from_wkt(target.crs) or t.b or t.d:
         return None
     # Over the whole raster, pixels may drift apart by ALIGNED at most.
     if abs(t.a - target.pixel) * grid.width > ALIGNED * target.pixel or abs(t.e + target.pixel) * grid.height > ALIGNED * target.pixel:

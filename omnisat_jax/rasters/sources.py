@@ -17,6 +17,7 @@ from omnisat_jax.files.tiff_structure import needed_bytes
 from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
+from omnisat_jax.words import number_of
 
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
 # Files beside GeoTIFFs that are no images.
@@ -37,6 +38,8 @@ class Rules:
 
 
 STRICT = Rules()
+# About a file of the user's own, which no archive holds.
+ADVICE = "Check the path, and whether gdalinfo reads it; download or export it again, or remove it."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +138,7 @@ def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), rule
     Raises:
       UserError: no file, a file without a date in its name, two files of one date unless `rules.warped`, or files that do not fit together.
     """
-    files, remarks = _geotiffs(f"series {name}", need_folder(folder, what=f"a folder of GeoTIFFs of series {name}"))
+    files, remarks = _geotiffs(f"series {name}", need_folder(folder, what=f"a folder of GeoTIFFs of series {name}", advice="Check the path."))
     dated = []
     for path in files:
         day = date_of(path)
@@ -180,9 +183,9 @@ def _geotiffs(what: str, folder: pathlib.Path) -> tuple[list[pathlib.Path], list
         instead = ", ".join(f"the folder {path.name}" if path.is_dir() else path.name for path in (*others, *hidden)[:3]) or "none"
         raise RasterError(f"{folder}: expected GeoTIFFs of {what} ({' or '.join(SUFFIXES)}), found {instead}")
     remarks = []
-    for what, paths in (("files", [path for path in others if not path.is_dir()]), ("folders", [path for path in others if path.is_dir()])):
-        remarks += [f"not read, as they are not GeoTIFFs: {len(paths)} {what} in {folder}, such as {paths[0].name}"] if paths else []
-    remarks += [f"not read, as they are hidden: {len(hidden)} files in {folder}, such as {hidden[0].name}"] if hidden else []
+    for noun, paths in (("file", [path for path in others if not path.is_dir()]), ("folder", [path for path in others if path.is_dir()])):
+        remarks += [f"not read, as they are not GeoTIFFs: {number_of(len(paths), noun)} in {folder}, such as {paths[0].name}"] if paths else []
+    remarks += [f"not read, as they are hidden: {number_of(len(hidden), 'file')} in {folder}, such as {hidden[0].name}"] if hidden else []
     return found, remarks
 
 
@@ -261,9 +264,9 @@ def _source(
         if silent and not bands:
             raise RasterError(
                 f"{silent[0].path}: expected descriptions of its bands, as {turned[0].path} describes its own in another order than "
-                f"{first.grid.path}, found none; describe them (gdal_edit.py), or name the bands with NAME=PATH:BAND,BAND"
+                f"{first.grid.path}, found none; describe them (rasterio: dataset.descriptions), or name the bands with NAME=PATH:BAND,BAND"
             )
-        remarks = [*remarks, f"bands of {len(turned)} of {len(layers)} files were put in the order {', '.join(names.names)}, by their descriptions"]
+        remarks = [*remarks, f"bands of {len(turned)} of {number_of(len(layers), 'file')} were put in the order {', '.join(names.names)}, by their descriptions"]
     return Source(name, kind, tuple(layers), names.names, tuple(remarks))
 
 
@@ -301,13 +304,13 @@ def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
     Raises:
       DataError: no GeoTIFF, no georeference, or values that cannot be used.
     """
-    need_file(path, what="a raster: a GeoTIFF", advice="Check the path.")
+    need_file(path, what="a raster: a GeoTIFF", advice=ADVICE)
     size, needed = path.stat().st_size, needed_bytes(path)
     if size < needed:
         raise DataError(
-            tile="-", path=path, expected=f"at least {needed:,} bytes, as its header declares", found=f"{size:,}", advice="It is cut off: restore it."
+            tile="-", path=path, expected=f"at least {needed:,} bytes, as its header declares", found=f"{size:,}", advice=f"It is cut off. {ADVICE}"
         )
-    with open_geotiff(path, what="a raster: a GeoTIFF", bands=count) as source:
+    with open_geotiff(path, what="a raster: a GeoTIFF", bands=count, advice=ADVICE) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
         if dtype.kind == "c":
             raise source.error("real numbers", f"complex ones ({source.form()})", "Compute an intensity first.")
@@ -326,8 +329,7 @@ def read_labels_grid(path: pathlib.Path) -> RasterGrid:
     Raises:
       UserError: not a single band of integers.
     """
-    need_file(path, what="labels: a GeoTIFF", advice="Check the path.")
-    with open_geotiff(path, what="labels: a GeoTIFF") as source:
+    with open_geotiff(path, what="labels: a GeoTIFF", advice=ADVICE) as source:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
         source.need_plain()

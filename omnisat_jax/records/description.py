@@ -21,6 +21,7 @@ from omnisat_jax.files.paths import below, check_name, need_file
 from omnisat_jax.records.frames import AGAIN, checksums_path, count_frames, frames_path
 from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 VERSION = "3.0.0"  # of the layout of records
 DESCRIPTION = "dataset.json"
@@ -186,7 +187,7 @@ def check_description(values: Value) -> None:
         name.choice(classes)
     colours = [colour.text() for colour in values.get("colours").list()]
     if colours and len(colours) != len(classes):
-        raise values.get("colours").error(f"one colour for each of the {len(classes)} classes, or none")
+        raise values.get("colours").error(f"one colour for each of the {number_of(len(classes), 'class')}, or none")
     values.get("ignore").integer(-1, 255)
     values.get("background").integer(-1, len(classes) - 1)
     values.get("label_side").integer(1 if dense else 0, WIDEST)
@@ -200,11 +201,11 @@ def check_description(values: Value) -> None:
         for size in shape[:-1]:
             size.integer(1, WIDEST)
         if shape[-1].integer(1, BANDS) != len(bands):
-            raise modality.get("bands").error(f"names of {shape[-1].value} bands")
+            raise modality.get("bands").error(f"names of {number_of(shape[-1].value, 'band')}")
         for key in ("scale", "offset"):
             numbers = [number.number() for number in modality.find(key, []).list()]
             if len(numbers) not in (0, len(bands)) or (key == "scale" and 0 in numbers):
-                raise modality.get(key).error(f"{'numbers other than 0' if key == 'scale' else 'numbers'} of {len(bands)} bands, or none")
+                raise modality.get(key).error(f"{'numbers other than 0' if key == 'scale' else 'numbers'} of {number_of(len(bands), 'band')}, or none")
         modality.get("dtype").choice(DTYPES)
         modality.get("longest").integer(0, LONGEST)
     parts = [check_part(part.name("the name of a part"), values.path) for part in values.get("parts").list()]
@@ -260,10 +261,10 @@ def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
             bands = modalities[name].shape[-1] if name in modalities else 0
             moments = _array(found, np.float64)
             if moments.shape != (3, bands) or not np.isfinite(moments).all() or (moments[::2] < 0).any():
-                raise found.error(f"counts, means and squared deviations of {bands} bands")
+                raise found.error(f"counts, means and squared deviations of {number_of(bands, 'band')}")
     labels = _array(summary.get("labels"), np.int64)
     if labels.shape != (len(tiles), len(info.classes)) or (labels < 0).any():
-        raise summary.get("labels").error(f"counts of {len(info.classes)} classes in {len(tiles)} tiles")
+        raise summary.get("labels").error(f"counts of {number_of(len(info.classes), 'class')} in {number_of(len(tiles), 'tile')}")
     for numbers in (summary.find("parcels", {}).items()).values():
         if _array(numbers, np.int64).ndim != 1:
             raise numbers.error("a list of parcel numbers")
@@ -327,7 +328,7 @@ def wrong_files(root: StrPath, info: DatasetInfo, *, whole: bool) -> Iterator[Da
         elif entry.frames is not None:
             frames = count_frames(path)
             if frames != entry.frames:
-                yield _changed(path, f"{entry.frames:,} frames", f"{frames:,} frames" if frames is not None else "no .npy header")
+                yield _changed(path, number_of(entry.frames, 'frame'), number_of(frames, 'frame') if frames is not None else "no .npy header")
         else:
             found = known.get(path) or hashing.file_hash(path)
             if found != entry.xxh3:

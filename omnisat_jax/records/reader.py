@@ -19,6 +19,7 @@ from omnisat_jax.records.description import VERSION, read_description, read_summ
 from omnisat_jax.records.frames import AGAIN, FrameError, Frames, FrameStore, frames_path
 from omnisat_jax.records.info import ModalityInfo
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 __all__ = ["VERSION", "Records", "TileSource", "check_records"]
 
@@ -244,7 +245,7 @@ def _open_table(folder: pathlib.Path, records: Records, rows: int) -> Any:
         found = f"an unreadable table ({reason(error)})"
         raise DataError(tile="-", path=folder, expected="a table of tiles", found=found, advice=AGAIN) from error
     if count != rows:
-        raise DataError(tile="-", path=folder, expected=f"a table of {rows} tiles, as in its summary", found=f"{count} tiles", advice=AGAIN)
+        raise DataError(tile="-", path=folder, expected=f"a table of {number_of(rows, 'tile')}, as in its summary", found=number_of(count, 'tile'), advice=AGAIN)
     if columns != set(records.modalities):
         raise DataError(
             tile="-", path=folder, expected=f"a table with columns {', '.join(records.modalities)}, as in the description",

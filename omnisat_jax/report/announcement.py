@@ -6,6 +6,7 @@ from rich.text import Text
 from omnisat_jax.input.spec import InputSpec
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split
+from omnisat_jax.words import number_of
 
 ACTIONS = ("left out", "masked")  # what is done to tiles with broken files
 
@@ -16,8 +17,8 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
         console.rule(Text("SIMULATED DATA: no score of this run describes real fields", style="bold yellow"))
     console.print(f"data: {records.info.citation}", markup=False, highlight=False)
     console.print(
-        f"protocol {split.protocol}: train {' '.join(split.train)} ({len(records.tiles(split.train))} tiles), "
-        f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({len(records.tiles(split.test))} tiles); "
+        f"protocol {split.protocol}: train {' '.join(split.train)} ({number_of(len(records.tiles(split.train)), 'tile')}), "
+        f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({number_of(len(records.tiles(split.test)), 'tile')}); "
         f"modalities {' '.join(spec.name for spec in input_spec.specs)}",
         markup=False,
         highlight=False,
@@ -30,10 +31,10 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
         _announce_broken(console, records)
     for name, count in records.counts(records.parts).items():
         if count["absent"] or count["invalid_dates"]:
-            unknown = f" ({count['wholly_unknown']} of them have a file without any measurement)" if count["wholly_unknown"] else ""
+            unknown = f" ({count['wholly_unknown']} of them with a file without any measurement)" if count["wholly_unknown"] else ""
             console.print(
-                f"{name}: absent from {count['absent']} of {count['absent'] + count['present']} tiles{unknown}; "
-                f"{count['invalid_dates']} dates without a usable pixel are masked",
+                f"{name}: absent from {count['absent']} of {number_of(count['absent'] + count['present'], 'tile')}{unknown}; "
+                f"{number_of(count['invalid_dates'], 'date')} without a usable pixel masked",
                 style="yellow",
                 markup=False,
             )
@@ -48,8 +49,9 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
 def _announce_broken(console, records):
     done = {action: sum(entry["action"] == action for entry in records.bad) for action in ACTIONS}
     counts = ", ".join(f"{count} {action}" for action, count in done.items())
+    tiles = number_of(len({entry["tile"] for entry in records.bad}), "tile")
     console.print(
-        f"broken files in {len({entry['tile'] for entry in records.bad})} tiles: {counts} "
+        f"broken files in {tiles}: {counts} "
         f"(data.on_bad={records.info.made_with.on_bad}). The first:",
         style="yellow",
         markup=False,

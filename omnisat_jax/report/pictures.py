@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb  # noqa: E402
 
 from omnisat_jax import colours as palette  # noqa: E402
 from omnisat_jax.missing import measured  # noqa: E402
+from omnisat_jax.words import number_of
 
 # Names of classes, tiles and sensors are plain text, never formulas, whatever the user's matplotlibrc says.
 matplotlib.rcParams["text.parse_math"] = False
@@ -99,7 +100,7 @@ def render(entry: Mapping[str, Any], index: int, bands: Sequence[str]) -> tuple[
         return picture(values[date], known[date], colour), f"day {entry['dates'][index, date]}"
     used = (known & valid[:, None, None, None])[..., :1]
     mean = np.where(used, values[..., :1], 0).sum(0, dtype=np.float64) / np.maximum(used.sum(0), 1)
-    return picture(mean, used.any(0), [0]), f"mean {band} of {int(valid.sum())} dates"
+    return picture(mean, used.any(0), [0]), f"mean {band} of {number_of(int(valid.sum()), 'date')}"
 
 
 def _clear_date(blue, known, valid):

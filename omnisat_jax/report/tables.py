@@ -9,6 +9,7 @@ from rich.text import Text
 
 from omnisat_jax.report import escaping
 from omnisat_jax.report.run_files import Results
+from omnisat_jax.words import number_of
 
 NONE = "-"  # in place of a score of no tile
 Columns = Sequence[tuple[str, str]]  # (key of the scores, title)
@@ -24,8 +25,8 @@ def protocol_lines(results: Results) -> list[str]:
     simulated = " - SIMULATED, not comparable with published numbers" if p["simulated"] else ""
     lines = [
         f"Dataset: {p['dataset']}{simulated}.",
-        f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "
-        f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({p['test_tiles']} tiles).",
+        f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({number_of(p['train_tiles'], 'tile')}), "
+        f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({number_of(p['test_tiles'], 'tile')}).",
         f"Metric: {_metric(results)}.",
         _training(results),
     ]
@@ -91,8 +92,8 @@ def _training(results):
     p = results["protocol"]
     steps = p["pretrain_steps"]
     if p["probe"] == "none":
-        return f"Seed: {p['seed']}. Checkpoint: {_checkpoint(p)}. Pre-training: {steps} steps."
-    weights = f"pre-trained for {steps} steps" if steps else "random"
+        return f"Seed: {p['seed']}. Checkpoint: {_checkpoint(p)}. Pre-training: {number_of(steps, 'step')}."
+    weights = f"pre-trained for {number_of(steps, 'step')}" if steps else "random"
     dense = "; one class per patch" if results["task"] == "segment" else ""
     return f"Seed: {p['seed']}. Frozen tokens ({weights}), {p['probe']} probe fitted with all modalities{dense}."
 

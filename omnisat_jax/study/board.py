@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 TAIL = 4096  # bytes of metrics.jsonl that hold its last lines
 
@@ -55,7 +56,7 @@ class Board:
         return self._total - self._ended
 
     def __rich__(self) -> RenderableType:
-        counts = Text(f"{self._ended} of {self._total} runs ended, {self._total - self._ended} left")
+        counts = Text(f"{self._ended} of {number_of(self._total, 'run')} ended, {self._total - self._ended} left")
         table = Table(box=None)
         table.add_column("run", no_wrap=True)
         table.add_column("stage", no_wrap=True)

@@ -29,6 +29,7 @@ from omnisat_jax.study.folder import claim, is_done, missing, run_folder
 from omnisat_jax.study.grid import Run, Study, runs
 from omnisat_jax.train.workdir import cores
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 LAST_LINES = 3  # of the log of a failed run that are shown
 _COLOURS = {"done": "green", "failed": "red"}
@@ -132,7 +133,7 @@ def run_study(
     outcomes = {run.name: Outcome("done" if is_done(folder, run) else "waiting") for run in grid}
     todo = _in_order([run for run in mine if outcomes[run.name].state != "done"], shared)
     console.print(
-        f"study {study.name}: {len(grid)} runs, {sum(o.state == 'done' for o in outcomes.values())} finished before, {len(todo)} to run"
+        f"study {study.name}: {number_of(len(grid), 'run')}, {sum(o.state == 'done' for o in outcomes.values())} finished before, {len(todo)} to run"
         + (f" in shard {shard}" if count > 1 else ""),
         highlight=False,
     )

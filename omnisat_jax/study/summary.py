@@ -20,6 +20,7 @@ from omnisat_jax.study.runner import Outcome
 from omnisat_jax.study.statistics import Tiles, bootstrap, interval
 from omnisat_jax.study.tables import Difference, Entry, Summary
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 METRIC = {"segment": ("miou", "mIoU"), "classify": ("f1_macro", "macro F1")}
 # Keys of the configuration that say which data a run is made from.
@@ -100,7 +101,7 @@ def _check_data(folder, finished: Iterable[Finished]):
 def _protocol(results):
     p = results["protocol"]
     simulated = ", SIMULATED" if p["simulated"] else ""
-    return f"{p['dataset']}{simulated}, {p['protocol']}, test {' '.join(p['test'])} ({p['test_tiles']} tiles), train {p['train_tiles']} tiles"
+    return f"{p['dataset']}{simulated}, {p['protocol']}, test {' '.join(p['test'])} ({number_of(p['test_tiles'], 'tile')}), train {number_of(p['train_tiles'], 'tile')}"
 
 
 def _entries(study, finished) -> list[Entry]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omnisat_jax.report import escaping
 from omnisat_jax.study.statistics import LEVEL
+from omnisat_jax.words import number_of
 
 COLUMNS = (
     "row", "labels", "modalities", "seeds", "tiles", "mean", "spread", f"{LEVEL} % interval", "difference to the baseline", "ECE", "published",
@@ -155,7 +156,7 @@ def conclusions(summary: Summary) -> list[str]:
         start = f"With {100 * share:g} % of the labels, the" if len(study["label_shares"]) > 1 else "The"
         lines.append(
             f"{start} highest score is that of {best.row}, {mean:.1f} % {best.metric} {_interval(best.interval)}; "
-            f"the interval of the difference to {study['baseline']} lies above zero for {better} of {len(differences)} rows."
+            f"the interval of the difference to {study['baseline']} lies above zero for {better} of {number_of(len(differences), 'row')}."
         )
     return lines
 
@@ -185,7 +186,7 @@ def notes(summary: Summary) -> list[str]:
     lines += [f"Failed: {name} ({reason})." for name, reason in summary.failed.items()]
     if summary.waiting:
         more = ", ..." if len(summary.waiting) > NAMED else ""
-        lines.append(f"Not finished: {len(summary.waiting)} runs ({', '.join(summary.waiting[:NAMED])}{more}).")
+        lines.append(f"Not finished: {number_of(len(summary.waiting), 'run')} ({', '.join(summary.waiting[:NAMED])}{more}).")
     return lines
 
 

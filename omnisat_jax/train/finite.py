@@ -6,6 +6,7 @@ import numpy as np
 from omnisat_jax.errors import UserError
 from omnisat_jax.parallel.hosts import exchange
 from omnisat_jax.train.step import TrainState
+from omnisat_jax.words import number_of
 
 SHOWN = 20  # steps that a message names
 
@@ -28,7 +29,7 @@ def check_trained(state: TrainState, steps: int, bad: list[str]) -> None:
     advice = "Look at the data and lower the learning rate; start again in another --workdir"
     if int(jax.device_get(state.skipped)) >= steps > 0:
         named = "".join(f"\n{line}" for line in bad[-SHOWN:])
-        raise NonFiniteError(f"none of the {steps} steps had a finite loss and gradient: nothing was learned. {advice}{named}")
+        raise NonFiniteError(f"none of {number_of(steps, 'step')} had a finite loss and gradient: nothing was learned. {advice}{named}")
     mine = [
         jax.tree_util.keystr(path)
         for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]

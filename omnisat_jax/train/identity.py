@@ -5,6 +5,8 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from omnisat_jax.words import number_of
+
 STAGES = ("pretrain", "finetune")
 # The location of the data is not part of a run: the data themselves are compared by their fingerprint.
 ANY_TIME = (
@@ -79,8 +81,8 @@ def _judge(key, old, new, begun, done):
     if stage in STAGES and name == "steps":
         more = isinstance(old, int) and isinstance(new, int) and 0 < old < new and stage not in done
         note = (
-            f"{stage} goes on with the learning rate of {new} steps where it has followed that of {old}: "
-            f"its result is not that of {new} steps from the start"
+            f"{stage} goes on with the learning rate of {number_of(new, 'step')} where it has followed that of {old}: "
+            f"its result is not that of {number_of(new, 'step')} from the start"
         )
         return Change(key, old, new, more, note if more and stage in begun else "")
     stage = UNTIL.get(key)

@@ -11,6 +11,7 @@ from omnisat_jax.train.finite import NonFiniteError, check_trained
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.train.timing import Ledger, Profile
 from omnisat_jax.types import Batch, PyTree
+from omnisat_jax.words import number_of
 
 
 class Preempted(RuntimeError):
@@ -142,6 +143,6 @@ class _Watch:
         self._hooks.write(step, {"nonfinite_step": 1.0})
         if self._skipped > self._budget:
             raise NonFiniteError(
-                f"{self._skipped} steps had a loss or gradient that was not finite, more than nonfinite_budget = {self._budget}. "
+                f"{number_of(self._skipped, 'step')} had a loss or gradient that was not finite, more than nonfinite_budget = {self._budget}. "
                 f"Look at these tiles, or lower the learning rate:\n" + "\n".join(self.bad[-20:])
             )

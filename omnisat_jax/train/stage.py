@@ -26,6 +26,7 @@ from omnisat_jax.train.trainer import CompiledStep, Trainer
 from omnisat_jax.train.warmstart import warm_start
 from omnisat_jax.train.writers import MetricsWriter
 from omnisat_jax.types import Params, PyTree
+from omnisat_jax.words import number_of
 
 # The random draws of a stage depend on its number, so it must never change.
 STAGE_NUMBERS = {"pretrain": 1, "finetune": 2}
@@ -124,7 +125,7 @@ class StageTraining:
         log.debug("%s, how everything is sharded:\n%s", name, rules.describe(self.trainer.abstract_state))
         log.info("%s parameters:\n%s", name, parameter_overview.get_parameter_overview(state.params))
         count = sum(x.size for x in jax.tree.leaves(state.params))
-        console.print(f"{name}: {count:,} parameters, {self.trainer.config.steps} steps of {self.trainer.config.batch_size} tiles")
+        console.print(f"{name}: {number_of(count, 'parameter')}, {number_of(self.trainer.config.steps, 'step')} of {number_of(self.trainer.config.batch_size, 'tile')}")
         return 0, state
 
     @contextlib.contextmanager

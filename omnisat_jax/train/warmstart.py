@@ -9,6 +9,7 @@ import jax
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.types import Params
+from omnisat_jax.words import number_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.loaded)} parameters taken over ({_modules(self.loaded)}); "
+            f"{number_of(len(self.loaded), 'parameter')} taken over ({_modules(self.loaded)}); "
             f"{len(self.fresh)} start fresh ({_modules(self.fresh)}); {len(self.unused)} left behind ({_modules(self.unused)})"
         )
 

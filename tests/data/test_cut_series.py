@@ -46,7 +46,7 @@ def test_other_files_of_a_folder_are_counted(here, capsys):
     write(here / "s" / "2021-01-03.tif", flat(1))
     (here / "s" / "2021-02-03.jp2").write_bytes(b"x")
     assert cut(here, "--series", f"s={here / 's'}") == 0
-    assert "not GeoTIFFs: 1 files in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
+    assert "not GeoTIFFs: 1 file in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_given_names_rename_bands(here):
         ([("VV", "VH"), ("VH", "VV"), ()], "", "expected descriptions of its bands"),
         ([("a", "a")], "", "each band once"),
         ([("a", "a"), ("b", "a")], ":VV,VH", "expected the bands a, a"),
-        ([("VV", "VH")], ":VV", "expected 1 bands (VV), found 2"),
+        ([("VV", "VH")], ":VV", "expected 1 band (VV), found 2"),
         ([("VV", "VH")], ":VV,VV", "each band once"),
         ([("VV", "VH")], ":V\x1b[2J,H", "printable text"),
     ],

@@ -166,7 +166,7 @@ FAULTS = {
     "no dates": (lambda r: super_patch(r, "products.txt").unlink(), "product names with the dates"),
     "dates not in UTF-8": (lambda r: super_patch(r, "products.txt").write_bytes(b"\xff\xfe"), "text in UTF-8"),
     "dates of no day": (lambda r: super_patch(r, "products.txt").write_text("S2A_20210230T1\n" * 20), "day is out of range"),
-    "fewer dates": (lambda r: super_patch(r, "products.txt").write_text("S2A_MSIL2A_20210105T105351_X"), "expected 1 images"),
+    "fewer dates": (lambda r: super_patch(r, "products.txt").write_text("S2A_MSIL2A_20210105T105351_X"), "expected 1 image"),
     "no table of centres": (lambda r: (r / layout.CENTRES).write_text("{}"), "where images lie"),
     "no centre": (lambda r: change_table(r, layout.CENTRES, lambda t: t.pop("IMG_000001.tif")), "row and column of its centre"),
     "a centre outside": (centre([0, 20]), "000001.*inside the super-patch of 40x40"),

@@ -154,10 +154,10 @@ def test_unknown_pixels_of_every_kind_are_no_data(root):
 
 EMPTY = {
     "no images": (lambda r: [change(r, f"sen-2-{n}", lambda a: a[:0]) for n in ("data", "products", "masks")], "without images"),
-    "masks that are not numbers": (lambda r: change(r, "sen-2-masks", lambda a: a * np.nan), "none of its 45 images"),
-    "everything cloudy": (lambda r: change(r, "sen-2-masks", lambda a: a * 0 + 51), "none of its 45 images"),
-    "zeros": (lambda r: change(r, "sen-2-data", np.zeros_like), "none of its 45 images"),
-    "undeclared fill": (lambda r: change(r, "sen-2-data", lambda a: np.full_like(a, -3.4e38)), "none of its 45 images"),
+    "masks that are not numbers": (lambda r: change(r, "sen-2-masks", lambda a: a * np.nan), "in its 45 images"),
+    "everything cloudy": (lambda r: change(r, "sen-2-masks", lambda a: a * 0 + 51), "in its 45 images"),
+    "zeros": (lambda r: change(r, "sen-2-data", np.zeros_like), "in its 45 images"),
+    "undeclared fill": (lambda r: change(r, "sen-2-data", lambda a: np.full_like(a, -3.4e38)), "in its 45 images"),
 }
 
 

@@ -200,7 +200,7 @@ def test_radar_in_linear_power_is_a_doubt_and_not_a_failure(root, capsys):
 def test_a_tile_of_another_unit_is_named(root, console):
     faults.change_array(root / faults.S1A, lambda a: (10 ** (a / 10)).astype(np.float32))
     (finding,) = doubts(run(root, console, update=True))
-    assert "one unit of backscatter" in finding.expected and f"1 tiles ({TILE}" in finding.found
+    assert "one unit of backscatter" in finding.expected and f"1 tile ({TILE}" in finding.found
 
 
 def contents(name, modality, *tiles, dates=None):

@@ -181,7 +181,7 @@ def test_a_run_that_learned_nothing_has_failed(config, tmp_path, console, monkey
     changed = config.copy_and_resolve_references()
     changed.pretrain.steps = 0
     for _ in range(2):
-        with pytest.raises(NonFiniteError, match="none of the 4 steps had a finite loss and gradient: nothing was learned"):
+        with pytest.raises(NonFiniteError, match="none of 4 steps had a finite loss and gradient: nothing was learned"):
             go(changed, tmp_path / "run", console)
     assert not (tmp_path / "run" / "finetune" / "done.json").exists() and not (tmp_path / "run" / "results.json").exists()
 

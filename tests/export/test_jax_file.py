@@ -20,7 +20,7 @@ from omnisat_jax.export.program import make_program
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.modalities import subsets
 from tests.conftest import ROOT
-from tests.export.tiles import ROWS, SHAPES, WINDOW, measurements, program_inputs, save_tiny, usable
+from tests.export.tiles import ROWS, SHAPES, WINDOW, band_names, measurements, program_inputs, save_tiny, usable
 
 PLAIN = ("demo", "omnisat,tile_f1", "published")
 
@@ -75,6 +75,8 @@ def test_the_description_is_that_of_the_program(row):
     assert description["versions"]["omnisat_jax"] == omnisat_jax.__version__
     assert jax.__version__ in description["compatible_until"]["rule"]
     assert [entry["bands"] for entry in description["modalities"]] == [spec.channels for spec in model.modalities]
+    names = band_names(model.modalities)
+    assert all(tuple(entry.get("band_names", ())) == names.get(entry["name"], ()) for entry in description["modalities"])
     assert description["day_zero"]["origin"] == model.trained.config.data.origin
 
 
@@ -89,16 +91,22 @@ def test_the_documented_script_runs_it_without_this_package(tiny_model, tmp_path
     (tmp_path / "model.zip").write_bytes(jax_file(make_program(model.trained, WINDOW)))
     given = measurements(specs, 2, 3)
     inputs = program_inputs(given, ("s2", "spot"), specs, model.trained.config.data.origin)
-    np.savez(tmp_path / "inputs.npz", **{name: value for name, value in inputs.items() if name.startswith(("s2", "spot"))})
+    inputs, names = {name: value for name, value in inputs.items() if name.startswith(("s2", "spot"))}, band_names(specs)
+    np.savez(tmp_path / "inputs.npz", **inputs, **{"s2.bands": np.array(names["s2"])})
     script = ROOT / "docs" / "run_exported.py"
-    assert len([line for line in script.read_text().splitlines() if line]) <= 21  # its docstring and twenty lines
+    assert len([line for line in script.read_text().splitlines() if line]) <= 32  # it can be read at a glance
     forbidden = ("flax", "omnisat_jax", "optax", "tensorflow", "xxhash")
     code = f"import runpy, sys; sys.modules.update(dict.fromkeys({forbidden})); runpy.run_path({str(script)!r}, run_name='__main__')"
     command = [sys.executable, "-c", code, "model.zip", "inputs.npz", "out.npy"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout == f"spot: not checked that its bands are {', '.join(names['spot'])}\n"
     expected = model.probabilities({name: given[name] for name in ("s2", "spot")})
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=0, atol=1e-5)
+    np.savez(tmp_path / "inputs.npz", **inputs, **{"s2.bands": np.array(names["s2"][::-1])})
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    message = f"s2.bands: expected {', '.join(names['s2'])}, found {', '.join(names['s2'][::-1])}; bring s2.values into this order\n"
+    assert done.returncode == 1 and done.stderr == message
 
 
 def test_flatbuffers_is_named_where_it_is_missing(tiny_model, monkeypatch):

@@ -10,6 +10,7 @@ from omnisat_jax import Model
 from omnisat_jax.errors import UserError
 from omnisat_jax.export.program import make_program
 from omnisat_jax.inference.model_folder import TrainedModel
+from omnisat_jax.inference.model_info import SensorInfo
 from tests.conftest import ROOT
 from tests.export.tiles import measurements, program_inputs, save_tiny
 
@@ -37,6 +38,12 @@ def trained():
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     return Model.from_pretrained(save_tiny(tmp_path_factory.mktemp("model"), "published")).trained
+
+
+def test_the_description_names_the_bands_in_their_order(trained):
+    info = dataclasses.replace(trained.info, sensors={"spot": SensorInfo(("R", "G", "B"))})
+    found = {entry["name"]: entry for entry in make_program(dataclasses.replace(trained, info=info), 4).describe()["modalities"]}
+    assert found["spot"]["band_names"] == ["R", "G", "B"] and "band_names" not in found["s2"]
 
 
 def test_inputs_of_a_tile(trained):

@@ -5,7 +5,7 @@ import numpy as np
 from omnisat_jax.config import schema
 from omnisat_jax.export.program import flat_inputs
 from omnisat_jax.inference.inputs import make_inputs
-from omnisat_jax.inference.model_info import ModelInfo
+from omnisat_jax.inference.model_info import ModelInfo, SensorInfo
 from omnisat_jax.inference.model_saving import save_model
 from tests.conftest import tiny
 from tests.models.worlds import world
@@ -16,8 +16,13 @@ WINDOW = 2  # tokens per tile side
 SHAPES = ((1, 3), (3, 4))  # numbers of tiles, and of dates of the first series; each further one has one more
 
 
+def band_names(specs):
+    """Made-up names of the bands of each sensor."""
+    return {spec.name: tuple(f"{spec.name}_{index}" for index in range(spec.channels)) for spec in specs if spec.kind != "location"}
+
+
 def save_tiny(folder, row, **changes):
-    """Writes the tiny model of a row with random parameters and statistics."""
+    """Writes the tiny model of a row with random parameters and statistics, which knows the names of its bands."""
     module, params, _ = world(row, **changes)
     rng = np.random.default_rng(7)
     statistics = {
@@ -25,7 +30,8 @@ def save_tiny(folder, row, **changes):
         for spec in module.specs
     }
     config = schema.parse(tiny(row, **changes))
-    save_model(folder, params, ModelInfo(config, module.names, tuple("abcde"), module.label_patch, statistics))
+    sensors = {name: SensorInfo(bands) for name, bands in band_names(module.specs).items()}
+    save_model(folder, params, ModelInfo(config, module.names, tuple("abcde"), module.label_patch, statistics, sensors))
     return folder
 
 

@@ -43,16 +43,23 @@ def serving(at, original):
 
 
 @pytest.mark.parametrize("revision", ["", "@main", "@v1.0", f"@{COMMIT}"])
-def test_a_model_is_downloaded_once_and_used_without_a_network(serving, at, revision):
+def test_a_model_is_downloaded_once_and_used_without_a_network(serving, at, revision, caplog):
     folder = local_folder(f"hf:org/model{revision}")
     assert {path.name for path in folder.iterdir()} == {CONFIG, STATISTICS, WEIGHTS, "README.md"} <= set(FILES)
     assert_original(load_model(folder))
     assert any(path.endswith(WEIGHTS) for path in serving) and not any("training_state" in path for path in serving)
     count = sum(path.endswith(WEIGHTS) for path in serving)
     assert local_folder(f"hf:org/model{revision}") == folder and sum(path.endswith(WEIGHTS) for path in serving) == count
+    assert not any(record.levelname == "WARNING" for record in caplog.records)
     at(NOWHERE)
     assert local_folder(f"hf:org/model{revision}") == folder
-    assert isinstance(Model.from_pretrained(f"hf:org/model{revision}"), Model)
+    caplog.clear()
+    model = Model.from_pretrained(f"hf:org/model{revision}")
+    assert model.source == f"hf:org/model@{COMMIT}"
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == (0 if COMMIT in revision else 1)
+    name = revision.removeprefix("@") or "main"
+    assert all(f"hf:org/model{revision}: the hub could not be asked what {name} is now (" in text and f"commit {COMMIT} is used" in text for text in warned)
 
 
 def test_offline_mode_uses_the_cache_alone(serving, tmp_path):
@@ -98,6 +105,22 @@ def test_refused_in_one_sentence(serving, address):
     with pytest.raises(HubError, match=REFUSED[address]) as caught:
         Model.from_pretrained(address)
     assert isinstance(caught.value, UserError) and "\n" not in str(caught.value)
+
+
+def test_a_repository_that_is_gone_is_used_from_the_cache_with_a_warning(serving, original, monkeypatch, caplog):
+    folder = local_folder("hf:org/model@v1.0")
+    monkeypatch.setattr("tests.inference.hub_server._Hub._find", lambda *_: (404, {"X-Error-Code": "RepoNotFound"}, b"{}"))
+    assert local_folder("hf:org/model@v1.0") == folder and "could not be asked what v1.0 is now" in caplog.text
+    with pytest.raises(HubError, match="found none of this name"):
+        local_folder("hf:org/model@main")
+
+
+def test_an_incomplete_copy_without_a_network(serving, at):
+    (local_folder("hf:org/model") / WEIGHTS).unlink()
+    at(NOWHERE)
+    for address in ("hf:org/model", f"hf:org/model@{COMMIT}"):
+        with pytest.raises(HubError, match="expected the hub, or a complete copy of this model in its cache, found neither"):
+            local_folder(address)
 
 
 def test_no_network_and_nothing_in_the_cache(at):

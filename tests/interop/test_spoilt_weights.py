@@ -73,7 +73,7 @@ def test_one_entry_that_is_wrong_is_named(network, way, tmp_path):
     change, message = WAYS[way]
     name = f"{NORM[network]}.weight"
     (tmp_path / "w.safetensors").write_bytes(changed(network, name, change))
-    with pytest.raises(WeightsError, match=f"w.safetensors: 1 entries do not fit:\n{name}: .*{message}"):
+    with pytest.raises(WeightsError, match=f"w.safetensors: 1 entry does not fit:\n{name}: .*{message}"):
         LOADERS[network](tmp_path / "w.safetensors")
 
 

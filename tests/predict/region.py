@@ -35,6 +35,7 @@ class Identity:
 
     def __init__(self, *specs, window=4, bands=("a",), **more):
         self.modalities = specs or (spec(),)
+        self.only_window = None
         self.window, self.label_patch = window, self.modalities[0].patch
         self.sensors = {entry.name: Facts(bands[: entry.channels]) for entry in self.modalities}
         self.classes, self.colours = tuple(f"class {index}" for index in range(CLASSES)), ()

@@ -150,10 +150,16 @@ def test_a_missing_extra_is_named_before_anything_is_computed(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--shard", "2/2"), "--shard"),
+        *(((f"--{name}", value), f"--{name}: expected a number of {what}, found {value!r}".replace(", found", f" from 1 to {4096 if name == 'window' else 10**9:,}, found"))
+          for name, what in (("window", "patches"), ("block", "pixels"), ("batch", "windows"), ("workers", "processes")) for value in ("0", "-1", "2.5", "9999999999")),
+        *((("--shard", value), "--shard: expected I/N with I from 0 to N - 1, such as 0/4, found") for value in ("2/2", "0/0", "3/2", "1", "a/b", "/")),
+        *((("--overlap", value), "--overlap: expected a share of a window from 0 to less than 1") for value in ("1", "-0.1", "nan", "half")),
         (("--model", "nowhere"), "nowhere"),
         (("--convert", "spot"), "--convert"),
-        (("--overlap", "1"), "overlap"),
+        (("--on_bad", "skip"), "--on_bad"),
+        (("--blok", "5"), "unrecognized arguments: --blok"),
+        (("spot.tif",), "expected options, or finish and options, found 'spot.tif'"),
+        (("--parcels", "none.gpkg"), "none.gpkg"),
         (("--modalities", "s2"), "unknown sensor 's2'"),
         (("--region", "no.json"), "--region"),
         (("--aoi", "no.geojson"), "no.geojson"),
@@ -168,3 +174,56 @@ def test_mistakes_are_one_sentence(here, tmp_path, capsys, options, message):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and "bug" not in error, error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "finish --out {out} --polygons 1e4", "--out {out} finish --polygons 1e4", "--out {out} --polygons 1e4 finish", "--polygons 1e4 finish --out {out}",
+        "--out={out} finish --polygons=1e4",
+    ],
+)  # fmt: skip
+def test_finish_may_stand_anywhere(tmp_path, capsys, arguments):
+    from omnisat_jax.cli.command import run_command
+    from omnisat_jax.predict.command import main
+    from tests.predict.products import maps
+
+    maps.make_map(tmp_path / "map")
+    maps.make_map(tmp_path / "finish")
+    for name in ("map", "finish"):
+        assert run_command(main, [text.format(out=tmp_path / name) for text in arguments.split()]) == 0
+        assert (tmp_path / name / "polygons.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("finish", "the following arguments are required: --out"),
+        ("finish --out", "--out: expected one argument"),
+        ("finish --model x --out {out}", "finish: expected --out and options of products, found --model x"),
+        ("--out {out} finish --series s2=x", "finish: expected --out and options of products, found --series s2=x"),
+        ("--out {out} finish finish", "found 'finish' 'finish'"),
+        ("--out {out}", "expected --model, found none"),
+        ("--model x", "expected --out, found none"),
+    ],
+)
+def test_finish_and_other_options(tmp_path, capsys, arguments, message):
+    from omnisat_jax.cli.command import run_command
+    from omnisat_jax.predict.command import main
+
+    assert run_command(main, arguments.format(out=tmp_path).split()) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "bug" not in error, error
+
+
+def test_what_is_left_to_other_shards_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    from omnisat_jax.cli.command import run_command
+    from omnisat_jax.inference.model import Model
+    from omnisat_jax.predict.command import main
+    from tests.predict.region import Identity, scene
+
+    put(tmp_path / "s" / "x_20210105.tif", scene().astype(np.float32))
+    monkeypatch.setattr(Model, "from_pretrained", lambda folder: Identity())
+    series, out = ["--model", "stub", "--series", f"s={tmp_path / 's'}"], str(tmp_path / "a map")
+    assert run_command(main, [*series, "--out", out, "--block", "24", "--shard", "0/2", "--polygons", "0"]) == 0
+    assert f"1 block is left to other shards; then run `python -m omnisat_jax.predict finish --out '{out}' --polygons 0.0`" in capsys.readouterr().out

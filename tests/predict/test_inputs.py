@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from rasterio.transform import from_origin
+from rasterio.warp import transform
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.folder import NO_DATA
@@ -163,40 +164,6 @@ def test_another_season_is_refused(tmp_path):
     assert mapped(tmp_path, model, PredictOptions(origin="2020-09-01")).info.settings["day_zero"] == "2020-09-01"
 
 
-def test_units_are_guarded(tmp_path):
-    rng = np.random.default_rng(0)
-    model = three("B02", "B03", "B04")
-    model.trained.statistics["s"] = {"mean": [600.0, 800.0, 900.0], "std": [400.0, 400.0, 500.0]}
-    reflectance = rng.normal([[[650.0]], [[820.0]], [[880.0]]], 200, (3, 24, 40)).clip(1).astype(np.float32)
-    cases = {
-        "plain": (reflectance, None),
-        "offset": (reflectance + 1000, "--s2_offset s=subtract"),
-        "twice": (reflectance - 1000, "--s2_offset s=none"),
-        "fraction": (reflectance / 10_000, "--convert s=10000"),
-        "other": (reflectance * 25, "--convert s=FACTOR"),
-        "8 bits": (reflectance / 40, "another unit"),
-    }
-    for name, (values, message) in cases.items():
-        put(tmp_path / name / "x_20210105.tif", values.astype(np.float32), descriptions=("B02", "B03", "B04"))
-        arguments = (model, region(f"s={tmp_path / name}"), tmp_path / f"out {name}")
-        if message is None:
-            assert not any("expected" in text for text in make_map(*arguments).info.remarks)
-            continue
-        with pytest.raises(UserError) as raised:
-            make_map(*arguments)
-        assert message in str(raised.value) and "--any_radiometry" in str(raised.value), str(raised.value)
-        assert any(message in text for text in make_map(*arguments, PredictOptions(any_radiometry=True)).info.remarks)
-
-
-@pytest.mark.parametrize("trained, stored, message", [(-12.0, 0.06, "linear_to_db"), (0.06, -12.0, "db_to_linear")])
-def test_decibels_are_recognised(tmp_path, trained, stored, message):
-    put(tmp_path / "s" / "x_20210105.tif", np.full((24, 40), stored, np.float32))
-    model = Identity()
-    model.trained.statistics["s"] = {"mean": [trained], "std": [abs(trained)]}
-    with pytest.raises(UserError, match=f"--convert s={message}"):
-        mapped(tmp_path, model)
-
-
 def damage(path: pathlib.Path, how: str):
     content = path.read_bytes()
     path.write_bytes({"truncated": content[: len(content) // 2], "no tiff": b"x" * 100, "empty": b""}[how])
@@ -254,10 +221,9 @@ def test_geographic_rasters_are_warped_to_utm(tmp_path):
 
 
 def test_files_that_run_northwards(tmp_path):
-    transform = from_origin(LEFT, TOP, 10, 10)
     from tests.region import write
 
-    south_up = type(transform)(10, 0, LEFT, 0, 10, TOP - 240)
+    south_up = type(from_origin(LEFT, TOP, 10, 10))(10, 0, LEFT, 0, 10, TOP - 240)
     write(tmp_path / "s" / "x_20210105.tif", CLASSES[::-1][None].astype(np.float32), transform=south_up, crs="EPSG:32631", descriptions=("a",))
     assert (joined(mapped(tmp_path)) == CLASSES).all()
 
@@ -274,23 +240,6 @@ def test_a_region_file(tmp_path):
         (tmp_path / "region.json").write_text(json.dumps(description | change))
         with pytest.raises(UserError, match=message):
             Region.from_json(tmp_path / "region.json")
-
-
-def test_units_of_single_dates_are_guarded(tmp_path):
-    rng = np.random.default_rng(0)
-    model = three("B02", "B03", "B04")
-    model.trained.statistics["s"] = {"mean": [600.0, 800.0, 900.0], "std": [400.0, 400.0, 500.0]}
-    for name, change, message in (("fraction", lambda v: v / 10_000, "2021-05-05 in the unit"), ("offset", lambda v: v + 1000, "1 of 9 dates"), ("zero", lambda v: v * (np.arange(40) > 3), "0 in all bands")):
-        for month in range(1, 10):
-            values = rng.normal([[[650.0]], [[820.0]], [[880.0]]], 200, (3, 24, 40)).clip(1)
-            values = change(values) if month == 5 else values
-            put(tmp_path / name / f"x_2021{month:02d}05.tif", values.astype(np.float32), descriptions=("B2", "B3", "B4"))
-        arguments = (model, region(f"s={tmp_path / name}"), tmp_path / f"out {name}")
-        if name == "fraction":
-            with pytest.raises(UserError, match=message):
-                make_map(*arguments)
-        else:
-            assert any(message in text for text in make_map(*arguments).info.remarks)
 
 
 def test_one_file_without_names_among_others_is_refused(tmp_path):
@@ -314,3 +263,23 @@ def test_an_area_in_metres_is_no_geojson(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"type": "Polygon", "coordinates": [[[LEFT, TOP], [LEFT + 100, TOP], [LEFT, TOP - 100], [LEFT, TOP]]]}))
     with pytest.raises(UserError, match="expected longitude and latitude in degrees, as in GeoJSON, found coordinates up to"):
         mapped(tmp_path, aoi=tmp_path / "a.json")
+
+
+def test_an_area_with_latitude_first_is_recognised(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    (x,), (y,) = transform("EPSG:32631", "EPSG:4326", [LEFT + 200], [TOP - 100])[:2]
+    ring = np.array([[y, x], [y + 0.001, x], [y + 0.001, x + 0.001], [y, x]])
+    for name, points, hint in (("exchanged", ring, True), ("elsewhere", ring + 5, False), ("beyond", ring * [1, 0] + [0, 120], True), ("right", ring[:, ::-1], None)):
+        path = tmp_path / f"{name}.geojson"
+        path.write_text(json.dumps({"type": "MultiPolygon", "coordinates": [[points.tolist()]]}))
+        if hint is None:
+            assert (joined(mapped(tmp_path, aoi=path)) != NO_DATA).any()
+            continue
+        with pytest.raises(UserError, match=f"{name}.geojson") as raised:
+            mapped(tmp_path, aoi=path)
+        assert ("exchange the two numbers of every point" in str(raised.value)) == hint, name
+    geopandas = pytest.importorskip("geopandas")
+    shape = geopandas.GeoSeries.from_wkt([f"POLYGON(({', '.join(f'{a} {b}' for a, b in ring)}))"], crs="EPSG:4326")
+    shape.to_file(tmp_path / "a.gpkg")
+    with pytest.raises(UserError, match="a.gpkg: expected an area with imagery.*exchange the two numbers"):
+        mapped(tmp_path, aoi=tmp_path / "a.gpkg")

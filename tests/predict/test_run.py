@@ -165,3 +165,16 @@ def test_labels_of_tiles_are_mapped_per_patch(tmp_path):
     assert folder.info.grid.pixel == 20 and (joined(folder) == classes[::2, ::2]).all()
     blended = joined(make_map(model, region(f"s={tmp_path / 's'}"), tmp_path / "blended", PredictOptions(overlap=0.5)), "confidence")
     assert blended.min() < 100 == blended.max()
+
+
+def test_windows_of_another_size_than_those_of_training(tmp_path):
+    put(tmp_path / "s" / "x_20210105.tif", scene().astype(np.float32))
+    there = region(f"s={tmp_path / 's'}")
+    folder = make_map(Identity(window=4), there, tmp_path / "out", PredictOptions(window=1))
+    assert any("windows have 1 patch per side, and those of training 4" in text for text in folder.info.remarks)
+    assert not any("windows have" in text for text in make_map(Identity(window=4), there, tmp_path / "same", PredictOptions(window=4)).info.remarks)
+    assert make_map(Identity(window=4, only_window=3), there, tmp_path / "only").info.grid.window == 3
+    with pytest.raises(UserError, match="--window: expected 3 patches per side, the only size that this model takes, found 4"):
+        make_map(Identity(window=3, only_window=3), there, tmp_path / "refused", PredictOptions(window=4))
+    with pytest.raises(UserError, match="--window: expected at most 4,096 patches per side, found 5,000"):
+        PredictOptions(window=5000)

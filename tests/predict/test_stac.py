@@ -50,7 +50,7 @@ def test_a_file_per_band_at_its_own_resolution(tmp_path):
     assert (joined(folder) == CLASSES).all()
     values = model.batches[0]["s"]["values"][0, 0]
     assert values[3, 3, 2] == pytest.approx(coarse[1, 1] + 0.25 + 5, abs=1)  # between the pixels of 20 m
-    assert any("from pixels of 20 to 10" in text for text in folder.info.remarks)
+    assert any("from pixels of 20 m to 10 m" in text for text in folder.info.remarks)
     assert {pathlib.Path(path).name for path in folder.info.sensors[0].files} == {"a.tif", "b.tif", "c.tif"}
 
 
@@ -74,7 +74,8 @@ def test_pictures_of_a_band_are_not_its_values(tmp_path):
     picture = {"href": "picture.tif", "roles": ["visual"], "eo:bands": [{"name": "b"}, {"name": "a"}, {"name": "c"}]}
     jp2 = {"href": "x.jp2", "eo:bands": [{"name": "a"}]}
     save(tmp_path / "items.json", item(assets={"visual": picture, "jp2": jp2, "data": {"href": "x.tif", "eo:bands": [{"name": "a"}]}}))
-    assert first(tmp_path)[0] == [4]
+    values, remarks = first(tmp_path)
+    assert values == [4] and "not read, as other assets hold the same bands as measurements: visual, jp2" in remarks
 
 
 def test_items_of_one_date_are_a_mosaic_and_dates_are_those_of_utc(tmp_path):
@@ -103,8 +104,8 @@ def test_collections_and_properties_choose_the_items(tmp_path):
         make_map(model, region(path, text), tmp_path / f"out {text[-9:]}", PredictOptions(any_radiometry=True))
         assert (model.batches[0]["s"]["values"][0, 0] == expected).all()
     for texts, message in [
-        ((), r"expected --stac_sensor NAME=COLLECTION for each sensor, found none; .* has c \(2 items\), d \(1 items\)"),
-        (("s=e",), r"expected items of the collection e, found c \(2 items\), d \(1 items\)"),
+        ((), r"expected --stac_sensor NAME=COLLECTION for each sensor, found none; .* has c \(2 items\), d \(1 item\)"),
+        (("s=e",), r"expected items of the collection e, found c \(2 items\), d \(1 item\)"),
         (("s=c,sat:orbit_state=up",), "found sat:orbit_state of ascending, descending"),
         (("s",), "expected NAME=COLLECTION"),
         (("s=c,n",), "expected PROPERTY=VALUE after the collection"),

@@ -145,7 +145,7 @@ def test_coordinates_that_cannot_be_converted_are_named():
 
 def test_what_is_done_is_said():
     assert placement(raster(Affine(10, 0, LEFT, 0, -10, TOP)), target()).words == ""
-    assert "from pixels of 20 to 10" in placement(raster(Affine(20, 0, LEFT, 0, -20, TOP)), target()).words
+    assert "from pixels of 20 m to 10 m" in placement(raster(Affine(20, 0, LEFT, 0, -20, TOP)), target()).words
     assert "EPSG:32632" in placement(raster(Affine(10, 0, LEFT, 0, -10, TOP), crs=UTM32), target()).words
-    assert "rotated" in placement(raster(Affine(9, 3, LEFT, 3, -9, TOP)), target()).words
+    assert "from a rotated grid" in placement(raster(Affine(9, 3, LEFT, 3, -9, TOP)), target()).words
     assert "part of a pixel" in placement(raster(Affine(10, 0, LEFT + 3, 0, -10, TOP)), target()).words

@@ -37,7 +37,7 @@ def shown(found, dropped=(), unused=()):
 def test_sound_data_need_two_lines():
     assert shown(records()).splitlines() == [
         "data: somebody 2020",
-        "protocol leave_one_fold_out: train fold_1 (1 tiles), validation none, test fold_2 (1 tiles); modalities s2",
+        "protocol leave_one_fold_out: train fold_1 (1 tile), validation none, test fold_2 (1 tile); modalities s2",
     ]
 
 
@@ -47,10 +47,10 @@ def test_whatever_is_missing_is_named():
     assert "SIMULATED DATA: no score of this run describes real fields" in shown(records(info=info(simulated=True)))
     bad = [{"tile": "7", "action": "masked", "message": "tile 7: x.npy: expected [3], found 4."}] * 2
     text = shown(records(bad=bad))
-    assert "broken files in 1 tiles: 0 left out, 2 masked (data.on_bad=mask). The first:" in text and "expected [3], found 4" in text
+    assert "broken files in 1 tile: 0 left out, 2 masked (data.on_bad=mask). The first:" in text and "expected [3], found 4" in text
     counts = {"s2": {"present": 1, "absent": 1, "wholly_unknown": 1, "invalid_dates": 4}}
     text = shown(records(counts=lambda parts: counts))
-    assert "s2: absent from 1 of 2 tiles (1 of them have a file without any measurement); 4 dates without a usable pixel are masked" in text
+    assert "s2: absent from 1 of 2 tiles (1 of them with a file without any measurement); 4 dates without a usable pixel masked" in text
 
 
 def test_classes_without_labels_are_named_if_there_are_labels_at_all():

@@ -53,7 +53,7 @@ def test_every_format_has_every_entry():
 def test_conclusions():
     (text,) = tables.conclusions(make_summary(BASE, BETTER, NONE))
     assert text == (
-        "The highest score is that of better, 55.5 % mIoU [40.0, 60.0]; the interval of the difference to base lies above zero for 1 of 1 rows."
+        "The highest score is that of better, 55.5 % mIoU [40.0, 60.0]; the interval of the difference to base lies above zero for 1 of 1 row."
     )
     assert tables.conclusions(make_summary(BASE)) == [] and tables.conclusions(make_summary(NONE)) == []
     shares = make_summary(BASE, BETTER, study=STUDY | {"label_shares": [0.1, 1.0]})

@@ -57,7 +57,7 @@ class Embeddings:
         self._draft = Draft(folder.info, work / "draft_embeddings")
         self._means = None
         if parcels is not None and options.parcels is not None and "parquet" in options.embeddings:
-            self._means = embeddings_table.ParcelMeans(folder.info, parcels, options.parcels)
+            self._means = embeddings_table.ParcelMeans(folder.info, parcels)
 
     def __enter__(self) -> "Embeddings":
         self._draft.open()

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import publish
 from omnisat_jax.predict import vector
 from omnisat_jax.predict.embedding import dequantise
 from omnisat_jax.predict.folder import MapInfo
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.products.embeddings_draft import Draft, Season, token_bounds
-from omnisat_jax.predict.products.parcels import Parcels, find_runs
+from omnisat_jax.predict.products.parcels import Parcels, find_runs, need_free
 
 RUN = 2**14  # tokens per row group, unknown ones included, which are left out
-_COLUMNS = ("embedding", "tokens", "used", "start", "end")  # that the table of parcels adds
+COLUMNS = ("embedding", "tokens", "used", "start", "end")  # that the table of parcels adds
 
 
 def need_tables() -> tuple[Any, Any]:
@@ -83,20 +82,17 @@ def _geo(info: MapInfo) -> str:
 class ParcelMeans:
     """The mean embedding of each parcel. Each label pixel whose centre lies in the parcel counts with the embedding of its token."""
 
-    def __init__(self, info: MapInfo, parcels: Parcels, path: pathlib.Path):
+    def __init__(self, info: MapInfo, parcels: Parcels):
         """Prepares the sums.
 
         Args:
           info: the map.
           parcels: that are counted.
-          path: of their file.
 
         Raises:
           UserError: the parcels have a column that the result adds.
         """
-        taken = sorted({str(name).lower() for name in parcels.frame.columns} & set(_COLUMNS))
-        if taken:
-            raise UserError(f"{path}: expected columns of other names than {', '.join(_COLUMNS)}, found {', '.join(taken)}; rename or remove them")
+        need_free(parcels.source, COLUMNS)
         self._info, self._parcels, count = info, parcels, len(parcels.frame)
         # Scales have 24 bits and embeddings 7, so that sums of float64 are exact, in any order of the blocks, up to about a million pixels.
         self._sum, self._pixels = np.zeros((count, info.embedding_width)), np.zeros(count, np.int64)

@@ -14,12 +14,13 @@ from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.predict.folder import BLOCKS, NO_DATA, MapFolder, MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.products import catalogue, record, styles
-from omnisat_jax.predict.products.embeddings import Embeddings, check_shapes, is_embedding
+from omnisat_jax.predict.products import catalogue, embeddings_table, record, styles
+from omnisat_jax.predict.products.embeddings import Embeddings, check_shapes, is_embedding, need_packages
 from omnisat_jax.predict.products.options import ProductOptions
-from omnisat_jax.predict.products.parcels import Parcels
+from omnisat_jax.predict.products.parcels import COLUMNS, Parcels, read_parcels
 from omnisat_jax.predict.products.polygons import Polygons
 from omnisat_jax.predict.products.rasters import RasterWriter, rasters_of
+from omnisat_jax.words import number_of
 
 Progress = Callable[[int, int], None]
 
@@ -29,6 +30,18 @@ class Part(Protocol):
 
     def add(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes in one block, whose arrays are those of `omnisat_jax.predict.folder`."""
+
+
+def check(options: ProductOptions) -> None:
+    """Checks what products need besides the map, before hours of work.
+
+    Raises:
+      UserError: a package of an extra is not installed, or parcels that cannot be used.
+    """
+    need_packages(options)
+    if options.parcels is not None:
+        more = embeddings_table.COLUMNS if "parquet" in options.embeddings else ()
+        read_parcels(options.parcels, options.on_bad, added=(*COLUMNS, *more))
 
 
 def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None = None) -> dict[str, pathlib.Path]:
@@ -50,7 +63,7 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
     info, tally = folder.info, record.Tally(len(folder.info.classes))
     colours = class_colours(len(info.classes), info.colours)
     rasters = rasters_of(info, colours)
-    parcels = Parcels(info, options.parcels) if options.parcels is not None else None
+    parcels = Parcels(info, options.parcels, options.on_bad) if options.parcels is not None else None
     polygons = Polygons(info, options.polygons) if options.polygons is not None else None
     products: dict[str, pathlib.Path] = {}
     created = record.created(folder)
@@ -83,7 +96,7 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
         products[name] = folder.path / name
         atomic.write_json(products[name], item)
     if parcels is not None:
-        record.update(folder, {"parcels": {"file": str(options.parcels), "count": len(parcels.frame), "unseen": parcels.unseen}})
+        record.update(folder, {"parcels": record.of_parcels(str(options.parcels), parcels)})
     if polygons is not None:
         record.update(folder, {"polygons": {"minimum_m2": polygons.minimum, "count": polygons.count}})
     record.update(folder, _summary(folder, tally, products) | {"created": created})
@@ -141,7 +154,7 @@ def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarra
     wrong = (
         ("classes", (classes >= len(info.classes)) & ~unknown, classes, f"0 to {len(info.classes) - 1}, or {NO_DATA}"),
         ("confidence", np.where(unknown, confidence != NO_DATA, confidence > 100), confidence, f"0 to 100, or {NO_DATA} where the class is unknown"),
-        ("used sensors", used >> np.uint32(len(info.sensors)) if len(info.sensors) < 32 else used & 0, used, f"the bits of {len(info.sensors)} sensors"),
+        ("used sensors", used >> np.uint32(len(info.sensors)) if len(info.sensors) < 32 else used & 0, used, f"the bits of {number_of(len(info.sensors), 'sensor')}"),
     )
     if info.embedding_width:
         scales, seen = arrays["scales"], arrays["token_used"] > 0

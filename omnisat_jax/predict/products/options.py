@@ -7,6 +7,8 @@ import pathlib
 from typing import Any
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.predict.options import ON_BAD, need_on_bad
+from omnisat_jax.predict.vector import split_layer
 
 EMBEDDINGS = ("zarr", "cog", "parquet")
 SUFFIXES = (".parquet", ".gpkg")  # of files of polygons that are written
@@ -18,11 +20,12 @@ class ProductOptions:
     """Which products are made beside the rasters.
 
     Attributes:
-      parcels: file of polygons whose crops are wanted; None for none.
+      parcels: file of polygons whose crops are wanted, FILE:LAYER if it has several layers; None for none.
       parcels_out: file of the result; None for parcels.parquet in the folder of the map.
       polygons: smallest area in m2 of a polygon of equal class; None for no polygons.
       polygons_out: file of the polygons; None for polygons.parquet in the folder of the map.
       embeddings: formats of EMBEDDINGS in which embeddings are wanted; () for none.
+      on_bad: "raise" refuses parcels without a valid polygon, "mask" leaves them without a result and counts them.
 
     Raises:
       UserError: an option out of range, or a file of an unknown format.
@@ -33,6 +36,7 @@ class ProductOptions:
     polygons: float | None = None
     polygons_out: pathlib.Path | None = None
     embeddings: tuple[str, ...] = ()
+    on_bad: str = ON_BAD[0]
 
     def __post_init__(self) -> None:
         for name in ("parcels", "polygons"):
@@ -45,7 +49,7 @@ class ProductOptions:
                 raise UserError(f"--{name}_out {out}: expected a file whose suffix is one of {', '.join(SUFFIXES)}, found {out.suffix or 'none'!r}")
         if self.polygons is not None and not (math.isfinite(self.polygons) and self.polygons >= 0):
             raise UserError(f"--polygons: expected a smallest area of 0 m2 or more, found {self.polygons}")
-        if self.parcels_out is not None and self.parcels is not None and self.parcels_out.resolve() == self.parcels.resolve():
+        if self.parcels_out is not None and self.parcels is not None and self.parcels_out.resolve() == split_layer(self.parcels)[0].resolve():
             raise UserError(f"--parcels_out {self.parcels_out}: expected another file than --parcels, which would be overwritten; choose another name")
 
         if self.parcels_out is not None and self.polygons_out is not None and self.parcels_out.resolve() == self.polygons_out.resolve():
@@ -53,6 +57,7 @@ class ProductOptions:
         unknown = [name for name in self.embeddings if name not in EMBEDDINGS]
         if unknown:
             raise UserError(f"--embeddings: expected {', '.join(EMBEDDINGS)}, found {', '.join(unknown)}")
+        need_on_bad(self.on_bad)
 
     @classmethod
     def from_arguments(cls, namespace: argparse.Namespace) -> "ProductOptions":
@@ -67,9 +72,13 @@ class ProductOptions:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the products to a command."""
+    """Adds the options of the products to a command, and how it treats bad files."""
+    parser.add_argument(
+        "--on_bad", choices=ON_BAD, default=ON_BAD[0],
+        help="files that cannot be read, and parcels without a valid polygon: stop, or leave them out and list them; default: raise",
+    )  # fmt: skip
     group = parser.add_argument_group("products")
-    group.add_argument("--parcels", type=pathlib.Path, metavar="FILE", help="polygons (GeoPackage, GeoJSON, GeoParquet, shapefile): adds the crop of each")
+    group.add_argument("--parcels", type=pathlib.Path, metavar="FILE[:LAYER]", help="polygons (GeoPackage, GeoJSON, GeoParquet, shapefile): adds the crop of each")
     group.add_argument("--parcels_out", type=pathlib.Path, metavar="FILE", help=f"where the crops go, {_SUFFIX}; default: parcels.parquet in --out")
     group.add_argument("--polygons", type=float, metavar="M2", help="makes polygons of equal class, of at least so many square metres")
     group.add_argument("--polygons_out", type=pathlib.Path, metavar="FILE", help=f"where they go, {_SUFFIX}; default: polygons.parquet in --out")

@@ -8,7 +8,7 @@ Letters: N parcels, K classes, E edges.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,48 @@ import numpy as np
 from omnisat_jax.errors import DataError
 from omnisat_jax.predict.folder import NO_DATA, MapInfo
 from omnisat_jax.predict.grid import Block
-from omnisat_jax.predict.vector import need_packages, read_polygons, write_polygons
+from omnisat_jax.predict.options import ON_BAD
+from omnisat_jax.predict.vector import PolygonTable, need_packages, read_polygons, write_polygons
+from omnisat_jax.types import StrPath
 
 COLUMNS = ("crop", "share", "runner_up", "runner_up_share", "confidence", "pixels", "unknown_pixels", "used")
+GEOMETRY = "geometry"  # the column of the geometries in the result
 CHUNK = 2**22  # pixels of parcels that are looked up at once
 _SLACK = 1e-6  # pixels around a block in which parcels are looked for
+
+
+def read_parcels(source: StrPath, on_bad: str, crs: str = "", added: Collection[str] = COLUMNS) -> PolygonTable:
+    """Reads parcels.
+
+    Args:
+      source, crs: see `read_polygons`.
+      on_bad: see `Parcels`.
+      added: columns that the result adds.
+
+    Raises:
+      DataError: see `read_polygons`; a parcel without a valid polygon, unless these are masked; or a column that the result adds.
+    """
+    table = read_polygons(source, crs)
+    if on_bad == ON_BAD[0]:
+        table.need(advice=", or leave these parcels without a result with --on_bad mask")
+    need_free(table, added)
+    return table
+
+
+def need_free(table: PolygonTable, added: Collection[str]) -> None:
+    """Refuses parcels with columns that the result adds.
+
+    Raises:
+      DataError: there is one.
+    """
+    names = {*added, GEOMETRY}
+    # GeoPackages ignore the case of names. A column called geometry would give way to the geometries.
+    taken = [name for name in map(str, table.frame.columns) if name.lower() in names and name != table.frame.geometry.name]
+    if taken:
+        raise DataError(
+            tile="-", path=table.path, expected=f"columns of other names than {', '.join(added)} and {GEOMETRY}", found=", ".join(taken),
+            advice="Rename or remove them: the result adds columns of these names.",
+        )  # fmt: skip
 
 
 class Parcels:
@@ -28,32 +65,30 @@ class Parcels:
 
     Attributes:
       frame: GeoDataFrame of the N parcels, in the reference system of the map.
+      source: the same as read, with the problems of parcels that have no result because of their geometry.
       pixels: (N, K) int64, pixels of each class.
       unknown: (N,) int64, pixels without a class.
       shapes: (N,) polygons in pixels from the north-west corner of the map, rows southwards.
       shapely: the module.
     """
 
-    def __init__(self, info: MapInfo, path: pathlib.Path):
+    def __init__(self, info: MapInfo, source: StrPath, on_bad: str = ON_BAD[0]):
         """Reads the parcels.
 
         Args:
           info: the map.
-          path: file of the polygons.
+          source: file of the polygons, or FILE:LAYER.
+          on_bad: "raise" refuses parcels without a valid polygon, "mask" leaves them without a result.
 
         Raises:
-          DataError: see `read_polygons`, or the file has a column that the result adds.
+          DataError: see `read_parcels`.
           UserError: a package of the extra `vector` is not installed.
         """
         self.shapely = need_packages()[1]
-        self._info, self.frame = info, read_polygons(path, info.grid.crs)
-        taken = sorted({str(name).lower() for name in self.frame.columns} & set(COLUMNS))  # GeoPackages ignore the case of names
-        if taken:
-            raise DataError(
-                tile="-", path=path, expected=f"columns of other names than {', '.join(COLUMNS)}", found=", ".join(taken),
-                advice="Rename or remove them: the result adds columns of these names.",
-            )  # fmt: skip
-        shapes, count = np.asarray(self.frame.geometry.values), len(self.frame)
+        table = read_parcels(source, on_bad, info.grid.crs)
+        self._info, self.source, self.frame = info, table, table.frame
+        shapes, count = np.asarray(self.frame.geometry.values).copy(), len(self.frame)
+        shapes[list(table.problems)] = None
         grid = info.grid
         self.shapes = self.shapely.transform(shapes, lambda points: (points - (grid.left, grid.top)) / (grid.pixel, -grid.pixel))
         self._tree = self.shapely.STRtree(self.shapes)

@@ -11,6 +11,8 @@ from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.predict.folder import NO_DATA, RUN, MapFolder
 from omnisat_jax.predict.grid import Block
+from omnisat_jax.predict.products.parcels import Parcels
+from omnisat_jax.words import number_of
 
 
 class Tally:
@@ -63,6 +65,24 @@ def update(folder: MapFolder, values: Mapping[str, Any]) -> None:
       UserError: the file cannot be read or written.
     """
     atomic.write_json(folder.path / RUN, {**_values(folder), **values})
+
+
+def of_parcels(file: str, parcels: Parcels) -> dict[str, Any]:
+    """What run.json says about parcels: their file, number, how many have no pixel with a class, and whose geometry is the reason for it."""
+    found = {"file": file, "count": len(parcels.frame), "unseen": parcels.unseen}
+    problems = parcels.source.problems
+    return found | ({"unusable": len(problems), "problems": parcels.source.problems_text} if problems else {})
+
+
+def remarks(folder: MapFolder) -> list[str]:
+    """What the user should know about the products, in words."""
+    found = _values(folder).get("parcels") or {}
+    out = []
+    if found.get("unusable"):
+        out.append(f"{found['file']}: {found['unusable']:,} of {number_of(found['count'], 'parcel')} left without a result: {found['problems']}")
+    if found and found["unseen"] == found["count"]:
+        out.append(f"{found['file']}: none of {number_of(found['count'], 'parcel')} has a pixel with a class; check its reference system and the order of x and y")
+    return out
 
 
 def _values(folder: MapFolder) -> dict[str, Any]:

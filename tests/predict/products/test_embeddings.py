@@ -165,7 +165,7 @@ def test_products_do_not_depend_on_the_blocks(tmp_path, finished):
     geopandas.GeoDataFrame({"name": range(22)}, geometry=[*shapes, shapely.box(0, 0, 1, 1), None], crs="EPSG:32631").to_file(source)
     expected = None
     for block in (512, 31, 5):
-        products = finish(make_map(tmp_path / str(block), block), ProductOptions(parcels=source, embeddings=EMBEDDINGS))
+        products = finish(make_map(tmp_path / str(block), block), ProductOptions(parcels=source, embeddings=EMBEDDINGS, on_bad="mask"))
         names = [*NAMES, "parcels_embeddings.parquet"]
         files = [file for name in names for file in (products[name], *products[name].rglob("*")) if file.is_file()]
         found = {file.relative_to(tmp_path / str(block)): file.read_bytes() for file in files}

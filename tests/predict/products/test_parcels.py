@@ -1,6 +1,7 @@
 """The crop of each parcel: exact counts, whatever the blocks, formats, overlaps and bad files."""
 
 import json
+import pathlib
 import sys
 
 import geopandas
@@ -10,8 +11,11 @@ import shapely
 from shapely.affinity import rotate
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.predict.area import read_area
 from omnisat_jax.predict.folder import NO_DATA
-from omnisat_jax.predict.products.finishing import finish
+from omnisat_jax.predict.options import ON_BAD
+from omnisat_jax.predict.products import parcels, record
+from omnisat_jax.predict.products.finishing import check, finish
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.products.parcels import Parcels
 from tests.predict.products import maps
@@ -44,10 +48,10 @@ def random_shapes(count=60, seed=1):
 
 
 def count(folder, path):
-    parcels = Parcels(folder.info, path)
+    found = Parcels(folder.info, path)
     for block, arrays in folder.blocks():
-        parcels.add(block, arrays)
-    return parcels
+        found.add(block, arrays)
+    return found
 
 
 def expected(folder, shape):
@@ -83,9 +87,9 @@ def test_the_table(tmp_path):
     classes = np.full((88, 120), NO_DATA, np.uint8)
     classes[:4, :10], classes[:3, 10:20], classes[40:44, :5] = 1, 3, 2
     folder = maps.make_map(tmp_path / "map", classes=classes)
-    parcels = [pixels(0, 0, 20, 4), pixels(0, 40, 5, 44), pixels(60, 60, 70, 70), pixels(-500, 0, -400, 5), None]
-    source = save(tmp_path / "parcels.geojson", parcels, name=["a", "b", "c", "d", "e"], farm=[1, 2, 3, 4, 5])
-    products = finish(folder, ProductOptions(parcels=source))
+    shapes = [pixels(0, 0, 20, 4), pixels(0, 40, 5, 44), pixels(60, 60, 70, 70), pixels(-500, 0, -400, 5), None]
+    source = save(tmp_path / "parcels.geojson", shapes, name=["a", "b", "c", "d", "e"], farm=[1, 2, 3, 4, 5])
+    products = finish(folder, ProductOptions(parcels=source, on_bad="mask"))
     table = geopandas.read_parquet(products["parcels.parquet"])
     assert products["parcels.parquet"] == folder.path / "parcels.parquet" and table.crs == CRS and table.name.tolist() == ["a", "b", "c", "d", "e"]
     assert table.columns.tolist() == ["name", "farm", "crop", "share", "runner_up", "runner_up_share", "confidence", "pixels", "unknown_pixels", "used", "geometry"]
@@ -101,7 +105,7 @@ def test_the_table(tmp_path):
     assert unseen.pixels.tolist() == [0, 0, 0] and unseen.unknown_pixels.tolist() == [100, 0, 0]
     assert table.geometry.isna().tolist() == [False, False, False, False, True]
     record = json.loads((folder.path / "run.json").read_text())
-    assert record["parcels"] == {"file": str(source), "count": 5, "unseen": 3} and "parcels.parquet" in record["products"]
+    assert record["parcels"] == {"file": str(source), "count": 5, "unseen": 3, "unusable": 1, "problems": "no geometry in row 5"} and "parcels.parquet" in record["products"]
 
 
 def test_an_equal_number_of_pixels_goes_to_the_first_class(tmp_path):
@@ -141,9 +145,9 @@ BOW = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
     [
         ([], CRS, {}, "expected at least one polygon, found none"),
         ([pixels(0, 0, 2, 2)], None, {}, "expected a coordinate reference system, found none"),
-        ([pixels(0, 0, 2, 2), shapely.Point(0, 0)], CRS, {}, "expected polygons, found Point in row 2"),
-        ([BOW] * 7, CRS, {}, "found invalid ones in rows 1, 2, 3, 4, 5 and 2 more .Self-intersection"),
-        ([pixels(0, 0, 2, 2)], CRS, {"Crop": ["x"]}, "found crop. Rename"),
+        ([pixels(0, 0, 2, 2), shapely.Point(0, 0)], CRS, {}, "expected a valid polygon in every row, found a Point in row 2"),
+        ([BOW] * 7, CRS, {}, "found an invalid polygon .Self-intersection.* in row 1, and problems in 6 more rows"),
+        ([pixels(0, 0, 2, 2)], CRS, {"Crop": ["x"]}, "found Crop. Rename"),
         ([shapely.box(100, 91, 110, 95)], "EPSG:4326", {}, "brought to the map's reference system"),
     ],
 )
@@ -180,3 +184,76 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch):
     for options in (ProductOptions(parcels=tmp_path / "p.gpkg"), ProductOptions(polygons=0)):
         with pytest.raises(UserError, match=r'need geopandas: pip install "omnisat-jax\[vector\]"'):
             finish(folder, options)
+
+
+def broken(*bad):
+    return [pixels(0, 0, 20, 4), *bad, pixels(0, 40, 5, 44)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        ([BOW, BOW], r"found an invalid polygon \(Self-intersection.*\) in row 2, and problems in 1 more row. Repair them .* --on_bad mask"),
+        ([None, BOW], "found no geometry in row 2, and problems in 1 more row"),
+        ([shapely.Polygon()], "found an empty geometry in row 2. Repair"),
+        ([shapely.Point(LEFT, TOP)], "found a Point in row 2"),
+        ([shapely.LineString([(LEFT, TOP), (LEFT + 9, TOP)])], "found a LineString in row 2"),
+    ],
+)  # fmt: skip
+def test_parcels_without_a_valid_polygon_are_named_or_left_without_a_result(tmp_path, bad, text):
+    folder, path = maps.make_map(tmp_path / "map"), save(tmp_path / "p.parquet", broken(*bad))
+    with pytest.raises(UserError, match=text):
+        finish(folder, ProductOptions(parcels=path))
+    table = geopandas.read_parquet(finish(folder, ProductOptions(parcels=path, on_bad="mask"))["parcels.parquet"])
+    good = [0, len(bad) + 1]
+    alone = count(folder, save(tmp_path / "good.parquet", broken())).table()
+    for name in parcels.COLUMNS:
+        assert table[name].iloc[good].tolist() == alone[name].tolist(), name
+    assert table.id.tolist() == list(range(len(bad) + 2)) and table.crop.isna().sum() == len(bad) and not table.pixels.iloc[1:-1].any()
+    assert table.geometry.iloc[1:-1].tolist() == bad
+    found = json.loads((folder.path / "run.json").read_text())["parcels"]
+    assert found["unusable"] == len(bad) and "in row 2" in found["problems"]
+    assert f"{len(bad)} of {len(bad) + 2} parcels left without a result" in record.remarks(folder)[0]
+
+
+def test_a_file_of_several_layers(tmp_path):
+    folder, path = maps.make_map(tmp_path / "map"), tmp_path / "p.gpkg"
+    for layer, shapes in (("fields", [pixels(0, 0, 20, 4)]), ("wells", [shapely.Point(LEFT, TOP)])):
+        geopandas.GeoDataFrame({"id": [layer]}, geometry=shapes, crs=CRS).to_file(path, layer=layer)
+    assert len(count(folder, path).frame) == 1  # the only layer that holds polygons
+    geopandas.GeoDataFrame({"id": [1, 2]}, geometry=broken(), crs=CRS).to_file(path, layer="farms")
+    with pytest.raises(UserError, match="p.gpkg: expected one layer of polygons, found 2: fields, farms. Name one of them after a colon, such as p.gpkg:fields"):
+        count(folder, path)
+    assert [len(count(folder, f"{path}:{layer}").frame) for layer in ("fields", "farms")] == [1, 2]
+    products = finish(folder, ProductOptions(parcels=pathlib.Path(f"{path}:farms"), parcels_out=tmp_path / "crops.gpkg"))
+    assert len(geopandas.read_file(products["parcels.gpkg"])) == 2
+    for layer, text in (("ways", "expected a layer ways, found the layers fields, wells, farms"), ("wells", "found a Point in row 1")):
+        with pytest.raises(UserError, match=text):
+            count(folder, f"{path}:{layer}")
+    with pytest.raises(UserError, match="another file than --parcels"):
+        ProductOptions(parcels=pathlib.Path(f"{path}:farms"), parcels_out=path)
+    assert len(read_area(f"{path}:farms").geometries) == 2
+    with pytest.raises(UserError, match="expected one layer of polygons"):
+        read_area(path)
+    with pytest.raises(UserError, match="expected a file with layers"):
+        count(folder, f"{save(tmp_path / 'one.parquet', broken())}:x")
+    strange = save(tmp_path / "a:b.gpkg", broken())
+    assert len(count(folder, strange).frame) == 2
+
+
+@pytest.mark.parametrize("name", [*parcels.COLUMNS, "Crop", "geometry"])
+def test_columns_that_the_result_adds_are_refused(tmp_path, name):
+    folder = maps.make_map(tmp_path / "map")
+    table = geopandas.GeoDataFrame({name: ["mine", "mine"], "shape": broken()}, geometry="shape", crs=CRS)
+    table.to_parquet(tmp_path / "p.parquet")
+    for on_bad in ON_BAD:
+        options = ProductOptions(parcels=tmp_path / "p.parquet", on_bad=on_bad)
+        for attempt, arguments in ((finish, (folder, options)), (check, (options,))):
+            with pytest.raises(UserError, match=f"p.parquet: expected columns of other names than crop, .*, found {name}. Rename or remove them"):
+                attempt(*arguments)
+
+
+def test_polygons_of_an_area_are_never_left_out(tmp_path):
+    assert len(read_area(save(tmp_path / "a.gpkg", broken(None))).geometries) == 2  # a row without ground
+    with pytest.raises(UserError, match="b.gpkg: expected a valid polygon in every row, found an invalid polygon"):
+        read_area(save(tmp_path / "b.gpkg", broken(BOW)))

@@ -141,7 +141,7 @@ def test_progress_counts_to_the_end(tmp_path):
 def test_an_unfinished_map_is_refused(tmp_path):
     folder = maps.make_map(tmp_path / "map")
     folder.file(next(folder.info.grid.blocks())).unlink()
-    with pytest.raises(UserError, match="1 blocks missing"):
+    with pytest.raises(UserError, match="1 block missing"):
         finish(folder, PLAIN)
     assert {path.name for path in folder.path.iterdir()} == {"run.json", "blocks"}
 
