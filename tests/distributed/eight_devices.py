@@ -1,6 +1,6 @@
 """Run with eight emulated devices: prints the losses of two steps in several layouts as JSON, one line.
 
-python -m tests.distributed.eight_devices RECORDS
+python -m tests.distributed.eight_devices RECORDS [TASK,...]
 """
 
 import dataclasses
@@ -38,9 +38,11 @@ MODELS = {"pretrain": ("demo,no_s1", QUICK_MODEL), "finetune": ("utae", {})}
 
 
 def main():
-    """Every task in every layout."""
+    """The tasks, by default all, in every layout."""
     records, report = Records(sys.argv[1]), {}
-    for name, (preset, changes) in MODELS.items():
+    chosen = sys.argv[2].split(",") if sys.argv[2:] else MODELS
+    for name in chosen:
+        preset, changes = MODELS[name]
         settings, tasks, batch = steps.bench(records, batch_size=8, preset=preset, **changes)
         report[name] = {"x".join(map(str, layout)): losses(settings, tasks[name], batch, layout) for layout in LAYOUTS}
     print(json.dumps({"devices": jax.device_count(), "tasks": report}))

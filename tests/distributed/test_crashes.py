@@ -34,7 +34,7 @@ def whole(launcher, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("processes", "times"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(("processes", "times"), [(1, 1), pytest.param(1, 2, marks=pytest.mark.exhaustive), pytest.param(2, 1, marks=pytest.mark.exhaustive)])
 def test_killed_again_and_again(launcher, whole, tmp_path, processes, times):
     reference = whole
     if processes > 1:
@@ -71,7 +71,7 @@ MOMENTS = (
 )
 
 
-@pytest.mark.parametrize("moments", [MOMENTS[2::4], pytest.param(MOMENTS, marks=pytest.mark.exhaustive)], ids=["some", "all"])
+@pytest.mark.parametrize("moments", [MOMENTS[2::8], pytest.param(MOMENTS, marks=pytest.mark.exhaustive)], ids=["some", "all"])
 def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path, moments):
     launcher.run(tmp_path / "reference" / "run", pretrain=True, stage="all")
     again = Launcher(simulated, tmp_path / "cache", launcher.programs)

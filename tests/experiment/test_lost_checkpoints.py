@@ -212,6 +212,7 @@ def test_finished_folds_are_not_touched(config, tmp_path, console):
     assert read(tmp_path / "run") == json.loads(json.dumps(results))
 
 
+@pytest.mark.exhaustive
 def test_the_cause_is_reported_not_what_follows_from_it(config, tmp_path, console, monkeypatch):
     def full(self, *_):
         raise SaveError("the disk is full")

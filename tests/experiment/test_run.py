@@ -33,8 +33,8 @@ def config(simulated, tmp_path):
     return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | QUICK_MODEL)
 
 
-def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, console, monkeypatch):
-    for name in ("s1a", "s1d"):  # all rows run with radar in test_rows.py; here programs are compiled for three runs
+def test_a_run_writes_everything(config, tmp_path, console):
+    for name in ("s1a", "s1d"):  # rows run with radar in test_rows.py
         del config.modalities[name]
     config.eval.monitor_tiles = 4
     whole = go(config, tmp_path / "whole", console)
@@ -60,7 +60,19 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
     jax.tree.map(np.testing.assert_array_equal, model.params, kept)
     assert model.statistics == json.loads((tmp_path / "whole" / "statistics.json").read_text())
 
-    # The same run, killed in the third step of each stage.
+    # Another configuration in the same folder is refused, key by key.
+    config.finetune.learning_rate = 0.5
+    with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.002 before, 0\.5 now"):
+        go(config, tmp_path / "whole", console)
+
+
+@pytest.mark.exhaustive  # tests/distributed does it with real processes
+def test_a_run_resumes_bit_for_bit(config, tmp_path, console, monkeypatch):
+    """Killed in the third step of each stage."""
+    for name in ("s1a", "s1d"):
+        del config.modalities[name]
+    config.eval.monitor_tiles = 4
+    whole = go(config, tmp_path / "whole", console)
     real_loop = stage_training.run_loop
 
     class Killed(Exception):
@@ -90,11 +102,6 @@ def test_a_run_resumes_bit_for_bit_and_writes_everything(config, tmp_path, conso
     # A finished run is shown, not repeated.
     monkeypatch.setattr(stage_training, "run_loop", None)
     assert go(config, tmp_path / "cut", console)["subsets"] == whole["subsets"]
-
-    # Another configuration in the same folder is refused, key by key.
-    config.finetune.learning_rate = 0.5
-    with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.002 before, 0\.5 now"):
-        go(config, tmp_path / "cut", console)
 
 
 def test_changed_data_are_refused(config, simulated, tmp_path, console):

@@ -22,7 +22,7 @@ from omnisat_jax.modalities import subsets
 from tests.conftest import ROOT
 from tests.export.tiles import ROWS, SHAPES, WINDOW, band_names, measurements, program_inputs, save_tiny, usable
 
-PLAIN = ("demo", "omnisat,tile_f1", "published")
+PLAIN = ("demo", "published")
 
 
 @pytest.fixture(scope="module", params=[row if row in PLAIN else pytest.param(row, marks=pytest.mark.exhaustive) for row in ROWS])

@@ -214,6 +214,7 @@ def test_the_location_names_the_place_and_is_hidden_from_fusion():
     assert np.abs(views.z[0] - other.z[0]).max() > 1e-3
 
 
+@pytest.mark.exhaustive
 def test_rolling_moves_nothing_that_is_seen_patch_by_patch():
     """Encoders of single patches give the same embedding wherever each modality was moved; a U-TAE sees another border."""
     shifts = jnp.asarray([[1, 0], [0, 1], [1, 1], [0, 0]])
@@ -252,6 +253,7 @@ def test_three_granularities():
     assert decoded["spot"].values.shape == (B, 4, 40 * 40 * 3) and decoded["s2"].values.shape == (B, 2, 4, 4 * 4 * 10)
 
 
+@pytest.mark.exhaustive
 def test_published_switches_change_the_model():
     """Each repaired defect has an effect, and the published form has the defect."""
     outputs = {}
