@@ -173,49 +173,6 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, np.nda
     ), draws
 
 
-def read_tiles(folder: StrPath, results: Mapping[str, Any], position: int) -> Tiles:
-    """Reads tiles.npz of a run.
-
-    Args:
-      folder: of the run.
-      results: its results.json.
-      position: index of the subset of modalities.
-
-    Raises:
-      DataError: the file is missing or damaged, or does not belong to these results.
-    """
-    protocol, path = results["protocol"], pathlib.Path(folder) / "tiles.npz"
-    arrays = read_arrays(path, "the contribution of each test tile to the scores")
-    dense, classes = results["task"] == "segment", len(protocol["classes"])
-    subsets, count = len(results["subsets"]), arrays.get("tile", np.zeros(0)).shape
-    shape = (*count, subsets, classes)
-    expected = {"tile": count} | ({"counts": (*shape, classes + 1)} if dense else {"predicted": shape, "labels": (*count, classes)})
-    expected |= {"some": (*count, subsets)} if "some" in arrays else {}
-    found = {name: array.shape for name, array in arrays.items()}
-    if len(count) != 1 or not count[0] or not expected.items() <= found.items():
-        raise DataError(tile="-", path=path, expected=f"arrays {expected}", found=f"{found}", advice="Evaluate the run again.")
-    order = np.argsort(arrays["tile"])
-    arrays = {key: value[order] for key, value in arrays.items()}
-    counts = predicted = labels = None
-    if dense:
-        counts = arrays["counts"][:, position].astype(np.float64)
-    else:
-        predicted, labels = arrays["predicted"][:, position], arrays["labels"]
-        if "some" in arrays:
-            # As in its scores, a tile that holds no modality of the subset has neither label nor prediction.
-            some = arrays["some"][:, position, None]
-            predicted, labels = np.where(some, predicted, 0), np.where(some, labels, 0)
-    return Tiles(
-        names=tuple(arrays["tile"].tolist()),
-        counts=counts,
-        predicted=predicted,
-        labels=labels,
-        classes=tuple(protocol["classes"]),
-        unscored=tuple(protocol["unscored"]),
-        threshold=protocol["threshold"],
-    )
-
-
 def _difference(entry: Entry, draws, base: Entry | None, base_draws) -> Difference | None:
     """The paired difference to the baseline, None where the two were not tested on the same tiles."""
     if base is None or base is entry or (base.folds, base.tiles) != (entry.folds, entry.tiles):
