@@ -7,6 +7,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, uniform_filter
 
 BLUE, NEAR_INFRARED = "B02", "B08"
+POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Normalised differences (a - b) / (a + b) of Sentinel-2 bands.
 INDICES = {
     "NDVI": ("B08", "B04"),  # greenness (Rouse et al. 1974)

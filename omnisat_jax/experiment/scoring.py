@@ -1,6 +1,5 @@
 """The scores of a run: of the fine-tuned model, or of frozen tokens by a probe, for every subset of modalities."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -157,8 +156,9 @@ def _results(context, trained):
     results: dict[str, Any] = {"name": config.name, "task": config.task, "protocol": protocol}
     if config.task == "segment":
         # Probes are fitted to all training tiles.
-        data = config.data if config.eval.probe == "none" else dataclasses.replace(config.data, label_share=1.0)
-        results["training"] = [reporting.training_labels(context.records, split.train, data, config.seed, split.test)]
+        share = config.data.label_share if config.eval.probe == "none" else 1.0
+        void = split.test if config.data.void_test_parcels else ()
+        results["training"] = [reporting.training_labels(context.records, split.train, share, config.seed, void)]
     return results
 
 

@@ -58,8 +58,8 @@ def entries(
     for row, confusion in zip(rows, parcels):
         row["parcels"] = parcel_entry(confusion, scores.scores[0].classes, scores.scores[0].unscored)
     for row in rows if training else ():
-        classes = learnable_classes([np.asarray(row["confusion"])], training, scores.scores[0].classes)
-        row["scores"] |= plain(learnable_scores(row["scores"]["iou"], classes, scores.scores[0].unscored))
+        row["learnable"] = learnable_classes([np.asarray(row["confusion"])], training, scores.scores[0].classes)
+        row["scores"] |= plain(learnable_scores(row["scores"]["iou"], row["learnable"], scores.scores[0].unscored))
     return rows
 
 
@@ -68,21 +68,21 @@ def parcel_entry(confusion: np.ndarray, classes: Sequence[str], unscored: Collec
     return {"scores": plain(parcel_scores(confusion, classes, unscored)), "confusion": confusion.tolist()}
 
 
-def training_labels(records: Records, parts: Sequence[str], config: schema.DataConfig, seed: int, void: Sequence[str]) -> dict[str, list[int]]:
+def training_labels(records: Records, parts: Sequence[str], share: float, seed: int, void: Sequence[str]) -> dict[str, list[int]]:
     """Counts what a run with dense labels learns each class from, after everything void is left out.
 
     Args:
       records: the data.
       parts: that train.
-      config: share of the labels, and whether parcels of test tiles are void.
+      share: of their tiles that has labels.
       seed: of the run, which chooses the share.
-      void: parts whose parcels are void with data.void_test_parcels.
+      void: parts whose parcels are void in training.
 
     Returns:
       {"pixels": K numbers, "parcels": K numbers of parcels by the class of most of their pixels; all 0 for data without parcels}.
     """
-    counts, gone = ParcelCounts(len(records.classes), records.ignore), records.parcels(void) if config.void_test_parcels else np.zeros(0, int)
-    source = records.source(parts, config.label_share, seed)
+    counts, gone = ParcelCounts(len(records.classes), records.ignore), records.parcels(void)
+    source = records.source(parts, share, seed)
     for position in range(len(source)):
         tile = source[position]
         labels = np.where(np.isin(tile["parcels"], gone), records.ignore, tile["labels"].astype(int)) if len(gone) else tile["labels"]
@@ -149,18 +149,8 @@ def protocol(
         "checkpoint_checksum".
     """
     return {
-        "dataset": records.info.dataset,
-        "simulated": records.info.simulated,
-        "fingerprint": records.fingerprint,
-        **dataclasses.asdict(split),
-        "fold": config.data.fold,
-        "train_tiles": len(records.tiles(split.train)),
-        "test_tiles": len(records.tiles(split.test)),
-        "broken": {"on_bad": records.info.made_with.on_bad, "tiles": len({entry["tile"] for entry in records.bad})},
-        "void_test_parcels": config.data.void_test_parcels,
+        **data_protocol(records, split, config.data.fold, config.data.void_test_parcels),
         "classes": list(input_spec.classes),
-        "colours": list(records.colours),
-        "unscored": list(records.unscored),
         "statistics": config.data.statistics,
         "threshold": config.eval.threshold,
         "dates": {m.name: m.dates for m in input_spec.evaluation.modalities if m.dates},
@@ -172,4 +162,29 @@ def protocol(
         "modalities": [spec.name for spec in input_spec.specs],
         "missing_modalities": list(input_spec.dropped),
         "probe": config.eval.probe,
+    }
+
+
+def data_protocol(records: Records, split: Split, fold: int, void_test_parcels: bool) -> dict[str, Any]:
+    """The part of the protocol that does not depend on a model.
+
+    Args:
+      records: the data.
+      split: which parts train, validate and test.
+      fold: number of the fold.
+      void_test_parcels: whether training pixels of parcels of the test tiles are void.
+    """
+    return {
+        "dataset": records.info.dataset,
+        "simulated": records.info.simulated,
+        "fingerprint": records.fingerprint,
+        **dataclasses.asdict(split),
+        "fold": fold,
+        "train_tiles": len(records.tiles(split.train)),
+        "test_tiles": len(records.tiles(split.test)),
+        "broken": {"on_bad": records.info.made_with.on_bad, "tiles": len({entry["tile"] for entry in records.bad})},
+        "void_test_parcels": void_test_parcels,
+        "classes": list(records.classes),
+        "colours": list(records.colours),
+        "unscored": list(records.unscored),
     }
