@@ -5,7 +5,7 @@
 Features (`series.py`, `texture.py` and `features.py` beside this file):
 
 - Sentinel-2: pixels are screened for clouds, snow and shadows, interpolated to every --days days, and NDVI, NDWI, NDMI and NDRE are added.
-- Radar: the mean of power over 3 x 3 pixels in dB, VV, VH and VV - VH; mean and standard deviation of every --period days and of the whole
+- Radar: the mean of power over 3 x 3 pixels in dB, VV, VH and VV - VH; mean and standard deviation of every --days days and of the whole
   series. Records do not name the unit; --radar_unit does, and values that cannot have it are refused.
 - Other series: bands as they are, interpolated.
 - An image finer than the labels (SPOT): per label pixel, and around it, mean, deviation, gradient energy and its direction, and energies of
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records, minima = Records(options.records), joining.Minima(options.min_pixels, options.min_training)
     if records.task != "segment":
         raise UserError(f"{options.records}: expected dense labels, found labels of tiles, for which this baseline has no features")
-    config, cache, scores = _config(options, records), {}, []
+    config, scores = _config(options, records), []
+    cache: Cache = {}
     for seed in options.seeds:
         start, runs, about = time.monotonic(), {}, {}
         for number in options.folds:
@@ -88,7 +89,6 @@ def _config(options, records):
         modalities=tuple(options.modalities.split(",")) if options.modalities else usable,
         origin=options.origin,
         days=options.days,
-        period=options.period,
         window=options.window,
         optical_window=options.optical_window,
         radar_unit=options.radar_unit,
@@ -132,8 +132,7 @@ def _parse(arguments):
     parser.add_argument("--trees", type=_positive, default=ClassicalConfig.trees)
     parser.add_argument("--C", type=float, default=0.0, help="of logistic regression; 0: the best on the validation part or, without one, on each training part")
     parser.add_argument("--max_pixels", type=int, default=ClassicalConfig.max_pixels, help="training pixels, drawn evenly from the tiles; 0: all")
-    parser.add_argument("--days", type=_positive, default=FeatureConfig.days, help="between the days that series are interpolated to")
-    parser.add_argument("--period", type=_positive, default=FeatureConfig.period, help="days that radar is averaged over")
+    parser.add_argument("--days", type=_positive, default=FeatureConfig.days, help="between the days that series are interpolated to, and over which radar is averaged")
     parser.add_argument("--window", type=_odd, default=FeatureConfig.window, help="side in pixels of the spatial mean of radar")
     parser.add_argument("--optical_window", type=_odd, default=FeatureConfig.optical_window, help="the same of other series; 1: none")
     parser.add_argument("--radar_unit", choices=UNITS, default=FeatureConfig.radar_unit)

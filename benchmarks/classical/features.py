@@ -29,8 +29,7 @@ class FeatureConfig:
     Attributes:
       modalities: their names, in the order of the columns.
       origin: day 0 of dates, as `data.origin` of a run.
-      days: between the days that series are interpolated to.
-      period: days over which radar is averaged.
+      days: between the days that series are interpolated to, and over which radar is averaged.
       window: side in pixels of the spatial mean of radar, odd.
       optical_window: the same of other series; 1 = none.
       radar_unit: of the records, which do not say: "db" or "linear" (power).
@@ -39,7 +38,6 @@ class FeatureConfig:
     modalities: tuple[str, ...]
     origin: str = "2018-09-01"
     days: int = 20
-    period: int = 30
     window: int = 3
     optical_window: int = 1
     radar_unit: str = "db"
@@ -196,7 +194,7 @@ class TileFeatures:
         decibels = 10 * np.log10(np.where(known[..., None], power, 1.0))
         decibels = np.concatenate([decibels, decibels[..., :1] - decibels[..., 1:]], -1)
         first, last = self._spans[name]
-        edges = first + self._config.period * np.arange(math.ceil((last + 1 - first) / self._config.period) + 1)
+        edges = first + self._config.days * np.arange(math.ceil((last + 1 - first) / self._config.days) + 1)
         means = [*series.period_statistics(dates, decibels, known, edges), *series.period_statistics(dates, decibels, known, edges[[0, -1]])]
         return _columns(np.concatenate(means))
 

@@ -8,6 +8,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from omnisat_jax.errors import UserError
 
@@ -47,7 +48,7 @@ class Filling:
         """(N,F+M) float32 without nan: the columns of each modality, then whether it is known."""
         columns, known = [], []
         for name, means in self.means.items():
-            some = np.isfinite(features[name]).all(1)
+            some = np.asarray(np.isfinite(features[name]).all(1))
             columns.append(np.where(some[:, None], features[name], means))
             known.append(some)
         return np.concatenate([*columns, np.stack(known, 1).astype(np.float32)], 1)
@@ -72,4 +73,5 @@ def fit(kind: str, features: np.ndarray, labels: np.ndarray, *, seed: int, trees
     if kind == "extra_trees":
         return ExtraTreesClassifier(trees, n_jobs=-1, random_state=seed, min_samples_leaf=2).fit(features, labels).predict
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, tol=1e-3))
-    return model.fit(features, labels).predict
+    with threadpool_limits(1, "blas"):  # the products are small, and on a busy machine threads that wait for each other take 20 times as long
+        return model.fit(features, labels).predict

@@ -40,7 +40,7 @@ def clear_pixels(values: np.ndarray, known: np.ndarray, bands: tuple[str, ...]) 
     usual_blue, usual_infrared = _usual(blue), _usual(infrared)
     with np.errstate(invalid="ignore"):
         clouded = (blue > BRIGHT * usual_blue) | ((infrared < DARK * usual_infrared) & (blue <= usual_blue))
-    clear = known & ~binary_dilation(clouded, np.ones((1, 3, 3), bool))
+    clear = known & ~np.asarray(binary_dilation(clouded, np.ones((1, 3, 3), bool)), bool)
     return np.where(clear.any(0), clear, known)
 
 
@@ -68,7 +68,7 @@ def window_mean(values: np.ndarray, known: np.ndarray, side: int) -> tuple[np.nd
     """
 
     def box(image):
-        return uniform_filter(image, (1, side, side), mode="constant") * side**2
+        return uniform_filter(image, side, mode="constant", axes=(1, 2)) * side**2
 
     count = np.rint(box(known.astype(np.float64)))
     total = np.stack([box(np.where(known, values[..., band], 0.0)) for band in range(values.shape[-1])], -1)
@@ -105,7 +105,7 @@ def interpolate(dates: np.ndarray, values: np.ndarray, known: np.ndarray, grid: 
         share = np.clip((day - first) / np.maximum(last - first, 1), 0, 1)[..., None]
         a, b = (np.take_along_axis(values, (at % len(dates))[None, ..., None], 0)[0] for at in (left, right))
         found[index] = (1 - share) * a + share * b
-    return np.where(known.any(0)[..., None], found, np.nan)
+    return np.where(np.asarray(known.any(0))[..., None], found, np.nan)
 
 
 def period_statistics(dates: np.ndarray, values: np.ndarray, known: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ def texture_features(image: np.ndarray, side: int) -> np.ndarray:
     tensor = np.stack([across**2, down**2, across * down], -1)
     maps = np.concatenate([image, image**2, tensor, gabor_energies(grey)], -1)
     per_pixel = maps.reshape(side, block, side, block, -1).mean((1, 3))
-    wider = uniform_filter(per_pixel, (WINDOW, WINDOW, 0), mode="nearest") if side >= WINDOW else per_pixel
+    wider = uniform_filter(per_pixel, WINDOW, mode="nearest", axes=(0, 1)) if side >= WINDOW else per_pixel
     return np.concatenate([_describe(means, image.shape[-1]) for means in (per_pixel, wider)], -1).astype(np.float32)
 
 
@@ -73,5 +73,5 @@ def gabor_energies(grey: np.ndarray) -> np.ndarray:
             distance = np.abs(np.arctan2(np.sin(distance), np.cos(distance)))
             # Half a plane of frequencies, so that the response is complex: its magnitude is that of both phases.
             angular = np.exp(-(distance**2) / (2 * (np.pi / ORIENTATIONS / 1.5) ** 2))
-            found.append(np.abs(fft.ifft2(spectrum * radial * angular)[inside]) ** 2)
+            found.append(np.abs(np.asarray(fft.ifft2(spectrum * radial * angular))[inside]) ** 2)
     return np.stack(found, -1)

@@ -48,8 +48,8 @@ def _protocol(records: Records, fold: Fold, fitted: Fitted, number: int) -> dict
         "statistics": "all", "threshold": 0.5, "dates": {}, "seed": fold.seed, "checkpoint": 0, "checkpoint_is": "none", "checkpoint_checksum": None,
         "pretrain_steps": 0, "pretrain_from": "", "label_share": 1.0, "modalities": list(features.modalities), "missing_modalities": [],
         "probe": "none",
-        "method": f"Without a network: {what} on features of each pixel (benchmarks/classical), every {features.days} days, radar every "
-        f"{features.period} days over {features.window} x {features.window} pixels",
+        "method": f"Without a network: {what} on features of each pixel (benchmarks/classical), every {features.days} days, radar "
+        f"over {features.window} x {features.window} pixels",
         "fitted": {"pixels": fitted.pixels, "filled": dict(fitted.filled), "C": fitted.strength, "chosen_on": list(fitted.chosen_on)},
     }  # fmt: skip
 

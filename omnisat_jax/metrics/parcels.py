@@ -38,7 +38,8 @@ class UnitCounts:
         if not len(pixels):
             return self
         starts = np.flatnonzero(np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(0)])
-        return UnitCounts(*keys[:, starts], np.add.reduceat(pixels, starts))
+        unit, label, predicted = keys[:, starts]
+        return UnitCounts(unit, label, predicted, np.add.reduceat(pixels, starts))
 
     @classmethod
     def joined(cls, several: "Iterable[UnitCounts]") -> "UnitCounts":

@@ -170,7 +170,7 @@ def read_parcels(folder: StrPath, results: Mapping[str, Any], position: int) -> 
         )
     mine = arrays["subset"] == position
     counts = UnitCounts(*(arrays[name][mine].astype(np.int64) for name in _COLUMNS[1:]))
-    inside = (0 <= counts.label) & (counts.label < classes) & (0 <= counts.predicted) & (counts.predicted <= classes) & (counts.pixels > 0)
+    inside = (counts.label >= 0) & (counts.label < classes) & (counts.predicted >= 0) & (counts.predicted <= classes) & (counts.pixels > 0)
     if not inside.all() or parcel_confusion(counts, classes).tolist() != entry["parcels"]["confusion"]:
         raise DataError(
             tile="-", path=path, expected="the parcels of results.json", found="other ones", advice="Evaluate the run again."

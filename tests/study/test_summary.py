@@ -8,9 +8,9 @@ from html import unescape
 import numpy as np
 import pytest
 
-from omnisat_jax.report import html
+from omnisat_jax.metrics.intervals import Tiles
+from omnisat_jax.report import contributions, html
 from omnisat_jax.study import runner, summary
-from omnisat_jax.study.statistics import Tiles
 from omnisat_jax.train.workdir import cores
 from tests.study.player import make
 
@@ -77,6 +77,6 @@ def test_tiles_without_the_subset_do_not_count_when_resampled(tmp_path):
     some[:3, 1] = False
     np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
     protocol = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
-    found = summary.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
+    found = contributions.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
     alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
     np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
