@@ -7,6 +7,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from omnisat_jax.metrics.intervals import Tiles
 from omnisat_jax.report import contributions, html
@@ -42,6 +43,10 @@ def test_scores_intervals_and_differences(launcher, tmp_path, console):
     assert plain.interval[0] <= plain.mean <= plain.interval[1]
     assert plain.difference is None
     assert better.difference.mean == pytest.approx(better.mean - plain.mean)
+    low, high = stats.t.interval(0.95, 1, np.mean(scores), stats.sem(scores))
+    assert plain.seed_interval == pytest.approx((low, high)) and plain.parcel_interval is None
+    paired = np.subtract(better.scores, plain.scores)
+    assert better.difference.seed_interval == pytest.approx(stats.t.interval(0.95, 1, paired.mean(), stats.sem(paired)), rel=1e-6)
     assert single.modalities == ["s2"] and single.mean < better.mean
     text = (folder / "table.md").read_text()
     assert "SIMULATED" in text and "60.0, not comparable" in text and "somewhere, mIoU" in text
@@ -49,7 +54,7 @@ def test_scores_intervals_and_differences(launcher, tmp_path, console):
     assert "\\bottomrule" in (folder / "table.tex").read_text() and "only\\_s2" in (folder / "table.tex").read_text()
     assert json.loads((folder / "study.json").read_text())["entries"][0]["row"] == "plain"
     page = unescape(html.write(folder).read_text())
-    assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero for" in page
+    assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero over tiles for" in page
 
 
 def test_a_study_of_tile_labels_shows_the_score_of_every_label(launcher, tmp_path, console):
