@@ -73,7 +73,7 @@ def show(console: Console, methods: Sequence[Method], resamples: int) -> None:
     others = " Differences are to the first method, on the same resampled tiles and parcels." if len(methods) > 1 else ""
     console.print(
         f"Intervals: {resamples} resamples of the test tiles, and of their parcels (what lies outside parcels is one unit per tile); they do not "
-        f"cover other seeds, nor that neighbours are alike.{others}",
+        f"cover other seeds, nor that neighbours are alike, and a resample without a class is scored on the others.{others}",
         markup=False, emoji=False, highlight=False,
     )  # fmt: skip
 

@@ -12,15 +12,16 @@ from omnisat_jax.report import escaping
 from omnisat_jax.report.run_files import Results
 
 NONE = "-"  # in place of a score of no tile
+LONGEST = 30  # characters of a subset that a terminal shows before it cuts scores
 Columns = Sequence[tuple[str, str]]  # (key of the scores, title)
 COLUMNS = {
     "segment": (("miou", "mIoU"), ("oa", "OA")),
     "classify": (("f1_macro", "macro F1"), ("f1_weighted", "weighted F1"), ("map", "mAP")),
 }
 # Of dense labels, where the results have them.
-LEARNABLE = ("miou_learnable", "mIoU learnable")
+LEARNABLE = ("miou_learnable", "mIoU, learnable")
 OF_PARCELS = "parcels."  # begins the keys of scores of parcels
-PARCELS = ((f"{OF_PARCELS}oa", "parcels OA"), (f"{OF_PARCELS}f1_macro", "parcels macro F1"))
+PARCELS = ((f"{OF_PARCELS}oa", "parcels OA"), (f"{OF_PARCELS}f1_macro", "parcels F1"))
 
 
 def columns(results: Results) -> list[tuple[str, str]]:
@@ -41,10 +42,11 @@ def protocol_lines(results: Results) -> list[str]:
     """The protocol of the scores, in a few sentences."""
     p = results["protocol"]
     simulated = " - SIMULATED, not comparable with published numbers" if p["simulated"] else ""
+    unvalidated = "none" if p.get("method") else "none (last checkpoint)"
     lines = [
         f"Dataset: {p['dataset']}{simulated}.",
         f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({p['train_tiles']} tiles), "
-        f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({p['test_tiles']} tiles).",
+        f"validation {' '.join(p['validation']) or unvalidated}, test {' '.join(p['test'])} ({p['test_tiles']} tiles).",
         f"Metric: {_metric(results)}.",
         _training(results),
     ]
@@ -164,7 +166,7 @@ def rows(results: Results, shown_columns: Columns | None = None) -> Iterator[tup
 def show(console: Console, results: Results) -> None:
     """Prints the scores of every subset, and their protocol below."""
     table = Table(title=Text(f"{results['name']}: test scores by modalities"), title_justify="left")
-    table.add_column("modalities")
+    table.add_column("modalities", no_wrap=True, min_width=min(LONGEST, max(len("+".join(entry["modalities"])) for entry in results["subsets"])))
     for _, title in (*columns(results), ("tiles", "tiles")):
         table.add_column(title, justify="right")
     for name, cells in rows(results):
