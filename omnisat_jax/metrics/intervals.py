@@ -66,7 +66,8 @@ class Tiles:
           (D,) scores.
         """
         if self.counts is not None:
-            return mean_iou(np.tensordot(draws, self.counts, 1), self.classes, self.unscored)
+            labelled = self.counts.sum((0, 2)) > 0
+            return mean_iou(np.tensordot(draws, self.counts, 1), self.classes, self.unscored, labelled)
         assert self.labels is not None and self.predicted is not None
         return mean_known(label_f1(self.labels > 0.5, self.predicted > self.threshold, draws))
 
@@ -104,16 +105,23 @@ class Parcels:
         k, counts = len(self.classes), self.counts
         rows, columns = np.searchsorted(self.names, counts.unit), counts.label * (k + 1) + counts.predicted
         cells = sparse.csr_array((counts.pixels.astype(np.float64), (rows, columns)), shape=(len(self.names), k * (k + 1)))
-        return mean_iou((draws @ cells).reshape(-1, k, k + 1), self.classes, self.unscored)
+        labelled = np.bincount(counts.label, minlength=k) > 0
+        return mean_iou((draws @ cells).reshape(-1, k, k + 1), self.classes, self.unscored, labelled)
 
 
-def mean_iou(confusion: np.ndarray, classes: Sequence[str], unscored: Collection[str] = ()) -> np.ndarray:
+def mean_iou(
+    confusion: np.ndarray, classes: Sequence[str], unscored: Collection[str] = (), labelled: np.ndarray | None = None
+) -> np.ndarray:
     """`SegmentationScores.compute()["miou"]` of many confusion matrices.
+
+    A class that the test set labels and a resample does not would enter the mean of a method that predicts it, as 0, and not that of a method
+    that does not. With `labelled` it enters neither, so that both are means over the same classes.
 
     Args:
       confusion: (...,K,K+1).
       classes: names of the K classes.
       unscored: those that do not enter the mean.
+      labelled: (K,) bool, classes that the whole test set labels, of resamples; None for the whole test set itself.
 
     Returns:
       (...) in %; nan without a scored class.
@@ -121,6 +129,8 @@ def mean_iou(confusion: np.ndarray, classes: Sequence[str], unscored: Collection
     correct = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(-1) + confusion[..., :-1].sum(-2) - correct
     scored = np.array([name not in unscored for name in classes], bool)
+    if labelled is not None:
+        scored = scored & (~labelled | (confusion.sum(-1) > 0))
     return mean_known(np.where((union > 0) & scored, 100 * correct / np.where(union > 0, union, 1), np.nan))
 
 
