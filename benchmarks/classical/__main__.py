@@ -19,6 +19,7 @@ DIR/seed_0/fold_1, which `python -m omnisat_jax.report.folds` joins and compares
 """
 
 import argparse
+import datetime
 import json
 import pathlib
 import sys
@@ -97,16 +98,25 @@ def _config(options, records):
 
 
 def _numbers(text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",")]
-    if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
         raise argparse.ArgumentTypeError(f"expected different numbers from 0, separated by commas, found {text}")
-    return numbers
+    return [int(part) for part in parts]
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text}")
+    return int(text)
+
+
+def _origin(text: str) -> str:
+    if text not in ("season", "year"):
+        try:
+            datetime.date.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected season, year or a day YYYY-MM-DD, found {text}") from None
+    return text
 
 
 def _odd(text: str) -> int:
@@ -124,7 +134,7 @@ def _parse(arguments):
     parser.add_argument("--protocol", default="auto", help="as data.protocol of a run")
     parser.add_argument("--folds", type=_numbers, default=[1], help="comma-separated; counts of all folds are added")
     parser.add_argument("--modalities", default="", help="comma-separated; default: all sensors of the records")
-    parser.add_argument("--origin", default=FeatureConfig.origin, help="day 0, as data.origin of a run: a day, season or year")
+    parser.add_argument("--origin", type=_origin, default=FeatureConfig.origin, help="day 0, as data.origin of a run: a day, season or year")
     parser.add_argument("--void_test_parcels", action="store_true", help="as data.void_test_parcels of a run")
     parser.add_argument("--min_pixels", type=int, default=0, help="classes with fewer labelled pixels are left out of mIoU")
     parser.add_argument("--min_training", type=int, default=1, help="training pixels that make a class learnable")
@@ -138,8 +148,13 @@ def _parse(arguments):
     parser.add_argument("--radar_unit", choices=UNITS, default=FeatureConfig.radar_unit)
     parser.add_argument("--out", default="", help="folder for results that report.folds reads; default: none are written")
     options = parser.parse_args(arguments)
-    if options.C < 0:
+    if not 0 <= options.C < float("inf"):
         parser.error(f"--C: expected 0 or more, found {options.C}")
+    if options.max_pixels < 0:
+        parser.error(f"--max_pixels: expected 0 or more, found {options.max_pixels}")
+    names = options.modalities.split(",")
+    if len(set(names)) < len(names):
+        parser.error(f"--modalities: expected each modality once, found {options.modalities}")
     return options
 
 
