@@ -15,6 +15,7 @@ from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.report import html
 from omnisat_jax.report import results as reporting
+from omnisat_jax.report.contributions import PARCELS, TILES, ParcelCollector, TileCollector
 from omnisat_jax.tasks.finetune import Finetune
 from omnisat_jax.tasks.probe import TokenReader
 from omnisat_jax.train import workdir
@@ -63,21 +64,27 @@ def score_model(
         note_temperature(fitted)
     scores: Any = trainer.task.scores(tile_ids)
     panels = reporting.PanelCollector(context.config.eval.panels, subsets, tile_ids, evaluator.batches.local_rows())
-    tiles = reporting.TileCollector(tile_ids)
+    dense, tiles = context.config.task == "segment", TileCollector(tile_ids)
+    parcels = ParcelCollector(context.records, context.split.test, len(subsets)) if dense else None
 
     def watch(host, result):
         panels(host, result)
         tiles(result)
+        if parcels:
+            parcels(result)
         if scaling:
             scaling.add(result["scaling"])
 
     values = compiled(params, evaluator.batches.evaluation(context.split.test), scores, watch)
-    results = _results(context, trained) | {"subsets": reporting.entries(subsets, values, scores)}
+    results = _results(context, trained)
+    results["subsets"] = reporting.entries(subsets, values, scores, parcels.confusions() if parcels else (), results.get("training", ()))
     if scaling:
         results["temperature_scaling"] = calibration.entry(context, fitted, scaling)
     whole = jax.device_get(jax.jit(lambda x: x, out_shardings=meshes.replicated(context.mesh))(trained.params))
     if hosts.is_leader():
-        tiles.save(context.folder / "tiles.npz")
+        tiles.save(context.folder / TILES)
+        if parcels:
+            parcels.save(context.folder / PARCELS)
         released.save(context.folder / "model", whole, released.describe(context, results["subsets"], temperature))
     _write(context, results, panels, trained)
     console.print(f"written to {context.folder}: report.html, results.json, results.md, pictures, model/")
@@ -106,13 +113,20 @@ def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | No
         read_each = evaluator.compile(reader, abstract, subsets)
     fitter = ProbeFitter(evaluator.batches, config.eval, dense=config.task == "segment")
 
+    results = _results(context, trained)
+
     def score(params: Params) -> list[dict]:
         scores = fitter.fit(read_all, params, config.eval.probe, share=1.0)
-        values = read_each(params, evaluator.batches.evaluation(context.split.test), scores)
-        return reporting.entries(subsets, values, scores)
+        parcels = ParcelCollector(context.records, context.split.test, len(subsets)) if config.task == "segment" else None
+
+        def watch(host, result):
+            if parcels:
+                parcels(result | {"predicted": scores.predicted})
+
+        values = read_each(params, evaluator.batches.evaluation(context.split.test), scores, watch)
+        return reporting.entries(subsets, values, scores, parcels.confusions() if parcels else (), results.get("training", ()))
 
     floor = score(random)
-    results = _results(context, trained)
     if trained is None:
         results["subsets"] = floor
     else:
@@ -137,9 +151,15 @@ def _random_params(context, reader):
 
 def _results(context, trained):
     """Everything in results.json but the scores."""
-    config = context.config
-    protocol = reporting.protocol(config, context.records, context.split, context.input_spec, _checkpoint(trained))
-    return {"name": config.name, "task": config.task, "protocol": protocol}
+    config, split = context.config, context.split
+    protocol = reporting.protocol(config, context.records, split, context.input_spec, _checkpoint(trained))
+    results: dict[str, Any] = {"name": config.name, "task": config.task, "protocol": protocol}
+    if config.task == "segment":
+        # Probes are fitted to all training tiles.
+        share = config.data.label_share if config.eval.probe == "none" else 1.0
+        void = split.test if config.data.void_test_parcels else ()
+        results["training"] = [reporting.training_labels(context.records, split.train, share, config.seed, void)]
+    return results
 
 
 def _checkpoint(trained: Trained | None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Letters: B batch, H W pixels, K classes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,7 @@ class SegmentationScores:
 
     Attributes:
       classes: names of the K classes.
+      unscored: those that do not enter the mean.
       confusion: (K,K+1) int64, see `confusion_counts`.
       calibration: (BINS,3) float64, see `calibration_counts`; None if there are none.
     """
@@ -52,7 +54,7 @@ class SegmentationScores:
           classes: names of the predicted classes, in label order.
           unscored: those that do not enter the mean.
         """
-        self.classes = tuple(classes)
+        self.classes, self.unscored = tuple(classes), tuple(unscored)
         self._scored = np.array([name not in unscored for name in self.classes])
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
         self.calibration: np.ndarray | None = None
@@ -91,3 +93,37 @@ class SegmentationScores:
             "pixels": int(pixels),
             "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(self.classes, iou)},
         }
+
+
+def learnable_classes(tested: Sequence[np.ndarray], training: Sequence[Mapping[str, Any]], classes: Sequence[str], minimum: int = 1) -> list[str]:
+    """The classes that a model could learn: each fold that tests one has enough training pixels of it.
+
+    A class that no fold tests is learnable if a fold trains it.
+
+    Args:
+      tested: confusion counts (K,K+1) of each fold.
+      training: of each fold, {"pixels": K numbers of training pixels, ...}.
+      classes: names of the K classes.
+      minimum: pixels that are enough.
+    """
+    tests = np.array([np.asarray(confusion).sum(1) > 0 for confusion in tested])  # (folds, K)
+    enough = np.array([np.asarray(fold["pixels"]) >= minimum for fold in training])
+    learnable = np.where(tests.any(0), (enough | ~tests).all(0), enough.any(0))
+    return [name for name, known in zip(classes, learnable, strict=True) if known]
+
+
+def learnable_scores(iou: Mapping[str, float | None], learnable: Collection[str], unscored: Collection[str] = ()) -> dict[str, Any]:
+    """The mean over learnable classes beside the mean over all.
+
+    Pixels of other classes still count as errors of the classes that are predicted in their place.
+
+    Args:
+      iou: {class: IoU in % or None}, as `SegmentationScores.compute` has it.
+      learnable: see `learnable_classes`.
+      unscored: classes that do not enter the mean.
+
+    Returns:
+      "miou_learnable" in %, nan without such a class, and "learnable_classes", the number of classes in it.
+    """
+    values = [value for name, value in iou.items() if value is not None and name in learnable and name not in unscored]
+    return {"miou_learnable": float(np.mean(values)) if values else float("nan"), "learnable_classes": len(values)}

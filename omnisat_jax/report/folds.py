@@ -1,9 +1,10 @@
 """Joins the results of several folds by adding their confusion counts, as the evaluation code of PASTIS does.
 
-python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100]
+python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100] [--beside runs/baseline/fold1 runs/baseline/fold2 ...]
 """
 
 import argparse
+import dataclasses
 import math
 import pathlib
 import sys
@@ -15,9 +16,9 @@ from omnisat_jax.cli import terminal
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.calibration import scaling_entry
-from omnisat_jax.metrics.segmentation import SegmentationScores
-from omnisat_jax.report import tables
-from omnisat_jax.report.results import plain
+from omnisat_jax.metrics.segmentation import SegmentationScores, learnable_classes, learnable_scores
+from omnisat_jax.report import comparison, tables
+from omnisat_jax.report.results import parcel_entry, plain
 from omnisat_jax.report.run_files import Results, read_results
 from omnisat_jax.types import StrPath
 
@@ -28,13 +29,25 @@ SAME = (
 )  # fmt: skip
 CHECKPOINT = ("checkpoint", "checkpoint_is", "checkpoint_checksum")  # differ from fold to fold
 
+@dataclasses.dataclass(frozen=True)
+class Minima:
+    """What a class needs for the means of joined folds.
 
-def join(runs: Mapping[str, Results], min_pixels: int = 0) -> Results:
+    Attributes:
+      min_pixels: labelled test pixels over all folds, to enter mIoU.
+      min_training: training pixels in each fold that tests it, to be learnable.
+    """
+
+    min_pixels: int = 0
+    min_training: int = 1
+
+
+def join(runs: Mapping[str, Results], minima: Minima | None = None) -> Results:
     """Joins the results of the folds of one study.
 
     Args:
       runs: {folder: its results}, at least one.
-      min_pixels: classes with fewer labelled pixels over all folds do not enter mIoU.
+      minima: what a class needs to enter the means; None for the defaults.
 
     Raises:
       UserError: runs that do not belong together, or that test on the same part twice.
@@ -45,11 +58,15 @@ def join(runs: Mapping[str, Results], min_pixels: int = 0) -> Results:
     tested = [part for protocol in protocols for part in protocol["test"]]
     if len(set(tested)) < len(tested):
         raise UserError(f"expected runs that test on different parts, found {', '.join(tested)}: a part would count twice")
+    training = [fold for results in runs.values() for fold in results.get("training", [])]
+    known = all("training" in results for results in runs.values())
+    minima = minima or Minima()
     joined = {
-        kind: _add([results[kind] for results in runs.values()], first["protocol"], min_pixels)
+        kind: _add([results[kind] for results in runs.values()], first["protocol"], training if known else [], minima)
         for kind in ("subsets", "floor")
         if kind in first
     }
+    joined |= {"training": training} if known else {}
     protocol = first["protocol"] | {
         "fold": "+".join(str(p["fold"]) for p in protocols),
         "train": ["the others"],
@@ -58,7 +75,7 @@ def join(runs: Mapping[str, Results], min_pixels: int = 0) -> Results:
         "test": tested,
         "test_tiles": sum(p["test_tiles"] for p in protocols),
         **{key: "/".join(str(p.get(key)) for p in protocols) for key in CHECKPOINT if key in first["protocol"]},
-        "min_pixels": min_pixels,
+        **dataclasses.asdict(minima),
     }
     scalings = [results.get("temperature_scaling") for results in runs.values()]
     scaling = {"temperature_scaling": _add_scalings(scalings)} if all(scalings) else {}
@@ -73,7 +90,7 @@ def _check(runs):
             raise UserError(f"{name}: expected the task 'segment', whose results have counts to add, found {results['task']!r}")
     for name, results in others:
         for key in SAME:
-            wanted, found = first["protocol"][key], results["protocol"][key]
+            wanted, found = first["protocol"].get(key), results["protocol"].get(key)
             if wanted != found:
                 raise UserError(f"{name}: {key} is {found!r}, but {wanted!r} in {first_name}; all folds must have the same")
         if [s["modalities"] for s in results["subsets"]] != [s["modalities"] for s in first["subsets"]]:
@@ -101,25 +118,35 @@ def _add_scalings(scalings):
     }
 
 
-def _add(runs, protocol, min_pixels):
+def _add(runs, protocol, training, minima: Minima):
     """The entries of several runs as one list with summed counts."""
-    classes, joined = protocol["classes"], []
+    classes, unscored, joined = protocol["classes"], protocol["unscored"], []
     for entries in zip(*runs, strict=True):
-        scores = SegmentationScores(classes, protocol["unscored"])
-        for entry in entries:
-            confusion = np.asarray(entry.get("confusion", ()))
-            if confusion.shape != (len(classes), len(classes) + 1):
-                raise UserError(f"results.json: expected {len(classes)} by {len(classes) + 1} confusion counts, found {confusion.shape}")
+        scores = SegmentationScores(classes, unscored)
+        tested = [_confusion(entry, len(classes)) for entry in entries]
+        for entry, confusion in zip(entries, tested):
             scores.add(confusion, entry.get("calibration"))
-        added = {
-            "modalities": entries[0]["modalities"],
-            "scores": plain(scores.compute(min_pixels)),
-            "confusion": scores.confusion.tolist(),
-        }
+        values = scores.compute(minima.min_pixels)
+        added = {"modalities": entries[0]["modalities"]}
+        if training:
+            added["learnable"] = learnable_classes(tested, training, classes, minima.min_training)
+            values |= learnable_scores(values["iou"], added["learnable"], unscored)
+        added |= {"scores": plain(values), "confusion": scores.confusion.tolist()}
         counts = ("tiles", "tiles_with_all")
         added |= {key: sum(entry[key] for entry in entries) for key in counts if all(key in entry for entry in entries)}
+        if all("parcels" in entry for entry in entries):
+            rare = [name for name, value in values["iou"].items() if value is None]
+            added["parcels"] = parcel_entry(np.sum([entry["parcels"]["confusion"] for entry in entries], 0), classes, [*unscored, *rare])
         joined.append(added if scores.calibration is None else added | {"calibration": scores.calibration.tolist()})
     return joined
+
+
+def _confusion(entry, classes):
+    """(K,K+1) the counts of an entry of one run."""
+    confusion = np.asarray(entry.get("confusion", ()))
+    if confusion.shape != (classes, classes + 1):
+        raise UserError(f"results.json: expected {classes} by {classes + 1} confusion counts, found {confusion.shape}")
+    return confusion
 
 
 def read(folders: Iterable[StrPath]) -> dict[str, Results]:
@@ -141,9 +168,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m omnisat_jax.report.folds", description="Join the results of several folds by adding their confusion counts."
     )
     parser.add_argument("runs", nargs="+", help="working directories of finished runs, one per fold")
-    parser.add_argument("--min_pixels", type=int, default=0, help="leave classes with fewer labelled pixels out of mIoU")
+    parser.add_argument("--min_pixels", type=int, default=Minima.min_pixels, help="leave classes with fewer labelled pixels out of mIoU")
+    parser.add_argument(
+        "--min_training", type=int, default=Minima.min_training, help="training pixels that make a class learnable, in each fold that tests it"
+    )
+    parser.add_argument(
+        "--beside", nargs="+", action="append", default=[], metavar="RUN",
+        help="the folds of another method, such as a baseline, compared on the same tiles and parcels; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--resamples", type=int, default=1000, help="of the test tiles and parcels, for the intervals")
     options = parser.parse_args(arguments)
-    tables.show(terminal.console(), join(read(options.runs), options.min_pixels))
+    if options.resamples < 1:
+        raise UserError(f"--resamples: expected 1 or more, found {options.resamples}")
+    minima, console = Minima(options.min_pixels, options.min_training), terminal.console()
+    methods = []
+    for folders in (options.runs, *options.beside):
+        runs = read(folders)
+        methods.append(comparison.Method(runs, join(runs, minima)))
+    tables.show(console, methods[0].joined)
+    tables.show_classes(console, methods[0].joined)
+    comparison.show(console, methods, options.resamples)
     return 0
 
 

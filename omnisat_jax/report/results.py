@@ -1,12 +1,12 @@
-"""The outcome of an evaluation in every form: results.json, results.md, tiles.npz and pictures.
+"""The outcome of an evaluation in every form: results.json, results.md and pictures.
 
-Letters: N tiles, S subsets of modalities, B batch, K classes.
+Letters: K classes.
 """
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,8 @@ import numpy as np
 from omnisat_jax.config import schema
 from omnisat_jax.files import atomic
 from omnisat_jax.input.spec import InputSpec
+from omnisat_jax.metrics.parcels import ParcelCounts, parcel_confusion, parcel_scores
+from omnisat_jax.metrics.segmentation import learnable_classes, learnable_scores
 from omnisat_jax.metrics.subsets import PerSubset
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split
@@ -23,39 +25,16 @@ from omnisat_jax.report.panels import PanelCollector
 from omnisat_jax.report.run_files import Results
 from omnisat_jax.types import StrPath
 
-__all__ = ["PanelCollector", "TileCollector", "entries", "plain", "protocol", "restore_reports", "write_results"]
+__all__ = ["PanelCollector", "entries", "plain", "protocol", "restore_reports", "training_labels", "write_results"]
 
 
-class TileCollector:
-    """Keeps what each test tile contributes to the scores, so that a study can resample tiles."""
-
-    def __init__(self, tile_names: Sequence[str]):
-        """tile_names: in the order of `tile_index`."""
-        self._tile_names = tile_names
-        self._kept: dict[str, list] = {"tile": [], "some": [], "counts": [], "predicted": [], "labels": []}
-
-    def __call__(self, result: Mapping[str, np.ndarray]) -> None:
-        """Keeps the tiles of a batch; `result` is what `evaluate` returned for it."""
-        rows = np.flatnonzero(result["weight"] > 0)
-        self._kept["tile"] += [self._tile_names[index] for index in result["tile_index"][rows]]
-        self._kept["some"].append(result["has_any"][:, rows].swapaxes(0, 1))
-        if "tiles" in result:
-            self._kept["counts"].append(result["tiles"][:, rows].swapaxes(0, 1))
-        else:
-            self._kept["predicted"].append(result["predicted"][:, rows].swapaxes(0, 1))
-            self._kept["labels"].append(result["labels"][rows])
-
-    def save(self, path: StrPath) -> None:
-        """Writes a .npz file with the subsets in the order of results.json.
-
-        Its arrays are "tile" (N,), "some" (N,S), whether a tile counts for a subset, and "counts" (N,S,K,K+1) of dense labels, or
-        "predicted" (N,S,K) and "labels" (N,K) of tile labels.
-        """
-        arrays = {name: np.concatenate(values) for name, values in self._kept.items() if values and name != "tile"}
-        np.savez_compressed(path, tile=np.array(self._kept["tile"]), **arrays)  # pyright: ignore[reportArgumentType]
-
-
-def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]], scores: PerSubset) -> list[dict[str, Any]]:
+def entries(
+    subsets: Sequence[Sequence[str]],
+    values: Sequence[Mapping[str, Any]],
+    scores: PerSubset,
+    parcels: Sequence[np.ndarray] = (),
+    training: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
     """The entries of results.json: modalities, scores and numbers of tiles of each subset.
 
     "tiles" hold at least one modality of the subset and are scored; "tiles_with_all" of them hold every one. Scores of no tile are None.
@@ -65,6 +44,8 @@ def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]
       subsets: names of modalities.
       values: scores of each subset.
       scores: the score object after the evaluation.
+      parcels: confusion (K,K+1) of the parcels of each subset; () for none.
+      training: see `training_labels`; () without dense labels.
     """
     rows = []
     for subset, value, tiles, whole in zip(subsets, values, scores.tiles.tolist(), scores.tiles_with_all.tolist(), strict=True):
@@ -74,7 +55,41 @@ def entries(subsets: Sequence[Sequence[str]], values: Sequence[Mapping[str, Any]
             row["confusion"] = of_subset.confusion.tolist()
             if of_subset.calibration is not None:
                 row["calibration"] = of_subset.calibration.tolist()
+    for row, confusion in zip(rows, parcels):
+        row["parcels"] = parcel_entry(confusion, scores.scores[0].classes, scores.scores[0].unscored)
+    for row in rows if training else ():
+        row["learnable"] = learnable_classes([np.asarray(row["confusion"])], training, scores.scores[0].classes)
+        row["scores"] |= plain(learnable_scores(row["scores"]["iou"], row["learnable"], scores.scores[0].unscored))
     return rows
+
+
+def parcel_entry(confusion: np.ndarray, classes: Sequence[str], unscored: Collection[str]) -> dict[str, Any]:
+    """What results.json keeps of the parcels of a subset: scores and counts (K,K+1), which add up over folds."""
+    return {"scores": plain(parcel_scores(confusion, classes, unscored)), "confusion": confusion.tolist()}
+
+
+def training_labels(records: Records, parts: Sequence[str], share: float, seed: int, void: Sequence[str]) -> dict[str, list[int]]:
+    """Counts what a run with dense labels learns each class from, after everything void is left out.
+
+    Args:
+      records: the data.
+      parts: that train.
+      share: of their tiles that has labels.
+      seed: of the run, which chooses the share.
+      void: parts whose parcels are void in training.
+
+    Returns:
+      {"pixels": K numbers, "parcels": K numbers of parcels by the class of most of their pixels; all 0 for data without parcels}.
+    """
+    counts, gone = ParcelCounts(len(records.classes), records.ignore), records.parcels(void)
+    source = records.source(parts, share, seed)
+    for position in range(len(source)):
+        tile = source[position]
+        labels = np.where(np.isin(tile["parcels"], gone), records.ignore, tile["labels"].astype(int)) if len(gone) else tile["labels"]
+        counts.add(tile["parcels"], labels, labels, int(tile["tile_index"]))
+    found = counts.compute()
+    pixels = np.bincount(found.label, found.pixels, len(records.classes)).astype(int)
+    return {"pixels": pixels.tolist(), "parcels": np.diag(parcel_confusion(found, len(records.classes))).tolist()}
 
 
 def plain(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,18 +149,8 @@ def protocol(
         "checkpoint_checksum".
     """
     return {
-        "dataset": records.info.dataset,
-        "simulated": records.info.simulated,
-        "fingerprint": records.fingerprint,
-        **dataclasses.asdict(split),
-        "fold": config.data.fold,
-        "train_tiles": len(records.tiles(split.train)),
-        "test_tiles": len(records.tiles(split.test)),
-        "broken": {"on_bad": records.info.made_with.on_bad, "tiles": len({entry["tile"] for entry in records.bad})},
-        "void_test_parcels": config.data.void_test_parcels,
+        **data_protocol(records, split, config.data.fold, config.data.void_test_parcels),
         "classes": list(input_spec.classes),
-        "colours": list(records.colours),
-        "unscored": list(records.unscored),
         "statistics": config.data.statistics,
         "threshold": config.eval.threshold,
         "dates": {m.name: m.dates for m in input_spec.evaluation.modalities if m.dates},
@@ -157,4 +162,29 @@ def protocol(
         "modalities": [spec.name for spec in input_spec.specs],
         "missing_modalities": list(input_spec.dropped),
         "probe": config.eval.probe,
+    }
+
+
+def data_protocol(records: Records, split: Split, fold: int, void_test_parcels: bool) -> dict[str, Any]:
+    """The part of the protocol that does not depend on a model.
+
+    Args:
+      records: the data.
+      split: which parts train, validate and test.
+      fold: number of the fold.
+      void_test_parcels: whether training pixels of parcels of the test tiles are void.
+    """
+    return {
+        "dataset": records.info.dataset,
+        "simulated": records.info.simulated,
+        "fingerprint": records.fingerprint,
+        **dataclasses.asdict(split),
+        "fold": fold,
+        "train_tiles": len(records.tiles(split.train)),
+        "test_tiles": len(records.tiles(split.test)),
+        "broken": {"on_bad": records.info.made_with.on_bad, "tiles": len({entry["tile"] for entry in records.bad})},
+        "void_test_parcels": void_test_parcels,
+        "classes": list(records.classes),
+        "colours": list(records.colours),
+        "unscored": list(records.unscored),
     }

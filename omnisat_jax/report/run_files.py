@@ -17,7 +17,7 @@ from omnisat_jax.files.paths import need_file
 from omnisat_jax.types import StrPath
 
 # results.json: {"name", "task", "protocol": {...}, "subsets": [{"modalities", "scores", ...}], maybe "floor": the same of random weights, maybe
-# "temperature_scaling": {...}}.
+# "training": what each fold trains on, maybe "temperature_scaling": {...}}.
 # `results.write_results` writes it, the templates below list its keys.
 Results = dict[str, Any]
 Template = Any  # see `fit`
@@ -26,6 +26,7 @@ NUMBER = (int, float)
 # Keys of the protocol in results.json that every reader needs.
 _COMMON = {
     "dataset": str, "simulated": bool, "protocol": str, "test": [str], "test_tiles": int, "train_tiles": int, "classes": [str], "unscored": [str],
+    "method?": str,
 }  # fmt: skip
 STUDY_PROTOCOL = _COMMON | {"threshold": NUMBER}  # what a study needs
 TABLE_PROTOCOL = _COMMON | {
@@ -34,7 +35,13 @@ TABLE_PROTOCOL = _COMMON | {
     "missing_modalities": [str], "probe": str, "broken": {"on_bad": str, "tiles": int},
 }  # fmt: skip
 REPORT_PROTOCOL = TABLE_PROTOCOL | {"colours": [str]}  # what the HTML report needs
-_SUBSET = {"modalities": [str], "scores": {"*": (int, float, type(None), dict)}, "confusion?": [[NUMBER]], "calibration?": [[NUMBER]]}
+_SCORES = {"*": (int, float, type(None), dict)}
+_PARCELS = {"scores": _SCORES, "confusion": [[int]]}  # see `metrics.parcels`
+_SUBSET = {
+    "modalities": [str], "scores": _SCORES, "confusion?": [[NUMBER]], "calibration?": [[NUMBER]], "parcels?": _PARCELS,
+    "learnable?": [str],
+}  # fmt: skip
+_TRAINING = {"pixels": [int], "parcels": [int]}  # per class, of each fold
 _SIDE = {"nll": (*NUMBER, type(None)), "ece": (*NUMBER, type(None)), "counts": [[NUMBER]]}
 # What a temperature changes; of joined folds the temperatures are one text.
 _SCALING = {"temperature": (*NUMBER, str), "remark": str, "validation": [str], "predictions": int, "before": _SIDE, "after": _SIDE}
@@ -92,14 +99,28 @@ def read_results(folder: StrPath, protocol: Mapping[str, Template] = TABLE_PROTO
     results = read_json(folder / "results.json", what="the results of a finished run", advice=advice)
     try:
         task = results.get("task").choice(("segment", "classify"))
-        fit(results, {"name?": str, "protocol": dict(protocol), "subsets": [_SUBSET], "floor?": [_SUBSET], "temperature_scaling?": _SCALING})
+        fit(results, {"name?": str, "protocol": dict(protocol), "subsets": [_SUBSET], "floor?": [_SUBSET], "training?": [_TRAINING], "temperature_scaling?": _SCALING})
         if not results.value["subsets"]:
             raise results.get("subsets").error("at least one subset of modalities", "none")
+        _check_classes(results)
         for entry in results.get("subsets").list() if scored else ():
             fit(entry.get("scores").get("miou" if task == "segment" else "f1_macro"), (*NUMBER, type(None)))
     except DataError as error:
         raise DataError(tile="-", path=error.path, expected=error.expected, found=error.found, advice=advice) from error
     return results.value
+
+
+def _check_classes(results: Value) -> None:
+    """Checks that everything that is counted per class is counted for the classes of the protocol."""
+    k = len(results.value["protocol"]["classes"])
+    for fold in results.find("training", []).list():
+        for key in ("pixels", "parcels"):
+            if len(fold.value[key]) != k:
+                raise fold.get(key).error(f"numbers of {k} classes", f"{len(fold.value[key])} numbers")
+    for kind in ("subsets", "floor"):
+        for entry in results.find(kind, []).list():
+            if "parcels" in entry.value and [len(row) for row in entry.value["parcels"]["confusion"]] != [k + 1] * k:
+                raise entry.get("parcels").error(f"counts of {k} by {k + 1} classes", "others")
 
 
 def read_run_info(folder: StrPath) -> dict[str, Any]:

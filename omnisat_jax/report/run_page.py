@@ -29,7 +29,7 @@ def read_page(folder: pathlib.Path) -> Page:
     results, info = read_results(folder, REPORT_PROTOCOL), read_run_info(folder)
     protocol = results["protocol"]
     metrics, unreadable = read_rows(folder / "metrics.jsonl")
-    columns = list(tables.COLUMNS[results["task"]])
+    columns = tables.columns(results)
     if "ece" in results["subsets"][0]["scores"]:
         columns.append(("ece", "ECE"))
     seconds = {stage: _total(starts) for stage, starts in info.get("seconds", {}).items()}

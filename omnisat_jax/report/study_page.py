@@ -47,5 +47,5 @@ def _charts(entries):
         intervals = {entry["row"]: entry["interval"] for entry in mine if entry["interval"]}
         image = charts.bars(means, f"{mine[0]['metric']} in %", intervals=intervals, missing=tables.NONE)
         title = "Scores by row" if len(shares) == 1 else f"With {100 * share:g} % of the labels"
-        found.append(Chart(title, image, "Black lines are 95 % intervals over the test tiles."))
+        found.append(Chart(title, image, "Black lines are 95 % intervals over the test tiles, which do not cover other seeds."))
     return found

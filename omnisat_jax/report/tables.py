@@ -1,7 +1,8 @@
 """Results as a table on the terminal and as results.md, each with the protocol of its numbers."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,21 +13,41 @@ from omnisat_jax.report.run_files import Results
 from omnisat_jax.words import number_of
 
 NONE = "-"  # in place of a score of no tile
+LONGEST = 30  # characters of a subset that a terminal shows before it cuts scores
 Columns = Sequence[tuple[str, str]]  # (key of the scores, title)
 COLUMNS = {
     "segment": (("miou", "mIoU"), ("oa", "OA")),
     "classify": (("f1_macro", "macro F1"), ("f1_weighted", "weighted F1"), ("map", "mAP")),
 }
+# Of dense labels, where the results have them.
+LEARNABLE = ("miou_learnable", "mIoU, learnable")
+OF_PARCELS = "parcels."  # begins the keys of scores of parcels
+PARCELS = ((f"{OF_PARCELS}oa", "parcels OA"), (f"{OF_PARCELS}f1_macro", "parcels F1"))
+
+
+def columns(results: Results) -> list[tuple[str, str]]:
+    """The scores that a table of results shows, as (key, title)."""
+    first = results["subsets"][0]
+    learnable = [LEARNABLE] if LEARNABLE[0] in first["scores"] else []
+    return [*COLUMNS[results["task"]], *learnable, *(PARCELS if "parcels" in first else ())]
+
+
+def score(entry: Mapping[str, Any], key: str) -> float | None:
+    """A score of an entry of results.json, by its key in `columns`."""
+    if key.startswith(OF_PARCELS):
+        return entry["parcels"]["scores"].get(key.removeprefix(OF_PARCELS)) if "parcels" in entry else None
+    return entry["scores"].get(key)
 
 
 def protocol_lines(results: Results) -> list[str]:
     """The protocol of the scores, in a few sentences."""
     p = results["protocol"]
     simulated = " - SIMULATED, not comparable with published numbers" if p["simulated"] else ""
+    unvalidated = "none" if p.get("method") else "none (last checkpoint)"
     lines = [
         f"Dataset: {p['dataset']}{simulated}.",
         f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({number_of(p['train_tiles'], 'tile')}), "
-        f"validation {' '.join(p['validation']) or 'none (last checkpoint)'}, test {' '.join(p['test'])} ({number_of(p['test_tiles'], 'tile')}).",
+        f"validation {' '.join(p['validation']) or unvalidated}, test {' '.join(p['test'])} ({number_of(p['test_tiles'], 'tile')}).",
         f"Metric: {_metric(results)}.",
         _training(results),
     ]
@@ -41,6 +62,10 @@ def protocol_lines(results: Results) -> list[str]:
         lines.append(f"Dates per series in evaluation, at most (longer series are sampled evenly): {dates}.")
     if p.get("min_pixels"):
         lines.append(f"Only classes with at least {p['min_pixels']} labelled pixels enter mIoU.")
+    lines += _learnable(results)
+    if "parcels" in results["subsets"][0]:
+        several = "; one that several folds test counts once per fold" if p.get("min_training") else ""
+        lines.append(f"Parcels: each has the class of most of its labelled pixels, in labels and prediction, over all of its tiles{several}.")
     if p["unscored"]:
         lines.append(f"Predicted, but not in the mean: {', '.join(p['unscored'])}.")
     if p["broken"]["tiles"]:
@@ -50,6 +75,17 @@ def protocol_lines(results: Results) -> list[str]:
     if p["void_test_parcels"]:
         lines.append("Training pixels of parcels that also appear in test tiles are void.")
     return lines
+
+
+def _learnable(results):
+    """Which classes the mean over learnable classes leaves out; [] for results that do not know."""
+    first, p = results["subsets"][0], results["protocol"]
+    if "learnable" not in first:
+        return []
+    minimum = p.get("min_training", 1)
+    out = [name for name in p["classes"] if name not in first["learnable"] and first["scores"]["iou"].get(name) is not None]
+    what = "a training pixel" if minimum == 1 else f"{minimum} training pixels"
+    return [f"Learnable classes have at least {what} in each fold that tests them; scored, but not learnable: {', '.join(out) or 'none'}."]
 
 
 def calibration_lines(results: Results) -> list[str]:
@@ -90,6 +126,8 @@ def _metric(results):
 def _training(results):
     """How the model was trained, and which checkpoint was scored."""
     p = results["protocol"]
+    if p.get("method"):
+        return f"Seed: {p['seed']}. {p['method']}."
     steps = p["pretrain_steps"]
     if p["probe"] == "none":
         return f"Seed: {p['seed']}. Checkpoint: {_checkpoint(p)}. Pre-training: {number_of(steps, 'step')}."
@@ -117,20 +155,20 @@ def _tiles(entry):
     return str(tiles) if tiles == whole else f"{tiles} ({whole} with all)"
 
 
-def rows(results: Results, columns: Columns | None = None) -> Iterator[tuple[str, list[str]]]:
+def rows(results: Results, shown_columns: Columns | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yields (name, cells) of each subset and, of a probe, of each subset with random weights; the last cell counts tiles."""
-    columns = columns or COLUMNS[results["task"]]
+    keys = [key for key, _ in shown_columns or columns(results)]
     for kind, start in (("subsets", ""), ("floor", "random weights: ")):
         for entry in results.get(kind, []):
-            scores = [shown(entry["scores"].get(key)) for key, _ in columns]
+            scores = [shown(score(entry, key)) for key in keys]
             yield start + "+".join(entry["modalities"]), [*scores, _tiles(entry)]
 
 
 def show(console: Console, results: Results) -> None:
     """Prints the scores of every subset, and their protocol below."""
     table = Table(title=Text(f"{results['name']}: test scores by modalities"), title_justify="left")
-    table.add_column("modalities")
-    for _, title in (*COLUMNS[results["task"]], ("tiles", "tiles")):
+    table.add_column("modalities", no_wrap=True, min_width=min(LONGEST, max(len("+".join(entry["modalities"])) for entry in results["subsets"])))
+    for _, title in (*columns(results), ("tiles", "tiles")):
         table.add_column(title, justify="right")
     for name, cells in rows(results):
         table.add_row(Text(name), *cells)
@@ -141,21 +179,53 @@ def show(console: Console, results: Results) -> None:
 
 def markdown(results: Results) -> str:
     """The text of results.md: protocol, scores of every subset, and scores per class with all modalities."""
-    titles = [*(title for _, title in COLUMNS[results["task"]]), "tiles"]
+    titles = [*(title for _, title in columns(results)), "tiles"]
     escape = escaping.markdown
     lines = [f"# {escape(results['name'])}", "", *(f"- {escape(line)}" for line in protocol_lines(results)), ""]
     lines += ["| modalities | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     lines += [f"| {escape(name)} | " + " | ".join(cells) + " |" for name, cells in rows(results)]
     if calibration := calibration_lines(results):
         lines += ["", "Calibration:", "", *(f"- {escape(line)}" for line in calibration)]
-    key = "iou" if results["task"] == "segment" else "f1"
     first = results["subsets"][0]
-    lines += [
-        "",
-        f"Per class, with {escape('+'.join(first['modalities']))}:",
-        "",
-        f"| class | {'IoU' if key == 'iou' else 'F1'} |",
-        "|---|---:|",
-    ]
-    lines += [f"| {escape(name)} | {'absent' if value is None else f'{value:.1f}'} |" for name, value in first["scores"][key].items()]
+    titles, cells = class_rows(results)
+    lines += ["", f"Per class, with {escape('+'.join(first['modalities']))}:", "", "| class | " + " | ".join(titles) + " |"]
+    lines += ["|---|" + "---:|" * len(titles), *(f"| {escape(name)} | " + " | ".join(row) + " |" for name, row in cells)]
     return "\n".join(lines) + "\n"
+
+
+def class_rows(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The table of classes, with all modalities: titles, and (class, cells) of each.
+
+    Of dense labels it shows what each class is learned from and tested on, where the results say so; of joined folds, training is the
+    smallest and the largest number of a fold.
+    """
+    first = results["subsets"][0]
+    key, title = ("iou", "IoU") if results["task"] == "segment" else ("f1", "F1")
+    table = [[name, "absent" if value is None else f"{value:.1f}"] for name, value in first["scores"][key].items()]
+    titles = [title]
+    if "training" in results and "confusion" in first:
+        titles += ["training pixels", "test pixels"]
+        counts = [_span(results["training"], "pixels"), [f"{sum(row):,}" for row in first["confusion"]]]
+        if "parcels" in first:
+            titles += ["training parcels", "test parcels"]
+            counts += [_span(results["training"], "parcels"), [f"{sum(row):,}" for row in first["parcels"]["confusion"]]]
+        table = [[*row, *more] for row, *more in zip(table, *counts, strict=True)]
+    return titles, [(name, cells) for name, *cells in table]
+
+
+def _span(training, key):
+    """The number of each class, from the smallest to the largest of the folds."""
+    ends = [(min(counts), max(counts)) for counts in zip(*(fold[key] for fold in training), strict=True)]
+    return [f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in ends]
+
+
+def show_classes(console: Console, results: Results) -> None:
+    """Prints the table of classes."""
+    titles, cells = class_rows(results)
+    table = Table(title=Text(f"classes, with {'+'.join(results['subsets'][0]['modalities'])}"), title_justify="left")
+    table.add_column("class")
+    for title in titles:
+        table.add_column(title, justify="right")
+    for name, row in cells:
+        table.add_row(Text(name), *row)
+    console.print(table)

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from omnisat_jax.errors import DataError, UserError
+from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import write_json, write_text
-from omnisat_jax.report.run_files import STUDY_PROTOCOL, Results, read_arrays, read_cores, read_results
+from omnisat_jax.metrics.intervals import Parcels, Tiles, bootstrap, interval, seed_interval
+from omnisat_jax.report.contributions import read_parcels, read_tiles
+from omnisat_jax.report.run_files import STUDY_PROTOCOL, Results, read_cores, read_results
 from omnisat_jax.study import tables
 from omnisat_jax.study.folder import is_done, run_folder
 from omnisat_jax.study.grid import Run, Study, runs
 from omnisat_jax.study.runner import Outcome
-from omnisat_jax.study.statistics import Tiles, bootstrap, interval
 from omnisat_jax.study.tables import Difference, Entry, Summary
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
@@ -104,18 +105,35 @@ def _protocol(results):
     return f"{p['dataset']}{simulated}, {p['protocol']}, test {' '.join(p['test'])} ({number_of(p['test_tiles'], 'tile')}), train {number_of(p['train_tiles'], 'tile')}"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """What the intervals of a row, and of its difference to another row, are computed from.
+
+    Attributes:
+      by_seed: {seed: score, averaged over folds}; {} where seeds were not run on the same folds.
+      tiles: (D,) scores on resampled test tiles, or None.
+      parcels: (D,) scores on resampled parcels, or None.
+      units: names of the parcels, by fold.
+    """
+
+    by_seed: Mapping[int, float]
+    tiles: np.ndarray | None = None
+    parcels: np.ndarray | None = None
+    units: Any = None
+
+
 def _entries(study, finished) -> list[Entry]:
     """One entry per row and share of labels that has a finished run, with its difference to the baseline."""
-    found: list[tuple[Entry, np.ndarray | None]] = []
+    found: list[tuple[Entry, _Sample]] = []
     for (name, row), share in ((item, share) for item in study.rows.items() for share in study.label_shares):
         mine = [done for done in finished if name in done.run.rows and done.run.label_share == share]
         subset = _subset(mine, row)
         if subset is not None:
             found.append(_entry(study, name, mine, subset))
-    base = {entry.label_share: (entry, draws) for entry, draws in found if entry.row == study.baseline}
+    base = {entry.label_share: (entry, sample) for entry, sample in found if entry.row == study.baseline}
     return [
-        dataclasses.replace(entry, difference=_difference(entry, draws, *base.get(entry.label_share, (None, None))))
-        for entry, draws in found
+        dataclasses.replace(entry, difference=_difference(entry, sample, *base[entry.label_share]) if entry.label_share in base else None)
+        for entry, sample in found
     ]
 
 
@@ -132,8 +150,8 @@ def _position(results, subset) -> int:
     return next((i for i, s in enumerate(results["subsets"]) if sorted(s["modalities"]) == sorted(subset)), -1)
 
 
-def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, np.ndarray | None]:
-    """The scores of one row, and its scores on resampled tiles."""
+def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, _Sample]:
+    """The scores of one row, and what its intervals are computed from."""
     key, metric = METRIC[mine[0].results["task"]]
     scores, errors, trivial = [], [], []
     tiles: dict[int, list[Tiles]] = {}  # of each fold
@@ -149,8 +167,7 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, np.nda
         counts.setdefault(fold, (entry.get("tiles", done.results["protocol"]["test_tiles"]), entry.get("tiles_with_all")))
         tiles.setdefault(fold, []).append(read_tiles(done.folder, done.results, position))
     known = bool(np.isfinite(scores).all())  # else a fold has no tile with any of the modalities
-    # Folds test on different tiles: each is resampled for itself, and their scores are averaged as those of seeds are.
-    draws = np.mean([bootstrap(each, study.resamples) for each in tiles.values()], 0) if known else None
+    sample = _sample(study, mine, subset, scores, tiles) if known else _Sample({})
     whole = [count for _, count in counts.values() if count is not None]
     row = study.rows[name]
     return Entry(
@@ -165,62 +182,42 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, np.nda
         scored_with_all=sum(whole) if len(whole) == len(counts) else None,
         mean=float(np.mean(scores)) if known else None,
         spread=float(np.std(scores, ddof=1)) if known and len(scores) > 1 else None,
-        interval=interval(draws) if draws is not None else None,
+        interval=interval(sample.tiles) if sample.tiles is not None else None,
+        seed_interval=seed_interval(list(sample.by_seed.values())),
+        parcel_interval=interval(sample.parcels) if sample.parcels is not None else None,
         ece=float(np.mean(errors)) if np.isfinite(errors).all() else None,
         every_label=float(np.mean(trivial)) if np.isfinite(trivial).all() else None,
         tiles=len(next(iter(tiles.values()))[0].names),
         published=row.published or None,
         source=row.source,
-    ), draws
+    ), sample
 
 
-def read_tiles(folder: StrPath, results: Mapping[str, Any], position: int) -> Tiles:
-    """Reads tiles.npz of a run.
-
-    Args:
-      folder: of the run.
-      results: its results.json.
-      position: index of the subset of modalities.
-
-    Raises:
-      DataError: the file is missing or damaged, or does not belong to these results.
-    """
-    protocol, path = results["protocol"], pathlib.Path(folder) / "tiles.npz"
-    arrays = read_arrays(path, "the contribution of each test tile to the scores")
-    dense, classes = results["task"] == "segment", len(protocol["classes"])
-    subsets, count = len(results["subsets"]), arrays.get("tile", np.zeros(0)).shape
-    shape = (*count, subsets, classes)
-    expected = {"tile": count} | ({"counts": (*shape, classes + 1)} if dense else {"predicted": shape, "labels": (*count, classes)})
-    expected |= {"some": (*count, subsets)} if "some" in arrays else {}
-    found = {name: array.shape for name, array in arrays.items()}
-    if len(count) != 1 or not count[0] or not expected.items() <= found.items():
-        raise DataError(tile="-", path=path, expected=f"arrays {expected}", found=f"{found}", advice="Evaluate the run again.")
-    order = np.argsort(arrays["tile"])
-    arrays = {key: value[order] for key, value in arrays.items()}
-    counts = predicted = labels = None
-    if dense:
-        counts = arrays["counts"][:, position].astype(np.float64)
-    else:
-        predicted, labels = arrays["predicted"][:, position], arrays["labels"]
-        if "some" in arrays:
-            # As in its scores, a tile that holds no modality of the subset has neither label nor prediction.
-            some = arrays["some"][:, position, None]
-            predicted, labels = np.where(some, predicted, 0), np.where(some, labels, 0)
-    return Tiles(
-        names=tuple(arrays["tile"].tolist()),
-        counts=counts,
-        predicted=predicted,
-        labels=labels,
-        classes=tuple(protocol["classes"]),
-        unscored=tuple(protocol["unscored"]),
-        threshold=protocol["threshold"],
-    )
+def _sample(study, mine: Sequence[Finished], subset, scores, tiles: Mapping[int, Sequence[Tiles]]) -> _Sample:
+    """Folds test on different tiles: each is resampled for itself, and their scores are averaged as those of seeds are."""
+    by_run = {(done.run.seed, done.run.fold): score for done, score in zip(mine, scores)}
+    seeds = sorted({seed for seed, _ in by_run})
+    whole = len(by_run) == len(seeds) * len(tiles)
+    by_seed = {seed: float(np.mean([by_run[seed, fold] for fold in tiles])) for seed in seeds} if whole else {}
+    parcels: dict[int, list[Parcels]] = {fold: [] for fold in tiles}
+    for done in mine:
+        found = read_parcels(done.folder, done.results, _position(done.results, subset)) if done.results["task"] == "segment" else None
+        parcels[done.run.fold] += [found] if found else []
+    drawn = np.mean([bootstrap(each, study.resamples) for each in tiles.values()], 0)
+    if sum(map(len, parcels.values())) < len(mine):
+        return _Sample(by_seed, drawn)
+    of_parcels = np.mean([bootstrap(each, study.resamples) for each in parcels.values()], 0)
+    return _Sample(by_seed, drawn, of_parcels, {fold: each[0].names for fold, each in parcels.items()})
 
 
-def _difference(entry: Entry, draws, base: Entry | None, base_draws) -> Difference | None:
+def _difference(entry: Entry, sample: _Sample, base: Entry, base_sample: _Sample) -> Difference | None:
     """The paired difference to the baseline, None where the two were not tested on the same tiles."""
-    if base is None or base is entry or (base.folds, base.tiles) != (entry.folds, entry.tiles):
+    if base is entry or (base.folds, base.tiles) != (entry.folds, entry.tiles):
         return None
-    if draws is None or base_draws is None or entry.mean is None or base.mean is None:
+    if sample.tiles is None or base_sample.tiles is None or entry.mean is None or base.mean is None:
         return None
-    return Difference(to=base.row, mean=entry.mean - base.mean, interval=interval(draws - base_draws))
+    paired = [score - base_sample.by_seed[seed] for seed, score in sample.by_seed.items() if seed in base_sample.by_seed]
+    parcels = None
+    if sample.parcels is not None and base_sample.parcels is not None and sample.units == base_sample.units:
+        parcels = interval(sample.parcels - base_sample.parcels)
+    return Difference(base.row, entry.mean - base.mean, interval(sample.tiles - base_sample.tiles), seed_interval(paired), parcels)

@@ -6,16 +6,18 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omnisat_jax.metrics.intervals import LEVEL
 from omnisat_jax.report import escaping
-from omnisat_jax.study.statistics import LEVEL
 from omnisat_jax.words import number_of
 
 COLUMNS = (
-    "row", "labels", "modalities", "seeds", "tiles", "mean", "spread", f"{LEVEL} % interval", "difference to the baseline", "ECE", "published",
+    "row", "labels", "modalities", "seeds", "tiles", "mean", "spread", f"{LEVEL} % over seeds (t)", f"{LEVEL} % over tiles (bootstrap)",
+    f"{LEVEL} % over parcels (bootstrap)", "difference to the baseline", "ECE", "published",
 )  # fmt: skip
 CSV_COLUMNS = (
-    "row", "label_share", "modalities", "metric", "seeds", "folds", "tiles", "tiles_with_all", "mean", "spread", "low", "high", "difference",
-    "difference_low", "difference_high", "ece", "published", "simulated",
+    "row", "label_share", "modalities", "metric", "seeds", "folds", "tiles", "tiles_with_all", "mean", "spread", "seeds_low", "seeds_high", "low",
+    "high", "parcels_low", "parcels_high", "difference", "difference_seeds_low", "difference_seeds_high", "difference_low", "difference_high",
+    "difference_parcels_low", "difference_parcels_high", "ece", "published", "simulated",
 )  # fmt: skip
 NONE = "-"
 NAMED = 4  # unfinished runs that a note names
@@ -28,12 +30,16 @@ class Difference:
     Attributes:
       to: the row that it is the difference to.
       mean: the difference.
-      interval: its 95 % interval.
+      interval: its 95 % interval over resampled test tiles.
+      seed_interval: the t-interval of the differences of equal seeds; None with fewer than two.
+      parcel_interval: the interval over resampled parcels; None where they are not known.
     """
 
     to: str
     mean: float
     interval: tuple[float, float]
+    seed_interval: tuple[float, float] | None = None
+    parcel_interval: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Entry:
       published: score reported for the method.
       source: where it was reported.
       difference: to the baseline.
+      seed_interval: 95 % t-interval of the mean over seeds; None with fewer than two.
+      parcel_interval: 95 % interval of the mean over resampled parcels; None where they are not known.
     """
 
     row: str
@@ -77,6 +85,8 @@ class Entry:
     published: float | None
     source: str
     difference: Difference | None = None
+    seed_interval: tuple[float, float] | None = None
+    parcel_interval: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,11 +137,17 @@ def cells(summary: Summary, entry: Entry) -> list[str]:
         str(entry.scored) + (f" ({entry.scored_with_all} with all)" if partial else ""),
         _number(entry.mean),
         _number(entry.spread),
-        _interval(entry.interval),
-        f"{difference.mean:+.1f} {_interval(difference.interval, '+.1f')}" if difference else NONE,
+        *(_interval(ends) for ends in (entry.seed_interval, entry.interval, entry.parcel_interval)),
+        _difference(difference) if difference else NONE,
         _number(entry.ece),
         f"{entry.published:.1f}{comparable}" if entry.published else NONE,
     ]
+
+
+def _difference(difference):
+    """The difference with the intervals that are known."""
+    ends = {"seeds": difference.seed_interval, "tiles": difference.interval, "parcels": difference.parcel_interval}
+    return ", ".join([f"{difference.mean:+.1f}", *(f"{over} {_interval(pair, '+.1f')}" for over, pair in ends.items() if pair)])
 
 
 def _number(value):
@@ -153,10 +169,12 @@ def conclusions(summary: Summary) -> list[str]:
             continue
         mean, best = max(known, key=lambda item: item[0])
         better = sum(difference.interval[0] > 0 for difference in differences)
+        known_seeds = [difference.seed_interval for difference in differences if difference.seed_interval]
+        seeds = f", over seeds for {sum(low > 0 for low, _ in known_seeds)} of {len(known_seeds)}" if known_seeds else ""
         start = f"With {100 * share:g} % of the labels, the" if len(study["label_shares"]) > 1 else "The"
         lines.append(
             f"{start} highest score is that of {best.row}, {mean:.1f} % {best.metric} {_interval(best.interval)}; "
-            f"the interval of the difference to {study['baseline']} lies above zero for {better} of {number_of(len(differences), 'row')}."
+            f"the interval of the difference to {study['baseline']} lies above zero over tiles for {better} of {number_of(len(differences), 'row')}{seeds}."
         )
     return lines
 
@@ -168,9 +186,10 @@ def notes(summary: Summary) -> list[str]:
     folds = " and folds" if len(study["folds"]) > 1 else ""
     lines = [f"Data and protocol: {protocol}." for protocol in summary.protocols]
     lines += [
-        f"{metric} in %: mean over seeds{folds}, standard deviation between them, and {LEVEL} % interval of the mean over "
-        f"{study['resamples']} resamples of the test tiles (which does not cover the variation between seeds).",
-        f"Differences are to {study['baseline']} on the same resampled tiles.",
+        f"{metric} in %: mean over seeds{folds}, standard deviation between them, and {LEVEL} % intervals of the mean: over seeds, by Student's t, for "
+        f"other trainings on the same fields (two seeds or more); over {study['resamples']} resamples of the test tiles, and of their parcels, for other "
+        "fields with the same trainings. None covers both.",
+        f"Differences are to {study['baseline']}, of equal seeds, and on the same resampled tiles and parcels.",
     ]
     if summary.cores:
         several = "runs with different numbers of cores round differently, so their digits are not exactly comparable"
@@ -205,8 +224,11 @@ def as_csv(summary: Summary) -> str:
     writer = csv.writer(out)
     writer.writerow(CSV_COLUMNS)
     for e in summary.entries:
-        scores = [NONE] * 4 if e.mean is None or e.interval is None else [e.mean, e.spread, *e.interval]
-        difference = [e.difference.mean, *e.difference.interval] if e.difference else [""] * 3
+        d, unknown = e.difference, ("", "")
+        scores = [NONE] * 8
+        if e.mean is not None and e.interval is not None:
+            scores = [e.mean, e.spread, *(e.seed_interval or unknown), *e.interval, *(e.parcel_interval or unknown)]
+        difference = [d.mean, *(d.seed_interval or unknown), *d.interval, *(d.parcel_interval or unknown)] if d else [""] * 7
         writer.writerow([e.row, e.label_share, "+".join(e.modalities), e.metric, " ".join(map(str, e.seeds)), " ".join(map(str, e.folds)),
                          e.scored, e.scored_with_all, *scores, *difference, e.ece, e.published, summary.simulated])  # fmt: skip
     return out.getvalue()
@@ -215,7 +237,7 @@ def as_csv(summary: Summary) -> str:
 def latex(summary: Summary) -> str:
     """The content of table.tex, for the package booktabs."""
     clean = escaping.latex
-    lines = ["\\begin{tabular}{lrlrrrrrrrr}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
+    lines = ["\\begin{tabular}{lrl" + "r" * (len(COLUMNS) - 3) + "}", "\\toprule", " & ".join(map(clean, COLUMNS)) + " \\\\", "\\midrule"]
     lines += [" & ".join(map(clean, cells(summary, entry))) + " \\\\" for entry in summary.entries]
     lines += ["\\bottomrule", "\\end{tabular}", *map(escaping.comment, notes(summary))]
     return "\n".join(lines) + "\n"

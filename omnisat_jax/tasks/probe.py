@@ -213,7 +213,11 @@ def _fit_classes(tokens, targets) -> Predict:
 
 
 class ProbeScores(PerSubset):
-    """Scores of a fitted probe for each subset; a dense prediction is one class per patch."""
+    """Scores of a fitted probe for each subset; a dense prediction is one class per patch.
+
+    Attributes:
+      predicted: (S,B,H,W) classes of the last batch that was added, of dense labels.
+    """
 
     def __init__(self, predict: Predict, labels: LabelInfo, *, threshold: float, tile_names: Sequence[str] = ()):
         """No tile yet.
@@ -226,6 +230,7 @@ class ProbeScores(PerSubset):
         """
         super().__init__(self._make_scores_of_labels, self._predictions, tile_names)
         self._predict, self._labels, self._threshold, self._dense = predict, labels, threshold, False
+        self.predicted = np.zeros((0, 0, 0, 0), int)
 
     def _make_scores_of_labels(self):
         if self._dense:
@@ -240,15 +245,16 @@ class ProbeScores(PerSubset):
         # A probe cannot read tokens that are not finite; `compute` raises for their tiles.
         finite = np.asarray(result["finite"])[..., None, None]
         tokens = np.where(finite, np.asarray(result["tokens"], np.float32), 0)
-        return [self._prediction(of_subset, labels, weight) for of_subset, weight in zip(tokens, weights, strict=True)]
-
-    def _prediction(self, tokens, labels, weight):
-        b, p, d = tokens.shape
         if not self._dense:
-            return self._predict(tokens.mean(1)), labels, weight
+            return [(self._predict(of_subset.mean(1)), labels, weight) for of_subset, weight in zip(tokens, weights, strict=True)]
+        self.predicted = np.stack([self._map(of_subset, labels.shape[1]) for of_subset in tokens])
+        classes, ignore = len(self._labels.classes), self._labels.ignore
+        maps = zip(self.predicted, weights, strict=True)
+        return [(confusion_counts(predicted, labels, weight, classes=classes, ignore=ignore),) for predicted, weight in maps]
+
+    def _map(self, tokens, length):
+        """(B,H,W) classes of tokens (B,P,D), each repeated over its patch of a label image of `length` pixels per side."""
+        b, p, d = tokens.shape
         side = round(p**0.5)
         cells = self._predict(tokens.reshape(b * p, d)).argmax(-1).reshape(b, side, side)
-        pixels = labels.shape[1] // side
-        predicted = cells.repeat(pixels, axis=1).repeat(pixels, axis=2)
-        classes, ignore = len(self._labels.classes), self._labels.ignore
-        return (confusion_counts(predicted, labels, weight, classes=classes, ignore=ignore),)
+        return cells.repeat(length // side, axis=1).repeat(length // side, axis=2)

@@ -3,14 +3,18 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
-from benchmarks import checksums, contrastive_loss, loader, map_speed, pretrain_step, random_forest, utae_step
+from benchmarks import checksums, contrastive_loss, loader, map_speed, pretrain_step, utae_step
+from benchmarks.classical import __main__ as classical
 from configs import pastis
+from omnisat_jax.errors import UserError
+from omnisat_jax.report import folds
 from tests.conftest import ROOT, tiny
 from tests.predict.models import save_random_model
 
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, random_forest, utae_step}
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, utae_step, classical}
 
 
 def numbers(pattern, text):
@@ -21,8 +25,8 @@ def numbers(pattern, text):
 
 
 def test_every_benchmark_is_tried_here():
-    commands = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
-    assert commands == {module.__name__.partition(".")[2] for module in BENCHMARKS}
+    paths = [path.relative_to(ROOT) for path in (ROOT / "benchmarks").rglob("*.py") if "__main__" in path.read_text()]
+    assert {".".join(path.with_suffix("").parts) for path in paths} == {module.__name__ for module in BENCHMARKS}
 
 
 @pytest.mark.exhaustive
@@ -74,11 +78,24 @@ def test_loader(capsys, tmp_path):
     numbers(r"peak memory of this process ([0-9]+) MiB", text)
 
 
-def test_random_forest(capsys, records):
-    options = ["--trees=3", "--seeds=0,1", "--folds=1,2", "--void_test_parcels"]
-    assert random_forest.main([f"--records={records.root}", *options]) == 0
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (first["seed"], second["seed"]) == (0, 1) and first["simulated"] is not None
-    assert 0 <= first["miou"] <= 100 and second["folds"] == "1,2"
+def test_classical(capsys, records, tmp_path):
+    """The folders that it writes are those of runs, which `folds` joins and compares. 15 s."""
+    common = [f"--records={records.root}", "--seeds=0,1", "--folds=1", "--void_test_parcels", "--max_pixels=400"]
+    assert classical.main([*common, "--model=extra_trees", "--trees=3", f"--out={tmp_path / 'trees'}"]) == 0
+    *seeds, mean = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["seed"] for line in seeds] == [0, 1] and all(line["simulated"] and 0 <= line["miou"] <= 100 for line in seeds)
+    assert mean["miou"] == pytest.approx(np.mean([line["miou"] for line in seeds])) and len(mean["t_interval_over_seeds"]) == 2
+    assert seeds[0]["fits"]["1"]["features"] == {"s2": "optical", "s1a": "radar", "s1d": "radar", "spot": "image"}
+    assert classical.main([*common[:1], *common[2:], "--model=logistic", "--modalities=s2", f"--out={tmp_path / 'logistic'}"]) == 0
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["fits"]["1"]["chosen_on"] == ["fold_4"] and line["modalities"] == ["s2"]
+
+    trees, logistic = (tmp_path / name / "seed_0" / "fold_1" for name in ("trees", "logistic"))
+    assert folds.main([str(trees), "--beside", str(logistic), "--resamples=20"]) == 0
+    joined = json.loads((trees / "results.json").read_text())
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Without a network: 3 extra trees" in text and joined["subsets"][0]["parcels"]["scores"]["parcels"] > 0
+    with pytest.raises(UserError, match="--modalities nothing: expected some of s2, s1a, s1d, spot"):
+        classical.main([common[0], "--modalities=nothing"])
     with pytest.raises(SystemExit):
-        random_forest.main([])
+        classical.main([])

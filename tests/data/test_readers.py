@@ -275,7 +275,7 @@ def test_a_wholly_unknown_image_or_series_is_absent_with_a_remark(root):
     change_array(root / S1A, lambda a: np.full_like(a, -3.4e38))
     example = open_dataset("pastis", root).read(TILE)
     assert {name: len(example[name]["values"]) for name in ("spot", "s2", "s1a", "s1d")} == {"spot": 0, "s2": 0, "s1a": 0, "s1d": 73}
-    assert sorted(example["remarks"]) == ["s1a", "s2", "spot"] and "has a known pixel" in example["remarks"]["s2"]
+    assert sorted(example["remarks"]) == ["s1a", "s2", "spot"] and "no known pixel" in example["remarks"]["s2"]
 
 
 def test_undeclared_fill_values_are_unknown(root):

@@ -99,6 +99,7 @@ def test_frozen_tokens_are_probed(preset, kind, simulated, tmp_path, console):
     assert results["protocol"]["probe"] == kind and not (tmp_path / "run" / "finetune").exists()
     for entry in results["subsets"] + (floor or []):
         assert math.isfinite(entry["scores"][key])
+        assert config.task != "segment" or entry["parcels"]["scores"]["parcels"] > 0
     if floor:
         assert [entry["scores"] for entry in floor] != [entry["scores"] for entry in results["subsets"]]
     text = (tmp_path / "run" / "results.md").read_text()

@@ -13,6 +13,7 @@ import pytest
 from omnisat_jax.config import schema
 from omnisat_jax.experiment.cross_validation import run_folds
 from omnisat_jax.inference.model_folder import load_model
+from omnisat_jax.report.contributions import read_parcels
 from omnisat_jax.train import stage as stage_training
 from omnisat_jax.train.workdir import WorkdirError, cores
 from tests.conftest import QUICK_MODEL, go, options, tiny
@@ -185,6 +186,10 @@ def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
     assert "Labels: 50 % of the training tiles" in text and f"Pre-trained by the run in {tmp_path / 'first'}" in text
     with np.load(tmp_path / "second" / "tiles.npz") as tiles:
         assert tiles["counts"].sum((0, 2, 3)).tolist() == [results["subsets"][0]["scores"]["pixels"]] * 3
+    for position, entry in enumerate(results["subsets"]):
+        units = read_parcels(tmp_path / "second", results, position)
+        assert units.counts.pixels.sum() == entry["scores"]["pixels"] and entry["parcels"]["scores"]["parcels"] > 0
+    assert sum(results["training"][0]["pixels"]) > 0 and "test parcels" in text
     config.pretrain_from = str(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
         go(config, tmp_path / "third", console)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 
-from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
+from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts, learnable_classes, learnable_scores
 
 NAMES = ("a", "b", "c", "d")
 
@@ -70,3 +70,15 @@ def test_rare_classes_can_be_left_out_of_the_mean():
     assert scores.compute()["classes"] == 2
     found = scores.compute(min_pixels=5)
     assert found["classes"] == 1 and found["iou"]["b"] is None and found["miou"] == found["iou"]["a"]
+
+
+def test_learnable_classes_and_their_mean():
+    tested = [np.array([[5, 0, 0, 0], [0, 5, 0, 0], [0, 0, 0, 0]]), np.array([[5, 0, 0, 0], [3, 2, 0, 0], [0, 0, 0, 0]])]
+    training = [{"pixels": [9, 9, 1]}, {"pixels": [9, 0, 0]}]
+    # The second fold tests b and has no pixel of it; no fold tests c, and one trains it.
+    assert learnable_classes(tested, training, "abc") == ["a", "c"]
+    assert learnable_classes(tested[:1], training[:1], "abc") == ["a", "b", "c"]
+    assert learnable_classes(tested, training, "abc", minimum=2) == ["a"]
+    found = learnable_scores({"a": 50.0, "b": 100.0, "c": None}, ["a", "c"])
+    assert found == {"miou_learnable": 50.0, "learnable_classes": 1}
+    assert np.isnan(learnable_scores({"a": 50.0}, [])["miou_learnable"]) and learnable_scores({"a": 50.0}, ["a"], ["a"])["learnable_classes"] == 0

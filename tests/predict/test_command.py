@@ -115,7 +115,7 @@ from omnisat_jax import Model, PredictOptions, Region, map_region
 region = Region.from_arguments([f"s1a={sys.argv[2]}/s1a"], [], {})
 print(sorted(map_region(Model.from_pretrained(sys.argv[2] + "/model"), region, sys.argv[3], PredictOptions(batch=4))))
 """
-    blocked = ",".join({*TRAINING_ONLY, "geopandas", "pandas", "pyarrow", "pyogrio", "shapely", "huggingface_hub"} - {"rasterio"})
+    blocked = ",".join({*TRAINING_ONLY, "geopandas", "pandas", "pyarrow", "pyogrio", "shapely", "huggingface_hub"} - {"rasterio", "scipy"})
     environment = os.environ | {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(here / "programs")}
     command = [sys.executable, "-c", code, blocked, str(here), str(here / "alone")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -46,7 +46,7 @@ def test_scores_come_from_the_sum_of_counts():
 
 def test_rare_classes_may_be_left_out_of_the_mean():
     runs = {"a": results("fold_1", A), "b": results("fold_2", B)}
-    scores = folds.join(runs, min_pixels=3)["subsets"][0]["scores"]
+    scores = folds.join(runs, folds.Minima(min_pixels=3))["subsets"][0]["scores"]
     assert scores["iou"]["corn"] is None and scores["classes"] == 2
     assert scores["miou"] == pytest.approx((scores["iou"]["background"] + scores["iou"]["meadow"]) / 2)
     assert scores["pixels"] == 42

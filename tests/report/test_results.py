@@ -11,7 +11,7 @@ import pytest
 from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.records.info import ModalityInfo
 from omnisat_jax.records.splits import Split
-from omnisat_jax.report import results
+from omnisat_jax.report import contributions, results
 from tests.report.examples import CLASSES, NAMES, classification, segmentation
 
 RECORDS = types.SimpleNamespace(
@@ -25,7 +25,7 @@ def test_nan_is_null_in_json():
 
 
 def test_counts_of_tiles_without_padding(tmp_path):
-    collector = results.TileCollector(("a", "b", "c"))
+    collector = contributions.TileCollector(("a", "b", "c"))
     tiles = np.arange(2 * 3 * 2 * 3).reshape(2, 3, 2, 3)
     some = np.array([[True, True, True], [False, True, True]])
     weight = np.array([1.0, 1.0, 0.0])
@@ -39,7 +39,7 @@ def test_counts_of_tiles_without_padding(tmp_path):
 
 
 def test_predictions_of_tile_labels(tmp_path):
-    collector = results.TileCollector(("a", "b"))
+    collector = contributions.TileCollector(("a", "b"))
     predicted, labels = np.random.default_rng(0).random((3, 2, 4)), np.eye(4)[:2]
     collector({"weight": np.array([1.0, 0.0]), "tile_index": np.array([1, 0]), "has_any": np.ones((3, 2), bool), "predicted": predicted, "labels": labels})
     collector.save(tmp_path / "tiles.npz")

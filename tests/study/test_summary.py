@@ -7,10 +7,11 @@ from html import unescape
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from omnisat_jax.report import html
+from omnisat_jax.metrics.intervals import Tiles
+from omnisat_jax.report import contributions, html
 from omnisat_jax.study import runner, summary
-from omnisat_jax.study.statistics import Tiles
 from omnisat_jax.train.workdir import cores
 from tests.study.player import make
 
@@ -42,6 +43,11 @@ def test_scores_intervals_and_differences(launcher, tmp_path, console):
     assert plain.interval[0] <= plain.mean <= plain.interval[1]
     assert plain.difference is None
     assert better.difference.mean == pytest.approx(better.mean - plain.mean)
+    paired = np.subtract(better.scores, plain.scores)
+    for values, found_interval in ((scores, plain.seed_interval), (paired, better.difference.seed_interval)):
+        half = stats.t.ppf(0.975, 1) * stats.sem(values)
+        assert found_interval == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert plain.parcel_interval is None
     assert single.modalities == ["s2"] and single.mean < better.mean
     text = (folder / "table.md").read_text()
     assert "SIMULATED" in text and "60.0, not comparable" in text and "somewhere, mIoU" in text
@@ -49,7 +55,7 @@ def test_scores_intervals_and_differences(launcher, tmp_path, console):
     assert "\\bottomrule" in (folder / "table.tex").read_text() and "only\\_s2" in (folder / "table.tex").read_text()
     assert json.loads((folder / "study.json").read_text())["entries"][0]["row"] == "plain"
     page = unescape(html.write(folder).read_text())
-    assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero for" in page
+    assert shlex.join(sys.argv) in page and "With 50 % of the labels" in page and "lies above zero over tiles for" in page
 
 
 def test_a_study_of_tile_labels_shows_the_score_of_every_label(launcher, tmp_path, console):
@@ -77,6 +83,6 @@ def test_tiles_without_the_subset_do_not_count_when_resampled(tmp_path):
     some[:3, 1] = False
     np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
     protocol = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
-    found = summary.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
+    found = contributions.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
     alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
     np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))

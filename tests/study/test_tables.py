@@ -19,8 +19,10 @@ BASE = Entry(
     mean=50.0, spread=1.41, interval=(40.0, 60.0), ece=None, every_label=None, tiles=3, published=None, source="",
 )  # fmt: skip
 BETTER = dataclasses.replace(
-    BASE, row="better", mean=55.5, scored_with_all=3, difference=Difference("base", 5.5, (1.0, 9.0)), published=60.0, source="a paper", ece=3.21
-)
+    BASE, row="better", mean=55.5, scored_with_all=3, published=60.0, source="a paper", ece=3.21, seed_interval=(30.0, 70.0),
+    parcel_interval=(45.0, 55.0), difference=Difference("base", 5.5, (1.0, 9.0), (-2.0, 13.0), (0.5, 8.0)),
+)  # fmt: skip
+WITH_ENDS = "+5.5, seeds [-2.0, +13.0], tiles [+1.0, +9.0], parcels [+0.5, +8.0]"
 NONE = dataclasses.replace(BASE, row="none", mean=None, spread=None, interval=None, scored=0, scored_with_all=0)
 STUDY = {"name": "trial", "folds": [1], "resamples": 10, "baseline": "base", "label_shares": [1.0]}
 
@@ -32,28 +34,31 @@ def make_summary(*entries, **changes):
 
 def test_cells():
     found = make_summary(BASE, BETTER, NONE)
-    assert tables.cells(found, BASE) == ["base", "100 %", "s1+s2", "2", "3 (1 with all)", "50.0", "1.4", "[40.0, 60.0]", "-", "-", "-"]
-    assert tables.cells(found, BETTER)[4:] == ["3", "55.5", "1.4", "[40.0, 60.0]", "+5.5 [+1.0, +9.0]", "3.2", "60.0"]
-    assert tables.cells(found, NONE)[4:9] == ["0", "-", "-", "-", "-"]
+    assert tables.cells(found, BASE) == ["base", "100 %", "s1+s2", "2", "3 (1 with all)", "50.0", "1.4", "-", "[40.0, 60.0]", "-", "-", "-", "-"]
+    assert tables.cells(found, BETTER)[4:] == ["3", "55.5", "1.4", "[30.0, 70.0]", "[40.0, 60.0]", "[45.0, 55.0]", WITH_ENDS, "3.2", "60.0"]
+    assert tables.cells(found, NONE)[4:11] == ["0", *"------"]
     assert tables.cells(dataclasses.replace(found, simulated=True), BETTER)[-1] == "60.0, not comparable"
 
 
 def test_every_format_has_every_entry():
     found = make_summary(BASE, BETTER, NONE)
-    assert "| none | 100 % | s1+s2 | 2 | 0 | - | - | - |" in tables.markdown(found)
-    assert "none & 100 \\% & s1+s2 & 2 & 0 & - & - & - &" in tables.latex(found)
+    assert "| none | 100 % | s1+s2 | 2 | 0 | - | - | - | - | - |" in tables.markdown(found)
+    assert "none & 100 \\% & s1+s2 & 2 & 0 & - & - & - & - & - &" in tables.latex(found)
     rows = list(csv.DictReader(io.StringIO(tables.as_csv(found))))
     assert [row["row"] for row in rows] == ["base", "better", "none"]
-    assert rows[1]["difference"] == "5.5" and rows[1]["difference_low"] == "1.0" and rows[0]["difference"] == "" and rows[2]["mean"] == rows[2]["high"] == "-"
+    assert rows[1]["difference"] == "5.5" and rows[1]["difference_low"] == "1.0" and rows[1]["difference_seeds_high"] == "13.0" and rows[0]["difference"] == "" and rows[2]["mean"] == rows[2]["high"] == "-"
     content = json.loads(json.dumps(tables.as_json(found)))
-    assert content["entries"][1]["difference"] == {"to": "base", "mean": 5.5, "interval": [1.0, 9.0]}
+    assert content["entries"][1]["difference"] == {
+        "to": "base", "mean": 5.5, "interval": [1.0, 9.0], "seed_interval": [-2.0, 13.0], "parcel_interval": [0.5, 8.0],
+    }  # fmt: skip
     assert content["columns"] == list(tables.COLUMNS) and len(content["cells"][0]) == len(content["columns"])
 
 
 def test_conclusions():
     (text,) = tables.conclusions(make_summary(BASE, BETTER, NONE))
     assert text == (
-        "The highest score is that of better, 55.5 % mIoU [40.0, 60.0]; the interval of the difference to base lies above zero for 1 of 1 row."
+        "The highest score is that of better, 55.5 % mIoU [40.0, 60.0]; the interval of the difference to base lies above zero over tiles for 1 of 1 row, "
+        "over seeds for 0 of 1."
     )
     assert tables.conclusions(make_summary(BASE)) == [] and tables.conclusions(make_summary(NONE)) == []
     shares = make_summary(BASE, BETTER, study=STUDY | {"label_shares": [0.1, 1.0]})
@@ -63,7 +68,7 @@ def test_conclusions():
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({}, "mIoU in %: mean over seeds, standard deviation between them, and 95 % interval"),
+        ({}, "mIoU in %: mean over seeds, standard deviation between them, and 95 % intervals of the mean: over seeds, by Student's t"),
         ({"study": STUDY | {"folds": [1, 2]}}, "mean over seeds and folds"),
         ({"entries": []}, "no metric yet in %"),
         ({"cores": [2]}, "CPU cores per run: 2; another number changes the rounding."),
