@@ -24,7 +24,7 @@ NAMES = (
 )  # fmt: skip
 
 # Share of parcels of classes 1 to 18, long-tailed as in PASTIS but less steep, so that a small demo contains every crop.
-MIX = np.array([18, 12, 11, 6.5, 6, 4, 5, 6, 4, 3.5, 4, 5, 3, 4.5, 3.5, 3.5, 2.5, 2.5])
+MIX = np.array([18, 13, 13, 6.5, 6, 4, 5, 6, 4, 3.5, 4, 5, 3, 4.5, 3.5, 3.5, 2.5, 2.5])
 MIX = MIX / MIX.sum()
 
 
@@ -91,34 +91,34 @@ def _cereal(rise: float, fall: float, peak: float, volume_db: float = 0.0, leave
     return Crop("winter", rise, fall, peak, 0.65, emerge=emerge, harvest=16, straw=True, leaves=leaves, radar=radar, texture="tramlines")
 
 
-BROAD = Radar((0.16, 0.034), (5.0, 6.0))
+BROAD = Radar((0.135, 0.030), (4.5, 5.5))
 GRASS = Radar((0.060, 0.0130), (3.0, 2.5))
 TREES = Radar((0.105, 0.0260), (3.0, 3.0))
 
 CROPS = {
     1: Crop("perennial", 185, 425, 3.6, 1.9, 28, spread=10, mowing=1.6, leaves=(1.05, 0.95, 1.00), radar=GRASS, texture="grass"),
     2: _cereal(196, 303, 4.8),
-    3: Crop("spring", 285, 385, 4.8, spread=11, harvest=14, leaves=(1.00, 0.96, 0.95), radar=Radar((0.115, 0.028), (4.0, 5.0)), texture="rows"),
-    4: dataclasses.replace(_cereal(183, 277, 4.5, 0.2), emerge=50, floor=0.8),
+    3: Crop("spring", 285, 385, 4.8, spread=11, harvest=14, leaves=(1.00, 0.90, 0.92), radar=Radar((0.115, 0.028), (4.0, 5.0)), texture="rows"),
+    4: dataclasses.replace(_cereal(178, 274, 4.5, 0.2), emerge=50, floor=0.8),
     5: Crop("winter", 168, 290, 4.8, 1.3, emerge=36, harvest=14, straw=True, bloom=228, leaves=(0.95, 1.06, 0.95), radar=Radar((0.12, 0.036), (4.0, 5.0)),
             texture="tramlines"),
-    6: dataclasses.replace(_cereal(222, 308, 4.2, -0.1), kind="spring", floor=0.0),
-    7: Crop("spring", 272, 350, 3.4, spread=11, harvest=18, straw=True, bloom=312, leaves=(1.06, 1.02, 1.04), radar=Radar((0.14, 0.027), (4.5, 4.5)),
+    6: dataclasses.replace(_cereal(215, 303, 4.2, -0.1), kind="spring", floor=0.0),
+    7: Crop("spring", 272, 350, 3.4, spread=11, harvest=18, straw=True, bloom=312, leaves=(1.06, 1.02, 1.04), radar=Radar((0.155, 0.026), (4.5, 4.5)),
             texture="rows"),
-    8: Crop("perennial", 243, 415, 1.5, 0.35, 20, spread=8, leaves=(1.12, 0.90, 1.08), radar=Radar((0.100, 0.0190), (2.0, 2.0)), texture="vines"),
-    9: Crop("spring", 268, 432, 4.4, spread=11, harvest=6, leaves=(0.92, 1.10, 0.88), radar=Radar((0.21, 0.038), (5.0, 6.0)), texture="rows"),
+    8: Crop("perennial", 243, 415, 1.5, 0.35, 20, spread=12, leaves=(1.02, 0.95, 1.01), radar=Radar((0.100, 0.0210), (2.0, 2.0)), texture="vines"),
+    9: Crop("spring", 268, 432, 4.4, spread=11, harvest=6, leaves=(0.92, 1.10, 0.88), radar=Radar((0.185, 0.036), (5.0, 6.0)), texture="rows"),
     10: _cereal(190, 299, 4.6, 0.2),
     11: _cereal(183, 288, 4.3, -0.2),
     12: Crop("cycles", 0, 0, 2.6, 0.15, spread=11, leaves=(1.00, 1.00, 0.97), radar=BROAD, texture="beds"),
-    13: Crop("spring", 270, 368, 4.2, speed=11, spread=11, harvest=22, leaves=(0.95, 1.05, 0.92),
-             radar=dataclasses.replace(BROAD, ridge=1.5), texture="rows"),
-    14: Crop("perennial", 190, 425, 3.6, 1.2, 26, spread=10, mowing=2.8, leaves=(0.94, 1.06, 0.96), radar=Radar((0.075, 0.0165), (3.0, 2.8)),
+    13: Crop("spring", 270, 368, 4.2, speed=11, spread=11, harvest=22, leaves=(0.93, 1.08, 0.86),
+             radar=dataclasses.replace(BROAD, ridge=1.0), texture="rows"),
+    14: Crop("perennial", 190, 425, 3.6, 1.2, 26, spread=10, mowing=2.8, leaves=(0.94, 1.06, 0.96), radar=Radar((0.095, 0.0200), (3.5, 3.5)),
              texture="swaths"),
-    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.14, 1.00), radar=Radar((0.11, 0.024), (4.0, 4.5)),
+    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.14, 1.00), radar=Radar((0.098, 0.0205), (4.2, 4.5)),
              texture="drilled"),
-    16: Crop("perennial", 225, 420, 2.6, 1.1, 20, spread=10, leaves=(0.98, 0.93, 0.94), radar=TREES, texture="crowns"),
+    16: Crop("perennial", 225, 420, 2.6, 1.1, 20, spread=14, leaves=(0.98, 0.94, 0.97), radar=TREES, texture="crowns"),
     17: _cereal(192, 300, 4.4, 0.1),
-    18: Crop("spring", 299, 394, 4.3, spread=11, harvest=14, leaves=(1.03, 0.95, 0.98), radar=Radar((0.105, 0.026), (4.0, 4.8)), texture="drilled"),
+    18: Crop("spring", 299, 394, 4.3, spread=11, harvest=14, leaves=(1.02, 0.91, 0.95), radar=Radar((0.105, 0.026), (4.0, 4.8)), texture="drilled"),
 }  # fmt: skip
 
 # What grows between two crops: mustard, phacelia, volunteers of the last crop.

@@ -18,8 +18,9 @@ SOWING = 10  # days from sowing to emergence
 FREE = 15  # day until which nothing about a parcel depends on the annual crop that will be sown
 GREEN_BETWEEN = 0.5  # probability of a catch crop or volunteers between two crops (assumed)
 # Standard deviations between parcels. Leaves: 5 to 10 %, assumed. Radar: soil roughness and the orbits in dB, structure in log units, assumed.
-LEAVES, VIGOUR, SOIL = 0.07, 0.16, 0.10
+LEAVES, VIGOUR, SOIL = 0.06, 0.16, 0.10
 ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.20, 0.7
+ROW_STRUCTURE = 0.45  # of vines and orchards: rows face the radar or not, and have posts and wires or not (assumed)
 ANNUAL = tuple(number for number, crop in crops.CROPS.items() if crop.kind in ("winter", "spring"))
 
 
@@ -153,7 +154,7 @@ def draw_season(rng: np.random.Generator, cover: str, place: Place) -> Season:
     """
     crop = crops.crop_of(cover)
     before, green = _previous(rng, place), rng.random(2) < GREEN_BETWEEN
-    floor, sown, harvested = 0.0, -300.0, 900.0
+    floor, structure, sown, harvested = 0.0, 1.0, -300.0, 900.0
     if crop.kind in ("winter", "spring"):
         main = _main(rng, crop, place)
         sown, harvested = main.emerge - SOWING, main.end
@@ -161,7 +162,7 @@ def draw_season(rng: np.random.Generator, cover: str, place: Place) -> Season:
     elif crop.kind == "cycles":
         stands = _cycles(rng, crop)
     elif crop.kind == "perennial":
-        floor, stands = _perennial(rng, crop, place)
+        floor, structure, stands = _perennial(rng, crop, place)
     else:
         stands = ()
     soil = spectra.SOILS[rng.choice(len(spectra.SOILS), p=place.soils)] * np.exp(rng.normal(0, SOIL))
@@ -175,7 +176,7 @@ def draw_season(rng: np.random.Generator, cover: str, place: Place) -> Season:
         wet=float(rng.uniform(0.6, 1.4)),
         tillage=((-400.0, float(rough[0])), (sown, float(rough[1])), (harvested, float(rough[2]))),
         orbits=tuple(rng.normal(0, ORBIT, 2).tolist()),
-        structure=float(np.exp(rng.normal(0, STRUCTURE))),
+        structure=structure,
     )  # fmt: skip
 
 
@@ -194,7 +195,7 @@ def _main(rng: np.random.Generator, crop: Crop, place: Place) -> Stand:
         emerge = crop.rise + shift - 28
     return Stand(
         crop, emerge, crop.rise + shift, fall,
-        floor=crop.floor * float(np.exp(rng.normal(0, 0.25))),
+        floor=crop.floor * float(np.exp(rng.normal(0, 0.40))),
         peak=crop.peak * float(np.exp(rng.normal(0, VIGOUR))),
         end=fall + crop.harvest + rng.exponential(5),
         bloom=crop.bloom + shift + rng.normal(0, 3) if crop.bloom else 0.0,
@@ -247,18 +248,18 @@ def _cycles(rng: np.random.Generator, crop: Crop) -> tuple[Stand, ...]:
     return tuple(stands)
 
 
-def _perennial(rng: np.random.Generator, crop: Crop, place: Place) -> tuple[float, tuple[Stand, ...]]:
-    """Constant leaf area, and the growth above it in last and this year."""
-    spread = 0.30 if crop.texture in ("vines", "crowns") else 0.22
-    floor = crop.floor * float(np.exp(rng.normal(0, spread)))
-    peak = max(crop.peak * float(np.exp(rng.normal(0, spread))) - floor, 0.1)
+def _perennial(rng: np.random.Generator, crop: Crop, place: Place) -> tuple[float, float, tuple[Stand, ...]]:
+    """Constant leaf area, its structure, and the growth above it in last and this year."""
+    rows = crop.texture in ("vines", "crowns")  # with grass or bare soil between them
+    floor = crop.floor * float(np.exp(rng.normal(0, 0.75 if rows else 0.25)))
+    peak = max(crop.peak * float(np.exp(rng.normal(0, 0.50 if rows else 0.25))) - floor, 0.1)
     shift = place.shift + rng.normal(0, crop.spread)
-    structure = float(np.exp(rng.normal(0, STRUCTURE)))
+    structure = float(np.exp(rng.normal(0, ROW_STRUCTURE if rows else STRUCTURE)))
     years = [
         Stand(crop, -900.0, crop.rise + shift + year, crop.fall + shift + year, 0.0, peak, 2000.0, structure=structure)
         for year in (-YEAR, 0)
     ]
-    return floor, tuple(years)
+    return floor, structure, tuple(years)
 
 
 def _cuts(rng: np.random.Generator, crop: Crop) -> tuple[tuple[float, float], ...]:

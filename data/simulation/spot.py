@@ -16,6 +16,7 @@ from data.simulation.optics import reflectance
 from data.simulation.seasons import Season
 
 POINT_SPREAD = 1.5 / 2.355  # standard deviation of a point spread with a full width of 1.5 m at half maximum, m
+VISIBLE = {"vines": 0.75, "crowns": 0.8, "beds": 0.7, "tramlines": 0.6, "swaths": 0.5, "rows": 0.5}  # share of the parcels that show it
 RED_GREEN_BLUE = [2, 1, 0]  # positions in the bands of Sentinel-2
 
 
@@ -103,7 +104,7 @@ def _pattern(rng: np.random.Generator, texture: str, along: np.ndarray, across: 
     """
     noise = rng.standard_normal(along.shape, dtype=np.float32)
     phase = rng.uniform(0, 10)
-    contrast = np.exp(rng.normal(0, 0.3))  # weeds, pruning, the light of the day
+    contrast = np.exp(rng.normal(0, 0.4)) * (rng.random() < VISIBLE.get(texture, 1.0))  # weeds, pruning, the light of the day
 
     def wave(coordinate: np.ndarray, period: float) -> np.ndarray:
         return np.sin(2 * np.pi / period * (coordinate + phase))
