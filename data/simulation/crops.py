@@ -35,13 +35,13 @@ class Radar:
     Attributes:
       volume: its own scattering (VV, VH), linear sigma nought.
       attenuation: of the echo of the soil (VV, VH), dB, both ways.
-      heading: additional attenuation of VV by ears, dB.
+      heading: additional attenuation by stems and ears after heading (VV, VH), dB.
       ridge: brighter VV of the soil between planting and harvest, dB.
     """
 
     volume: tuple[float, float]
     attenuation: tuple[float, float]
-    heading: float = 0.0
+    heading: tuple[float, float] = (0.0, 0.0)
     ridge: float = 0.0
 
 
@@ -86,14 +86,14 @@ class Crop:
 def _cereal(rise: float, fall: float, peak: float, volume_db: float = 0.0, leaves: tuple[float, float, float] = (1.0, 0.94, 0.96)) -> Crop:
     """A winter cereal; volume_db is its departure from the volume scattering that all cereals share."""
     factor = 10 ** (volume_db / 10)
-    radar = Radar((0.024 * factor, 0.0065 * factor), (7.5, 4.5), heading=3.0)
+    radar = Radar((0.019 * factor, 0.0052 * factor), (8.5, 5.5), heading=(4.0, 2.0))
     emerge = 65 + 0.5 * (rise - 196)  # those that rise earlier were sown earlier
     return Crop("winter", rise, fall, peak, 0.65, emerge=emerge, harvest=16, straw=True, leaves=leaves, radar=radar, texture="tramlines")
 
 
-BROAD = Radar((0.135, 0.030), (4.5, 5.5))
-GRASS = Radar((0.060, 0.0130), (3.0, 2.5))
-TREES = Radar((0.105, 0.0260), (3.0, 3.0))
+BROAD = Radar((0.140, 0.030), (4.5, 5.5))
+GRASS = Radar((0.058, 0.0120), (3.2, 3.0))
+TREES = Radar((0.102, 0.0235), (2.5, 2.5))
 
 CROPS = {
     1: Crop("perennial", 185, 425, 3.6, 1.9, 28, spread=10, mowing=1.6, leaves=(1.05, 0.95, 1.00), radar=GRASS, texture="grass"),
@@ -102,19 +102,19 @@ CROPS = {
     4: dataclasses.replace(_cereal(178, 274, 4.5, 0.2), emerge=50, floor=0.8),
     5: Crop("winter", 168, 290, 4.8, 1.3, emerge=36, harvest=14, straw=True, bloom=228, leaves=(0.95, 1.06, 0.95), radar=Radar((0.12, 0.036), (4.0, 5.0)),
             texture="tramlines"),
-    6: dataclasses.replace(_cereal(215, 303, 4.2, -0.1), kind="spring", floor=0.0),
+    6: dataclasses.replace(_cereal(219, 305, 4.2, -0.1), kind="spring", floor=0.0),
     7: Crop("spring", 272, 350, 3.4, spread=11, harvest=18, straw=True, bloom=312, leaves=(1.06, 1.02, 1.04), radar=Radar((0.155, 0.026), (4.5, 4.5)),
             texture="rows"),
-    8: Crop("perennial", 243, 415, 1.5, 0.35, 20, spread=12, leaves=(1.02, 0.95, 1.01), radar=Radar((0.100, 0.0210), (2.0, 2.0)), texture="vines"),
+    8: Crop("perennial", 243, 415, 1.5, 0.35, 20, spread=12, leaves=(1.02, 0.95, 1.01), radar=Radar((0.100, 0.0220), (2.3, 2.3)), texture="vines"),
     9: Crop("spring", 268, 432, 4.4, spread=11, harvest=6, leaves=(0.92, 1.10, 0.88), radar=Radar((0.185, 0.036), (5.0, 6.0)), texture="rows"),
-    10: _cereal(190, 299, 4.6, 0.2),
-    11: _cereal(183, 288, 4.3, -0.2),
+    10: _cereal(190, 299, 4.6, 0.2, (0.95, 0.97, 0.92)),
+    11: _cereal(183, 288, 4.3, -0.2, (1.08, 0.90, 1.00)),
     12: Crop("cycles", 0, 0, 2.6, 0.15, spread=11, leaves=(1.00, 1.00, 0.97), radar=BROAD, texture="beds"),
-    13: Crop("spring", 270, 368, 4.2, speed=11, spread=11, harvest=22, leaves=(0.93, 1.08, 0.86),
+    13: Crop("spring", 270, 368, 4.2, speed=11, spread=11, harvest=22, leaves=(0.93, 1.03, 0.84),
              radar=dataclasses.replace(BROAD, ridge=1.0), texture="rows"),
     14: Crop("perennial", 190, 425, 3.6, 1.2, 26, spread=10, mowing=2.8, leaves=(0.94, 1.06, 0.96), radar=Radar((0.095, 0.0200), (3.5, 3.5)),
              texture="swaths"),
-    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.14, 1.00), radar=Radar((0.098, 0.0205), (4.2, 4.5)),
+    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.17, 1.02), radar=Radar((0.090, 0.0190), (4.2, 4.5)),
              texture="drilled"),
     16: Crop("perennial", 225, 420, 2.6, 1.1, 20, spread=14, leaves=(0.98, 0.94, 0.97), radar=TREES, texture="crowns"),
     17: _cereal(192, 300, 4.4, 0.1),
@@ -122,7 +122,7 @@ CROPS = {
 }  # fmt: skip
 
 # What grows between two crops: mustard, phacelia, volunteers of the last crop.
-CATCH = Crop("spring", peak=2.6, leaves=(1.0, 1.02, 0.97), radar=Radar((0.10, 0.026), (3.0, 3.5)))
+CATCH = Crop("spring", peak=3.0, leaves=(1.0, 1.02, 0.97), radar=Radar((0.10, 0.026), (3.0, 3.5)))
 
 OTHER = {
     "wood": Crop("perennial", 222, 425, 4.8, 2.2, 20, leaves=(1.0, 1.0, 1.0), radar=Radar((0.13, 0.040), (12.0, 12.0)), texture="canopy"),

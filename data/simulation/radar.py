@@ -15,7 +15,7 @@ from data.simulation.seasons import Season
 
 LOOKS = 4.4
 # Dry bare soil and what moisture adds, dB (VV, VH): fitted to the means of `targets.py`.
-SOIL, MOISTURE = np.array([-14.5, -22.5]), np.array([7.5, 5.5])
+SOIL, MOISTURE = np.array([-14.0, -21.5]), np.array([6.5, 5.0])
 RESIDUAL, RESIDUAL_BAND = 0.4, 0.25  # dB per parcel and date, common to VV and VH and of each (assumed)
 DEW = 0.20  # brighter canopies on the morning orbit (assumed)
 
@@ -64,7 +64,7 @@ def backscatter(rng: np.random.Generator, season: Season, days: np.ndarray, wetn
         cover = np.clip(1 - np.exp(-0.6 * area * uncut) + 0.5 * standing, 0, 1)
         volume += structure * np.array(traits.volume) * (cover**1.3 * (1 + DEW * orbit.dew * cover))[:, None]
         depth += cover[:, None] * np.array(traits.attenuation)
-        depth[:, 0] += cover * traits.heading * ears
+        depth += (cover * ears)[:, None] * np.array(traits.heading)
     # Rows that face the radar are a little brighter on open soil.
     aspect = 1.2 * np.abs(np.cos(angle - orbit.look)) ** 6
     rough = season.roughness(days) + ridge + aspect

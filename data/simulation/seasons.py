@@ -16,7 +16,8 @@ from data.simulation.crops import Crop
 YEAR = 365
 SOWING = 10  # days from sowing to emergence
 FREE = 15  # day until which nothing about a parcel depends on the annual crop that will be sown
-GREEN_BETWEEN = 0.5  # probability of a catch crop or volunteers between two crops (assumed)
+CATCH_CROP = 0.5  # probability of a catch crop between two crops (assumed); otherwise weeds and volunteers
+WEEDS = 0.13  # their leaf area, relative to that of a catch crop (assumed)
 # Standard deviations between parcels. Leaves: 5 to 10 %, assumed. Radar: soil roughness and the orbits in dB, structure in log units, assumed.
 LEAVES, VIGOUR, SOIL = 0.06, 0.16, 0.10
 ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.20, 0.7
@@ -153,7 +154,7 @@ def draw_season(rng: np.random.Generator, cover: str, place: Place) -> Season:
       place: its region.
     """
     crop = crops.crop_of(cover)
-    before, green = _previous(rng, place), rng.random(2) < GREEN_BETWEEN
+    before, green = _previous(rng, place), np.where(rng.random(2) < CATCH_CROP, 1.0, WEEDS)
     floor, structure, sown, harvested = 0.0, 1.0, -300.0, 900.0
     if crop.kind in ("winter", "spring"):
         main = _main(rng, crop, place)
@@ -166,11 +167,11 @@ def draw_season(rng: np.random.Generator, cover: str, place: Place) -> Season:
     else:
         stands = ()
     soil = spectra.SOILS[rng.choice(len(spectra.SOILS), p=place.soils)] * np.exp(rng.normal(0, SOIL))
-    wild = crop.kind == "perennial" and cover not in ("grapevine", "orchard", *crops.WOODY)
+    grassy = crop.kind == "perennial" and cover not in crops.WOODY
     rough = rng.normal(0, ROUGHNESS, 3)
     return Season(
         cover, crop, stands, floor, _cuts(rng, crop),
-        drought=float(np.clip(rng.normal(place.drought, 0.12), 0, 0.9)) if wild else 0.0,
+        drought=float(np.clip(rng.normal(place.drought, 0.12), 0, 0.9)) if grassy else 0.0,
         leaf=np.exp(rng.normal(0, LEAVES, 3))[spectra.LEAF_GROUPS],
         soil=soil,
         wet=float(rng.uniform(0.6, 1.4)),
@@ -213,27 +214,29 @@ def _previous(rng: np.random.Generator, place: Place) -> Stand:
 
 
 def _rotation(rng: np.random.Generator, before: Stand, main: Stand, green: np.ndarray, sown: float) -> tuple[Stand, ...]:
-    """Last year's crop, perhaps a catch crop, this year's crop, perhaps another catch crop."""
+    """Last year's crop, what is green after it, this year's crop, and what is green after that.
+
+    Args:
+      rng: of the tile.
+      before, main: last year's crop and this year's.
+      green: (2,) size of what grows after each of them, relative to a catch crop.
+      sown: day when this year's crop is sown.
+    """
     cleared = sown - rng.uniform(3, 12)
     before = dataclasses.replace(before, end=min(before.end, max(cleared, FREE)))
-    stands = [before]
-    if green[0]:
-        start = max(before.end + rng.uniform(5, 20), rng.normal(2, 12))
-        # In spring-sown fields the catch crop stands until frost, winter ploughing or seedbed preparation.
-        end = max(cleared if main.crop.kind == "winter" else rng.uniform(95, max(cleared, 100)), FREE)
-        stands.append(_catch(rng, start, end))
-    stands.append(main)
-    if green[1]:
-        stands.append(_catch(rng, main.end + rng.uniform(14, 40), 900.0))
-    return tuple(stands)
+    start = max(before.end + rng.uniform(5, 20), rng.normal(2, 12))
+    # In fields that are sown in spring, it stands until frost, ploughing or the preparation of the seedbed.
+    end = max(cleared if main.crop.kind == "winter" else rng.uniform(120, max(cleared, 125)), FREE)
+    after = main.end + rng.uniform(20, 45)
+    return before, _catch(rng, start, end, green[0]), main, _catch(rng, after, 900.0, green[1])
 
 
-def _catch(rng: np.random.Generator, start: float, end: float) -> Stand:
-    """A catch crop or volunteers that appear on `start`; what appears late stays small."""
+def _catch(rng: np.random.Generator, start: float, end: float, size: float) -> Stand:
+    """A catch crop or weeds that appear on `start`; what appears late stays small."""
     late = np.clip((60 - (start if start < 200 else start - YEAR)) / 45, 0.15, 1)
-    peak = crops.CATCH.peak * float(np.exp(rng.normal(0, 0.35)) * late)
+    peak = crops.CATCH.peak * size * float(np.exp(rng.normal(0, 0.35)) * late)
     structure = float(np.exp(rng.normal(0, STRUCTURE)))
-    return Stand(crops.CATCH, start, start + 24, 2000.0, 0.1, peak, end, structure=structure)
+    return Stand(crops.CATCH, start, start + 24, 2000.0, min(0.1, peak), peak, end, structure=structure)
 
 
 def _cycles(rng: np.random.Generator, crop: Crop) -> tuple[Stand, ...]:
@@ -251,8 +254,8 @@ def _cycles(rng: np.random.Generator, crop: Crop) -> tuple[Stand, ...]:
 def _perennial(rng: np.random.Generator, crop: Crop, place: Place) -> tuple[float, float, tuple[Stand, ...]]:
     """Constant leaf area, its structure, and the growth above it in last and this year."""
     rows = crop.texture in ("vines", "crowns")  # with grass or bare soil between them
-    floor = crop.floor * float(np.exp(rng.normal(0, 0.75 if rows else 0.25)))
-    peak = max(crop.peak * float(np.exp(rng.normal(0, 0.50 if rows else 0.25))) - floor, 0.1)
+    floor = crop.floor * float(np.exp(rng.normal(0, 0.85 if rows else 0.25)))
+    peak = max(crop.peak * float(np.exp(rng.normal(0, 0.55 if rows else 0.25))) - floor, 0.1)
     shift = place.shift + rng.normal(0, crop.spread)
     structure = float(np.exp(rng.normal(0, ROW_STRUCTURE if rows else STRUCTURE)))
     years = [

@@ -16,7 +16,8 @@ from data.simulation.optics import reflectance
 from data.simulation.seasons import Season
 
 POINT_SPREAD = 1.5 / 2.355  # standard deviation of a point spread with a full width of 1.5 m at half maximum, m
-VISIBLE = {"vines": 0.75, "crowns": 0.8, "beds": 0.7, "tramlines": 0.6, "swaths": 0.5, "rows": 0.5}  # share of the parcels that show it
+# Share of the parcels of a texture that show it.
+VISIBLE = {"vines": 0.8, "crowns": 0.9, "beds": 0.8, "tramlines": 0.8, "swaths": 0.7, "rows": 0.7}
 RED_GREEN_BLUE = [2, 1, 0]  # positions in the bands of Sentinel-2
 
 

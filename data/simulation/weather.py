@@ -9,19 +9,20 @@ from data.simulation.landscape import smooth_field
 
 # Shares of dates with clouds and with haze, and the shape of the share of pixels that a cloudy date covers: fitted to the cloud
 # statistics of `targets.py`. PASTIS has no date that is wholly clouded.
-CLOUDY, HAZY = 0.31, 0.30
+CLOUDY, HAZY = 0.29, 0.30
 COVER = (0.90, 0.95)
 LARGEST = 0.97
 EDGE = 2.5  # of the optical depth of a cloud, per standard deviation of its field
 
 
 def moisture(rng: np.random.Generator, days: np.ndarray) -> np.ndarray:
-    """Topsoil moisture (T,) in [0, 1] on sorted days (T,): rain events with exponential drying, wetter in winter."""
+    """Topsoil moisture (T,) in [0, 1] on sorted days (T,): rain events with exponential drying, wetter and slower to dry in winter."""
     calendar = np.arange(min(days) - 30, max(days) + 1)
-    rain = rng.random(len(calendar)) < 0.14 + 0.08 * np.cos(2 * np.pi * (calendar - 120) / 365)
+    winter = np.cos(2 * np.pi * (calendar - 130) / 365)  # 1 in early January
+    rain = rng.random(len(calendar)) < 0.15 + 0.08 * winter
     level, series = 0.4, []
-    for wet in rain:
-        level = min(1.0, level + rng.uniform(0.3, 0.7)) if wet else level * 0.9
+    for wet, dry in zip(rain, 0.90 + 0.05 * winter):
+        level = min(1.0, level + rng.uniform(0.3, 0.7)) if wet else level * dry
         series.append(level)
     return np.interp(days, calendar, series)
 
