@@ -8,7 +8,6 @@ compares it with real data. Nothing here is measured: every result that comes fr
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,7 +30,6 @@ REGIONS = 4
 VERSION = 3  # of the generative model and the files that it writes; part of the cache key
 SPOT = "DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019"
 FOLDERS = ("DATA_S2", "DATA_S1A", "DATA_S1D", SPOT, "ANNOTATIONS", "INSTANCE_ANNOTATIONS")
-TILES_PER_JOB = 10  # fewer are simulated before another process has started
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,12 +115,6 @@ def simulate(
             table = {f"Fold_{fold}": _norm(moments) for fold, moments in sorted(folds.items())}
             (work / f"NORM_{sensor}_patch.json").write_text(json.dumps(table))
     return root
-
-
-def usual_jobs(tiles: int) -> int:
-    """The number of processes that simulate so many tiles fastest: one per core, fewer for few tiles."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, tiles // TILES_PER_JOB))
 
 
 def draw_regions(seed: int) -> tuple[Region, ...]:

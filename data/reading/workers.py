@@ -15,10 +15,17 @@ from typing import Any, TypeVar
 
 from omnisat_jax.errors import UserError, printable
 
+ITEMS_PER_JOB = 10  # fewer than this are done before another process has started
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def usual_jobs(items: int) -> int:
+    """The number of processes that work off so many items fastest: one per core, fewer for few items."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, items // ITEMS_PER_JOB))
 
 
 def in_order(function: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item], jobs: int) -> Iterator[Result]:

@@ -92,7 +92,7 @@ def _cereal(rise: float, fall: float, peak: float, volume_db: float = 0.0, leave
 
 
 BROAD = Radar((0.140, 0.030), (4.5, 5.5))
-GRASS = Radar((0.058, 0.0120), (3.2, 3.0))
+GRASS = Radar((0.054, 0.0115), (3.6, 3.2))
 TREES = Radar((0.102, 0.0235), (2.5, 2.5))
 
 CROPS = {
@@ -103,18 +103,18 @@ CROPS = {
     5: Crop("winter", 168, 290, 4.8, 1.3, emerge=36, harvest=14, straw=True, bloom=228, leaves=(0.95, 1.06, 0.95), radar=Radar((0.12, 0.036), (4.0, 5.0)),
             texture="tramlines"),
     6: dataclasses.replace(_cereal(219, 305, 4.2, -0.1), kind="spring", floor=0.0),
-    7: Crop("spring", 272, 350, 3.4, spread=11, harvest=18, straw=True, bloom=312, leaves=(1.06, 1.02, 1.04), radar=Radar((0.155, 0.026), (4.5, 4.5)),
+    7: Crop("spring", 272, 350, 3.4, spread=11, harvest=18, straw=True, bloom=312, leaves=(1.06, 1.02, 1.04), radar=Radar((0.165, 0.0255), (4.5, 4.5)),
             texture="rows"),
     8: Crop("perennial", 243, 415, 1.5, 0.35, 20, spread=12, leaves=(1.02, 0.95, 1.01), radar=Radar((0.100, 0.0220), (2.3, 2.3)), texture="vines"),
-    9: Crop("spring", 268, 432, 4.4, spread=11, harvest=6, leaves=(0.92, 1.10, 0.88), radar=Radar((0.185, 0.036), (5.0, 6.0)), texture="rows"),
+    9: Crop("spring", 268, 432, 4.4, spread=11, harvest=6, leaves=(0.92, 1.10, 0.88), radar=Radar((0.210, 0.037), (5.0, 6.0)), texture="rows"),
     10: _cereal(190, 299, 4.6, 0.2, (0.95, 0.97, 0.92)),
     11: _cereal(183, 288, 4.3, -0.2, (1.08, 0.90, 1.00)),
     12: Crop("cycles", 0, 0, 2.6, 0.15, spread=11, leaves=(1.00, 1.00, 0.97), radar=BROAD, texture="beds"),
     13: Crop("spring", 270, 368, 4.2, speed=11, spread=11, harvest=22, leaves=(0.93, 1.03, 0.84),
              radar=dataclasses.replace(BROAD, ridge=1.0), texture="rows"),
-    14: Crop("perennial", 190, 425, 3.6, 1.2, 26, spread=10, mowing=2.8, leaves=(0.94, 1.06, 0.96), radar=Radar((0.095, 0.0200), (3.5, 3.5)),
+    14: Crop("perennial", 190, 425, 3.6, 1.2, 26, spread=10, mowing=2.8, leaves=(0.94, 1.06, 0.96), radar=Radar((0.080, 0.0170), (3.6, 3.4)),
              texture="swaths"),
-    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.17, 1.02), radar=Radar((0.090, 0.0190), (4.2, 4.5)),
+    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.17, 1.02), radar=Radar((0.095, 0.0200), (4.2, 4.5)),
              texture="drilled"),
     16: Crop("perennial", 225, 420, 2.6, 1.1, 20, spread=14, leaves=(0.98, 0.94, 0.97), radar=TREES, texture="crowns"),
     17: _cereal(192, 300, 4.4, 0.1),

@@ -20,13 +20,13 @@ GRID = 2  # m per cell of the partition
 MARGIN = 150  # m around the tile
 VOID_SHARE = 0.35  # parcels with a smaller share of their area inside the tile are void
 # A piece is a field once its area falls below a log-normal draw, so the median field is about 0.6 of the median draw.
-FIELD_AREA, FIELD_SPREAD = 29_000.0, 0.75  # m², and of its logarithm
+FIELD_AREA, FIELD_SPREAD = 33_000.0, 0.75  # m², and of its logarithm
 NARROWEST = 50.0  # m; narrower pieces are not cut
 HEDGED = 0.25  # share of the borders with a hedge
 ROAD = 0.6  # probability of a road through a tile's region
 ROAD_WIDTH, STREET_WIDTH = 7.0, 6.0  # m
 PLOT, HOUSE = (24.0, 26.0), (10.0, 12.0)  # m, of villages
-VILLAGE, WATER, FALLOW = 0.05, 0.015, 0.06  # shares of the parcels
+VILLAGE, WATER, FALLOW = 0.05, 0.006, 0.065  # shares of the parcels
 WOOD = (0.4, 2.2)  # range of the level, in standard deviations of a smooth field, above which the parcels of a tile are woods
 COMMON = ("verge", "hedge", "road", "roof", "garden")  # covers that belong to no parcel
 

@@ -13,7 +13,7 @@ from data.simulation.landscape import Landscape, smooth_field
 from data.simulation.seasons import Season
 
 EXTINCTION = 0.6
-DARKENING = 0.35  # of a wet soil
+DARKENING = 0.30  # of a wet soil
 
 
 def reflectance(season: Season, days: np.ndarray, wetness: np.ndarray) -> np.ndarray:

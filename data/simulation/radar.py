@@ -15,7 +15,7 @@ from data.simulation.seasons import Season
 
 LOOKS = 4.4
 # Dry bare soil and what moisture adds, dB (VV, VH): fitted to the means of `targets.py`.
-SOIL, MOISTURE = np.array([-14.0, -21.5]), np.array([6.5, 5.0])
+SOIL, MOISTURE = np.array([-14.2, -21.6]), np.array([7.0, 5.2])
 RESIDUAL, RESIDUAL_BAND = 0.4, 0.25  # dB per parcel and date, common to VV and VH and of each (assumed)
 DEW = 0.20  # brighter canopies on the morning orbit (assumed)
 

@@ -21,7 +21,7 @@ WEEDS = 0.13  # their leaf area, relative to that of a catch crop (assumed)
 # Standard deviations between parcels. Leaves: 5 to 10 %, assumed. Radar: soil roughness and the orbits in dB, structure in log units, assumed.
 LEAVES, VIGOUR, SOIL = 0.06, 0.16, 0.10
 ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.20, 0.7
-ROW_STRUCTURE = 0.45  # of vines and orchards: rows face the radar or not, and have posts and wires or not (assumed)
+ROW_STRUCTURE = 0.55  # of vines and orchards: rows face the radar or not, and have posts and wires or not (assumed)
 ANNUAL = tuple(number for number, crop in crops.CROPS.items() if crop.kind in ("winter", "spring"))
 
 

@@ -9,7 +9,7 @@ from data.simulation.landscape import smooth_field
 
 # Shares of dates with clouds and with haze, and the shape of the share of pixels that a cloudy date covers: fitted to the cloud
 # statistics of `targets.py`. PASTIS has no date that is wholly clouded.
-CLOUDY, HAZY = 0.29, 0.30
+CLOUDY, HAZY = 0.27, 0.30
 COVER = (0.90, 0.95)
 LARGEST = 0.97
 EDGE = 2.5  # of the optical depth of a cloud, per standard deviation of its field
