@@ -103,7 +103,7 @@ def _texture(image: np.ndarray) -> np.ndarray:
     count = np.bincount(ring.ravel())
     radial = np.bincount(ring.ravel(), power.ravel()) / count
     peaks = ndimage.maximum(power, ring, np.arange(len(count))) / radial  # rows and lattices concentrate power in a direction
-    correlation = np.corrcoef(values)[np.triu_indices(3, 1)]
+    correlation = np.asarray(np.corrcoef(values))[np.triu_indices(3, 1)]
     return np.concatenate([values.mean(1), np.log(values.std(1) + 0.1), correlation, np.log(contrast), np.log(radial + 1), np.log(peaks)])
 
 
@@ -132,7 +132,7 @@ def limits(seed: int, parcels: int, subsets: Mapping[str, Sequence[str]]) -> dic
         Sample(sample.classes[order[part]], {n: v[order[part]] for n, v in sample.features.items()})
         for part in (slice(0, None, 2), slice(1, None, 2))
     ]
-    return {name: scores(*half, sensors) for name, sensors in subsets.items()}
+    return {name: scores(half[0], half[1], sensors) for name, sensors in subsets.items()}
 
 
 def compared(found: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in map(int, options.seeds.split(",")):
         found = limits(seed, options.parcels, SUBSETS)
         quantities = compared(found)
-        crop = dict(zip(crops.NAMES[1:], 100 * found["S2"]))
+        crop: dict[str, float] = dict(zip(crops.NAMES[1:], 100 * found["S2"]))
         wrong = [name for name, value in quantities.items() if not LIMITS[name].holds(value)]
         wrong += [f"{first} above {second}" for first, second, _ in CLASS_ORDER if not crop[first] > crop[second]]
         missed += len(wrong)

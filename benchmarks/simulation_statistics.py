@@ -49,7 +49,8 @@ def examples(folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     """
     if (folder / DESCRIPTION).is_file():
         records = Records(folder)
-        yield from records.source(records.parts)
+        source = records.source(records.parts)
+        yield from (source[index] for index in range(len(source)))
         return
     dataset = open_dataset("pastis", folder)
     yield from (dataset.read(tile) for tile in dataset.tiles)

@@ -158,7 +158,7 @@ def _add_borders(rng: np.random.Generator, plain: np.ndarray, owner: np.ndarray,
     for width in (1, 2):
         hedge = np.zeros(owner.shape, bool)
         hedge[edge] = kind == width
-        plain[ndimage.maximum_filter(hedge, 1 + width)] = count + COMMON.index("hedge")
+        plain[np.asarray(ndimage.maximum_filter(hedge, 1 + width), bool)] = count + COMMON.index("hedge")
 
 
 def _add_houses(rng: np.random.Generator, plain: np.ndarray, frame: tuple[np.ndarray, np.ndarray], village: np.ndarray, count: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.simulation.crops import Radar
 from data.simulation.landscape import Landscape
 from data.simulation.seasons import Season
 
@@ -55,7 +56,10 @@ def backscatter(rng: np.random.Generator, season: Season, days: np.ndarray, wetn
     days = np.asarray(days, float)
     uncut = season.uncut(days)
     volume, depth, ridge = np.zeros((len(days), 2)), np.zeros((len(days), 2)), np.zeros(len(days))
-    layers = [(np.full(len(days), season.floor), 0.0, 0.0, season.crop.radar, season.structure)] if season.floor else []
+    layers: list[tuple[np.ndarray, np.ndarray, np.ndarray, Radar, float]] = []
+    if season.floor:
+        nothing = np.zeros(len(days))
+        layers.append((np.full(len(days), season.floor), nothing, nothing, season.crop.radar, season.structure))
     for stand in season.stands:
         standing = stand.ripe(days) * (days < stand.end)
         layers.append((stand.leaf_area(days), standing, stand.ears(days), stand.crop.radar, stand.structure))

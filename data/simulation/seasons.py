@@ -20,7 +20,7 @@ CATCH_CROP = 0.5  # probability of a catch crop between two crops (assumed); oth
 WEEDS = 0.13  # their leaf area, relative to that of a catch crop (assumed)
 # Standard deviations between parcels. Leaves: 5 to 10 %, assumed. Radar: soil roughness and the orbits in dB, structure in log units, assumed.
 LEAVES, VIGOUR, SOIL = 0.06, 0.16, 0.10
-ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.20, 0.7
+ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.24, 0.7
 ROW_STRUCTURE = 0.55  # of vines and orchards: rows face the radar or not, and have posts and wires or not (assumed)
 ANNUAL = tuple(number for number, crop in crops.CROPS.items() if crop.kind in ("winter", "spring"))
 
@@ -117,7 +117,8 @@ class Season:
 
     def dry_grass(self, day: np.ndarray) -> np.ndarray:
         """Share of dry grass (T,), highest in late July and August."""
-        return self.drought * sum(np.exp(-0.5 * ((np.asarray(day) - at) / 38) ** 2) for at in (335 - YEAR, 335))
+        last, this = (np.exp(-0.5 * ((np.asarray(day) - at) / 38) ** 2) for at in (335 - YEAR, 335))
+        return self.drought * (last + this)
 
     def roughness(self, day: np.ndarray) -> np.ndarray:
         """Roughness of the soil (T,), dB above the mean soil."""

@@ -28,7 +28,7 @@ def test_early_september_does_not_betray_an_annual_crop():
     rng, days = np.random.default_rng(0), np.array([2, 12, 75])
     drawn = np.array([[signals(rng, number, days) for _ in range(40)] for number in seasons.ANNUAL])  # (classes, parcels, 4, T)
     chance = np.array([[stats.kruskal(*drawn[:, :, band, day]).pvalue for day in range(3)] for band in range(4)])
-    assert (chance[:, :2] > 0.01).all(), chance
+    assert (chance[:, :2] > 0.01 / 8).all(), chance  # eight tests
     assert (chance[:2, 2] < 1e-6).all(), chance  # by mid November, winter crops are green: the test sees differences
 
 
