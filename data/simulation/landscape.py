@@ -3,7 +3,7 @@
 Fields come from centuries of halving along the same two directions, so a landscape is a binary space partition in a rotated frame, bent by a
 smooth warp; their areas are roughly log-normal. The first cut may be a road; hedges stand on a quarter of the borders, tracks and verges on
 the others; woods are neighbouring parcels. The simulated region is wider than the tile, so parcels are cut by the tile's edge
-as real ones are; a parcel with most of its area outside is void (19), as in PASTIS. All shares and widths are assumed.
+as real ones are; a parcel of which only a corner lies inside is void (19), as in PASTIS. All shares and widths are assumed.
 
 Letters: S label pixels per side, Q parcels. The plain is simulated on cells of 2 m; the images see cells of 1 m.
 """
@@ -18,7 +18,8 @@ from data.simulation import crops
 PIXEL = 10  # m per label pixel, which is also the number of 1 m cells per side of a label pixel
 GRID = 2  # m per cell of the partition
 MARGIN = 150  # m around the tile
-VOID_SHARE = 0.35  # parcels with a smaller share of their area inside the tile are void
+# A parcel is void if both a smaller share of its area and a smaller area lie inside the tile.
+VOID_SHARE, VOID_AREA = 0.35, 3_000.0  # m²
 # A piece is a field once its area falls below a log-normal draw, so the median field is about 0.6 of the median draw.
 FIELD_AREA, FIELD_SPREAD = 33_000.0, 0.75  # m², and of its logarithm
 NARROWEST = 50.0  # m; narrower pieces are not cut
@@ -81,7 +82,8 @@ def make_landscape(rng: np.random.Generator, size: int, mix: np.ndarray) -> Land
 
     first, last = MARGIN // GRID, (MARGIN + size * PIXEL) // GRID
     inside = owner[first:last, first:last]
-    share_inside = np.bincount(inside.ravel(), minlength=count) / area
+    cells_inside = np.bincount(inside.ravel(), minlength=count)
+    corner = (cells_inside < VOID_SHARE * area) & (cells_inside * GRID**2 < VOID_AREA)
     seen = np.unique(inside)
     kept = np.concatenate([seen, np.arange(count, count + len(COMMON))])
     number = np.zeros(count + len(COMMON), np.int32)
@@ -91,7 +93,7 @@ def make_landscape(rng: np.random.Generator, size: int, mix: np.ndarray) -> Land
     areas = np.concatenate([area[seen] * float(GRID**2), np.zeros(len(COMMON))])
     angles = angle + rng.choice([0.0, np.pi / 2], len(kept))
     shares = _shares(cells, size, len(kept))
-    labels, parcels = _annotate(shares[:, : len(seen)], names, share_inside[seen], size)
+    labels, parcels = _annotate(shares[:, : len(seen)], names, corner[seen], size)
     return Landscape(cells, shares, names, areas, angles, labels, parcels)
 
 
@@ -182,13 +184,13 @@ def _shares(cells: np.ndarray, size: int, count: int) -> np.ndarray:
     return (np.bincount(key.ravel(), minlength=size * size * count) / PIXEL**2).astype(np.float32).reshape(size * size, count)
 
 
-def _annotate(shares: np.ndarray, covers: tuple[str, ...], share_inside: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (S, S) uint8 and parcel numbers (S, S) int32: those of the parcel that covers at least half of a pixel."""
+def _annotate(shares: np.ndarray, covers: tuple[str, ...], corner: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (S, S) uint8 and parcel numbers (S, S) int32: those of the parcel that covers at least half of a pixel; void at corners."""
     classes = np.array([0 if cover in crops.OTHER else crops.NAMES.index(cover) for cover in covers[: shares.shape[1]]])
     major = shares.argmax(1)
     covered = shares[np.arange(size * size), major] >= 0.5
     label = np.where(covered, classes[major], 0)
-    void = (label > 0) & (share_inside[major] < VOID_SHARE)
+    void = (label > 0) & corner[major]
     labels = np.where(void, 19, label).astype(np.uint8)
     parcels = np.where(label > 0, major + 1, 0).astype(np.int32)
     return labels.reshape(size, size), parcels.reshape(size, size)
