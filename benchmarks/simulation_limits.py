@@ -4,7 +4,7 @@
 
 Simulates parcels without images: series of parcel means, and a patch of SPOT cells. Half of the parcels train, half test. Features: Sentinel-2 on
 clear dates interpolated to every 20 days; Sentinel-1 in dB averaged over 12 days; of SPOT, means, standard deviations and correlations of bands,
-contrast at three scales and the radial spectrum. The classifier averages the class probabilities of a linear discriminant analysis with shrinkage and of
+detail at three scales and the radial spectrum. The classifier averages the class probabilities of a linear discriminant analysis with shrinkage and of
 extra trees. Scores are mIoU in % over the 18 crops, one vote per parcel. Nothing of this project is trained.
 """
 
@@ -95,7 +95,7 @@ def _patch(rng: np.random.Generator, season: seasons.Season, region: Region, ang
 def _texture(image: np.ndarray) -> np.ndarray:
     values = image.reshape(3, -1).astype(np.float32)
     bright = image.astype(np.float32).mean(0)
-    contrast = [np.std(bright - ndimage.gaussian_filter(bright, scale)) for scale in (1, 2, 4)]
+    detail = [np.std(bright - ndimage.gaussian_filter(bright, scale)) for scale in (1, 2, 4)]
     power = np.abs(np.fft.fftshift(np.fft.fft2(bright - bright.mean()))) ** 2
     middle = PATCH // 2
     row, column = np.ogrid[-middle:middle, -middle:middle]
@@ -104,7 +104,7 @@ def _texture(image: np.ndarray) -> np.ndarray:
     radial = np.bincount(ring.ravel(), power.ravel()) / count
     peaks = ndimage.maximum(power, ring, np.arange(len(count))) / radial  # rows and lattices concentrate power in a direction
     correlation = np.asarray(np.corrcoef(values))[np.triu_indices(3, 1)]
-    return np.concatenate([values.mean(1), np.log(values.std(1) + 0.1), correlation, np.log(contrast), np.log(radial + 1), np.log(peaks)])
+    return np.concatenate([values.mean(1), np.log(values.std(1) + 0.1), correlation, np.log(detail), np.log(radial + 1), np.log(peaks)])
 
 
 def scores(train: Sample, test: Sample, sensors: Sequence[str]) -> np.ndarray:

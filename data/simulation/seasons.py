@@ -15,6 +15,7 @@ from data.simulation.crops import Crop
 
 YEAR = 365
 SOWING = 10  # days from sowing to emergence
+VISIBLE = 5  # days before half of the plants have emerged when the first can be seen
 FREE = 15  # day until which nothing about a parcel depends on the annual crop that will be sown
 CATCH_CROP = 0.5  # probability of a catch crop between two crops (assumed); otherwise weeds and volunteers
 WEEDS = 0.13  # their leaf area, relative to that of a catch crop (assumed)
@@ -52,7 +53,7 @@ class Stand:
         """Green leaf area index (T,) on days (T,)."""
         half = self.crop.speed / 2
         grown = self.floor * logistic(day, self.emerge, 4) + (self.peak - self.floor) * logistic(day, self.rise, half)
-        return grown * (1 - logistic(day, self.fall, half)) * (day < self.end)
+        return grown * (1 - logistic(day, self.fall, half)) * ((day > self.emerge - VISIBLE) & (day < self.end))
 
     def ripe(self, day: np.ndarray) -> np.ndarray:
         """Share of the ground under ripe straw (T,), and under stubble for some weeks after harvest."""

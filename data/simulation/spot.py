@@ -1,7 +1,7 @@
 """SPOT 6/7: an RGB image of one summer day at 1 m, resampled from 1.5 m as in PASTIS-HD.
 
 The colours are those of Sentinel-2 on that day. Rows, crowns, beds, tramlines and swaths modulate them at 1 m before the point spread
-of 1.5 m, which leaves about a tenth of the contrast of vine rows. Each region was flown on one day, with one gain and gamma for all its scenes.
+of 1.5 m, which leaves about a tenth of the modulation of vine rows. Each region was flown on one day, with one gain and gamma for all its scenes.
 All patterns are assumed. Letters: S label pixels per side, N cells of 1 m.
 """
 
@@ -105,28 +105,28 @@ def _pattern(rng: np.random.Generator, texture: str, along: np.ndarray, across: 
     """
     noise = rng.standard_normal(along.shape, dtype=np.float32)
     phase = rng.uniform(0, 10)
-    contrast = np.exp(rng.normal(0, 0.4)) * (rng.random() < VISIBLE.get(texture, 1.0))  # weeds, pruning, the light of the day
+    strength = np.exp(rng.normal(0, 0.4)) * (rng.random() < VISIBLE.get(texture, 1.0))  # weeds, pruning, the light of the day
 
     def wave(coordinate: np.ndarray, period: float) -> np.ndarray:
         return np.sin(2 * np.pi / period * (coordinate + phase))
 
     if texture == "vines":
-        rows = contrast * np.clip(1.6 * wave(across, rng.uniform(2.0, 2.5)), -1, 1)
+        rows = strength * np.clip(1.6 * wave(across, rng.uniform(2.0, 2.5)), -1, 1)
         return -0.22 * rows + 0.04 * noise, 0.35 * rows
     if texture == "crowns":
         period = rng.uniform(4.0, 6.5)
-        crown = contrast * np.clip(1.5 * wave(across, period) * wave(along, period * rng.uniform(0.7, 1.0)) + 0.3, -1, 1)
+        crown = strength * np.clip(1.5 * wave(across, period) * wave(along, period * rng.uniform(0.7, 1.0)) + 0.3, -1, 1)
         return -0.16 * crown + 0.05 * noise, 0.22 * crown
     if texture == "beds":
-        beds = contrast * np.sign(wave(across, rng.uniform(9, 30)))
+        beds = strength * np.sign(wave(across, rng.uniform(9, 30)))
         return -0.09 * beds + 0.04 * noise, 0.18 * beds * np.sign(wave(along, rng.uniform(35, 90)))
     if texture == "swaths":
-        return 0.03 * contrast * wave(across, rng.uniform(7, 9)) + 0.035 * noise, 0.05 * noise
+        return 0.03 * strength * wave(across, rng.uniform(7, 9)) + 0.035 * noise, 0.05 * noise
     if texture == "tramlines":
-        line = contrast * np.exp(-(((across + phase) % rng.choice([18, 24, 28]) - 9) ** 2) / 1.2)
+        line = strength * np.exp(-(((across + phase) % rng.choice([18, 24, 28]) - 9) ** 2) / 1.2)
         return 0.10 * line + 0.03 * noise, -0.15 * line
     if texture == "rows":
-        return 0.04 * contrast * wave(across, rng.uniform(3.0, 4.0)) + 0.035 * noise, 0.0 * noise
+        return 0.04 * strength * wave(across, rng.uniform(3.0, 4.0)) + 0.035 * noise, 0.0 * noise
     if texture == "canopy":
         crown = np.sin(across / 1.1 + 1.5 * np.sin(along / 9 + phase)) * np.sin(along / 1.0 + 1.5 * np.sin(across / 11))
         return 0.20 * crown + 0.18 * noise, 0.1 * noise

@@ -29,7 +29,7 @@ def test_early_september_does_not_betray_an_annual_crop():
     drawn = np.array([[signals(rng, number, days) for _ in range(40)] for number in seasons.ANNUAL])  # (classes, parcels, 4, T)
     chance = np.array([[stats.kruskal(*drawn[:, :, band, day]).pvalue for day in range(3)] for band in range(4)])
     assert (chance[:, :2] > 0.01 / 8).all(), chance  # eight tests
-    assert (chance[:2, 2] < 1e-6).all(), chance  # by mid November, winter crops are green: the test sees differences
+    assert (chance[:2, 2] < 1e-4).all(), chance  # by mid November, winter crops are green: the test sees differences
 
 
 def test_a_parcel_looks_like_its_previous_crop_in_september():
@@ -92,12 +92,12 @@ def test_a_sky_fits_tiles_of_any_size(size):
 def test_rows_of_vines_are_hardly_resolved():
     rng = np.random.default_rng(6)
     scene = spot.Scene(300, np.full(3, 2.0), 1.0)
-    contrast = []
+    seen = []
     for period in (2.25, 12.0):  # m; cells are 1 m wide
         cells = np.tile(0.2 + 0.1 * np.sin(2 * np.pi * np.arange(200) / period), (200, 1))[..., None].repeat(3, -1)
         rows = spot.develop(rng, cells, scene).astype(float)[1].mean(0)  # noise averages out
-        contrast.append(np.std(rows))
-    assert contrast[0] < 0.35 * contrast[1]
+        seen.append(np.std(rows))
+    assert seen[0] < 0.35 * seen[1]
 
 
 LABELS = arrays.arrays(np.uint8, st.tuples(st.integers(2, 9), st.integers(2, 9)), elements=st.integers(0, 4))
