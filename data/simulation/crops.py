@@ -92,7 +92,7 @@ def _cereal(rise: float, fall: float, peak: float, volume_db: float = 0.0, leave
 
 
 BROAD = Radar((0.140, 0.030), (4.5, 5.5))
-GRASS = Radar((0.054, 0.0115), (3.6, 3.2))
+GRASS = Radar((0.054, 0.0110), (3.4, 2.4))
 TREES = Radar((0.102, 0.0235), (2.5, 2.5))
 
 CROPS = {
@@ -122,7 +122,7 @@ CROPS = {
 }  # fmt: skip
 
 # What grows between two crops: mustard, phacelia, volunteers of the last crop.
-CATCH = Crop("spring", peak=3.0, leaves=(1.0, 1.02, 0.97), radar=Radar((0.10, 0.026), (3.0, 3.5)))
+CATCH = Crop("spring", peak=3.2, leaves=(1.0, 1.02, 0.97), radar=Radar((0.10, 0.026), (3.0, 3.5)))
 
 OTHER = {
     "wood": Crop("perennial", 222, 425, 4.8, 2.2, 20, leaves=(1.0, 1.0, 1.0), radar=Radar((0.13, 0.040), (12.0, 12.0)), texture="canopy"),

@@ -16,7 +16,7 @@ from data.simulation.seasons import Season
 
 LOOKS = 4.4
 # Dry bare soil and what moisture adds, dB (VV, VH): fitted to the means of `targets.py`.
-SOIL, MOISTURE = np.array([-14.2, -21.6]), np.array([7.0, 5.2])
+SOIL, MOISTURE = np.array([-14.4, -22.2]), np.array([7.5, 6.4])
 RESIDUAL, RESIDUAL_BAND = 0.4, 0.25  # dB per parcel and date, common to VV and VH and of each (assumed)
 DEW = 0.20  # brighter canopies on the morning orbit (assumed)
 

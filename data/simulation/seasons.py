@@ -18,10 +18,10 @@ SOWING = 10  # days from sowing to emergence
 VISIBLE = 5  # days before half of the plants have emerged when the first can be seen
 FREE = 15  # day until which nothing about a parcel depends on the annual crop that will be sown
 CATCH_CROP = 0.5  # probability of a catch crop between two crops (assumed); otherwise weeds and volunteers
-WEEDS = 0.13  # their leaf area, relative to that of a catch crop (assumed)
+WEEDS = 0.16  # their leaf area, relative to that of a catch crop (assumed)
 # Standard deviations between parcels. Leaves: 5 to 10 %, assumed. Radar: soil roughness and the orbits in dB, structure in log units, assumed.
 LEAVES, VIGOUR, SOIL = 0.06, 0.16, 0.10
-ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.24, 0.7
+ROUGHNESS, STRUCTURE, ORBIT = 1.0, 0.22, 0.7
 ROW_STRUCTURE = 0.55  # of vines and orchards: rows face the radar or not, and have posts and wires or not (assumed)
 ANNUAL = tuple(number for number, crop in crops.CROPS.items() if crop.kind in ("winter", "spring"))
 
