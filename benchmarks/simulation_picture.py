@@ -2,7 +2,7 @@
 
     python -m benchmarks.simulation_picture --measured=DIR --simulated=DIR --credit=TEXT --out=FILE [--columns=4]
 
-Both are raw folders in PASTIS layout. Tiles are those with the clearest date of September or October; finer simulated pixels are averaged to the size
+Both are raw folders in PASTIS layout. Tiles are those with the clearest date until 10 October; finer simulated pixels are averaged to the size
 of the measured ones, which PASTIS-R at 40 m needs.
 """
 
@@ -27,7 +27,7 @@ from omnisat_jax.missing import measured
 from omnisat_jax.report.pictures import true_colour
 
 BRIGHTEST = 0.3  # reflectance that is shown as white
-AUTUMN = 61  # days
+AUTUMN = 40  # days from 1 September
 
 
 def clearest(dataset: RawDataset, count: int) -> list[tuple[str, np.ndarray]]:
@@ -43,7 +43,7 @@ def clearest(dataset: RawDataset, count: int) -> list[tuple[str, np.ndarray]]:
                 brightness = float(np.percentile(frame[..., 0], 98))
                 found.append((brightness, tile, f"{tile}, {date_of(entry['dates'][date])}", frame[..., colours] / 10_000))
     if len({tile for _, tile, *_ in found}) < count:
-        raise UserError(f"--columns: expected at most the number of tiles of {dataset.root} with a date in September or October, found {count}")
+        raise UserError(f"--columns: expected at most the number of tiles of {dataset.root} with a date from 1 September to 10 October, found {count}")
     chosen = {}
     for _, tile, title, image in sorted(found, key=lambda entry: entry[:2]):
         chosen.setdefault(tile, (title, image))
