@@ -5,7 +5,7 @@ assumed unless a source is given; `targets.py` says what they were fitted to, `d
 
 What is known about the sensors, and followed here:
 
-- Green leaf area rises and falls with the calendar of each crop (growth stages are those of German phenological observations, PEP725).
+- Green leaf area rises and falls with the calendar of each crop (days assumed, for central France).
   Winter cereals differ by one or two weeks, parcels of one crop as much: optics and radar confuse the same cereals.
 - C-band VV of cereals falls in spring, as erect stems and, from heading on, ears attenuate the echo of the soil; VH rises with the broad
   leaves of rapeseed, corn and beet (Veloso et al. 2017; Vreugdenhil et al. 2018; Harfenmeister et al. 2019; Khabbazan et al. 2019).
