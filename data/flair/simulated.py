@@ -18,6 +18,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from data.flair.layout import CENTRES
+from data.reading.workers import in_order
 from data.simulation.folder import mark_simulated, need_sizes
 from data.simulation.landscape import smooth_field
 from omnisat_jax.errors import UserError
@@ -46,17 +47,18 @@ COVERS = {
 
 
 def simulate(
-    root: StrPath, *, tiles: int, tile_size: int, seed: int, progress: Callable[[int], None] | None = None
+    root: StrPath, *, tiles: int, tile_size: int, seed: int, jobs: int = 1, progress: Callable[[int], None] | None = None
 ) -> pathlib.Path:
     """Writes a simulated FLAIR #2 (images, masks, super-patches) to `root`, whole or not at all. Does nothing if `root` exists.
 
-    The same arguments give the same bytes. Of every four zones, one is in the test part and one in the validation part.
+    The same arguments give the same bytes, whatever the number of processes. Of every four zones, one is in the test part and one in the validation part.
 
     Args:
       root: folder to create.
       tiles: number of images.
       tile_size: pixels of 0.2 m per side, a multiple of 32 up to 1024.
       seed: of the generative model.
+      jobs: number of processes; 1 = only this one.
       progress: called with the number of finished images.
 
     Raises:
@@ -70,21 +72,31 @@ def simulate(
         raise UserError(f"data.simulated.tile_size of flair: expected a multiple of 32 up to 1024, found {tile_size}")
     centres = {}
     with new_folder(root) as work:
-        for index in range(-(-tiles // IMAGES)):
-            rng = np.random.default_rng([seed, index])
-            kind, domain = DOMAINS[index % len(DOMAINS)]
-            zone = _Zone(kind, f"{domain}_{YEAR}/Z{index + 1}_NF", _covers(rng), (700_000 + 10_000 * index, 6_600_000))
-            _write_series(rng, work / f"flair_sen_{kind[7:]}" / zone.folder / "sen", zone)
-            for number in range(index * IMAGES, min(tiles, (index + 1) * IMAGES)):
-                name = f"{number + 1:06d}"
-                centre = rng.integers(12, ZONE - 12, 2)
-                centres[f"IMG_{name}.tif"] = centre.tolist()
-                _write_image(rng, work, zone, name, centre, tile_size)
-                if progress:
-                    progress(number + 1)
+        plan = _Plan(work, tiles, tile_size, seed)
+        for found in in_order(_write_zone, plan, range(-(-tiles // IMAGES)), jobs):
+            centres |= found
+            if progress:
+                progress(len(centres))
         (work / CENTRES).write_text(json.dumps(centres))
         mark_simulated(work)
     return root
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What all zones share.
+
+    Attributes:
+      folder: root of the dataset.
+      images: number of images of all zones.
+      size: pixels of 0.2 m per side of an image.
+      seed: of the generative model.
+    """
+
+    folder: pathlib.Path
+    images: int
+    size: int
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +114,20 @@ class _Zone:
     folder: str
     covers: np.ndarray
     corner: tuple[int, int]
+
+
+def _write_zone(plan: _Plan, index: int) -> dict[str, list[int]]:
+    """Writes a zone and its images; returns the centre of each image in its super-patch."""
+    rng, centres = np.random.default_rng([plan.seed, index]), {}
+    kind, domain = DOMAINS[index % len(DOMAINS)]
+    zone = _Zone(kind, f"{domain}_{YEAR}/Z{index + 1}_NF", _covers(rng), (700_000 + 10_000 * index, 6_600_000))
+    _write_series(rng, plan.folder / f"flair_sen_{kind[7:]}" / zone.folder / "sen", zone)
+    for number in range(index * IMAGES, min(plan.images, (index + 1) * IMAGES)):
+        name = f"{number + 1:06d}"
+        centre = rng.integers(12, ZONE - 12, 2)
+        centres[f"IMG_{name}.tif"] = centre.tolist()
+        _write_image(rng, plan.folder, zone, name, centre, plan.size)
+    return centres
 
 
 def _covers(rng: np.random.Generator) -> np.ndarray:

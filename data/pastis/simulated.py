@@ -1,8 +1,8 @@
 """Simulated PASTIS-HD: the layout and file formats of the real dataset, filled by a documented generative model.
 
-The assumptions are stated where they are made: `data/simulation/landscape.py` (parcels), `data/simulation/crops.py`
-(phenology, spectra, radar structure, texture; which sensor separates what) and `data/simulation/sensors.py` (mixing, clouds,
-speckle). Nothing here is measured: every result that comes from it must be called simulated.
+The model is that of `data/simulation`: what it had to look like is in `targets.py`, parcels in `landscape.py`, what grows on them in
+`seasons.py` and `crops.py`, what satellites see of it in `optics.py`, `weather.py`, `radar.py` and `spot.py`. `data/pastis/README.md`
+compares it with real data. Nothing here is measured: every result that comes from it must be called simulated.
 """
 
 import dataclasses
@@ -16,29 +16,71 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from data.simulation import crops, landscape, sensors
+from data.pastis.instances import annotate_instances
+from data.reading.workers import in_order
+from data.simulation import crops, landscape, optics, radar, seasons, weather
+from data.simulation import spot as very_high
 from data.simulation.folder import need_sizes
 from omnisat_jax.files.atomic import new_folder
 from omnisat_jax.types import StrPath
 
 START = datetime.date(2018, 9, 1)
-SPOT_DAY = 305  # 3 July
+LAST_DAY = 440  # since START
 REGIONS = 4
-VERSION = 2  # of the generative model and the files that it writes; part of the cache key
+VERSION = 3  # of the generative model and the files that it writes; part of the cache key
+SPOT = "DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019"
+FOLDERS = ("DATA_S2", "DATA_S1A", "DATA_S1D", SPOT, "ANNOTATIONS", "INSTANCE_ANNOTATIONS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """What the tiles of a region share.
+
+    Attributes:
+      days: sensor -> (T,) days since START.
+      wetness: (441,) soil moisture of each day, in [0, 1].
+      mix: (18,) share of each crop.
+      place: season, soils and drought.
+      scene: acquisition of the SPOT images.
+    """
+
+    days: Mapping[str, np.ndarray]
+    wetness: np.ndarray
+    mix: np.ndarray
+    place: seasons.Place
+    scene: very_high.Scene
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What all tiles share.
+
+    Attributes:
+      folder: root of the dataset.
+      size: pixels of 10 m per side.
+      seed: of the generative model.
+      regions: REGIONS of them.
+    """
+
+    folder: pathlib.Path
+    size: int
+    seed: int
+    regions: tuple[Region, ...]
 
 
 def simulate(
-    root: StrPath, *, tiles: int, tile_size: int, seed: int, progress: Callable[[int], None] | None = None
+    root: StrPath, *, tiles: int, tile_size: int, seed: int, jobs: int = 1, progress: Callable[[int], None] | None = None
 ) -> pathlib.Path:
     """Writes a simulated PASTIS-HD to `root`, whole or not at all. Does nothing if `root` exists.
 
-    The same arguments give the same bytes. Tiles are assigned to folds 1 to 5 in turn.
+    The same arguments give the same bytes, whatever the number of processes. Tiles are assigned to folds 1 to 5 in turn.
 
     Args:
       root: folder to create.
       tiles: number of tiles.
       tile_size: pixels of 10 m per side.
       seed: of the generative model.
+      jobs: number of processes; 1 = only this one.
       progress: called with the number of finished tiles.
 
     Raises:
@@ -49,14 +91,18 @@ def simulate(
         return root
     need_sizes(tiles, tile_size, 8)
     with new_folder(root) as work:
-        for folder in ("DATA_S2", "DATA_S1A", "DATA_S1D", "DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "ANNOTATIONS"):
+        for folder in FOLDERS:
             (work / folder).mkdir(parents=True)
-        regions = [_draw_region(np.random.default_rng([seed, 1, region])) for region in range(REGIONS)]
+        plan = _Plan(work, tile_size, seed, draw_regions(seed))
         features, sums = [], {}
-        for index in range(tiles):
-            features.append(_write_tile(work, index, tile_size, seed, regions, sums))
+        for feature, moments in in_order(_write_tile, plan, range(tiles), jobs):
+            features.append(feature)
+            for sensor, part in moments.items():
+                folds = sums.setdefault(sensor, {})
+                fold = feature["properties"]["Fold"]
+                folds[fold] = folds.get(fold, 0) + part
             if progress:
-                progress(index + 1)
+                progress(len(features))
         collection = {
             "type": "FeatureCollection",
             "name": "metadata",
@@ -71,66 +117,42 @@ def simulate(
     return root
 
 
-@dataclasses.dataclass(frozen=True)
-class _Region:
-    """What the tiles of a region share.
-
-    Attributes:
-      days: sensor -> (T,) days since START.
-      wetness: (441,) soil moisture of each day, in [0, 1].
-      mix: (18,) share of each crop.
-      shift: of the season, days.
-    """
-
-    days: Mapping[str, np.ndarray]
-    wetness: np.ndarray
-    mix: np.ndarray
-    shift: float
+def draw_regions(seed: int) -> tuple[Region, ...]:
+    """The regions of a simulation."""
+    return tuple(_draw_region(np.random.default_rng([seed, 1, region])) for region in range(REGIONS))
 
 
-def _draw_region(rng: np.random.Generator) -> _Region:
-    s2 = np.arange(rng.integers(14, 19), 440, 5)
+def _draw_region(rng: np.random.Generator) -> Region:
+    s2 = np.arange(rng.integers(14, 19), LAST_DAY, 5)
     s2 = np.sort(rng.choice(s2, rng.integers(42, 56), replace=False))
-    days = {"S2": s2, "S1A": np.arange(rng.integers(1, 6), 440, 6), "S1D": np.arange(rng.integers(1, 6), 440, 6)}
+    days = {"S2": s2, "S1A": np.arange(rng.integers(1, 6), LAST_DAY, 6), "S1D": np.arange(rng.integers(1, 6), LAST_DAY, 6)}
     days["S1A"] = np.delete(days["S1A"], rng.choice(len(days["S1A"]), 3, replace=False))
-    wetness = sensors.moisture(rng, np.arange(0, 441))
+    wetness = weather.moisture(rng, np.arange(0, LAST_DAY + 1))
     mix = crops.MIX * np.exp(rng.normal(0, 0.35, len(crops.MIX)))
-    return _Region(days, wetness, mix / mix.sum(), rng.uniform(-9, 9))
+    return Region(days, wetness, mix / mix.sum(), seasons.draw_place(rng), very_high.draw_scene(rng))
 
 
-def _write_tile(work: pathlib.Path, index: int, size: int, seed: int, regions: list[_Region], sums: dict) -> dict[str, Any]:
-    """Writes one tile, adds its moments to `sums` ({sensor: {fold: (3, C)}}), and returns its GeoJSON feature."""
-    rng = np.random.default_rng([seed, 2, index])
+def _write_tile(plan: _Plan, index: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Writes one tile; returns its GeoJSON feature and, per sensor, the moments (3, C) of its values: count, sum, sum of squares."""
+    rng = np.random.default_rng([plan.seed, 2, index])
     number, fold, name = index // 5 % REGIONS, index % 5 + 1, 10_000 + index
-    region = regions[number]
+    region = plan.regions[number]
     days, wetness = region.days, region.wetness
-    land = landscape.make_landscape(rng, size, region.mix)
-    growths = [crops.grow(rng, cover, region.shift) for cover in land.covers]
-    series = {
-        "S2": sensors.sentinel2(rng, land, growths, days["S2"], wetness[days["S2"]]),
-        "S1A": sensors.sentinel1(rng, land, growths, days["S1A"], wetness[days["S1A"]], descending=False),
-        "S1D": sensors.sentinel1(rng, land, growths, days["S1D"], wetness[days["S1D"]], descending=True),
-    }
+    land = landscape.make_landscape(rng, plan.size, region.mix)
+    fields = [seasons.draw_season(rng, cover, region.place) for cover in land.covers]
+    series = {"S2": optics.sentinel2(rng, land, fields, days["S2"], wetness[days["S2"]])}
+    for sensor, orbit in (("S1A", radar.ASCENDING), ("S1D", radar.DESCENDING)):
+        series[sensor] = radar.sentinel1(rng, land, fields, days[sensor], wetness[days[sensor]], orbit)
+    moments = {}
     for sensor, values in series.items():
-        np.save(work / f"DATA_{sensor}" / f"{sensor}_{name}.npy", values)
+        np.save(plan.folder / f"DATA_{sensor}" / f"{sensor}_{name}.npy", values)
         flat = values.astype(np.float64).transpose(1, 0, 2, 3).reshape(values.shape[1], -1)
-        moments = sums.setdefault(sensor, {}).setdefault(fold, np.zeros((3, values.shape[1])))
-        moments += np.stack([np.full(len(flat), flat.shape[1]), flat.sum(1), (flat**2).sum(1)])
-    easting, northing = 700_000 + 1_000_000 // REGIONS * number, 6_600_000 + size * landscape.PIXEL * (index // 20)
-    side = size * landscape.PIXEL
-    profile: dict[str, Any] = dict(
-        driver="GTiff", count=3, height=side, width=side, dtype="uint8", crs="EPSG:2154", compress="deflate",
-        transform=from_origin(easting, northing + side, 1, 1),
-    )  # fmt: skip
-    path = work / "DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019" / f"SPOT6_RVB_1M00_2019_{name}.tif"
-    with rasterio.open(path, "w", **profile) as target:
-        target.write(sensors.spot(rng, land, growths, SPOT_DAY, wetness[SPOT_DAY]))
-    target = np.zeros((3, size, size), np.uint8)
-    target[0] = land.labels
-    np.save(work / "ANNOTATIONS" / f"TARGET_{name}.npy", target)
-    # Parcel numbers are unique over the whole simulation, as tiles share no parcel.
-    np.save(work / "ANNOTATIONS" / f"ParcelIDs_{name}.npy", np.where(land.parcels > 0, land.parcels + 1000 * index, 0))
-    corners = [(0, 0), (side, 0), (side, side), (0, side), (0, 0)]
+        moments[sensor] = np.stack([np.full(len(flat), flat.shape[1]), flat.sum(1), (flat**2).sum(1)])
+    side = plan.size * landscape.PIXEL
+    corner = 700_000 + 1_000_000 // REGIONS * number, 6_600_000 + side * (index // 20)
+    image = very_high.spot(rng, land, fields, region.scene, wetness[region.scene.day])
+    _write_spot(plan.folder / SPOT / f"SPOT6_RVB_1M00_2019_{name}.tif", image, corner)
+    _write_annotations(plan.folder, name, land.labels, np.where(land.parcels > 0, land.parcels + 1000 * index, 0))
     properties = {
         "ID_PATCH": name,
         "Fold": fold,
@@ -139,8 +161,30 @@ def _write_tile(work: pathlib.Path, index: int, size: int, seed: int, regions: l
         "Parcel_Cover": float((land.parcels > 0).mean()),
         **{f"dates-{sensor}": {str(i): _integer(day) for i, day in enumerate(days[sensor])} for sensor in series},
     }
-    geometry = {"type": "Polygon", "coordinates": [[[easting + x, northing + y] for x, y in corners]]}
-    return {"type": "Feature", "id": str(name), "properties": properties, "geometry": geometry}
+    ring = [[corner[0] + x, corner[1] + y] for x, y in ((0, 0), (side, 0), (side, side), (0, side), (0, 0))]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    return {"type": "Feature", "id": str(name), "properties": properties, "geometry": geometry}, moments
+
+
+def _write_spot(path: pathlib.Path, image: np.ndarray, corner: tuple[int, int]) -> None:
+    """Writes an image (3, side, side) whose south-west corner (x, y) is given, m."""
+    side = image.shape[-1]
+    profile: dict[str, Any] = dict(
+        driver="GTiff", count=3, height=side, width=side, dtype="uint8", crs="EPSG:2154", compress="deflate",
+        transform=from_origin(corner[0], corner[1] + side, 1, 1),
+    )  # fmt: skip
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(image)
+
+
+def _write_annotations(folder: pathlib.Path, name: int, labels: np.ndarray, parcels: np.ndarray) -> None:
+    """Writes labels, parcel numbers, which are unique over the whole simulation as tiles share no parcel, and instances."""
+    target = np.zeros((3, *labels.shape), np.uint8)
+    target[0] = labels
+    np.save(folder / "ANNOTATIONS" / f"TARGET_{name}.npy", target)
+    np.save(folder / "ANNOTATIONS" / f"ParcelIDs_{name}.npy", parcels)
+    for kind, values in annotate_instances(labels, parcels).items():
+        np.save(folder / "INSTANCE_ANNOTATIONS" / f"{kind}_{name}.npy", values)
 
 
 def _integer(day: int) -> int:

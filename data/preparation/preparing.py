@@ -13,6 +13,7 @@ from rich.text import Text
 from data.preparation.options import Origin, PreparationOptions
 from data.preparation.writing import write_records
 from data.reading.datasets import nomenclature_of, open_dataset, reader_of, simulator
+from data.reading.workers import usual_jobs
 from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.config.schema import DataConfig
 from omnisat_jax.errors import UserError
@@ -130,5 +131,6 @@ def _simulate(data_config: DataConfig, reader: ModuleType, console: Console) -> 
             tiles=wanted.tiles,
             tile_size=wanted.tile_size,
             seed=wanted.seed,
+            jobs=usual_jobs(wanted.tiles),
             progress=lambda done: bar.update(task, completed=done),
         )

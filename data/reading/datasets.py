@@ -38,7 +38,7 @@ def reader_of(name: str) -> ModuleType:
 
 
 def simulator(name: str) -> ModuleType:
-    """The module that simulates a dataset: VERSION, and simulate(root, tiles, tile_size, seed, progress).
+    """The module that simulates a dataset: VERSION, and simulate(root, tiles, tile_size, seed, jobs, progress).
 
     Raises:
       UserError: a dataset without a simulation.

@@ -1,6 +1,7 @@
 """Maps a function over many items with several processes; results come in order, and only those in progress are in memory."""
 
 import collections
+import contextlib
 import copy
 import multiprocessing
 import multiprocessing.connection
@@ -15,10 +16,18 @@ from typing import Any, TypeVar
 
 from omnisat_jax.errors import UserError, printable
 
+ITEMS_PER_JOB = 10  # fewer than this are done before another process has started
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def usual_jobs(items: int) -> int:
+    """The number of processes that work off so many items fastest: one per core, fewer for few items."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, items // ITEMS_PER_JOB))
 
 
 def in_order(function: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item], jobs: int) -> Iterator[Result]:
@@ -110,7 +119,8 @@ class _Pool:
         multiprocessing.resource_tracker.ensure_running()  # it would unblock the signals when it starts
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            process.start()
+            with _one_thread():
+                process.start()
         finally:
             there.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -124,6 +134,18 @@ class _Pool:
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         advice = " It may have run out of memory: use fewer --jobs." if code == -signal.SIGKILL else ""
         return f"the process that was working on {printable(str(item))} {how}.{advice} The same command continues from what is saved."
+
+
+@contextlib.contextmanager
+def _one_thread():
+    """Processes that start inside use one thread for linear algebra, unless the user chose: threads of several processes would share the same cores."""
+    chosen = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(chosen, "1"))
+    try:
+        yield
+    finally:
+        for name in chosen:
+            del os.environ[name]
 
 
 def _work(pipe, function, shared):

@@ -1,21 +1,19 @@
-"""The crops: phenology, spectra, radar structure and texture of the 18 PASTIS classes.
+"""The crops: phenology, leaves, radar behaviour and 1 m texture of the 18 PASTIS classes and of everything between the fields.
 
-Assumptions, and which sensor can therefore separate what (days count from 1 September):
+Days count from 1 September of the year before harvest: 122 is 1 January, 242 is 1 May, 365 is the next 1 September. All values are
+assumed unless a source is given; `targets.py` says what they were fitted to, `data/pastis/README.md` how well.
 
-- Green leaf area follows a double logistic: emergence, plateau, senescence; each parcel is shifted by about a week and
-  scaled by about 15 %, each region by up to ten days. Cut grass and fodder lose leaves at random mowing dates.
-- Optical signatures: rapeseed and sunflower flower yellow; winter barley ripens three weeks before wheat; summer crops
-  differ in timing. Wheat, durum wheat, triticale and mixed cereal share one phenology: **Sentinel-2 confuses them**,
-  as well as corn with sorghum, and soybeans with potatoes and beet.
-- Radar (water-cloud model: canopy volume + attenuated soil) sees structure: erect ears attenuate VV by an amount that
-  differs between cereals, large leaves scatter VH, ridges brighten VV. **Sentinel-1 separates those groups**,
-  but not the pairs of cereals (wheat, mixed cereal), nor woody crops from each other.
-- Vines, orchards, and fruit and vegetables are given the same sparse, half-shaded canopy at 10 m in optics and radar:
-  **only 1 m texture** (vine rows, crown lattices, beds) **separates them**. Texture also separates meadow from fodder.
+What is known about the sensors, and followed here:
+
+- Green leaf area rises and falls with the calendar of each crop (days assumed, for central France).
+  Winter cereals differ by one or two weeks, parcels of one crop as much: optics and radar confuse the same cereals.
+- C-band VV of cereals falls in spring, as erect stems and, from heading on, ears attenuate the echo of the soil; VH rises with the broad
+  leaves of rapeseed, corn and beet (Veloso et al. 2017; Vreugdenhil et al. 2018; Harfenmeister et al. 2019; Khabbazan et al. 2019).
+  All cereals therefore share one radar behaviour up to 0.4 dB.
+- At 1.5 m, only trees, vegetable plots, tramlines and mown swaths show; rows of vines, 2 to 2.5 m apart, are hardly resolved.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -25,21 +23,26 @@ NAMES = (
     "potatoes", "leguminous fodder", "soybeans", "orchard", "mixed cereal", "sorghum",
 )  # fmt: skip
 
-# Share of parcels, long-tailed as in PASTIS but less steep, so that a small demo contains every crop.
-MIX = np.array([18, 12, 11, 6.5, 6, 4, 5, 6, 4, 3.5, 4, 5, 3, 4.5, 3.5, 3.5, 2.5, 2.5])
+# Share of parcels of classes 1 to 18, long-tailed as in PASTIS but less steep, so that a small demo contains every crop.
+MIX = np.array([18, 13, 13, 6.5, 6, 4, 5, 6, 4, 3.5, 4, 5, 3, 4.5, 3.5, 3.5, 2.5, 2.5])
 MIX = MIX / MIX.sum()
 
-BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-SPECTRA = {
-    "soil": (0.080, 0.110, 0.150, 0.180, 0.200, 0.220, 0.240, 0.260, 0.330, 0.290),
-    "green": (0.025, 0.060, 0.030, 0.100, 0.320, 0.400, 0.430, 0.450, 0.200, 0.090),
-    "dry": (0.075, 0.115, 0.160, 0.200, 0.240, 0.270, 0.300, 0.320, 0.360, 0.240),
-    "flower": (0.060, 0.170, 0.150, 0.210, 0.330, 0.380, 0.410, 0.430, 0.240, 0.130),
-    "wood": (0.020, 0.040, 0.022, 0.070, 0.210, 0.260, 0.280, 0.300, 0.140, 0.060),
-    "built": (0.120, 0.140, 0.160, 0.180, 0.190, 0.200, 0.220, 0.220, 0.260, 0.240),
-    "water": (0.050, 0.045, 0.030, 0.022, 0.018, 0.016, 0.014, 0.012, 0.008, 0.006),
-}
-SPECTRA = {name: np.array(values) for name, values in SPECTRA.items()}
+
+@dataclasses.dataclass(frozen=True)
+class Radar:
+    """C-band behaviour of a canopy at full cover.
+
+    Attributes:
+      volume: its own scattering (VV, VH), linear sigma nought.
+      attenuation: of the echo of the soil (VV, VH), dB, both ways.
+      heading: additional attenuation by stems and ears after heading (VV, VH), dB.
+      ridge: brighter VV of the soil between planting and harvest, dB.
+    """
+
+    volume: tuple[float, float]
+    attenuation: tuple[float, float]
+    heading: tuple[float, float] = (0.0, 0.0)
+    ridge: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,145 +50,93 @@ class Crop:
     """How one cover behaves.
 
     Attributes:
-      rise, fall: days at half emergence and half senescence.
-      speed: days of the two transitions.
+      kind: "winter" (sown in autumn), "spring" (sown in spring), "cycles" (vegetables), "perennial" or "static".
+      rise, fall: days at half of the spring growth and at half of the senescence.
       peak: maximum leaf area index.
-      floor: leaf area index outside the season.
+      floor: leaf area index of perennials out of season, and of winter crops before spring growth.
+      speed: days of the two transitions.
+      emerge: day at which a winter crop appears.
+      spread: standard deviation of the season between parcels, days.
+      harvest: days from `fall` to harvest.
+      straw: ripens to straw.
       bloom: day of full flowering; 0 = not visible.
       mowing: mean number of cuts.
-      volume: canopy scattering (VV, VH), linear at full cover.
-      attenuation: optical depth of the canopy for the echo of the soil (VV, VH) at full cover.
-      ridge: dB added to bare-soil VV after planting (ridges, beds).
-      texture: name of the 1 m pattern.
+      leaves: factors on `spectra.GREEN` in the visible, the near infrared and the short-wave infrared.
+      radar: C-band behaviour.
+      texture: name of the 1 m pattern (`spot.py`).
     """
 
-    rise: float
-    fall: float
+    kind: str
+    rise: float = 0.0
+    fall: float = 0.0
+    peak: float = 0.0
+    floor: float = 0.0
     speed: float = 14.0
-    peak: float = 4.0
-    floor: float = 0.15
+    emerge: float = 0.0
+    spread: float = 7.0
+    harvest: float = 12.0
+    straw: bool = False
     bloom: float = 0.0
     mowing: float = 0.0
-    volume: tuple[float, float] = (0.07, 0.014)
-    attenuation: tuple[float, float] = (0.9, 0.9)
-    ridge: float = 0.0
+    leaves: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    radar: Radar = Radar((0.0, 0.0), (0.0, 0.0))
     texture: str = "drilled"
 
 
-def _cereal(volume: tuple[float, float], attenuation: tuple[float, float]) -> Crop:
-    return Crop(195, 300, peak=4.5, floor=0.5, volume=volume, attenuation=attenuation, texture="tramlines")
+def _cereal(rise: float, fall: float, peak: float, volume_db: float = 0.0, leaves: tuple[float, float, float] = (1.0, 0.94, 0.96)) -> Crop:
+    """A winter cereal; volume_db is its departure from the volume scattering that all cereals share."""
+    factor = 10 ** (volume_db / 10)
+    radar = Radar((0.019 * factor, 0.0052 * factor), (8.5, 5.5), heading=(4.0, 2.0))
+    emerge = 65 + 0.5 * (rise - 196)  # those that rise earlier were sown earlier
+    return Crop("winter", rise, fall, peak, 0.65, emerge=emerge, harvest=16, straw=True, leaves=leaves, radar=radar, texture="tramlines")
 
 
-_WOODY: dict[str, Any] = dict(rise=230, fall=405, speed=20, peak=1.6, floor=0.6, volume=(0.10, 0.024), attenuation=(0.6, 0.6))
+BROAD = Radar((0.140, 0.030), (4.5, 5.5))
+GRASS = Radar((0.054, 0.0110), (3.4, 2.4))
+TREES = Radar((0.102, 0.0235), (2.5, 2.5))
 
 CROPS = {
-    1: Crop(170, 420, 30, 3.2, 1.2, mowing=1.6, volume=(0.065, 0.012), attenuation=(0.5, 0.5), texture="grass"),
-    2: _cereal((0.028, 0.0060), (1.9, 0.9)),
-    3: Crop(285, 380, peak=4.8, volume=(0.120, 0.030), attenuation=(1.0, 1.2), texture="rows"),
-    4: Crop(185, 277, peak=4.2, floor=0.5, volume=(0.030, 0.0095), attenuation=(1.6, 0.8), texture="tramlines"),
-    5: Crop(165, 290, peak=4.6, floor=0.9, bloom=230, volume=(0.130, 0.034), attenuation=(0.8, 1.0), texture="tramlines"),
-    6: Crop(222, 305, peak=4.0, volume=(0.032, 0.0085), attenuation=(1.6, 0.8), texture="tramlines"),
-    7: Crop(272, 350, peak=3.4, bloom=312, volume=(0.140, 0.026), attenuation=(0.9, 0.9), texture="rows"),
-    8: Crop(**_WOODY, texture="vines"),
-    9: Crop(268, 415, peak=4.4, volume=(0.150, 0.034), attenuation=(0.9, 1.2), texture="rows"),
-    10: _cereal((0.048, 0.0105), (1.2, 0.8)),
-    11: _cereal((0.036, 0.0120), (0.8, 0.5)),
-    12: Crop(**_WOODY, texture="beds"),
-    13: Crop(270, 395, peak=4.2, volume=(0.115, 0.024), attenuation=(0.8, 0.9), ridge=3.5, texture="rows"),
-    14: Crop(175, 420, 28, 3.3, 1.0, mowing=2.6, volume=(0.075, 0.015), attenuation=(0.5, 0.6), texture="swaths"),
-    15: Crop(272, 395, peak=4.3, volume=(0.080, 0.016), attenuation=(0.7, 0.8), texture="drilled"),
-    16: Crop(**_WOODY, texture="crowns"),
-    17: _cereal((0.030, 0.0068), (1.7, 0.9)),
-    18: Crop(288, 384, peak=4.5, volume=(0.085, 0.018), attenuation=(0.8, 0.9), texture="drilled"),
+    1: Crop("perennial", 185, 425, 3.6, 1.9, 28, spread=10, mowing=1.6, leaves=(1.05, 0.95, 1.00), radar=GRASS, texture="grass"),
+    2: _cereal(196, 303, 4.8),
+    3: Crop("spring", 285, 385, 4.8, spread=11, harvest=14, leaves=(1.00, 0.90, 0.92), radar=Radar((0.115, 0.028), (4.0, 5.0)), texture="rows"),
+    4: dataclasses.replace(_cereal(178, 274, 4.5, 0.2), emerge=50, floor=0.8),
+    5: Crop("winter", 168, 290, 4.8, 1.3, emerge=36, harvest=14, straw=True, bloom=228, leaves=(0.95, 1.06, 0.95), radar=Radar((0.12, 0.036), (4.0, 5.0)),
+            texture="tramlines"),
+    6: dataclasses.replace(_cereal(219, 305, 4.2, -0.1), kind="spring", floor=0.0),
+    7: Crop("spring", 272, 350, 3.4, spread=11, harvest=18, straw=True, bloom=312, leaves=(1.06, 1.02, 1.04), radar=Radar((0.165, 0.0255), (4.5, 4.5)),
+            texture="rows"),
+    8: Crop("perennial", 243, 415, 1.5, 0.35, 20, spread=12, leaves=(1.02, 0.95, 1.01), radar=Radar((0.100, 0.0220), (2.3, 2.3)), texture="vines"),
+    9: Crop("spring", 268, 432, 4.4, spread=11, harvest=6, leaves=(0.92, 1.10, 0.88), radar=Radar((0.210, 0.037), (5.0, 6.0)), texture="rows"),
+    10: _cereal(190, 299, 4.6, 0.2, (0.95, 0.97, 0.92)),
+    11: _cereal(183, 288, 4.3, -0.2, (1.08, 0.90, 1.00)),
+    12: Crop("cycles", 0, 0, 2.6, 0.15, spread=11, leaves=(1.00, 1.00, 0.97), radar=BROAD, texture="beds"),
+    13: Crop("spring", 270, 368, 4.2, speed=11, spread=11, harvest=22, leaves=(0.93, 1.03, 0.84),
+             radar=dataclasses.replace(BROAD, ridge=1.0), texture="rows"),
+    14: Crop("perennial", 190, 425, 3.6, 1.2, 26, spread=10, mowing=2.8, leaves=(0.94, 1.06, 0.96), radar=Radar((0.080, 0.0170), (3.6, 3.4)),
+             texture="swaths"),
+    15: Crop("spring", 278, 380, 4.4, spread=11, harvest=14, straw=True, leaves=(0.96, 1.17, 1.02), radar=Radar((0.095, 0.0200), (4.2, 4.5)),
+             texture="drilled"),
+    16: Crop("perennial", 225, 420, 2.6, 1.1, 20, spread=14, leaves=(0.98, 0.94, 0.97), radar=TREES, texture="crowns"),
+    17: _cereal(192, 300, 4.4, 0.1),
+    18: Crop("spring", 299, 394, 4.3, spread=11, harvest=14, leaves=(1.02, 0.91, 0.95), radar=Radar((0.105, 0.026), (4.0, 4.8)), texture="drilled"),
 }  # fmt: skip
 
+# What grows between two crops: mustard, phacelia, volunteers of the last crop.
+CATCH = Crop("spring", peak=3.2, leaves=(1.0, 1.02, 0.97), radar=Radar((0.10, 0.026), (3.0, 3.5)))
+
 OTHER = {
-    "wood": Crop(215, 420, 20, 4.8, 2.2, volume=(0.16, 0.045), attenuation=(2.5, 2.5), texture="canopy"),
-    "built": Crop(0, 1, peak=0.2, floor=0.2, volume=(0.45, 0.05), attenuation=(0.1, 0.1), texture="roofs"),
-    "water": Crop(0, 1, peak=0.0, floor=0.0, texture="flat"),
-    "fallow": Crop(190, 380, 35, 2.0, 0.8, texture="grass"),
-    "border": Crop(200, 415, 25, 2.6, 1.1, volume=(0.10, 0.025), texture="canopy"),
+    "wood": Crop("perennial", 222, 425, 4.8, 2.2, 20, leaves=(1.0, 1.0, 1.0), radar=Radar((0.13, 0.040), (12.0, 12.0)), texture="canopy"),
+    "hedge": Crop("perennial", 215, 422, 3.4, 1.5, 22, radar=Radar((0.11, 0.030), (6.0, 6.0)), texture="canopy"),
+    "verge": Crop("perennial", 195, 415, 2.4, 1.4, 28, radar=GRASS, texture="grass"),
+    "fallow": Crop("perennial", 195, 385, 2.6, 1.0, 35, spread=14, radar=GRASS, texture="grass"),
+    "garden": Crop("perennial", 205, 420, 2.8, 1.4, 25, radar=Radar((0.15, 0.032), (3.0, 3.0)), texture="canopy"),
+    "roof": Crop("static", radar=Radar((0.50, 0.055), (0.0, 0.0)), texture="roofs"),
+    "road": Crop("static", radar=Radar((0.010, 0.0012), (0.0, 0.0)), texture="flat"),
+    "water": Crop("static", radar=Radar((0.006, 0.0006), (0.0, 0.0)), texture="flat"),
 }
+WOODY = ("wood", "hedge", "garden")  # covers with the spectrum of trees
 
 
 def crop_of(cover: str) -> Crop:
     """The behaviour of a land cover by name."""
     return OTHER[cover] if cover in OTHER else CROPS[NAMES.index(cover)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Growth:
-    """The season of one parcel: everything random about it, drawn once and seen by every sensor.
-
-    Attributes:
-      crop: its behaviour.
-      cover: name of the land cover.
-      shift: of the season, days.
-      vigour: factor on the leaf area.
-      cuts: days of mowing.
-      soil: factor on the brightness of the soil.
-      wet: how strongly the soil follows moisture.
-      structure: factor on canopy scattering.
-    """
-
-    crop: Crop
-    cover: str
-    shift: float
-    vigour: float
-    cuts: tuple[float, ...]
-    soil: float
-    wet: float
-    structure: float
-
-    def leaf_area(self, day: np.ndarray) -> np.ndarray:
-        """Green leaf area index (T,) on days (T,)."""
-        crop = self.crop
-        day = np.asarray(day, float) - self.shift
-
-        def rise(at: float) -> np.ndarray:
-            return 1 / (1 + np.exp(-(day - at) / (crop.speed / 2)))
-
-        # Late crops of the previous year are still standing in autumn.
-        season = rise(crop.rise) - rise(crop.fall)
-        before = rise(crop.rise - 365) - rise(crop.fall - 365)
-        area = crop.floor + (crop.peak * self.vigour - crop.floor) * np.clip(season + before, 0, 1)
-        for cut in self.cuts:
-            since = day - cut
-            area = area * np.where(since > 0, 1 - 0.75 * np.exp(-np.maximum(since, 0) / 22), 1)
-        return np.maximum(area, 0)
-
-    def dryness(self, day: np.ndarray) -> np.ndarray:
-        """Share of the canopy that is ripe straw (T,) on days (T,): stays about three weeks after senescence, then harvest."""
-        crop = self.crop
-        if crop.fall > 400 or crop.peak < 0.5:
-            return np.zeros(len(day))
-        since = np.asarray(day, float) - self.shift - crop.fall
-        return np.exp(-0.5 * ((since - 8) / 12) ** 2) * 0.8
-
-    def bloom(self, day: np.ndarray) -> np.ndarray:
-        """Flower cover (T,) on days (T,)."""
-        if not self.crop.bloom:
-            return np.zeros(len(day))
-        return 0.7 * np.exp(-0.5 * ((np.asarray(day, float) - self.shift - self.crop.bloom) / 9) ** 2)
-
-
-def grow(rng: np.random.Generator, cover: str, region_shift: float) -> Growth:
-    """Draws the season of one parcel.
-
-    Args:
-      rng: of the tile.
-      cover: name of the land cover.
-      region_shift: shift of the season of the region, days.
-    """
-    crop = crop_of(cover)
-    cuts = tuple(np.sort(rng.uniform(235, 390, rng.poisson(crop.mowing)))) if crop.mowing else ()
-    return Growth(
-        crop,
-        cover,
-        shift=region_shift + rng.normal(0, 7),
-        vigour=float(np.exp(rng.normal(0, 0.15))),
-        cuts=cuts,
-        soil=float(np.exp(rng.normal(0, 0.13))),
-        wet=float(rng.uniform(0.6, 1.4)),
-        structure=float(np.exp(rng.normal(0, 0.10))),
-    )

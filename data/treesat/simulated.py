@@ -5,6 +5,7 @@ its own days of leaf-out and leaf fall and depth of the near infrared in Sentine
 contain the clouds, and a few radar values are missing.
 """
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -17,6 +18,7 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
+from data.reading.workers import in_order
 from data.simulation.folder import mark_simulated, need_sizes
 from data.simulation.landscape import smooth_field
 from data.treesat.reader import CLASSES, LABELS, PARTS, PIXELS
@@ -34,17 +36,18 @@ EVERGREEN = ("Abies", "Picea", "Pinus", "Pseudotsuga")
 
 
 def simulate(
-    root: StrPath, *, tiles: int, tile_size: int, seed: int, progress: Callable[[int], None] | None = None
+    root: StrPath, *, tiles: int, tile_size: int, seed: int, jobs: int = 1, progress: Callable[[int], None] | None = None
 ) -> pathlib.Path:
     """Writes a simulated TreeSatAI-TS to `root`, whole or not at all. Does nothing if `root` exists.
 
-    The same arguments give the same bytes. Of every five tiles, one is in the validation part and one in the test part.
+    The same arguments give the same bytes, whatever the number of processes. Of every five tiles, one is in the validation part and one in the test part.
 
     Args:
       root: folder to create.
       tiles: number of tiles of 60 m.
       tile_size: pixels of 0.2 m per side; must be 304, the only size of the dataset.
       seed: of the generative model.
+      jobs: number of processes; 1 = only this one.
       progress: called with the number of finished tiles.
 
     Raises:
@@ -61,15 +64,8 @@ def simulate(
     with new_folder(root) as work:
         for folder in ("aerial", "sentinel", "labels"):
             (work / folder).mkdir()
-        for index in range(tiles):
-            rng = np.random.default_rng([seed, 2, index])
-            genera = rng.choice(len(CLASSES), 2, replace=False)
-            second = smooth_field(rng, (AERIAL, AERIAL), 90) > rng.choice([0.2, 0.8, 9.0])
-            name = f"{CLASSES[genera[0]]}_{index}_{10_000 + index}_SIM"
-            share = float(second.mean())
-            table[f"{name}.tif"] = [[CLASSES[genera[0]], 1 - share]] + ([[CLASSES[genera[1]], share]] if share else [])
-            _write_aerial(rng, work / "aerial" / f"{name}.tif", [traits[g] for g in genera], second, index)
-            _write_series(rng, work / "sentinel" / f"{name}.h5", [traits[g] for g in genera], second)
+        for index, (name, genera) in enumerate(in_order(_write_tile, _Plan(work, seed, traits), range(tiles), jobs)):
+            table[f"{name}.tif"] = genera
             lists[("train", "train", "train", "validation", "test")[index % 5]].append(f"{name}.tif")
             if progress:
                 progress(index + 1)
@@ -78,6 +74,34 @@ def simulate(
             (work / PARTS[part]).write_text("\n".join(names))
         mark_simulated(work)
     return root
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What all tiles share.
+
+    Attributes:
+      folder: root of the dataset.
+      seed: of the generative model.
+      traits: constants of each genus of CLASSES.
+    """
+
+    folder: pathlib.Path
+    seed: int
+    traits: Sequence[dict[str, Any]]
+
+
+def _write_tile(plan: _Plan, index: int) -> tuple[str, list[list[Any]]]:
+    """Writes a tile; returns its name and its genera with their shares."""
+    rng = np.random.default_rng([plan.seed, 2, index])
+    genera = rng.choice(len(CLASSES), 2, replace=False)
+    second = smooth_field(rng, (AERIAL, AERIAL), 90) > rng.choice([0.2, 0.8, 9.0])
+    name = f"{CLASSES[genera[0]]}_{index}_{10_000 + index}_SIM"
+    share = float(second.mean())
+    traits = [plan.traits[genus] for genus in genera]
+    _write_aerial(rng, plan.folder / "aerial" / f"{name}.tif", traits, second, index)
+    _write_series(rng, plan.folder / "sentinel" / f"{name}.h5", traits, second)
+    return name, [[CLASSES[genera[0]], 1 - share]] + ([[CLASSES[genera[1]], share]] if share else [])
 
 
 def _traits(rng: np.random.Generator, name: str) -> dict[str, Any]:

@@ -130,12 +130,19 @@ def picture(values: np.ndarray, known: np.ndarray, channels: Sequence[int]) -> n
     return shown
 
 
-def stretch(image: np.ndarray) -> np.ndarray:
-    """Scales an image (H,W,C) from its 2nd and 98th percentiles to [0, 1], each band for itself.
+def stretch(image: np.ndarray, *, each_band: bool = False) -> np.ndarray:
+    """Scales an image (H,W,C) from its 2nd and 98th percentiles to [0, 1]; colours that are nowhere negative, from 0.
 
-    The range goes no further than Tukey's fences: a lake in a radar image would otherwise take all contrast from the fields.
+    Bands share one range, so that grey ground stays grey: with a range for each, a bare field can turn magenta. The range goes no further than Tukey's
+    fences: a lake in a radar image would otherwise take all contrast from the fields.
+
+    Args:
+      image: (H,W,C).
+      each_band: bands are quantities that cannot be compared, such as principal components, and each gets its own range.
     """
-    low, lower, upper, high = np.percentile(image, (2, 25, 75, 98), axis=(0, 1))
+    low, lower, upper, high = np.percentile(image, (2, 25, 75, 98), axis=(0, 1) if each_band else None)
     reach = np.where(upper > lower, 1.5 * (upper - lower), np.inf)
     low, high = np.maximum(low, lower - reach), np.minimum(high, upper + reach)
+    if image.shape[-1] == 3 and not each_band and image.min() >= 0:
+        low = np.zeros(())  # black is no reflectance: a raised foot would take the blue out of everything
     return np.clip((image - low) / np.maximum(high - low, 1e-9), 0, 1)

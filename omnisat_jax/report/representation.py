@@ -89,7 +89,7 @@ def embedding_colours(tokens: np.ndarray) -> np.ndarray:
     count = min(3, d, len(rows))
     filled = np.zeros((n * p, 3))
     filled[:, :count] = PCA(count, random_state=0).fit_transform(rows)
-    return stretch(filled.reshape(n * p, 1, 3)).reshape(n, p, 3)
+    return stretch(filled.reshape(n * p, 1, 3), each_band=True).reshape(n, p, 3)
 
 
 def embedding_figure(tiles: Sequence[TokenTile], classes: int, colours: Sequence[str], title: str) -> Figure:

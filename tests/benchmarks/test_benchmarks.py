@@ -6,15 +6,29 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import checksums, contrastive_loss, loader, map_speed, pretrain_step, utae_step
+from benchmarks import (
+    checksums,
+    contrastive_loss,
+    loader,
+    map_speed,
+    pretrain_step,
+    simulation_limits,
+    simulation_picture,
+    simulation_statistics,
+    utae_step,
+)
 from benchmarks.classical import __main__ as classical
 from configs import pastis
+from data.simulation import crops
+from data.simulation.targets import LIMITS, STATISTICS
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.report import folds
-from tests.conftest import ROOT, tiny
+from tests.conftest import ROOT, prepare_pastis, tiny
 from tests.predict.models import save_random_model
 
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, utae_step, classical}
+SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, utae_step, classical} | SIMULATION
 
 
 def numbers(pattern, text):
@@ -99,3 +113,37 @@ def test_classical(capsys, records, tmp_path):
         classical.main([common[0], "--modalities=nothing"])
     with pytest.raises(SystemExit):
         classical.main([])
+
+
+def test_simulation_limits(capsys, monkeypatch):
+    """The order of the sensors, at a size at which the ranges of the targets cannot be expected to hold."""
+    monkeypatch.setattr(simulation_limits, "TREES", 40)
+    assert simulation_limits.main(["--parcels=1200", "--seeds=0"]) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["compared"]) == list(LIMITS) and set(found["IoU"]["S2"]) == set(crops.NAMES[1:])
+    mean = found["mIoU"]
+    assert mean["all"] > mean["S1A+S1D+S2"] > mean["S2"] - 2 and mean["S2"] > mean["S1A"] > mean["SPOT"] > 10
+    assert run_command(simulation_limits.main, ["--parcels=10"]) == 1 and "at least 400" in capsys.readouterr().err
+
+
+def test_simulation_statistics(simulated, tmp_path, capsys):
+    """Records have the statistics of the folder that they were made from, and a quantity that is missed is named."""
+    assert prepare_pastis(simulated, tmp_path / "records") == 0
+    capsys.readouterr()
+    assert simulation_statistics.main([f"--simulated={simulated}", f"--measured={tmp_path / 'records'}", f"--json={tmp_path / 'all.json'}"]) in (0, 1)
+    text = capsys.readouterr().out
+    raw, prepared = json.loads((tmp_path / "all.json").read_text()).values()
+    assert raw == pytest.approx(prepared, nan_ok=True) and "| S2 cloudy pixels | 0.14 to 0.19 |" in text
+    outside = [name for name, target in STATISTICS.items() if name in raw and not target.holds(raw[name])]
+    assert all(name in text.split("missed:")[1] for name in outside)
+
+
+def test_simulation_picture(simulated, root, tmp_path, capsys):
+    collection = json.loads((root / "metadata.geojson").read_text())
+    (root / "metadata.geojson").write_text(json.dumps(collection | {"simulated": False}))
+    options = [f"--simulated={simulated}", "--credit=nobody", f"--out={tmp_path / 'world.png'}"]
+    assert simulation_picture.main([*options, f"--measured={root}", "--columns=2"]) == 0
+    assert (tmp_path / "world.png").read_bytes().startswith(b"\x89PNG")
+    for wrong, words in ((f"--measured={simulated}", "a measured and a simulated folder"), ("--columns=99", "at most the number of tiles")):
+        assert run_command(simulation_picture.main, [*options, f"--measured={root}", wrong]) == 1
+        assert words in capsys.readouterr().err

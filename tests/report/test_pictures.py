@@ -28,6 +28,15 @@ def test_a_lake_leaves_the_fields_their_contrast():
     assert shown.min() == 0 and shown.max() == 1 and shown[1:].std() > 0.1
 
 
+def test_grey_ground_stays_grey():
+    ground = np.random.default_rng(0).uniform(0.1, 0.2, (20, 20, 1)) * np.ones(3)
+    ground[0, 0] = (0.02, 0.06, 0.03)  # one green pixel
+    shown = pictures.stretch(ground)
+    np.testing.assert_allclose(shown[1:, :, :2], shown[1:, :, 1:], atol=1e-12)
+    apart = pictures.stretch(ground * [1.0, 1.0, 50.0], each_band=True)  # quantities that cannot be compared
+    np.testing.assert_allclose(apart[1:, :, 0], apart[1:, :, 2], atol=1e-2)
+
+
 def test_missing_pixels_are_grey_and_do_not_change_the_others():
     values = np.random.default_rng(0).integers(0, 100, (6, 6, 3)).astype(np.int16)
     known = np.ones(values.shape, bool)
