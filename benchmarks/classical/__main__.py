@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records, minima = Records(options.records), joining.Minima(options.min_pixels, options.min_training)
     if records.task != "segment":
         raise UserError(f"{options.records}: expected dense labels, found labels of tiles, for which this baseline has no features")
+    if options.out and pathlib.Path(options.out).exists():
+        raise UserError(f"{options.out}: expected a new folder for results, found one of this name; choose another --out")
     config, scores = _config(options, records), []
     cache: Cache = {}
     for seed in options.seeds:
@@ -146,7 +148,7 @@ def _parse(arguments):
     parser.add_argument("--window", type=_odd, default=FeatureConfig.window, help="side in pixels of the spatial mean of radar")
     parser.add_argument("--optical_window", type=_odd, default=FeatureConfig.optical_window, help="the same of other series; 1: none")
     parser.add_argument("--radar_unit", choices=UNITS, default=FeatureConfig.radar_unit)
-    parser.add_argument("--out", default="", help="folder for results that report.folds reads; default: none are written")
+    parser.add_argument("--out", default="", help="new folder for results that report.folds reads; default: none are written")
     options = parser.parse_args(arguments)
     if not 0 <= options.C < float("inf"):
         parser.error(f"--C: expected 0 or more, found {options.C}")

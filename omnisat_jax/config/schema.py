@@ -42,6 +42,9 @@ Devices = Annotated[int, Range(-1, 1_048_576, "devices", excluding=(0,))]
 DEEPEST = 2  # largest number of groups that contain a key
 
 
+PROTOCOLS = ("auto", "official_5fold", "single_split", "tile_f1", "leave_one_fold_out", "fixed")  # see `records.splits`
+
+
 @dataclasses.dataclass(frozen=True)
 class SimulatedConfig:
     """A simulated dataset, which replaces the real one if `raw_dir` is empty."""
@@ -65,7 +68,7 @@ class DataConfig:
     float16: bool
     statistics: Annotated[str, Choice(("all", "clear"))]
     label_share: Share
-    protocol: Annotated[str, Choice(("auto", "official_5fold", "single_split", "tile_f1", "leave_one_fold_out", "fixed"))]
+    protocol: Annotated[str, Choice(PROTOCOLS)]
     fold: Fold
     origin: Annotated[str, Day(("season", "year"))]
     crop: Annotated[int, Range(0, 65_536, "label pixels")]

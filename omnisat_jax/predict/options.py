@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from omnisat_jax.dates import find_date
 from omnisat_jax.errors import UserError
 from omnisat_jax.rasters.offset import S2_OPTIONS
 
@@ -57,6 +58,8 @@ class PredictOptions:
         if not 0 <= self.overlap < 1:
             raise UserError(f"--overlap: expected a share from 0 to less than 1, found {self.overlap}")
         need_on_bad(self.on_bad)
+        if self.origin not in ("", "season", "year") and find_date(self.origin.replace("-", "")) is None:
+            raise UserError(f"--origin: expected a day YYYY-MM-DD, season or year, found {self.origin!r}")
         for name, word in self.s2_offsets.items():
             if word not in S2_OPTIONS:
                 raise UserError(f"--s2_offset {name}: expected {', '.join(S2_OPTIONS)}, found {word!r}")

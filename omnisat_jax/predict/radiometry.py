@@ -63,6 +63,12 @@ def _check_dates(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarra
                 f"{sensor.name}: expected values of {frame.date} in the unit of the other dates, found others: {mistake.partition(';')[0]}; convert the files "
                 f"of such dates, {ANYWAY}"
             )
+        away = np.abs(date.mean - mean) / std
+        if (away > REFUSED).all():
+            raise UserError(
+                f"{sensor.name}: expected values of {frame.date} like those of the training tiles, found means that are {away.min():.1f} or more standard "
+                f"deviations away in every band; correct or leave out the files of such dates, {ANYWAY}"
+            )
         mistake = _order(sensor, date, mean, std)
         if mistake:
             raise UserError(f"{sensor.name}: expected the bands of {frame.date} in the order of their names, found another: {mistake}, {ANYWAY}")
@@ -89,10 +95,11 @@ def _order(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarray) -> 
 
 
 def _unit(name: str, found: Survey, mean: np.ndarray) -> str:
-    """Decibels of radar are negative, linear power is not."""
-    if (mean < 0).all() and (found.negative < RARE).all():
+    """Decibels of radar are negative, linear power is not. A ratio of polarisations may be positive in both."""
+    decibels = mean < 0
+    if 2 * decibels.sum() > len(mean) and (found.negative[decibels] < RARE).all():
         return f"the model was trained with decibels, and these values look like linear power; convert them with --convert {name}=linear_to_db"
-    if (mean > 0).all() and (mean < 10).all() and (found.negative > 1 - RARE).all():
+    if (mean > 0).all() and (mean < 10).all() and 2 * (found.negative > 1 - RARE).sum() > len(mean):
         return f"the model was trained with linear power, and these values look like decibels; convert them with --convert {name}=db_to_linear"
     return ""
 
@@ -126,4 +133,5 @@ def _factor(name: str, found: Survey, mean: np.ndarray) -> str:
     factor = next((factor for factor in FACTORS if (np.abs(ratio - np.log(factor)) < np.log(CLOSE)).all()), None)
     if factor is None:
         return f"they look like another unit, {np.exp(np.median(np.abs(ratio))):.3g} times {'smaller' if ratio[0] > 0 else 'larger'}; multiply them with --convert {name}=FACTOR"
-    return f"they look like the same unit divided by {factor:g}; multiply them with --convert {name}={factor:g}"
+    times = f"{1 / factor:,.6g} times larger" if factor < 1 else f"{factor:,.6g} times smaller"
+    return f"they look {times}; multiply them with --convert {name}={factor:g}"

@@ -64,7 +64,8 @@ def survey(sensor: Sensor, grid: MapGrid, pool: concurrent.futures.Executor | No
     count, total, square, low, negative = np.zeros((5, len(every), sensor.spec.channels))
     for row, column in windows:
         values = read(sensor, every, grid, Tokens(row * grid.stride, column * grid.stride, grid.window, grid.window), pool)
-        pixels += values.shape[1] * values.shape[2]
+        inside = min(grid.window, grid.rows - row * grid.stride) * min(grid.window, grid.columns - column * grid.stride)
+        pixels += inside * (values.shape[1] // grid.window) * (values.shape[2] // grid.window)
         for date in every:  # one by one, as a series can be long
             found = values[date].astype(np.float64)
             mask = ~np.isnan(found)

@@ -50,7 +50,7 @@ def choose_split(protocol: str, parts: Sequence[str], fold: int) -> Split:
       fold: number of the fold, from 1.
 
     Raises:
-      UserError: the parts do not fit the protocol, a part would not be used, or `fold` is out of range.
+      UserError: there is no such protocol, the parts do not fit it, a part would not be used, or `fold` is out of range.
     """
     parts = tuple(parts)
     if len(set(parts)) < len(parts):
@@ -62,6 +62,8 @@ def choose_split(protocol: str, parts: Sequence[str], fold: int) -> Split:
         return _fixed(parts)
     if protocol == "leave_one_fold_out":
         return _leave_one_out(parts, fold)
+    if protocol not in schema.PROTOCOLS:
+        raise UserError(f"data.protocol: expected one of {', '.join(schema.PROTOCOLS)}, found {protocol!r}")
     _need(protocol, parts, FOLDS, FOLDS)
     number = fold if protocol == "official_5fold" else 1
     if number not in OFFICIAL:

@@ -109,6 +109,8 @@ def test_classical(capsys, records, tmp_path):
     joined = json.loads((trees / "results.json").read_text())
     text = " ".join(capsys.readouterr().out.split())
     assert "Without a network: 3 extra trees" in text and joined["subsets"][0]["parcels"]["scores"]["parcels"] > 0
+    with pytest.raises(UserError, match="trees: expected a new folder"):
+        classical.main([*common, f"--out={tmp_path / 'trees'}"])
     with pytest.raises(UserError, match="--modalities nothing: expected some of s2, s1a, s1d, spot"):
         classical.main([common[0], "--modalities=nothing"])
     with pytest.raises(SystemExit):

@@ -154,6 +154,7 @@ def test_a_missing_extra_is_named_before_anything_is_computed(tmp_path, monkeypa
           for name, what in (("window", "patches"), ("block", "pixels"), ("batch", "windows"), ("workers", "processes")) for value in ("0", "-1", "2.5", "9999999999")),
         *((("--shard", value), "--shard: expected I/N with I from 0 to N - 1, such as 0/4, found") for value in ("2/2", "0/0", "3/2", "1", "a/b", "/")),
         *((("--overlap", value), "--overlap: expected a share of a window from 0 to less than 1") for value in ("1", "-0.1", "nan", "half")),
+        *((("--origin", value), f"--origin: expected a day YYYY-MM-DD, season or year, found {value!r}") for value in ("2018-13-01", "2019-02-30", "abc", "1")),
         (("--model", "nowhere"), "nowhere"),
         (("--convert", "spot"), "--convert"),
         (("--on_bad", "skip"), "--on_bad"),

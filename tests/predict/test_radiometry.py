@@ -42,6 +42,37 @@ def test_units_are_guarded(tmp_path):
         assert any(message in text for text in make_map(*arguments, PredictOptions(any_radiometry=True)).info.remarks)
 
 
+def decibels():
+    """A model of radar whose third band is a ratio, which is positive in decibels as well."""
+    model = three(*DECIBELS)
+    model.trained.statistics["s"] = {"mean": list(DECIBELS.values()), "std": [3.0, 3.0, 2.0]}
+    return model
+
+
+@pytest.mark.parametrize("linear", [(1,), (1, 2, 3)], ids=["one date", "all dates"])
+def test_linear_power_is_recognised_beside_a_ratio(tmp_path, linear):
+    rng = np.random.default_rng(0)
+    for month in (1, 2, 3):
+        values = rng.normal(np.array(list(DECIBELS.values()))[:, None, None], 1, (3, 24, 40))
+        values = 10 ** (values / 10) if month in linear else values
+        put(tmp_path / "s" / f"x_20210{month}05.tif", values.astype(np.float32), descriptions=tuple(DECIBELS))
+    with pytest.raises(UserError, match="linear power" if len(linear) == 1 else "--convert s=linear_to_db"):
+        make_map(decibels(), region(f"s={tmp_path / 's'}"), tmp_path / "out")
+
+
+def test_a_date_far_from_all_others_is_refused(tmp_path):
+    """Of another factor per band, as where large values were clipped."""
+    rng = np.random.default_rng(0)
+    model = three("B02", "B03", "B04")
+    model.trained.statistics["s"] = {"mean": [600.0, 800.0, 900.0], "std": [400.0, 400.0, 500.0]}
+    for month in range(1, 10):
+        values = rng.normal([[[650.0]], [[820.0]], [[880.0]]], 100, (3, 24, 40))
+        values *= np.array([16.0, 7.0, 4.0])[:, None, None] if month == 5 else 1
+        put(tmp_path / "s" / f"x_20210{month}05.tif", values.astype(np.float32), descriptions=("B02", "B03", "B04"))
+    with pytest.raises(UserError, match="values of 2021-05-05 like those of the training tiles"):
+        make_map(model, region(f"s={tmp_path / 's'}"), tmp_path / "out")
+
+
 @pytest.mark.parametrize("trained, stored, message", [(-12.0, 0.06, "linear_to_db"), (0.06, -12.0, "db_to_linear")])
 def test_decibels_are_recognised(tmp_path, trained, stored, message):
     put(tmp_path / "s" / "x_20210105.tif", np.full((24, 40), stored, np.float32))

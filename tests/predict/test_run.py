@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.folder import NO_DATA, MapFolder
 from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.predict.plan import make_plan
 from omnisat_jax.predict.region import Region
 from omnisat_jax.predict.run import Shard, make_map
 from tests.predict.region import Identity, put, scene, spec
@@ -37,6 +38,8 @@ def test_the_input_is_reproduced(tmp_path_factory, height, width, overlap, windo
     put(here / "s" / "x_20210105.tif", classes.astype(np.float32))
     options = PredictOptions(overlap=overlap, block=block, batch=batch)
     folder = make_map(Identity(window=window), region(f"s={here / 's'}"), here / "out", options)
+    survey = make_plan(Identity(window=window), region(f"s={here / 's'}"), options).surveys["s"]
+    assert survey.known == pytest.approx(height * width / (-(-height // 2) * -(-width // 2) * 4)) or not survey.whole or overlap
     found = joined(folder)
     assert found.shape == (-(-height // 2) * 2, -(-width // 2) * 2)
     assert (found[:height, :width] == classes).all()

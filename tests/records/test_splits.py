@@ -35,6 +35,8 @@ def test_protocols():
         choose_split("official_5fold", FIVE[:4], 1)
     with pytest.raises(UserError, match="1 to 4"):
         choose_split("leave_one_fold_out", FIVE[:4], 5)
+    with pytest.raises(UserError, match="expected one of auto, .*found 'official_5fodl'"):
+        choose_split("official_5fodl", FIVE, 1)
 
 
 def test_more_than_the_official_folds_are_all_used():
