@@ -33,6 +33,7 @@ from benchmarks.classical.features import UNITS, FeatureConfig
 from benchmarks.classical.folds import Cache, ClassicalConfig, Fold
 from benchmarks.classical.models import MODELS
 from benchmarks.classical.writing import results_of, write
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.intervals import seed_interval
@@ -128,7 +129,7 @@ def _odd(text: str) -> int:
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.classical", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--records", required=True, help="folder of prepared records with dense labels (runs/cache/..., data.prepare)")

@@ -113,7 +113,7 @@ def test_classical(capsys, records, tmp_path):
         classical.main([*common, f"--out={tmp_path / 'trees'}"])
     with pytest.raises(UserError, match="--modalities nothing: expected some of s2, s1a, s1d, spot"):
         classical.main([common[0], "--modalities=nothing"])
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="arguments are required: --records"):
         classical.main([])
 
 
