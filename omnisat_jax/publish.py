@@ -18,7 +18,7 @@ from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.files.text_file import read_text
-from omnisat_jax.inference.hub import PREFIX, check_address
+from omnisat_jax.inference.hub import PREFIX, HubError, check_address
 from omnisat_jax.inference.model_folder import CARD, FORMAT, load_model
 from omnisat_jax.inference.model_info import Legend, ModelInfo, Provenance, SubsetScores, TrainedModel
 from omnisat_jax.inference.model_saving import save_model
@@ -206,11 +206,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default="", metavar="NEW_FOLDER", help="where a completed copy is written (default: FOLDER-published)")
     parser.add_argument("--check", action="store_true", help="only report; the exit code is 1 if something is missing")
     options = parser.parse_args(arguments)
-    if options.repo or options.tag:
-        check_address(f"{PREFIX}{options.repo or 'ORG/NAME'}@{options.tag}")
+    if "@" in options.repo or not _is_address(options.repo or "ORG/NAME", "v1.0"):
+        raise UserError(f"--repo: expected a repository of the hub as ORG/NAME, found {printable(options.repo, 60)}")
+    if not _is_address("ORG/NAME", options.tag):
+        raise UserError(f"--tag: expected a git tag such as v1.0, found {printable(options.tag, 60) or 'nothing'}")
     if options.license and not LICENCE.fullmatch(options.license):
         raise UserError(f"--license: expected a licence as the hub spells it, such as apache-2.0, found {printable(options.license, 60)}")
     return options
+
+
+def _is_address(repository: str, tag: str) -> bool:
+    try:
+        check_address(f"{PREFIX}{repository}@{tag}")
+    except HubError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -119,8 +119,9 @@ def test_an_edited_card_is_kept(folder, capsys):
     [
         (("--out", "{folder}"), "expected a new folder, found one that is there already"),
         (("--out", "{folder}/new"), "expected a folder outside"),
-        (("--repo", "name"), "expected a model of the hub as hf:ORG/NAME"),
-        (("--tag", "v1 0"), "expected a model of the hub as hf:ORG/NAME"),
+        (("--repo", "name"), "--repo: expected a repository of the hub as ORG/NAME, found name\n"),
+        (("--repo", "org/name@v2"), "--repo: expected a repository of the hub as ORG/NAME, found org/name@v2"),
+        (("--tag", "v1 0"), "--tag: expected a git tag such as v1.0, found v1 0\n"),
         (("--license", "CC BY 4.0"), "--license: expected a licence as the hub spells it"),
         (("--citation", "\x1b[31m"), "citation"),
     ],

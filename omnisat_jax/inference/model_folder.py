@@ -60,6 +60,7 @@ def load_model(folder: StrPath) -> TrainedModel:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise ModelError(printable(f"{folder}: expected a folder of a trained model, found {found}", None))
+    _need_no_run(folder)
     problems = folder_problems(folder)
     content, description, statistics, weights, module = None, Description(), {}, None, None
     with problems.gathered(CONFIG):
@@ -101,6 +102,20 @@ def load_model(folder: StrPath) -> TrainedModel:
     params = flax.traverse_util.unflatten_dict({key: value.astype(np.float32) for key, value in arrays.items()}, sep="/")
     identity = xxhash.xxh3_128_hexdigest(" ".join((own_checksum(content.value), file_hash(folder / STATISTICS), checksum)).encode())
     return TrainedModel(module, params, info, identity, description.format)
+
+
+def _need_no_run(folder: pathlib.Path) -> None:
+    """Refuses the folder of a run, which holds the folder of its model, or one per fold.
+
+    Raises:
+      ModelError: naming the folder to use.
+    """
+    if (folder / STATISTICS).exists():
+        return
+    inside = [path for path in (folder / "model", *sorted(folder.glob("fold_*/model"))) if (path / STATISTICS).exists()]
+    if inside:
+        others = f" (or that of another of {len(inside)} folds)" if inside[1:] else ""
+        raise ModelError(printable(f"{folder}: expected the folder of a trained model, found that of a run; use {inside[0]}{others}", None))
 
 
 def _weights_in(folder: pathlib.Path, description: Description) -> str:

@@ -59,6 +59,6 @@ def exchange_text(name: str, bands: tuple[str, ...], order: tuple[str, ...]) -> 
     wrong = [(band, other) for band, other in zip(bands, order, strict=True) if band != other]
     pairs = ", ".join(f"{band} has the values of {other}" for band, other in itertools.islice(wrong, 4)) + (", ..." if wrong[4:] else "")
     return (
-        f"the names of its bands seem to be exchanged: {pairs}; correct them where they come from: {name}=PATH:BAND,BAND, or else the descriptions in the "
-        "files (rasterio: dataset.descriptions), the STAC items or the cube"
+        f"the names of its bands seem to be exchanged: {pairs}; correct them where they come from: in the descriptions of the files (rasterio: "
+        f"dataset.descriptions), which count before names in the command, in the STAC items or in the cube; files without descriptions: {name}=PATH:BAND,BAND"
     )

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from omnisat_jax.errors import DataError, UserError, reason, system_reason
+from omnisat_jax.errors import DataError, UserError, printable, reason, system_reason
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.files.paths import need_file
@@ -38,6 +38,8 @@ NO_DATA = 255
 LEVELS = 250  # a stored probability of 1
 RUN, BLOCKS = "run.json", "blocks"
 FORMAT = 1  # of run.json and the block files
+NAMED = 5  # blocks that a message names
+AGAIN = "Delete it, and run the command that made the map again: only this block is computed again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +167,12 @@ class MapFolder:
         """Opens the folder of a map, finished or not.
 
         Raises:
-          UserError: no map of this version.
+          UserError: no map, or not one of this version.
         """
         folder = pathlib.Path(path)
+        if not (folder / RUN).exists():
+            found = f"no {RUN} in it" if folder.is_dir() else "a file" if folder.exists() else "no such folder"
+            raise UserError(f"{printable(str(folder), None)}: expected the folder of a map, found {found}; check --out")
         values = read_json(folder / RUN, what="the description of a map", advice="Make the map again, in another folder.")
         found = values.get("format").value
         if found != FORMAT:
@@ -202,13 +207,12 @@ class MapFolder:
           DataError: the file is missing or damaged.
         """
         path, what = self.file(block), "a finished block of the map"
-        advice = "Delete it, and run the same command again: only this block is computed again."
-        need_file(path, what=what, advice=advice)
+        need_file(path, what=what, advice=AGAIN)
         try:
             with np.load(path, allow_pickle=False) as found:
                 return {name: found[name] for name in found.files}
         except Exception as error:  # of zipfile, zlib and NumPy, which raise errors of all kinds for damaged files
-            raise DataError(tile="-", path=path, expected=what, found=f"a damaged file ({reason(error)})", advice=advice) from error
+            raise DataError(tile="-", path=path, expected=what, found=f"a damaged file ({reason(error)})", advice=AGAIN) from error
 
     def blocks(self) -> Iterator[tuple[Block, dict[str, np.ndarray]]]:
         """Yields the blocks and their arrays, row by row.
@@ -218,6 +222,10 @@ class MapFolder:
         """
         missing = self.missing()
         if missing:
-            raise UserError(f"{self.path}: expected a finished map, found {number_of(len(missing), 'block')} missing; run the same command again to finish it")
+            names = ", ".join(block.name for block in missing[:NAMED]) + (", ..." if missing[NAMED:] else "")
+            raise UserError(
+                f"{self.path}: expected a map whose blocks are all done, found {number_of(len(missing), 'block')} missing ({names}); run the command that "
+                "computes them again (python -m omnisat_jax.predict --model ..., with its --shard if it had one)"
+            )
         for block in self.info.grid.blocks():
             yield block, self.read(block)

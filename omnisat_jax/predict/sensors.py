@@ -271,12 +271,21 @@ def make_pieces(
       RasterError: Sentinel-2 values that may or may not have an offset.
     """
     places = tuple(range(len(order)) if places is None else places)
-    subtracted, words = added_by_esa(source, options.s2_offsets.get(source.name, ""))
+    option = options.s2_offsets.get(source.name, "")
+    subtracted, _ = added_by_esa(source, option)
     pieces = [
         Piece(raster, tuple(order), places, gain, tuple(b - g * less for g, b in zip(gain, bias)), (0,) if less else ())
         for raster, less, (gain, bias) in zip(rasters, subtracted, _gains(source, order, scaling, places), strict=True)
     ]
-    return pieces, [f"processing baselines {words}: the offset was subtracted"] if any(subtracted) else []
+    return pieces, [_offset_text(source.name, subtracted, rasters, option)] if any(subtracted) else []
+
+
+def _offset_text(name: str, subtracted: Sequence[int], rasters: Sequence[Raster], option: str) -> str:
+    """What was done about the offset of Sentinel-2 values, and on whose word."""
+    count, total, noun = sum(map(bool, subtracted)), len(subtracted), "file" if all(isinstance(raster, File) for raster in rasters) else "raster"
+    which = f"{count:,} of {number_of(total, noun)}" if count < total else f"all {number_of(total, noun)}" if total > 1 else f"the {noun}"
+    why = f"as --s2_offset {name}={option} says" if option else "as the processing baseline of these products says"
+    return f"{max(subtracted):,} was subtracted from the values of {which}, {why}: the offset of Sentinel-2 products of baseline 04.00 and later"
 
 
 def _need_names(source: Source) -> None:

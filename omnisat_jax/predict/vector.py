@@ -18,8 +18,10 @@ from omnisat_jax.words import number_of
 PARQUET = (".parquet", ".geoparquet")
 NAMED = 5  # rows that a message names
 NO_GEOMETRY, EMPTY = "no geometry", "an empty geometry"  # problems of rows without any ground
+INVALID = "an invalid polygon"  # can be repaired
 IN_THE_MAP = "polygons that can be brought to the map's reference system"
 _POLYGON, _MULTIPOLYGON = 3, 6  # type numbers of shapely
+_KINDS = {0: "points", 4: "points", 1: "lines", 2: "lines", 5: "lines"}  # of other type numbers
 
 
 def need_packages() -> tuple[Any, Any]:
@@ -64,10 +66,12 @@ class PolygonTable:
         """
         found = {row: text for row, text in self.problems.items() if text not in allowed}
         if found:
+            invalid = [text for text in found.values() if text.startswith(INVALID)]
+            repair = "Repair them (in QGIS: Fix geometries) or remove them" if invalid else "Remove them"
             others = f", and problems in {number_of(len(found) - 1, 'more row')}" if len(found) > 1 else ""
             raise _error(
                 self.path, "a valid polygon in every row", f"{next(iter(found.values()))} in row {next(iter(found)) + 1}{others}",
-                f"Repair them (in QGIS: Fix geometries) or remove them{advice}.",
+                f"{repair}{advice}.",
             )  # fmt: skip
 
     @property
@@ -94,13 +98,15 @@ def read_polygons(source: StrPath, crs: str = "") -> PolygonTable:
     geopandas, shapely = need_packages()
     frame = _read(geopandas, path, layer)
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise _error(path, "a table with geometries", "a table without", "Name the layer of polygons in a file of its own.")
+        raise _no_column(path)
     if not len(frame):
         raise _error(path, "at least one polygon", "none", "Name another file.")
     if frame.crs is None:
         raise _error(path, "a coordinate reference system", "none", "Declare it (ogr2ogr -a_srs EPSG:CODE).")
     frame = frame.reset_index(drop=True)
-    problems = _problems(shapely, np.asarray(frame.geometry.values))
+    shapes = np.asarray(frame.geometry.values)
+    _need_some_polygon(shapely, path, shapes)
+    problems = _problems(shapely, shapes)
     if crs:
         frame, lost = _project(shapely, path, frame, crs)
         for row in lost:
@@ -124,13 +130,33 @@ def _read(geopandas: Any, path: pathlib.Path, layer: str) -> Any:
         if path.suffix.lower() in PARQUET:
             if layer:
                 raise _error(path, f"a file with layers, as {layer} is named after its name", "one table", f"Name it without :{layer}.")
-            return geopandas.read_parquet(path)
+            return _read_parquet(geopandas, path)
         return geopandas.read_file(path, engine="pyogrio", layer=_choose_layer(path, layer))
     except DataError:
         raise
     except Exception as problem:  # of GDAL, Arrow and pandas, which share no type
         advice = "Check that it opens in QGIS, or convert it with ogr2ogr."
         raise _error(path, "a GeoPackage, GeoJSON, GeoParquet or shapefile", f"an unreadable file ({reason(problem)})", advice) from problem
+
+
+def _read_parquet(geopandas: Any, path: pathlib.Path) -> Any:
+    from pyarrow import parquet
+
+    if b"geo" not in (parquet.read_schema(path).metadata or {}):
+        raise _no_column(path)
+    return geopandas.read_parquet(path)
+
+
+def _no_column(path: pathlib.Path) -> DataError:
+    return _error(path, "polygons", "a table without a geometry column", "Name a file of polygons, such as a GeoPackage.")
+
+
+def _need_some_polygon(shapely: Any, path: pathlib.Path, shapes: np.ndarray) -> None:
+    """Refuses a file of points or lines. A few of them beside polygons are problems of their rows."""
+    types = shapely.get_type_id(shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))])
+    if len(types) and not np.isin(types, (_POLYGON, _MULTIPOLYGON)).any():
+        kinds = dict.fromkeys(_KINDS.get(int(kind), "collections of geometries") for kind in types)
+        raise _error(path, "polygons", " and ".join(kinds), "Name a file or a layer of polygons.")
 
 
 def _choose_layer(path: pathlib.Path, layer: str) -> str:
@@ -156,7 +182,7 @@ def _problems(shapely: Any, shapes: np.ndarray) -> dict[int, str]:
     found = {int(row): NO_GEOMETRY for row in np.flatnonzero(missing)}
     found |= {int(row): EMPTY for row in np.flatnonzero(empty)}
     found |= {int(row): f"a {shapes[row].geom_type}" for row in np.flatnonzero(other & ~empty)}
-    return found | {int(row): f"an invalid polygon ({shapely.is_valid_reason(shapes[row])})" for row in np.flatnonzero(invalid)}
+    return found | {int(row): f"{INVALID} ({shapely.is_valid_reason(shapes[row])})" for row in np.flatnonzero(invalid)}
 
 
 def _project(shapely: Any, path: pathlib.Path, frame: Any, crs: str) -> tuple[Any, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -22,6 +23,7 @@ from omnisat_jax.modalities import subsets
 from tests.conftest import ROOT
 from tests.export.tiles import ROWS, SHAPES, WINDOW, band_names, measurements, program_inputs, save_tiny, usable
 
+SCRIPT = ROOT / "docs" / "run_exported.py"
 PLAIN = ("demo", "published")
 
 
@@ -93,10 +95,9 @@ def test_the_documented_script_runs_it_without_this_package(tiny_model, tmp_path
     inputs = program_inputs(given, ("s2", "spot"), specs, model.trained.config.data.origin)
     inputs, names = {name: value for name, value in inputs.items() if name.startswith(("s2", "spot"))}, band_names(specs)
     np.savez(tmp_path / "inputs.npz", **inputs, **{"s2.bands": np.array(names["s2"])})
-    script = ROOT / "docs" / "run_exported.py"
-    assert len([line for line in script.read_text().splitlines() if line]) <= 32  # it can be read at a glance
+    assert len([line for line in SCRIPT.read_text().splitlines() if line]) <= 40  # it can be read at a glance
     forbidden = ("flax", "omnisat_jax", "optax", "tensorflow", "xxhash")
-    code = f"import runpy, sys; sys.modules.update(dict.fromkeys({forbidden})); runpy.run_path({str(script)!r}, run_name='__main__')"
+    code = f"import runpy, sys; sys.modules.update(dict.fromkeys({forbidden})); runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     command = [sys.executable, "-c", code, "model.zip", "inputs.npz", "out.npy"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -107,6 +108,42 @@ def test_the_documented_script_runs_it_without_this_package(tiny_model, tmp_path
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     message = f"s2.bands: expected {', '.join(names['s2'])}, found {', '.join(names['s2'][::-1])}; bring s2.values into this order\n"
     assert done.returncode == 1 and done.stderr == message
+
+
+def test_the_documented_script_takes_nothing_for_granted(tiny_model, tmp_path, monkeypatch, capsys):
+    """Inputs beside values that are not given: true where that is what they mean, and refused where nothing can be assumed. No modality is lost."""
+    specs = tiny_model.modalities
+    (tmp_path / "model.zip").write_bytes(jax_file(make_program(tiny_model.trained, WINDOW)))
+    given = program_inputs(measurements(specs, 2, 3), ("s2", "spot"), specs, tiny_model.trained.config.data.origin)
+    given = {name: value for name, value in given.items() if name.startswith(("s2", "spot"))}
+
+    def run(inputs, *more):
+        np.savez(tmp_path / "inputs.npz", **inputs)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [SCRIPT.name, "model.zip", "inputs.npz", "out.npy", *more])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        return np.load(tmp_path / "out.npy")
+
+    def without(*names):
+        return {name: value for name, value in given.items() if name not in names}
+
+    everything = run(given | {"s2.valid": np.ones_like(given["s2.valid"])})
+    assert not np.array_equal(everything, run({name: value for name, value in given.items() if name.startswith("s2")}))
+    np.testing.assert_array_equal(run(without("s2.present", "spot.present", "s2.valid")), everything)
+    refused = {
+        "expected s2.dates (days since day_zero) beside s2.values, found none": without("s2.dates"),
+        "beside s2.dates, found none": without("s2.values"),
+        "beside spot.present, found none": without("spot.values"),
+        "found s2.value, which the model does not know": given | {"s2.value": given["s2.values"]},
+        "found s3.bands, which the model does not know": given | {"s3.bands": np.array(["a"])},
+        ".values, found none": {},
+    }
+    for message, inputs in refused.items():
+        with pytest.raises(SystemExit) as stopped:
+            run(inputs)
+        assert message in str(stopped.value) and str(stopped.value).startswith("inputs.npz: expected "), stopped.value
+    with pytest.raises(SystemExit, match="usage: python run_exported.py .*expected 3 arguments, found 4"):
+        run(given, "more")
 
 
 def test_flatbuffers_is_named_where_it_is_missing(tiny_model, monkeypatch):

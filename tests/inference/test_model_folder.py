@@ -138,6 +138,18 @@ def test_no_folder(tmp_path, folder):
         load_model(tmp_path / folder)
 
 
+def test_the_folder_of_a_run_is_told_from_that_of_its_model(original, tmp_path):
+    run, folds = tmp_path / "run", [tmp_path / "folds" / f"fold_{fold}" for fold in (1, 2)]
+    for parent in (run, *folds):
+        (parent / "model").mkdir(parents=True)
+        put(parent / "model", original)
+    (run / CONFIG).write_text("{}")  # of the run
+    with pytest.raises(ModelError, match=r"run: expected the folder of a trained model, found that of a run; use .*run/model$"):
+        load_model(run)
+    with pytest.raises(ModelError, match=r"use .*folds/fold_1/model \(or that of another of 2 folds\)$"):
+        load_model(tmp_path / "folds")
+
+
 def test_every_problem_is_reported_at_once(original, tmp_path):
     about = json.loads(original[CONFIG]) | {"classes": ["a", "a"], "label_patch": -1}
     contents = signed(original, about) | {STATISTICS: b"[]", WEIGHTS: b"12345678"}

@@ -227,4 +227,11 @@ def test_what_is_left_to_other_shards_says_how_to_go_on(tmp_path, monkeypatch, c
     monkeypatch.setattr(Model, "from_pretrained", lambda folder: Identity())
     series, out = ["--model", "stub", "--series", f"s={tmp_path / 's'}"], str(tmp_path / "a map")
     assert run_command(main, [*series, "--out", out, "--block", "24", "--shard", "0/2", "--polygons", "0"]) == 0
-    assert f"1 block is left to other shards; then run `python -m omnisat_jax.predict finish --out '{out}' --polygons 0.0`" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"1 block is left to other shards; then run `python -m omnisat_jax.predict finish --out '{out}' --polygons 0.0`" in text
+    assert run_command(main, ["finish", "--out", out]) == 1
+    error = capsys.readouterr().err
+    assert "1 block missing (r00000_c00001); run the command that computes them again" in error and "same command" not in error, error
+    for name, found in (("nothing", "no such folder"), ("s", "no run.json in it"), ("s/x_20210105.tif", "a file")):
+        assert run_command(main, ["finish", "--out", str(tmp_path / name)]) == 1
+        assert f"{name}: expected the folder of a map, found {found}; check --out\n" in capsys.readouterr().err

@@ -283,7 +283,7 @@ def test_a_damaged_block(here, capsys, how):
     capsys.readouterr()
     assert run_command(command.main, ["finish", "--out", str(here / "out")]) == 1
     error = said(capsys)
-    assert str(path) in error and "Delete it, and run the same command again" in error, error
+    assert str(path) in error and "Delete it, and run the command that made the map again" in error, error
     path.rmdir() if path.is_dir() else path.unlink()
     assert mapped(here) == 0 and (here / "out" / "class.tif").read_bytes() == expected
 

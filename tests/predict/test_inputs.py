@@ -95,6 +95,21 @@ def test_the_offset_of_sentinel_2(tmp_path):
     assert (values == 4).all()
 
 
+@pytest.mark.parametrize(
+    ("files", "option", "text"),
+    [
+        ({"S2A_MSIL2A_20210105_N0500": 1004}, "", "the file, as the processing baseline of these products says"),
+        ({"x_20210105": 1004, "x_20210110": 1004}, "subtract", "all 2 files, as --s2_offset s=subtract says"),
+        ({"S2A_MSIL2A_20210105_N0500": 1004, "S2A_MSIL2A_20210110_N0301": 4}, "", "1 of 2 files, as the processing baseline of these products says"),
+    ],
+)
+def test_what_was_done_about_the_offset_is_a_sentence(tmp_path, files, option, text):
+    for name, value in files.items():
+        put(tmp_path / "s" / f"{name}.tif", np.full((24, 40), value, np.uint16))
+    remarks = mapped(tmp_path, options=PredictOptions(s2_offsets={"s": option} if option else {}, any_radiometry=True)).info.remarks
+    assert f"s: 1,000 was subtracted from the values of {text}: the offset of Sentinel-2 products of baseline 04.00 and later" in remarks
+
+
 @pytest.mark.parametrize("conversion, stored, expected", [("linear_to_db", 100.0, 20), ("db_to_linear", 10.0, 10), (0.5, 6.0, 3)])
 def test_conversions(tmp_path, conversion, stored, expected):
     put(tmp_path / "s" / "x_20210105.tif", np.full((24, 40), stored, np.float32))

@@ -122,7 +122,7 @@ def test_exchanged_polarisations_are_recognised(tmp_path, how, linear):
         model.trained.statistics["s"] = {"mean": [0.1, 0.02, 4.5][: len(values)], "std": [0.1, 0.02, 4.0][: len(values)]}
     put(tmp_path / "s" / "x_20210105.tif", values, descriptions=names if "described" in how else None)
     where = region(f"s={tmp_path / 's'}" + ("" if "described" in how else f":{','.join(names)}"))
-    with pytest.raises(UserError, match="VV has the values of VH, VH has the values of VV; correct them .*s=PATH:BAND,BAND.*--any_radiometry"):
+    with pytest.raises(UserError, match="VV has the values of VH, VH has the values of VV; correct them .*in the descriptions of the files.*files without descriptions: s=PATH:BAND,BAND, .*--any_radiometry"):
         make_map(model, where, tmp_path / "out")
     assert any("VV has the values of VH" in text for text in make_map(model, where, tmp_path / "out", PredictOptions(any_radiometry=True)).info.remarks)
 

@@ -12,7 +12,7 @@ from omnisat_jax.colours import class_colours
 from omnisat_jax.errors import DataError
 from omnisat_jax.files import atomic
 from omnisat_jax.files.hashing import file_hash
-from omnisat_jax.predict.folder import BLOCKS, NO_DATA, MapFolder, MapInfo
+from omnisat_jax.predict.folder import AGAIN, NO_DATA, MapFolder, MapInfo
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.products import catalogue, embeddings_table, record, styles
 from omnisat_jax.predict.products.embeddings import Embeddings, check_shapes, is_embedding, need_packages
@@ -58,11 +58,13 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
       {name: path} of the products, such as "class.tif".
 
     Raises:
-      UserError: blocks are missing or damaged, files that cannot be read or written, or an extra that is not installed.
+      UserError: blocks are missing or damaged, a table of other parcels would be overwritten, files that cannot be read or written, or an extra that is not installed.
     """
     info, tally = folder.info, record.Tally(len(folder.info.classes))
     colours = class_colours(len(info.classes), info.colours)
     rasters = rasters_of(info, colours)
+    if options.parcels is not None:
+        record.need_same_parcels(folder, options.parcels, options.parcels_out)
     parcels = Parcels(info, options.parcels, options.on_bad) if options.parcels is not None else None
     polygons = Polygons(info, options.polygons) if options.polygons is not None else None
     products: dict[str, pathlib.Path] = {}
@@ -82,7 +84,7 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
             done = _advance(done, steps, progress)
         for name, part, out in (("parcels", parcels, options.parcels_out), ("polygons", polygons, options.polygons_out)):
             if part is not None:
-                path = out or folder.path / f"{name}.parquet"
+                path = out or folder.path / record.default_file(name)
                 part.write(path, work)
                 products[f"{name}{path.suffix.lower()}"] = path
         if embeddings is not None:
@@ -95,8 +97,9 @@ def finish(folder: MapFolder, options: ProductOptions, progress: Progress | None
     for name, item in items.items():
         products[name] = folder.path / name
         atomic.write_json(products[name], item)
-    if parcels is not None:
-        record.update(folder, {"parcels": record.of_parcels(str(options.parcels), parcels)})
+    if parcels is not None and options.parcels is not None:
+        tables = record.parcel_tables(folder, options.parcels, options.parcels_out)
+        record.update(folder, {"parcels": record.of_parcels(str(options.parcels), parcels), "parcel_tables": tables})
     if polygons is not None:
         record.update(folder, {"polygons": {"minimum_m2": polygons.minimum, "count": polygons.count}})
     record.update(folder, _summary(folder, tally, products) | {"created": created})
@@ -143,12 +146,12 @@ def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarra
     if info.probabilities:
         wanted["probabilities"] = ((len(info.classes), *size), "uint8")
     wanted |= check_shapes(info, block)
-    path, advice = folder.path / BLOCKS / folder.file(block).name, "Delete it, and run the same command again: only this block is computed again."
+    path = folder.file(block)
     for name, (shape, dtype) in wanted.items():
         found = arrays.get(name)
         if found is None or found.shape != shape or found.dtype != dtype:
             text = "none" if found is None else f"{found.shape} {found.dtype}"
-            raise DataError(tile="-", path=path, expected=f"an array {name!r}, {shape} {dtype}", found=text, advice=advice)
+            raise DataError(tile="-", path=path, expected=f"an array {name!r}, {shape} {dtype}", found=text, advice=AGAIN)
     classes, confidence, used = arrays["class"], arrays["confidence"], arrays["used"]
     unknown = classes == NO_DATA
     wrong = (
@@ -162,4 +165,4 @@ def _check_block(folder: MapFolder, block: Block, arrays: Mapping[str, np.ndarra
         wrong += (("scales", places, scales, "finite ones of at least 0, or NaN where no sensor is used"),)
     for what, places, values, expected in wrong:
         if places.any():
-            raise DataError(tile="-", path=path, expected=f"{what}: {expected}", found=str(values[places.astype(bool)][0]), advice=advice)
+            raise DataError(tile="-", path=path, expected=f"{what}: {expected}", found=str(values[places.astype(bool)][0]), advice=AGAIN)

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the products to a command, and how it treats bad files."""
     parser.add_argument(
         "--on_bad", choices=ON_BAD, default=ON_BAD[0],
-        help="files that cannot be read, and parcels without a valid polygon: stop, or leave them out and list them; default: raise",
+        help="files that cannot be read, and parcels without a valid polygon: stop, or leave them out and list them (a sensor without any readable file stops in any case); default: raise",
     )  # fmt: skip
     group = parser.add_argument_group("products")
     group.add_argument("--parcels", type=pathlib.Path, metavar="FILE[:LAYER]", help="polygons (GeoPackage, GeoJSON, GeoParquet, shapefile): adds the crop of each")

@@ -2,16 +2,20 @@
 
 import collections
 import datetime
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.predict.folder import NO_DATA, RUN, MapFolder
 from omnisat_jax.predict.grid import Block
 from omnisat_jax.predict.products.parcels import Parcels
+from omnisat_jax.predict.vector import split_layer
+from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
 
@@ -72,6 +76,51 @@ def of_parcels(file: str, parcels: Parcels) -> dict[str, Any]:
     found = {"file": file, "count": len(parcels.frame), "unseen": parcels.unseen}
     problems = parcels.source.problems
     return found | ({"unusable": len(problems), "problems": parcels.source.problems_text} if problems else {})
+
+
+def default_file(name: str) -> str:
+    """Name of the file of parcels or polygons in the folder of a map."""
+    return f"{name}.parquet"
+
+
+def parcel_tables(folder: MapFolder, source: StrPath, out: pathlib.Path | None) -> dict[str, str]:
+    """What run.json says about the tables of parcels that were made of this map: {table: parcels that it was made from}.
+
+    Args:
+      folder: of the map.
+      source: file of the parcels of this call, or FILE:LAYER.
+      out: its table; None for the one in the folder of the map.
+    """
+    return _tables(folder) | {_table(folder, out): _whole(source)}
+
+
+def need_same_parcels(folder: MapFolder, source: StrPath, out: pathlib.Path | None) -> None:
+    """Refuses to overwrite the table of other parcels; the arguments are those of `parcel_tables`.
+
+    Raises:
+      UserError: the table exists, and was made from another file or layer.
+    """
+    path, former = out or folder.path / default_file("parcels"), _tables(folder).get(_table(folder, out))
+    if former not in (None, _whole(source)) and path.exists():
+        raise UserError(
+            f"{path}: expected the table of {source}, which would be overwritten, found that of {former}; choose another --parcels_out, or remove the table"
+        )
+
+
+def _tables(folder: MapFolder) -> dict[str, str]:
+    found = _values(folder).get("parcel_tables")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _table(folder: MapFolder, out: pathlib.Path | None) -> str:
+    """A table inside the folder of the map is called by its name alone, as such folders are moved."""
+    inside, path = folder.path.resolve(), (out or folder.path / default_file("parcels")).resolve()
+    return str(path.relative_to(inside) if path.is_relative_to(inside) else path)
+
+
+def _whole(source: StrPath) -> str:
+    path, layer = split_layer(source)
+    return f"{path.resolve()}:{layer}" if layer else str(path.resolve())
 
 
 def remarks(folder: MapFolder) -> list[str]:

@@ -168,8 +168,38 @@ def test_files_of_another_kind_are_refused(tmp_path, name):
 
 def test_a_table_without_geometries_is_refused(tmp_path):
     (tmp_path / "p.csv").write_text("id,name\n1,a\n")
-    with pytest.raises(UserError, match="expected a table with geometries, found a table without"):
+    with pytest.raises(UserError, match="expected polygons, found a table without a geometry column. Name"):
         finish(maps.make_map(tmp_path / "map"), ProductOptions(parcels=tmp_path / "p.csv"))
+    geopandas.pd.DataFrame({"id": [1]}).to_parquet(tmp_path / "p.parquet")
+    with pytest.raises(UserError, match="p.parquet: expected polygons, found a table without a geometry column"):
+        finish(maps.make_map(tmp_path / "map2"), ProductOptions(parcels=tmp_path / "p.parquet"))
+
+
+POINT, LINE = shapely.Point(LEFT, TOP), shapely.LineString([(LEFT, TOP), (LEFT + 9, TOP)])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "found"), [([POINT, None], "points"), ([LINE, shapely.MultiLineString([LINE])], "lines"), ([shapely.MultiPoint([POINT]), LINE], "points and lines")]
+)
+@pytest.mark.parametrize("on_bad", ["raise", "mask"])
+def test_points_and_lines_are_no_parcels(tmp_path, shapes, found, on_bad):
+    with pytest.raises(UserError, match=rf"expected polygons, found {found}\. Name a file or a layer of polygons\.$"):
+        finish(maps.make_map(tmp_path / "map"), ProductOptions(parcels=save(tmp_path / "p.parquet", shapes), on_bad=on_bad))
+
+
+def test_the_table_of_other_parcels_is_not_overwritten(tmp_path):
+    folder, a, b = maps.make_map(tmp_path / "map"), save(tmp_path / "a.gpkg", [pixels(0, 0, 4, 4)]), save(tmp_path / "b.gpkg", [pixels(0, 0, 8, 8)])
+    first = finish(folder, ProductOptions(parcels=a))["parcels.parquet"].read_bytes()
+    assert finish(folder, ProductOptions(parcels=a))["parcels.parquet"].read_bytes() == first
+    finish(folder, ProductOptions(parcels=b, parcels_out=tmp_path / "b.parquet"))  # and what made the first table is still known
+    for out in (None, folder.path / "parcels.parquet"):
+        with pytest.raises(UserError, match=r"parcels\.parquet: expected the table of .*b\.gpkg, .*found that of .*a\.gpkg; choose another --parcels_out"):
+            finish(folder, ProductOptions(parcels=b, parcels_out=out))
+    with pytest.raises(UserError, match="b.parquet: expected the table of"):
+        finish(folder, ProductOptions(parcels=a, parcels_out=tmp_path / "b.parquet"))
+    assert (folder.path / "parcels.parquet").read_bytes() == first
+    (folder.path / "parcels.parquet").unlink()
+    assert finish(folder, ProductOptions(parcels=b))["parcels.parquet"].read_bytes() != first
 
 
 def test_a_missing_file_is_refused(tmp_path):
@@ -195,9 +225,9 @@ def broken(*bad):
     [
         ([BOW, BOW], r"found an invalid polygon \(Self-intersection.*\) in row 2, and problems in 1 more row. Repair them .* --on_bad mask"),
         ([None, BOW], "found no geometry in row 2, and problems in 1 more row"),
-        ([shapely.Polygon()], "found an empty geometry in row 2. Repair"),
-        ([shapely.Point(LEFT, TOP)], "found a Point in row 2"),
-        ([shapely.LineString([(LEFT, TOP), (LEFT + 9, TOP)])], "found a LineString in row 2"),
+        ([shapely.Polygon()], "found an empty geometry in row 2. Remove"),
+        ([shapely.Point(LEFT, TOP)], "found a Point in row 2. Remove them, or"),
+        ([shapely.LineString([(LEFT, TOP), (LEFT + 9, TOP)])], "found a LineString in row 2. Remove them, or"),
     ],
 )  # fmt: skip
 def test_parcels_without_a_valid_polygon_are_named_or_left_without_a_result(tmp_path, bad, text):
@@ -227,7 +257,7 @@ def test_a_file_of_several_layers(tmp_path):
     assert [len(count(folder, f"{path}:{layer}").frame) for layer in ("fields", "farms")] == [1, 2]
     products = finish(folder, ProductOptions(parcels=pathlib.Path(f"{path}:farms"), parcels_out=tmp_path / "crops.gpkg"))
     assert len(geopandas.read_file(products["parcels.gpkg"])) == 2
-    for layer, text in (("ways", "expected a layer ways, found the layers fields, wells, farms"), ("wells", "found a Point in row 1")):
+    for layer, text in (("ways", "expected a layer ways, found the layers fields, wells, farms"), ("wells", "expected polygons, found points")):
         with pytest.raises(UserError, match=text):
             count(folder, f"{path}:{layer}")
     with pytest.raises(UserError, match="another file than --parcels"):
