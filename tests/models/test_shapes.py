@@ -42,7 +42,7 @@ def test_a_model_that_cannot_be_built_is_one_sentence():
 
 
 def test_every_difference_is_named():
-    problems = Problems("model", UserError, what="problems")
+    problems = Problems("model", UserError, noun="problem", verbs=("is there", "are there"))
     compare({"a": (1,), "b": (2,), "c": (3,)}, {"a": (1,), "c": (4,), "d": (5,)}, problems, "weights")
     with pytest.raises(UserError) as error:
         problems.finish()
