@@ -172,7 +172,7 @@ def read_all(name, root):
 def test_the_outcome_is_data_or_a_sentence(name, folders):
     whole, outcomes = read_all(name, folders[name]), set()
 
-    @settings(max_examples=int(os.environ.get("EXAMPLES", 50)), deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=int(os.environ.get("EXAMPLES", 80)), deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def breaks(data):
         with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from data.reading.datasets import open_dataset, reader_of
 from data.reading.raw import DataError
 from tests.data.test_tiles import DESCRIPTION, TILES, make
 
-EXAMPLES = int(os.environ.get("OMNISAT_FUZZ", "40"))  # per test
+EXAMPLES = int(os.environ.get("OMNISAT_FUZZ", "100"))  # per test
 
 names = st.one_of(st.text(max_size=12), st.sampled_from(["../x", "/tmp/x", "..", ".", "a/b", "\x1b[2J", "\ud800", "a" * 300, "labels", "im", "a", "C:\\x"]))
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.just(10**30), st.floats(), names)

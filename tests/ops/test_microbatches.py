@@ -62,5 +62,5 @@ def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
     np.testing.assert_allclose(loss, right, rtol=1e-5)
     # Sums in another order round otherwise; what counts is small beside the whole gradient of a parameter.
     worst = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / (np.abs(b).max() + 1e-2)), gradient, expected)
-    assert max(jax.tree.leaves(worst)) < 5e-3, worst
+    assert max(jax.tree.leaves(worst)) < 1e-3, worst
     assert divided.memory_analysis().temp_size_in_bytes < 0.6 * whole.memory_analysis().temp_size_in_bytes

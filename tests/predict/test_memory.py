@@ -78,13 +78,15 @@ def test_ten_times_the_area_needs_no_more(tmp_path):
     peaks = []
     for times in (1, 10):
         there = scene(tmp_path / str(times), SIDE * times)
-        making, folder = peak(make_map, model(), there, tmp_path / f"out{times}", options)
+        # How many reads are under way at once is chance, and a small map has few chances.
+        tries = [peak(make_map, model(), there, tmp_path / f"out{times}-{number}", options) for number in range(1 if times > 1 else 6)]
+        making, folder = max(found for found, _ in tries), tries[0][1]
         finishing, _ = peak(finish, folder, ProductOptions())
         peaks.append((making, finishing, len(list(folder.info.grid.blocks()))))
     (making, finishing, few), (more_making, more_finishing, many) = peaks
-    allowed = 2**10 * (many - few) + 2**20  # names and hashes of blocks, and the plans of the last reads, whose number is limited
+    allowed = 2**10 * (many - few) + 2**19  # names and hashes of blocks, and the plans of the last reads
     assert more_making < 1.02 * making + allowed and more_finishing < 1.02 * finishing + allowed, peaks
-    assert allowed < 3 * SIDE * 9 * SIDE * 4 / 2, "the larger input would not be noticed"
+    assert allowed < 3 * SIDE * 9 * SIDE * 4 / 3, "the larger input would not be noticed"
 
 
 CODE = """

@@ -93,7 +93,7 @@ def test_changed_records_are_refused_when_they_are_opened(copy, name):
 
 
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 def test_any_damaged_file_is_one_sentence_that_names_it(records, tmp_path_factory, data):
     root = tmp_path_factory.mktemp("damaged") / "records"
     shutil.copytree(records.root, root)
@@ -153,7 +153,7 @@ VALUES = st.recursive(
 
 
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 def test_any_signed_description_is_accepted_or_refused_in_one_sentence(records, tmp_path_factory, data):
     root = tmp_path_factory.getbasetemp() / "mutated"
     if not root.exists():
