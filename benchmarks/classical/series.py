@@ -67,7 +67,7 @@ def window_mean(values: np.ndarray, known: np.ndarray, side: int) -> tuple[np.nd
       known: (T,H,W), whether it holds one.
     """
 
-    def box(image):
+    def box(image: np.ndarray) -> np.ndarray:
         return uniform_filter(image, side, mode="constant", axes=(1, 2)) * side**2
 
     count = np.rint(box(known.astype(np.float64)))

@@ -85,7 +85,7 @@ def check(dataset: RawDataset) -> RawDataset:
       DataError: no tile, a repeated tile, unusable names, or classes, colours and label values that contradict each other.
     """
 
-    def need(condition, expected, found, **more):
+    def need(condition: object, expected: str, found: str, **more: object) -> None:
         if not condition:
             raise DataError(**({"tile": "-", "path": dataset.root, "expected": expected, "found": found} | more))
 

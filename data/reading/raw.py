@@ -125,7 +125,7 @@ class RawDataset:
           DataError: a broken file.
         """
 
-        def attempt(name, reader):
+        def attempt(name: str, reader: Callable[[str], Any]) -> Any:
             try:
                 return reader(tile)
             except DataError as error:

@@ -69,14 +69,14 @@ class _Pool:
         self._idle: list[Any] = []  # pipes
         self._queue, self._results, self._count = collections.deque(), {}, 0
 
-    def submit(self, item) -> int:
+    def submit(self, item: Any) -> int:
         """Queues an item; returns its number."""
         self._queue.append((self._count, item))
         self._count += 1
         self._receive(0)
         return self._count - 1
 
-    def result(self, number):
+    def result(self, number: int) -> Any:
         """Waits for the result of an item; raises the exception that the function raised."""
         while number not in self._results:
             self._receive(None)
@@ -85,7 +85,7 @@ class _Pool:
             raise error
         return value
 
-    def close(self):
+    def close(self) -> None:
         """Kills all workers; unfinished work is discarded."""
         for pipe, process in self._workers.items():
             process.kill()

@@ -25,7 +25,7 @@ from omnisat_jax.train.stage_store import Trained
 from omnisat_jax.train.step import run_once
 from omnisat_jax.train.trainer import Trainer
 from omnisat_jax.train.warmstart import warm_start
-from omnisat_jax.types import Params
+from omnisat_jax.types import Batch, Params
 
 
 def score_model(
@@ -67,7 +67,7 @@ def score_model(
     dense, tiles = context.config.task == "segment", TileCollector(tile_ids)
     parcels = ParcelCollector(context.records, context.split.test, len(subsets)) if dense else None
 
-    def watch(host, result):
+    def watch(host: Batch, result: dict[str, Any]) -> None:
         panels(host, result)
         tiles(result)
         if parcels:
@@ -119,7 +119,7 @@ def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | No
         scores = fitter.fit(read_all, params, config.eval.probe, share=1.0)
         parcels = ParcelCollector(context.records, context.split.test, len(subsets)) if config.task == "segment" else None
 
-        def watch(host, result):
+        def watch(host: Batch, result: dict[str, Any]) -> None:
             if parcels:
                 parcels(result | {"predicted": scores.predicted})
 
@@ -142,7 +142,7 @@ def _random_params(context, reader):
     """Random parameters of everything that tokens need, on the devices."""
     sample, root = context.input_spec.evaluation.abstract(1), jax.random.key(context.config.seed)
 
-    def create(key):
+    def create(key: jax.Array) -> Params:
         return reader.init(key, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sample))
 
     shapes = jax.eval_shape(reader.init, root, sample)

@@ -101,7 +101,7 @@ def _add_scalings(scalings):
     """What the temperature of each fold changes on its test tiles, over the test tiles of all folds."""
     total = sum(scaling["predictions"] for scaling in scalings)
 
-    def side(name):
+    def side(name: str) -> dict[str, object]:
         # A fold without a labelled pixel has no likelihood, and counts for nothing.
         known = [(scaling[name]["nll"], scaling["predictions"]) for scaling in scalings if scaling["predictions"]]
         finite = total and all(value is not None for value, _ in known)

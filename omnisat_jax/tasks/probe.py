@@ -54,7 +54,7 @@ class TokenReader:
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
         encoded: Any = self.model.apply({"params": params}, inputs, train=False, method="encode")
 
-        def read(subset):
+        def read(subset: jax.Array) -> Any:
             return self.model.apply({"params": params}, encoded, present & subset, train=False, method="tokens")
 
         attention = {
@@ -184,7 +184,7 @@ def _fit_labels(tokens, targets) -> Predict:
     model = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=MAX_ITERATIONS)))
     model.fit(tokens, targets[:, varies])
 
-    def predict(x):
+    def predict(x: np.ndarray) -> np.ndarray:
         out = np.tile(constant, (len(x), 1))
         out[:, varies] = model.predict_proba(x).reshape(len(x), -1)[:, -len(varies) :]
         return out
@@ -204,7 +204,7 @@ def _fit_classes(tokens, targets) -> Predict:
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
     model.fit(tokens[index], classes, logisticregression__sample_weight=targets[index, classes])
 
-    def predict(x):
+    def predict(x: np.ndarray) -> np.ndarray:
         out = np.zeros((len(x), targets.shape[1]))
         out[:, model.classes_] = model.predict_proba(x)
         return out

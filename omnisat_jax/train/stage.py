@@ -136,7 +136,7 @@ class StageTraining:
         writer = MetricsWriter(where.folder, name, after_step=first)
         profile = Profile(where.folder / "profile" / name, where.profile)
 
-        def save(step, state, value):
+        def save(step: int, state: TrainState, value: float | None) -> None:
             writer.sync()
             checkpoints.save(step, state, value)
 

@@ -19,30 +19,36 @@ from tests.predict.test_run import joined
 from tests.region import write
 
 LEFT, TOP = 600_000, 5_700_000
-NAMES = ("s1a", "s2", "spot")
+NAMES = ("s1a", "s1d", "s2", "spot")
+
+
+@pytest.fixture(scope="module", params=[("s1a", "s2", "spot"), pytest.param(NAMES, marks=pytest.mark.exhaustive)], ids="+".join)
+def names(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def trained(simulated, tmp_path_factory):
+def trained(names, simulated, tmp_path_factory):
     """The folder of a run on simulated tiles, whose model takes at most 150 dates, more than all test tiles have together."""
     folder = tmp_path_factory.mktemp("trained")
-    limits = {f"modalities.{name}.dates_eval": 150 for name in NAMES[:-1]}
+    limits = {f"modalities.{name}.dates_eval": 150 for name in names[:-1]}
     config = tiny(**limits, **{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache"), "pretrain.steps": 0})
-    del config.modalities["s1d"]  # a program less to compile; to the map it is one more series
+    for name in set(NAMES) - set(names):
+        del config.modalities[name]
     go(config, folder / "run", Console(file=io.StringIO()))
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
-def mosaic(trained, simulated, tmp_path_factory):
+def mosaic(names, trained, simulated, tmp_path_factory):
     """The test tiles side by side, as dated GeoTIFFs; and the tiles with their labels."""
     folder, dataset = tmp_path_factory.mktemp("mosaic"), open_dataset("pastis", simulated)
     with np.load(trained / "tiles.npz", allow_pickle=False) as found:
-        names = found["tile"].tolist()
+        shown = found["tile"].tolist()
     tiles = []
-    for column, name in enumerate(names):
+    for column, name in enumerate(shown):
         raw = dataset.read(name)
-        for sensor in NAMES:
+        for sensor in names:
             values = np.asarray(raw[sensor]["values"])
             pixel = 160 / values.shape[1]
             for number, frame in enumerate(values):
@@ -56,14 +62,14 @@ def mosaic(trained, simulated, tmp_path_factory):
     return folder, tiles
 
 
-def test_the_map_of_the_test_tiles_is_their_evaluation(trained, mosaic, tmp_path):
+def test_the_map_of_the_test_tiles_is_their_evaluation(names, trained, mosaic, tmp_path):
     model = Model.from_pretrained(trained / "model")
     folder, labels = mosaic
     with np.load(trained / "tiles.npz", allow_pickle=False) as found:
         counts = found["counts"]
-    region = Region.from_arguments([f"{name}={folder / name}" for name in NAMES[:-1]], [f"spot={folder / 'spot'}"], {})
+    region = Region.from_arguments([f"{name}={folder / name}" for name in names[:-1]], [f"spot={folder / 'spot'}"], {})
     classes = len(model.classes)
-    for number, subset in enumerate(subsets(NAMES)):
+    for number, subset in enumerate(subsets(names)):
         options = PredictOptions(modalities=subset, overlap=0, block=24, batch=2)
         found = joined(make_map(model, region, tmp_path / str(number), options))
         assert found.shape == (16, 16 * len(labels))
