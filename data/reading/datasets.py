@@ -6,6 +6,7 @@ import importlib
 import pathlib
 import re
 from types import ModuleType
+from typing import Any
 
 from data.reading.raw import DataError, RawDataset
 from omnisat_jax.errors import UserError
@@ -85,7 +86,7 @@ def check(dataset: RawDataset) -> RawDataset:
       DataError: no tile, a repeated tile, unusable names, or classes, colours and label values that contradict each other.
     """
 
-    def need(condition: object, expected: str, found: str, **more: object) -> None:
+    def need(condition: object, expected: str, found: str, **more: Any) -> None:
         if not condition:
             raise DataError(**({"tile": "-", "path": dataset.root, "expected": expected, "found": found} | more))
 
