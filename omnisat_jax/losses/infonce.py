@@ -1,5 +1,8 @@
 """InfoNCE between views of the same patches (van den Oord et al. 2018; OmniSat, ECCV 2024), with all logits in memory at once.
 
+Several positives enter as the mean of their log-probabilities or as the logarithm of their summed probability (equations 2 and 3 of Khosla et al.,
+"Supervised Contrastive Learning", NeurIPS 2020; OmniSat has the sum). With the sum, one positive that is easy to find satisfies the loss for all.
+
 Letters: V views (modalities, and the fused one), B tiles, P patches, E width.
 """
 
@@ -27,8 +30,16 @@ def resolve_group_size(tiles: int, group: int) -> int:
     return group or tiles
 
 
-def infonce_loss(z: jax.Array, present: jax.Array, temperature: jax.typing.ArrayLike, *, group: int = 0) -> tuple[jax.Array, jax.Array]:
-    """Mean over rows of logsumexp(all others) - logsumexp(positives).
+def infonce_loss(
+    z: jax.Array,
+    present: jax.Array,
+    temperature: jax.typing.ArrayLike,
+    *,
+    group: int = 0,
+    copies: jax.Array | None = None,
+    positives: str = "mean",
+) -> tuple[jax.Array, jax.Array]:
+    """Mean over rows of logsumexp(all others) - mean(positives), or logsumexp(positives).
 
     A row is one patch of one tile in one view. Its positives are the same patch in the other views. Its denominator is every row except
     those of the same view and tile, which are likely false negatives (neighbouring fields look alike).
@@ -38,6 +49,9 @@ def infonce_loss(z: jax.Array, present: jax.Array, temperature: jax.typing.Array
       present: (V,B) bool; absent rows are neither queries, positives nor negatives.
       temperature: scalar.
       group: tiles that are contrasted together, in order; 0 = all. The value does not depend on the number of devices.
+      copies: (V,V,B) bool, symmetric in V: pairs of views that are not compared within a tile, because one was computed from the other; None =
+        no pair.
+      positives: "mean" or "sum", see above.
 
     Returns:
       loss: scalar float32; 0 when no row has a positive.
@@ -50,14 +64,34 @@ def infonce_loss(z: jax.Array, present: jax.Array, temperature: jax.typing.Array
     size = resolve_group_size(b, group)
     z = z.astype(jnp.float32).reshape(v, b // size, size, p, e).transpose(1, 0, 2, 3, 4)
     seen = present.reshape(v, b // size, size).transpose(1, 0, 2)
-    sums = jax.vmap(lambda z, seen: _group_sums(z, seen, temperature))(z, seen)
+    apart = separate(v, b, copies).reshape(v, v, b // size, size).transpose(2, 0, 1, 3)
+    sums = jax.vmap(lambda z, seen, apart: _group_sums(z, seen, apart, temperature, positives))(z, seen, apart)
     loss, correct, count = jax.tree.map(jnp.sum, sums)
     count = jnp.maximum(count, 1)
     return loss / count, correct / count
 
 
-def _group_sums(z, present, temperature):
-    """Sum of row losses, number of correct rows, and number of rows with a positive, of one group (V,B,P,E)."""
+def separate(views: int, tiles: int, copies: jax.Array | None) -> jax.Array:
+    """(V,V,B) bool: pairs of views that are not compared within a tile, which are each view with itself and `copies`."""
+    own = jnp.broadcast_to(jnp.eye(views, dtype=bool)[:, :, None], (views, views, tiles))
+    return own if copies is None else own | copies
+
+
+def combine_positives(logits: jax.Array, positive: jax.Array, kind: str) -> jax.Array:
+    """(R,) what the loss of each row subtracts.
+
+    Args:
+      logits: (R,N).
+      positive: (R,N) bool, which of them are of positives.
+      kind: "mean" of their logits, or "sum" of their exponentials, as a logarithm.
+    """
+    if kind == "sum":
+        return jax.nn.logsumexp(jnp.where(positive, logits, NOT_COMPARED), 1)
+    return jnp.where(positive, logits, 0).sum(1) / jnp.maximum(positive.sum(1), 1)
+
+
+def _group_sums(z, present, apart, temperature, positives):
+    """Sum of row losses, number of correct rows, and number of rows with a positive, of one group (V,B,P,E); apart: (V,V,B) of `separate`."""
     v, b, p, e = z.shape
     rows = z.reshape(v * b * p, e)
     view = jnp.repeat(jnp.arange(v), b * p)
@@ -65,13 +99,11 @@ def _group_sums(z, present, temperature):
     patch = jnp.tile(jnp.arange(p), v * b)
     row_present = jnp.repeat(present.reshape(-1), p)
     same_tile = tile[:, None] == tile[None]
-    same_view = view[:, None] == view[None]
-    others = row_present[None] & ~(same_tile & same_view)
+    others = row_present[None] & ~(same_tile & apart[view[:, None], view[None], tile[:, None]])
     positive = others & same_tile & (patch[:, None] == patch[None])
     logits = jnp.matmul(rows, rows.T, precision="highest") / temperature
     denominator = jnp.where(others, logits, NOT_COMPARED)
-    numerator = jnp.where(positive, logits, NOT_COMPARED)
     counted = row_present & positive.any(1)
-    loss = jax.nn.logsumexp(denominator, 1) - jax.nn.logsumexp(numerator, 1)
-    correct = numerator.max(1) >= denominator.max(1)
+    loss = jax.nn.logsumexp(denominator, 1) - combine_positives(logits, positive, positives)
+    correct = jnp.where(positive, logits, NOT_COMPARED).max(1) >= denominator.max(1)
     return jnp.where(counted, loss, 0).sum(), (counted & correct).sum(), counted.sum()

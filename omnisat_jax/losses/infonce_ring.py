@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from omnisat_jax.losses.infonce import NOT_COMPARED, resolve_group_size
+from omnisat_jax.losses.infonce import NOT_COMPARED, combine_positives, resolve_group_size, separate
 
 _CHUNK_ELEMENTS = 2**22  # logits of one chunk held at once, on one device
 _MIN_CHUNK_ROWS = 64  # fewer rows would make the matrix products inefficient
@@ -31,16 +31,25 @@ class _Ring(NamedTuple):
       devices: number of devices in the ring.
       hops: blocks that each device sees, its own included; 1 = no communication.
       group: tiles that are contrasted together.
+      positives: how several are combined.
     """
 
     axes: tuple[str, ...]
     devices: int
     hops: int
     group: int
+    positives: str
 
 
 def ring_infonce_loss(
-    z: jax.Array, present: jax.Array, temperature: jax.typing.ArrayLike, *, mesh: jax.sharding.Mesh, group: int = 0
+    z: jax.Array,
+    present: jax.Array,
+    temperature: jax.typing.ArrayLike,
+    *,
+    mesh: jax.sharding.Mesh,
+    group: int = 0,
+    copies: jax.Array | None = None,
+    positives: str = "mean",
 ) -> tuple[jax.Array, jax.Array]:
     """`infonce.infonce_loss` of embeddings whose tiles are sharded over the devices of a mesh.
 
@@ -50,6 +59,8 @@ def ring_infonce_loss(
       temperature: scalar.
       mesh: Auto axes; B must be a multiple of its size.
       group: tiles that are contrasted together; 0 = all. Groups that lie within one device need no communication.
+      copies: (V,V,B) bool, B sharded alike: pairs of views that are not compared within a tile; None = no pair.
+      positives: see `infonce_loss`.
 
     Returns:
       loss, accuracy: float32 scalars, equal to the dense ones.
@@ -59,25 +70,29 @@ def ring_infonce_loss(
     """
     group = resolve_group_size(z.shape[1], group)
     axes = tuple(mesh.axis_names)
-    local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group)
-    sharded = PartitionSpec(None, axes)
-    run = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, PartitionSpec()), out_specs=PartitionSpec())
-    return run(z, present, jnp.asarray(temperature, jnp.float32))
+    local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group, positives=positives)
+    sharded, pairs = PartitionSpec(None, axes), PartitionSpec(None, None, axes)
+    run = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, pairs, PartitionSpec()), out_specs=PartitionSpec())
+    return run(z, present, separate(*z.shape[:2], copies), jnp.asarray(temperature, jnp.float32))
 
 
-def _local_loss(z, present, temperature, *, axes, devices, group):
+def _local_loss(z, present, apart, temperature, *, axes, devices, group, positives):
     v, b, p, e = z.shape
     if b % group:
         first = lax.axis_index(axes) * b
-        sums = _sums(z, present, temperature, first, _Ring(axes, devices, hops=devices, group=group))
+        sums = _sums(z, present, apart, temperature, first, _Ring(axes, devices, hops=devices, group=group, positives=positives))
     else:
         # Groups that lie within this device run one after another, so products of rows that are not compared are never computed.
-        groups = z.reshape(v, b // group, group, p, e).swapaxes(0, 1), present.reshape(v, b // group, group).swapaxes(0, 1)
-        ring = _Ring(axes, devices, hops=1, group=group)
+        groups = (
+            z.reshape(v, b // group, group, p, e).swapaxes(0, 1),
+            present.reshape(v, b // group, group).swapaxes(0, 1),
+            apart.reshape(v, v, b // group, group).transpose(2, 0, 1, 3),
+        )
+        ring = _Ring(axes, devices, hops=1, group=group, positives=positives)
 
-        def group_sums(pair):
-            z, present = pair
-            return _sums(z, present, temperature, 0, ring)
+        def group_sums(of_group):
+            z, present, apart = of_group
+            return _sums(z, present, apart, temperature, 0, ring)
 
         sums = jax.tree.map(jnp.sum, lax.map(group_sums, groups))
     loss, correct, count = lax.psum(sums, axes)
@@ -85,24 +100,34 @@ def _local_loss(z, present, temperature, *, axes, devices, group):
     return loss / count, correct / count
 
 
-def _sums(z, present, temperature, first, ring: _Ring):
-    """Sum of row losses, number of correct rows, and number of rows with a positive, over z (V,b,P,E), whose tiles start at `first`."""
+def _sums(z, present, apart, temperature, first, ring: _Ring):
+    """Sum of row losses, number of correct rows, and number of rows with a positive, over z (V,b,P,E), whose tiles start at `first`.
+
+    apart: (V,V,b) bool, pairs of views that are not compared within a tile.
+    """
     v, b, p, e = z.shape
     keys = z.astype(jnp.float32)
     queries = keys / temperature
     tile = first + lax.pcast(jnp.arange(b), ring.axes, to="varying")
     view = lax.pcast(jnp.arange(v), ring.axes, to="varying")
-    rows = (jnp.repeat(view, b * p), jnp.tile(jnp.repeat(tile, p), v), jnp.repeat(present.reshape(-1), p))
+    bits = (apart << jnp.arange(v)[:, None]).sum(1)  # (V,b) int32, bit u of a row: not compared with view u of its tile
+    rows = tuple(
+        jnp.repeat(of_tile.reshape(-1), p)
+        for of_tile in (jnp.broadcast_to(view[:, None], (v, b)), jnp.tile(tile, (v, 1)), present, bits)
+    )
     sums: Any = _ring_logsumexp(queries.reshape(-1, e), keys.reshape(-1, e), rows, ring)
     denominator, best = sums
 
     # Positives, the same patch of the same tile in the other views, are all on this device.
     pairs = jnp.einsum("vbpe,ubpe->vubp", queries, keys, precision="highest")
-    allowed = present[:, None] & present[None] & ~jnp.eye(v, dtype=bool)[:, :, None]
-    pairs = jnp.where(allowed[..., None], pairs, NOT_COMPARED)
-    numerator = jax.nn.logsumexp(pairs, axis=1).reshape(-1)
+    allowed = present[:, None] & present[None] & ~apart
     counted = jnp.repeat(allowed.any(1).reshape(-1), p)
-    correct = counted & (pairs.max(1).reshape(-1) >= best - _TIE_TOLERANCE * jnp.abs(best))
+    pairs, allowed = (
+        x.swapaxes(1, 2).swapaxes(2, 3).reshape(-1, v) for x in (pairs, jnp.broadcast_to(allowed[..., None], pairs.shape))
+    )
+    numerator = combine_positives(pairs, allowed, ring.positives)
+    highest = jnp.where(allowed, pairs, NOT_COMPARED).max(1)
+    correct = counted & (highest >= best - _TIE_TOLERANCE * jnp.abs(best))
     return jnp.where(counted, denominator - numerator, 0).sum(), correct.sum(), counted.sum()
 
 
@@ -112,7 +137,7 @@ def _ring_logsumexp(q, k, rows, ring: _Ring):
 
     Args:
       q, k: (R,E) float32, of this device.
-      rows: view (R,), tile in the whole batch (R,), present (R,) bool.
+      rows: view (R,), tile in the whole batch (R,), present (R,) bool, and views of the same tile that are not compared, as bits (R,) int32.
       ring: of the devices.
     """
     return _forward(q, k, rows, ring)[0]
@@ -177,10 +202,10 @@ def _chunks(block):
 
 def _logits(q, rows, chunk, group):
     """(R,c) products of this device's rows with those of a chunk; NOT_COMPARED for pairs that are left out."""
-    view, tile, _ = rows
-    keys, key_view, key_tile, key_present = chunk
-    own = (view[:, None] == key_view) & (tile[:, None] == key_tile)
-    compared = key_present & ~own & (tile[:, None] // group == key_tile // group)
+    _, tile, _, apart = rows
+    keys, key_view, key_tile, key_present, _ = chunk
+    hidden = ((apart[:, None] >> key_view) & 1).astype(bool) & (tile[:, None] == key_tile)
+    compared = key_present & ~hidden & (tile[:, None] // group == key_tile // group)
     return jnp.where(compared, _matmul(q, keys.T), NOT_COMPARED)
 
 

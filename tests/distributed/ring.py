@@ -20,12 +20,14 @@ ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full
 def compare(devices, group, dtype, patches, present, seed):
     """Largest deviations of value, accuracy and gradients."""
     rng = np.random.default_rng(seed)
+    drawn = rng.random((3, 3, 8)) < 0.2
+    copies = jnp.asarray(drawn | drawn.swapaxes(0, 1))
     z = rng.normal(size=(3, 8, patches, 6)).astype(np.float32)
     z = jnp.asarray(z / np.linalg.norm(z, axis=-1, keepdims=True)).astype(dtype)
     mesh = make_mesh(schema.MeshConfig(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices])
     losses = {
-        "dense": lambda z, t: infonce_loss(z, present, t, group=group),
-        "ring": lambda z, t: ring.ring_infonce_loss(z, present, t, mesh=mesh, group=group),
+        "dense": lambda z, t: infonce_loss(z, present, t, group=group, copies=copies),
+        "ring": lambda z, t: ring.ring_infonce_loss(z, present, t, mesh=mesh, group=group, copies=copies),
     }
     found = {}
     for name, loss in losses.items():

@@ -12,17 +12,20 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.losses.infonce import infonce_loss, resolve_group_size
 
 
-def infonce_oracle(z, present, temperature, group):
+def infonce_oracle(z, present, temperature, group, copies=None, positives="mean"):
     v, b, p, _ = z.shape
     z = z.astype(np.float64)
+    copies = np.zeros((v, v, b), bool) if copies is None else copies
     losses = []
     rows = [(m, i, j) for m in range(v) for i in range(b) for j in range(p) if present[m, i]]
     for m, i, j in rows:
-        near = [r for r in rows if r[1] // group == i // group and not (r[0] == m and r[1] == i)]
+        near = [r for r in rows if r[1] // group == i // group and not (r[1] == i and (r[0] == m or copies[r[0], m, i]))]
         positive = [r for r in near if r[1] == i and r[2] == j]
         if positive:
             score = {r: z[r] @ z[m, i, j] / temperature for r in near}
-            losses.append(np.log(sum(np.exp(score[r]) for r in near)) - np.log(sum(np.exp(score[r]) for r in positive)))
+            logits = [score[r] for r in positive]
+            combined = np.mean(logits) if positives == "mean" else np.log(np.exp(logits).sum())
+            losses.append(np.log(sum(np.exp(score[r]) for r in near)) - combined)
     return np.mean(losses) if losses else 0.0
 
 
@@ -32,12 +35,28 @@ def unit(shape, seed=0):
 
 
 @settings(max_examples=15, deadline=None)
-@given(hnp.arrays(bool, (3, 4)), st.sampled_from([0, 2]))
-def test_infonce_equals_the_oracle_for_any_presence(present, group):
-    z = unit((3, 4, 2, 5))
-    loss, accuracy = infonce_loss(jnp.asarray(z), jnp.asarray(present), 0.1, group=group)
-    np.testing.assert_allclose(loss, infonce_oracle(z, present, 0.1, group or 4), rtol=1e-5, atol=1e-6)
+@given(hnp.arrays(bool, (3, 4)), hnp.arrays(bool, (3, 3, 4)), st.sampled_from([0, 2]), st.sampled_from(["mean", "sum"]))
+def test_infonce_equals_the_oracle_for_any_presence_and_any_copies(present, drawn, group, positives):
+    z, copies = unit((3, 4, 2, 5)), drawn | drawn.swapaxes(0, 1)
+    loss, accuracy = infonce_loss(
+        jnp.asarray(z), jnp.asarray(present), 0.1, group=group, copies=jnp.asarray(copies), positives=positives
+    )
+    np.testing.assert_allclose(loss, infonce_oracle(z, present, 0.1, group or 4, copies, positives), rtol=1e-5, atol=1e-6)
     assert 0 <= accuracy <= 1
+
+
+def test_one_easy_positive_does_not_satisfy_the_loss():
+    """Two views agree with each other and not with the third: the loss is as large as that of the pairs that disagree."""
+    z = np.broadcast_to(np.eye(12)[:6].reshape(1, 3, 2, 12), (3, 3, 2, 12)).copy()
+    z[2] = np.eye(12)[6:].reshape(3, 2, 12)
+    mean, total = (infonce_loss(jnp.asarray(z), jnp.ones((3, 3), bool), 0.1, positives=kind)[0] for kind in ("mean", "sum"))
+    assert mean > 4 > 2 > total
+
+
+def test_copies_are_neither_positives_nor_negatives():
+    z = np.broadcast_to(np.eye(6).reshape(1, 3, 2, 6), (2, 3, 2, 6))
+    every = jnp.ones((2, 2, 3), bool)
+    assert infonce_loss(jnp.asarray(z), jnp.ones((2, 3), bool), 0.05, copies=every) == (0, 0)
 
 
 def test_infonce_ignores_what_is_absent_and_has_finite_gradients():

@@ -24,21 +24,23 @@ def unit(shape, seed=0):
 
 
 @functools.cache
-def gradients(group):
+def gradients(group, positives):
     """Jitted value and gradient of the dense loss and of the ring on one device."""
     mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
     losses = (
-        lambda z, present: infonce_loss(z, present, 0.1, group=group)[0],
-        lambda z, present: ring_infonce_loss(z, present, 0.1, mesh=mesh, group=group)[0],
+        lambda z, present, copies: infonce_loss(z, present, 0.1, group=group, copies=copies, positives=positives)[0],
+        lambda z, present, copies: ring_infonce_loss(z, present, 0.1, mesh=mesh, group=group, copies=copies, positives=positives)[
+            0
+        ],
     )
     return [jax.jit(jax.value_and_grad(loss)) for loss in losses]
 
 
 @settings(max_examples=30, deadline=None)
-@given(hnp.arrays(bool, (3, 4)), st.sampled_from([0, 2]))
-def test_ring_equals_dense_for_any_presence(present, group):
-    z = jnp.asarray(unit((3, 4, 2, 5)))
-    expected, found = (gradient(z, jnp.asarray(present)) for gradient in gradients(group))
+@given(hnp.arrays(bool, (3, 4)), hnp.arrays(bool, (3, 3, 4)), st.sampled_from([0, 2]), st.sampled_from(["mean", "sum"]))
+def test_ring_equals_dense_for_any_presence_and_any_copies(present, drawn, group, positives):
+    z, copies = jnp.asarray(unit((3, 4, 2, 5))), jnp.asarray(drawn | drawn.swapaxes(0, 1))
+    expected, found = (gradient(z, jnp.asarray(present), copies) for gradient in gradients(group, positives))
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
 

@@ -80,7 +80,7 @@ class Contrastive(Term):
     def loss(self, read: Embedded, step: Step) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The mean over granularities of loss and accuracy, the latter and the temperature as metrics."""
         group_size = self.config.group_size if step.train else 0  # an evaluation batch is one group, for any number of devices
-        pairs = [self._infonce(views, self._seen(views, step), read.temperature, group_size) for views in read.views.values()]
+        pairs = [self._infonce(views, step, read.temperature, group_size) for views in read.views.values()]
         loss, accuracy = (_mean(values) for values in zip(*pairs))
         metrics = {"contrastive_accuracy": accuracy}
         if step.train:
@@ -105,10 +105,19 @@ class Contrastive(Term):
         seen[FUSED] = (step.visible & sensors).any(1)
         return jnp.stack([seen[name] for name in views.names])
 
-    def _infonce(self, views, seen, temperature, group_size):
+    def _copies(self, views, step):
+        """(V,V,B) bool: the fused view and each modality that fusion saw. Agreeing with oneself through fusion would satisfy the loss."""
+        visible = {spec.name: step.visible[:, index] for index, spec in enumerate(self.specs) if spec.kind != "location"}
+        unseen = jnp.zeros_like(step.visible[:, 0])
+        seen = jnp.stack([visible.get(name, unseen) for name in views.names])
+        fused = jnp.asarray([name == FUSED for name in views.names])[:, None, None]
+        return (fused & seen[None]) | (fused.swapaxes(0, 1) & seen[:, None])
+
+    def _infonce(self, views, step, temperature, group_size):
+        options = {"group": group_size, "copies": self._copies(views, step), "positives": self.config.positives}
         if self.mesh is None:
-            return infonce_loss(views.z, seen, temperature, group=group_size)
-        return ring_infonce_loss(views.z, seen, temperature, mesh=self.mesh, group=group_size)
+            return infonce_loss(views.z, self._seen(views, step), temperature, **options)
+        return ring_infonce_loss(views.z, self._seen(views, step), temperature, mesh=self.mesh, **options)
 
 
 def _mean(values):

@@ -67,8 +67,34 @@ def test_views_count_where_their_modality_is_present_and_the_fused_one_where_a_s
     read = embedded((names[1], "fused"), ("tile",))
     loss, metrics = contrastive.loss(read, step(present, visible))
     seen = np.stack([present[:, 1], np.arange(B) == 2])
-    expected = infonce_loss(read.views["tile"].z, jnp.asarray(seen), 0.1)
-    assert loss == expected[0] > 0 and metrics["contrastive_accuracy"] == expected[1] and metrics["temperature"] == read.temperature
+    copies = np.zeros((2, 2, B), bool)
+    copies[0, 1, 2] = copies[1, 0, 2] = True  # the fused view of tile 2 was made from this modality
+    expected = infonce_loss(read.views["tile"].z, jnp.asarray(seen), 0.1, copies=jnp.asarray(copies))
+    assert loss == expected[0] and metrics["contrastive_accuracy"] == expected[1] and metrics["temperature"] == read.temperature
+
+
+def test_the_fused_view_is_not_compared_with_what_it_was_made_from():
+    """If fusion saw everything, copying its inputs teaches nothing: its embeddings have no gradient as positives, nor as negatives of the tile."""
+    contrastive = term()
+    names = tuple(spec.name for spec in contrastive.specs)[:2]
+    present = np.ones((B, len(contrastive.specs)), bool)
+    first = present & (np.arange(len(contrastive.specs)) == 0)
+    read = embedded((*names, "fused"))
+
+    def loss(z, visible):
+        views = {"patch": Views(z, (*names, "fused"))}
+        return contrastive.loss(Embedded(views, jnp.float32(0.1)), step(present, visible))[0]
+
+    z = read.views["patch"].z
+    for visible, copied in ((present, (0, 1)), (first, (0,))):
+        copies = np.zeros((3, 3, B), bool)
+        for index in copied:
+            copies[index, 2] = copies[2, index] = True
+        np.testing.assert_allclose(
+            loss(z, visible), infonce_loss(z, jnp.ones((3, B), bool), 0.1, copies=jnp.asarray(copies))[0], rtol=1e-6
+        )
+    alone = jnp.concatenate([z[:2], z[:1]])  # a fused view that copies the first modality
+    assert loss(alone, first) > loss(alone, ~first)  # pays only where fusion did not see it
 
 
 def test_the_loss_is_the_mean_over_granularities_in_groups_of_training():
