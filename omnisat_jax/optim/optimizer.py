@@ -1,6 +1,9 @@
-"""AdamW with linear warm-up, cosine decay, gradient clipping and a mask for weight decay."""
+"""AdamW with linear warm-up, cosine decay, gradient clipping, a mask for weight decay, and a moving average of the parameters."""
+
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from omnisat_jax.config import schema
@@ -24,4 +27,43 @@ def decayed(params: Params) -> PyTree:
 def make_optimizer(stage_config: schema.StageConfig) -> optax.GradientTransformation:
     """The optimizer of a stage: the global gradient norm is clipped, then AdamW updates."""
     adam = optax.adamw(schedule(stage_config), b1=_B1, b2=_B2, weight_decay=stage_config.weight_decay, mask=decayed)
-    return optax.chain(optax.clip_by_global_norm(stage_config.clip), adam)
+    parts = [optax.clip_by_global_norm(stage_config.clip), adam]
+    if stage_config.ema_decay:
+        parts.append(keep_average(stage_config.ema_decay))
+    return optax.chain(*parts)
+
+
+class Average(NamedTuple):
+    """State of `keep_average`.
+
+    Attributes:
+      average: like the parameters.
+      count: () int32, updates that it has seen.
+    """
+
+    average: Any
+    count: jax.Array
+
+
+def keep_average(decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the parameters (Polyak & Juditsky, 1992) in its state; the updates pass unchanged.
+
+    It must be the last transformation of a chain. Update n, from 0, has the decay min(decay, n / (10 + n)), so that the initial parameters
+    have no part in it.
+
+    Args:
+      decay: share of the average that an update keeps, below 1.
+    """
+
+    def update(updates, state, params):
+        rate = jnp.minimum(decay, state.count / (10 + state.count))
+        new = optax.apply_updates(params, updates)
+        return updates, Average(jax.tree.map(lambda old, p: rate * old + (1 - rate) * p, state.average, new), state.count + 1)
+
+    return optax.GradientTransformation(lambda params: Average(params, jnp.zeros((), jnp.int32)), update)
+
+
+def averaged(opt_state: optax.OptState) -> Params | None:
+    """The moving average of the parameters in the state of an optimizer; None if it keeps none."""
+    parts = opt_state if isinstance(opt_state, tuple) else ()
+    return next((part.average for part in parts if isinstance(part, Average)), None)

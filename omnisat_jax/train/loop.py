@@ -87,7 +87,7 @@ def run_loop(state: TrainState, first: int, config: schema.StageConfig, budget: 
             pending = None
             if validate:
                 with hooks.ledger.during("evaluation"):
-                    scores = validate(state.params, step)
+                    scores = validate(state.evaluated, step)
                 hooks.write(step, {f"validation_{key}": number for key, number in scores.items()})
                 value = hooks.rank(scores)
                 watch.pause()

@@ -120,7 +120,7 @@ class StageStore:
             )
         except BrokenStepError as error:
             raise self._lost(error, step, last) from error
-        return Trained(step, state.params, checksum, chosen and step == best)
+        return Trained(step, state.evaluated, checksum, chosen and step == best)
 
     def _lost(self, error: BrokenStepError, step: int, last: int) -> LostStepError:
         """What to report of a step that cannot be read."""

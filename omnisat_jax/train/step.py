@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from omnisat_jax.ops.random import Streams
+from omnisat_jax.optim.optimizer import averaged
 from omnisat_jax.tasks.base import Task
 from omnisat_jax.train.compilation import unoptimised
 from omnisat_jax.types import Batch, PyTree
@@ -31,6 +32,12 @@ class TrainState:
     skipped: jax.Array
     params: Any
     opt_state: optax.OptState
+
+    @property
+    def evaluated(self) -> Any:
+        """The parameters that are evaluated and handed on: their moving average, if the optimizer keeps one."""
+        average = averaged(self.opt_state)
+        return self.params if average is None else average
 
 
 def create_state(task: Task, optimizer: optax.GradientTransformation, key: jax.Array, batch: Batch) -> TrainState:
