@@ -37,6 +37,8 @@ def base() -> ConfigDict:
     c.contrastive.views = ()  # modalities that are views; () = all
     c.contrastive.group_size = 0  # tiles that are compared with each other, whatever the device count; 0 = all tiles of the batch
     c.contrastive.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (all logits at once)
+    # Of several positives: mean of their log-probabilities | logarithm of their summed probability, as in OmniSat.
+    c.contrastive.positives = "mean"
     c.contrastive.temperature = 0.1  # of the softmax, 0.001 to 100
     c.contrastive.learned_temperature = False  # learn it, between 0.01 and 1
     c.contrastive.roll = True  # roll each modality by its own number of patches, so that the position in the tile does not identify a patch
@@ -49,6 +51,7 @@ def base() -> ConfigDict:
     c.reconstruction.date_share = 0.25  # share of the dates of a series that are reconstructed, the most attended ones; above 0
     c.segmentation = ConfigDict()
     c.segmentation.dice_weight = 1.0  # 0 to 1000; loss = cross-entropy + dice_weight * Dice, without void pixels
+    c.segmentation.unimodal_weight = 0.0  # of the mean loss of what each modality predicts by itself, up to 1000
 
     c.nonfinite_budget = 10  # steps with a non-finite loss that are skipped before the run stops
 
@@ -121,6 +124,13 @@ def _model() -> ConfigDict:
     c.patch_ltae = ConfigDict()
     c.patch_ltae.input_widths = (32, 128)  # hidden widths of the patch MLP before ltae.width
     c.patch_ltae.output_widths = (256, 512)  # hidden widths after attention, before the token width
+    c.temporal_first = ConfigDict()
+    c.temporal_first.times = 36  # learned reference times
+    c.temporal_first.days = 420.0  # the reference times start evenly spaced from day 0 to this day
+    c.temporal_first.date_width = 16  # channels computed of each date, beside the bands
+    c.temporal_first.width = 128  # channels after attention
+    c.temporal_first.blocks = 4  # residual 3x3 convolutions after attention
+    c.temporal_first.dropout = 0.1
     c.vit = ConfigDict()
     c.vit.depth = 6
     c.vit.heads = 8
@@ -158,6 +168,7 @@ def _model() -> ConfigDict:
     c.fusion.attention = "xla"  # xla | cudnn (GPU in bfloat16 only)
     c.head = ConfigDict()
     c.head.width = 64  # channels of the segmentation head at label resolution
+    c.head.unimodal = True  # segmentation: add the logits of a linear layer of each modality that has a dense map
     c.head.dropout = 0.1
     return c
 
@@ -172,6 +183,7 @@ def stage(*, steps: int, learning_rate: float) -> ConfigDict:
     s.warmup = 0.05  # share of the steps in which the learning rate rises, 0 to 1; then cosine decay
     s.weight_decay = 0.05  # of AdamW, 0 to 10; of matrices only, not of biases, norms and positions
     s.clip = 1.0  # global norm to which larger gradients are scaled, 0.001 to 1,000,000 (practically none)
+    s.ema_decay = 0.0  # of a moving average of the parameters, which is evaluated and handed on in their place; below 1; 0 = none
     # Probability, below 1, with which each present modality of a tile is hidden, though never all of them: from the fused tokens in
     # pre-training; in fine-tuning from a second prediction, which is trained beside the one that sees everything.
     s.modality_dropout = 0.3
@@ -189,7 +201,7 @@ def modality(*, kind: str, channels: int, resolution: float, patch: int, encoder
     m.channels = channels  # bands, up to 1024; 2 for a location
     m.resolution = resolution  # metres per pixel
     m.patch = patch  # pixels per token side; patch * resolution must be the same for all modalities
-    m.encoder = encoder  # series: utae | patch_ltae; image: vit | resnet | patch_cnn; location: location
+    m.encoder = encoder  # series: utae | patch_ltae | temporal_first; image: vit | resnet | patch_cnn; location: location
     m.dates_train = 0  # dates drawn per training step (series); 0 = the length of the longest series
     m.dates_eval = 0  # evenly spaced dates in evaluation (series); 0 = all
     return m

@@ -115,6 +115,7 @@ def _published(config: ConfigDict) -> None:
     config.model.ltae.key_dim = 8
     config.model.ltae.period = 734.0
     config.contrastive.fused = False
+    config.contrastive.positives = "sum"
     _no_dropout(config)
     _masked(config)
     _tile_f1(config)

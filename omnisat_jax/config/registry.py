@@ -101,6 +101,7 @@ ENCODERS = Registry(
     {
         "utae": EncoderInfo("series", dense_map=True),
         "patch_ltae": EncoderInfo("series", dense_map=False),
+        "temporal_first": EncoderInfo("series", dense_map=True),
         "vit": EncoderInfo("image", dense_map=False),
         "resnet": EncoderInfo("image", dense_map=True),
         "patch_cnn": EncoderInfo("image", dense_map=False),

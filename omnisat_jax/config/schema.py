@@ -109,6 +109,18 @@ class PatchLTAEConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TemporalFirstConfig:
+    """Series encoder that looks over time first, at every pixel, and then over space (after Tarasiou et al., 2023, arXiv:2301.04944)."""
+
+    times: Annotated[int, Range(1, 512, "reference times")]
+    days: Annotated[float, Range(0, 36_600, "days")]
+    date_width: Width
+    width: Width
+    blocks: Annotated[int, Range(0, 64, "blocks")]
+    dropout: Probability
+
+
+@dataclasses.dataclass(frozen=True)
 class ViTConfig:
     """Image encoder: a vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929)."""
 
@@ -192,6 +204,7 @@ class HeadConfig:
     """Head for segmentation or classification."""
 
     width: Width
+    unimodal: bool
     dropout: Probability
 
 
@@ -207,6 +220,7 @@ class ModelConfig:
     utae: UTAEConfig
     ltae: LTAEConfig
     patch_ltae: PatchLTAEConfig
+    temporal_first: TemporalFirstConfig
     vit: ViTConfig
     resnet: ResNetConfig
     patch_cnn: PatchCNNConfig
@@ -230,6 +244,7 @@ class StageConfig:
     warmup: Annotated[float, Range(0, 1, "share of the steps")]
     weight_decay: Annotated[float, Range(0, 10)]
     clip: Annotated[float, Range(0.001, 1_000_000, "gradient norm")]
+    ema_decay: Probability
     modality_dropout: Probability
     log_every: Interval
     eval_every: Steps
@@ -247,6 +262,7 @@ class ContrastiveConfig:
     views: Annotated[tuple[Annotated[str, MODALITY_NAME], ...], Length(0, 10, distinct=True)]
     group_size: Annotated[int, Range(0, 99_999, "tiles", excluding=(1,))]
     implementation: Annotated[str, Choice(("ring", "dense"))]
+    positives: Annotated[str, Choice(("mean", "sum"))]
     temperature: Annotated[float, Range(0.001, 100)]
     learned_temperature: bool
     fused: bool
@@ -269,6 +285,7 @@ class SegmentationConfig:
     """Loss of fine-tuning on dense labels: cross-entropy and Dice (Milletari et al., 2016, arXiv:1606.04797)."""
 
     dice_weight: Weight
+    unimodal_weight: Weight
 
 
 @dataclasses.dataclass(frozen=True)

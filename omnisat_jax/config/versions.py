@@ -10,6 +10,18 @@ from omnisat_jax.errors import printable
 # Keys added since, each with the value that reproduces the earlier behaviour; "modalities.*.key" stands for every modality.
 ADDED: dict[str, object] = {
     "eval.calibrate": True,  # changes no score; so earlier studies go on with the present default
+    "pretrain.ema_decay": 0.0,
+    "finetune.ema_decay": 0.0,
+    "segmentation.unimodal_weight": 0.0,
+    "contrastive.positives": "sum",
+    "model.head.unimodal": False,
+    # Of an encoder that no earlier configuration names.
+    "model.temporal_first.times": 36,
+    "model.temporal_first.days": 420.0,
+    "model.temporal_first.date_width": 16,
+    "model.temporal_first.width": 128,
+    "model.temporal_first.blocks": 4,
+    "model.temporal_first.dropout": 0.1,
 }
 # Earlier names of keys, and of groups of keys.
 RENAMED = {

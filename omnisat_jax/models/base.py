@@ -84,6 +84,11 @@ class MultimodalModel(nn.Module):
         """Logits of normalised inputs from the modalities in present (B,M) bool."""
         return self.predict(self.encode(inputs, train=train), present, train=train)
 
+    def unimodal(self, encoded: Encoded) -> dict[str, tuple[jax.Array, jax.Array]]:
+        """What single modalities predict by themselves, {name: (logits (B,H,W,K) float32, there (B,) bool)}; empty if the model has no such heads."""
+        logits = self.unimodal_of(encoded.parts)
+        return {name: (value, encoded.there[:, self.names.index(name)]) for name, value in logits.items()}
+
     def known(self, inputs: Batch) -> tuple[dict[str, Known], jax.Array]:
         """Inputs with unknown values masked, and which modalities have a known value, (B,M) bool."""
         entries = {name: known_only(inputs[name]) for name in self.names}
@@ -100,6 +105,11 @@ class MultimodalModel(nn.Module):
     def predict_from(self, encoded: PyTree, present: jax.Array, *, train: bool) -> jax.Array:
         """`predict` of what `encode_known` returned; present (B,M) holds only modalities with a known value."""
         raise NotImplementedError
+
+    def unimodal_of(self, encoded: PyTree) -> dict[str, jax.Array]:
+        """The logits of `unimodal` of what `encode_known` returned."""
+        del encoded
+        return {}
 
     def attention_of(self, encoded: PyTree) -> dict[str, jax.Array]:
         """`attention` of what `encode_known` returned."""

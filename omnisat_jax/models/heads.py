@@ -87,11 +87,13 @@ class ConvHead(nn.Module):
 class SegmentationHead(nn.Module):
     """Fused tokens and the dense maps of the present modalities -> logits at label resolution.
 
-    Every dense map is projected to one width, and those of the present modalities are averaged, so absence changes no shape. The head of
-    U-TAE follows; a second normalised convolution and a 1x1 convolution to the logits in its place cost seven points (docs/results.md).
+    Every dense map is projected to one width, and those of the present modalities are averaged, so absence changes no shape. The head of U-TAE
+    reads this mean and the tokens. With `config.unimodal`, its logits are a correction: to them are added those of one linear layer per present
+    modality. Independent observations of one pixel are combined by a sum of logits (Bayes' rule with equal priors), so each modality learns as fast
+    as it would alone, and any subset of them keeps its meaning.
 
     Attributes:
-      config: width, dropout.
+      config: width, dropout, whether modalities have a linear layer of their own.
       num_classes: K.
       label_patch: label pixels per token side.
       modalities: names, in the order of presence.
@@ -107,30 +109,47 @@ class SegmentationHead(nn.Module):
     dtype: DTypeLike
     norm: str = "image"
 
-    @nn.compact
-    def __call__(
-        self, fused: jax.Array, features: Mapping[str, jax.Array | None], present: jax.Array, *, train: bool
-    ) -> jax.Array:
+    def setup(self) -> None:
+        width = self.config.width
+        self.tokens = nn.Dense(width, dtype=self.dtype)
+        self.norms = {name: nn.LayerNorm(dtype=self.dtype) for name in self.modalities}
+        self.dense = {name: nn.Dense(width, dtype=self.dtype) for name in self.modalities}
+        self.alone = {name: nn.Dense(self.num_classes, dtype=jnp.float32) for name in self.modalities}
+        self.dropout = nn.Dropout(self.config.dropout, broadcast_dims=(1, 2))
+        self.head = ConvHead(width, self.num_classes, self.border, self.norm, self.dtype)
+
+    def __call__(self, fused: jax.Array, features: Mapping[str, jax.Array | None], present: jax.Array, *, train: bool) -> jax.Array:
         """fused (B,P,D), features {name: (B,h,w,C) or None}, present (B,M) bool -> logits (B,H,W,K) float32."""
         b, p, _ = fused.shape
-        grid, width = round(p**0.5), self.config.width
+        grid = round(p**0.5)
         side = grid * self.label_patch
-        coarse = nn.Dense(width, dtype=self.dtype, name="tokens")(fused).reshape(b, grid, grid, width)
-        maps = [resize(coarse, side)]
-        total, count = 0, 0
+        maps = [resize(self.tokens(fused).reshape(b, grid, grid, -1), side)]
+        total, count, logits = 0, 0, 0
         for index, name in enumerate(self.modalities):
             dense = features[name]
             if dense is None:
                 continue
-            dense = nn.Dense(width, dtype=self.dtype, name=f"dense_{name}")(dense)
             seen = present[:, index, None, None, None]
-            total = total + jnp.where(seen, resize(dense, side), 0)
+            dense = jnp.where(seen, dense, 0)
+            dense = self.norms[name](dense) if self.config.unimodal else dense
+            total = total + jnp.where(seen, resize(self.dense[name](dense), side), 0)
+            if self.config.unimodal:
+                logits = logits + jnp.where(seen, self._alone(name, dense, side), 0)
             count = count + seen.astype(self.dtype)
         if not isinstance(total, int):
             maps.append(total / jnp.maximum(count, 1))
-        x = jnp.concatenate(maps, -1)
-        x = nn.Dropout(self.config.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
-        return ConvHead(width, self.num_classes, self.border, self.norm, self.dtype, name="head")(x)
+        x = self.dropout(jnp.concatenate(maps, -1), deterministic=not train)
+        return logits + self.head(x)
+
+    def unimodal(self, features: Mapping[str, jax.Array | None], side: int) -> dict[str, jax.Array]:
+        """{name: logits (B,side,side,K) float32} of the linear layer of each modality that has one."""
+        if not self.config.unimodal:
+            return {}
+        maps = {name: features[name] for name in self.modalities if features[name] is not None}
+        return {name: self._alone(name, self.norms[name](dense), side) for name, dense in maps.items()}
+
+    def _alone(self, name, dense, side):
+        return resize(self.alone[name](dense).astype(jnp.float32), side)
 
 
 class ClassificationHead(nn.Module):

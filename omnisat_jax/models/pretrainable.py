@@ -132,6 +132,13 @@ class PretrainableModel(MultimodalModel):
             return self.head(fused, {name: out.features for name, out in encoded.items()}, present, train=train)
         return self.head(fused, train=train)
 
+    def unimodal_of(self, encoded: Any) -> dict[str, jax.Array]:
+        """{modality: logits (B,H,W,K) float32} of the modalities with a dense map, in a model for segmentation."""
+        if not isinstance(self.head, SegmentationHead):
+            return {}
+        side = round(next(iter(encoded.values())).tokens.shape[1] ** 0.5) * self.label_patch
+        return self.head.unimodal({name: out.features for name, out in encoded.items()}, side)
+
     def embed(
         self, inputs: Mapping[str, Any], visible: jax.Array, draws: PretrainDraws, *, fuse: bool = True, train: bool
     ) -> PretrainOutputs:

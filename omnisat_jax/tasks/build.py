@@ -34,5 +34,12 @@ def make_task(
     if stage == "pretrain":
         return Pretrain(model, statistics, make_terms(config, model.specs, mesh), **shared)  # pyright: ignore[reportArgumentType]
     if config.task == "segment":
-        return Segment(model, statistics, labels, dice_weight=config.segmentation.dice_weight, **shared)
+        return Segment(
+            model,
+            statistics,
+            labels,
+            dice_weight=config.segmentation.dice_weight,
+            unimodal_weight=config.segmentation.unimodal_weight,
+            **shared,
+        )
     return Classify(model, statistics, labels, threshold=config.eval.threshold, **shared)

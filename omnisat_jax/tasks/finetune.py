@@ -40,6 +40,7 @@ class Finetune(abc.ABC):
       statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
       labels: classes, and what is left out of loss and scores.
       modality_dropout: probability that a present modality is hidden from the second view of each tile; 0 = one view.
+      unimodal_weight: of the mean loss of what each modality with a dense map predicts by itself, beside that of the views.
       num_microbatches: equal parts of the batch that go through the model one after another.
     """
 
@@ -47,6 +48,7 @@ class Finetune(abc.ABC):
     statistics: Statistics
     labels: LabelInfo
     modality_dropout: float
+    unimodal_weight: float = dataclasses.field(default=0.0, kw_only=True)
     num_microbatches: int = dataclasses.field(default=1, kw_only=True)
 
     step_name: ClassVar[str] = "finetune_step"
@@ -73,11 +75,19 @@ class Finetune(abc.ABC):
             measured, views = tiles
             inputs, drawn = normalise(measured, self.statistics, names), of_microbatch(rngs, index)
             encoded = self.model.apply(variables, inputs, train=True, rngs=drawn, method="encode")
-            return [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
+            logits = [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
+            alone = self.model.apply(variables, encoded, method="unimodal") if self.unimodal_weight else {}
+            return logits, alone
 
         tiles = {name: batch[name] for name in names}, views
-        losses = [self._loss(logits, batch) for logits in in_microbatches(predict, self.num_microbatches, tiles)]
-        return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
+        every, alone = in_microbatches(predict, self.num_microbatches, tiles)
+        losses = [self._loss(logits, batch) for logits in every]
+        loss, metrics = jax.tree.map(lambda *values: sum(values) / len(values), *losses)
+        if alone:
+            each = [self._loss(logits, batch | {"weight": batch["weight"] * there})[0] for logits, there in alone.values()]
+            metrics = metrics | {"unimodal": sum(each) / len(each)}
+            loss = loss + self.unimodal_weight * metrics["unimodal"]
+        return loss, metrics
 
     def logits(self, params: Params, batch: Batch, subsets: jax.Array) -> jax.Array:
         """(S,B,...) logits from each subset (S,M) of the modalities that are present; the encoders run once."""

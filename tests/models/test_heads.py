@@ -1,5 +1,7 @@
 """Heads against NumPy, and what an absent map may do."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from tests import layers_in_numpy as reference
 from tests.layers_in_numpy import gradient, random_params, run
 
 B, P, D, K = 2, 4, 8, 3
-HEAD = schema.HeadConfig(width=4, dropout=0.5)
+HEAD = schema.HeadConfig(width=4, unimodal=False, dropout=0.5)
 NAMES = ("a", "b", "c")
 
 
@@ -90,12 +92,35 @@ def test_segmentation_averages_the_projected_maps_of_the_present():
     np.testing.assert_allclose(logits(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_absent_maps_may_hold_anything():
+UNIMODAL = SegmentationHead(dataclasses.replace(HEAD, unimodal=True), K, 2, NAMES, "zeros", jnp.float32)
+
+
+def test_unimodal_logits_of_the_present_are_added():
+    """Each is a linear layer of the normalised map; with them off, what is left is the head of the same normalised maps."""
+    params = random_params(UNIMODAL, FUSED, FEATURES, PRESENT, train=False)
+    normed = {name: reference.layer_norm(FEATURES[name], params[f"norms_{name}"]).astype(np.float32) for name in ("a", "c")} | {
+        "b": None
+    }
+    alone = {name: np.asarray(resize(reference.dense(normed[name], params[f"alone_{name}"]), 4)) for name in ("a", "c")}
+    found = UNIMODAL.apply({"params": params}, FEATURES, 4, method="unimodal")
+    assert found.keys() == alone.keys()
+    for name, expected in alone.items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-4)
+    rest = run(MODULE, {key: value for key, value in params.items() if key in PARAMS}, FUSED, normed, PRESENT, train=False)
+    total = rest + sum(PRESENT[:, index, None, None, None] * alone[name] for name, index in (("a", 0), ("c", 2)))
+    np.testing.assert_allclose(run(UNIMODAL, params, FUSED, FEATURES, PRESENT, train=False), total, rtol=1e-3, atol=1e-3)
+    assert MODULE.apply({"params": PARAMS}, FEATURES, 4, method="unimodal") == {}
+
+
+@pytest.mark.parametrize("module", [MODULE, UNIMODAL])
+def test_absent_maps_may_hold_anything(module):
+    params = random_params(module, FUSED, FEATURES, PRESENT, train=False)
     rotten = FEATURES | {"a": np.where(PRESENT[:, 0, None, None, None], FEATURES["a"], np.float32(np.nan))}
-    np.testing.assert_allclose(logits(rotten), logits(), atol=1e-5)
+    before, after = (run(module, params, FUSED, given, PRESENT, train=False) for given in (FEATURES, rotten))
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
     def total(a):
-        return (MODULE.apply({"params": PARAMS}, FUSED, rotten | {"a": a}, PRESENT, train=False) ** 2).sum()
+        return (module.apply({"params": params}, FUSED, rotten | {"a": a}, PRESENT, train=False) ** 2).sum()
 
     slope = np.asarray(jax.jit(jax.grad(total))(FEATURES["a"]))
     assert not slope[1].any() and slope[0].any()

@@ -12,6 +12,7 @@ from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.encoders.image import PatchCNN, ResNet, ViT
 from omnisat_jax.models.encoders.location import LocationEncoder
 from omnisat_jax.models.encoders.patch_ltae import PatchLTAE
+from omnisat_jax.models.encoders.temporal_first import TemporalFirst
 from omnisat_jax.models.encoders.utae import UTAE
 
 # (modality, configuration of the model, dtype of the computation) -> a module that is called as `Encoding` describes.
@@ -24,6 +25,10 @@ def _utae(spec: ModalitySpec, config: schema.ModelConfig, dtype: DTypeLike) -> n
 
 def _patch_ltae(spec: ModalitySpec, config: schema.ModelConfig, dtype: DTypeLike) -> nn.Module:
     return PatchLTAE(config.patch_ltae, config.ltae, config.width, spec.patch, dtype)
+
+
+def _temporal_first(spec: ModalitySpec, config: schema.ModelConfig, dtype: DTypeLike) -> nn.Module:
+    return TemporalFirst(config.temporal_first, config.utae.border, config.width, spec.patch, dtype, config.remat)
 
 
 def _vit(spec: ModalitySpec, config: schema.ModelConfig, dtype: DTypeLike) -> nn.Module:
@@ -46,6 +51,7 @@ def _location(spec: ModalitySpec, config: schema.ModelConfig, dtype: DTypeLike) 
 CONSTRUCTORS: dict[str, EncoderConstructor] = {
     "utae": _utae,
     "patch_ltae": _patch_ltae,
+    "temporal_first": _temporal_first,
     "vit": _vit,
     "resnet": _resnet,
     "patch_cnn": _patch_cnn,

@@ -1,0 +1,58 @@
+"""Attention from learned reference times to the dates of a series. Letters: B batch, T dates, R reference times, H W pixels, E channels."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+_STRONGEST_DOUBT = 6.0  # a date that is fully doubted has exp(-6) = 1/400 of the weight of one that is not
+_SMALLEST_SUM = 1e-8  # of the weights of a reference time
+
+
+class ReferenceTimes(nn.Module):
+    """A kernel regression of every pixel's series onto R times of the year.
+
+    The weight of a date is a Gaussian of its distance in days to the reference time, times exp(-doubt). Times and widths of the Gaussians are
+    learned. If no date is near, the nearest ones have the weight. Unlike dot-product attention, the Gaussian is the same for all pixels of a
+    tile, so that the cost is one small matrix product per tile.
+
+    Attributes:
+      times: R.
+      days: the times start evenly spaced from day 0 to this day.
+      dtype: of the product; weights are float32.
+    """
+
+    times: int
+    days: float
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, doubt: jax.Array, dates: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Reads all dates.
+
+        Args:
+          x: (B,T,H,W,E).
+          doubt: (B,T,H,W) any real number; a larger one gives a date less weight at a pixel.
+          dates: (B,T) days.
+          valid: (B,T) bool; other dates are not read.
+
+        Returns:
+          (B,H,W,R*E) in `dtype`, 0 without a valid date; and the attention of each date (B,T,H,W) float32, averaged over the times.
+        """
+        b, t, h, w, e = x.shape
+        spacing = self.days / max(self.times - 1, 1)
+        centre = self.param("centre", lambda key: jnp.arange(self.times, dtype=jnp.float32) * spacing)
+        width = self.param("log_width", lambda key: jnp.full((self.times,), jnp.log(spacing), jnp.float32))
+        distance = (dates[:, None, :].astype(jnp.float32) - centre[:, None]) / jnp.exp(width)[:, None]
+        logits = jnp.where(valid[:, None], -0.5 * distance**2, -jnp.inf)
+        # Relative to the nearest date, so that a long gap does not leave a sum of zeros.
+        nearest = logits.max(-1, keepdims=True)
+        kernel = jnp.where(valid[:, None], jnp.exp(logits - jnp.where(jnp.isfinite(nearest), nearest, 0)), 0)
+        trust = jnp.exp(-_STRONGEST_DOUBT * jax.nn.sigmoid(doubt.astype(jnp.float32))).reshape(b, t, h * w)
+        total = jnp.einsum("brt,bts->brs", kernel, trust)
+        weighted = (x.reshape(b, t, h * w, e) * trust[..., None].astype(x.dtype)).astype(self.dtype)
+        out = jnp.einsum("brt,btse->bsre", kernel.astype(self.dtype), weighted)
+        share = 1 / jnp.maximum(total, _SMALLEST_SUM)
+        out = out * share.swapaxes(1, 2)[..., None].astype(self.dtype)
+        attention = jnp.einsum("brt,brs->bts", kernel, share) * trust / self.times
+        return out.reshape(b, h, w, self.times * e), attention.reshape(b, t, h, w)
