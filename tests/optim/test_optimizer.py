@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from omnisat_jax.config import schema
-from omnisat_jax.optim.optimizer import decayed, make_optimizer, schedule
+from omnisat_jax.optim.optimizer import averaged, decayed, make_optimizer, schedule
 from tests.conftest import tiny
 
 STAGE = schema.parse(tiny()).finetune
@@ -76,3 +76,21 @@ def test_gradients_are_clipped_by_their_global_norm():
     config = stage(clip=0.5, warmup=0.02)
     for params, expected in zip(steps_of(config, jnp.asarray(gradients, jnp.float32)), adamw(config, clipped, 0.0), strict=True):
         np.testing.assert_allclose(params["bias"], expected, rtol=1e-4)
+
+
+def test_the_average_of_the_parameters_equals_numpy_and_changes_no_update():
+    gradients = jnp.asarray(np.random.default_rng(2).normal(size=(30, 3)), jnp.float32)
+    plain, config = list(steps_of(stage(), gradients)), stage(ema_decay=0.6)
+    params = {"kernel": jnp.ones(3), "bias": jnp.ones(3)}
+    optimizer = make_optimizer(config)
+    state = optimizer.init(params)
+    average = np.full(3, np.nan)  # the initial parameters have no part in it
+    for step, (gradient, expected) in enumerate(zip(gradients, plain, strict=True)):
+        updates, state = optimizer.update({"kernel": gradient, "bias": gradient}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        np.testing.assert_array_equal(params["kernel"], expected["kernel"])
+        rate = min(0.6, step / (10 + step))
+        average = np.asarray(params["kernel"]) if step == 0 else rate * average + (1 - rate) * np.asarray(params["kernel"])
+        np.testing.assert_allclose(averaged(state)["kernel"], average, rtol=1e-5)
+    assert np.abs(averaged(state)["kernel"] - params["kernel"]).max() > 1e-3
+    assert averaged(make_optimizer(stage()).init(params)) is None

@@ -72,6 +72,20 @@ def test_without_validation_the_last_step_counts(store, trainer):
     assert (trained.step, trained.best) == (4, False) and float(trained.params["bias"][0]) == 4
 
 
+def test_the_average_of_the_parameters_is_handed_on(tmp_path):
+    averaging = toy_trainer(keep=4, ema_decay=0.5)
+    store = make_store(tmp_path, averaging)
+    checkpoints = store.open()
+    state = averaging.init(averaging.root_key(0, 2))
+    opt_state = tuple(part._replace(average=jax.tree.map(lambda x: x * 0 + 3, part.average)) if hasattr(part, "average") else part for part in state.opt_state)
+    checkpoints.save(4, dataclasses.replace(state, opt_state=opt_state), 1.0)
+    checkpoints.wait()
+    store.finish(checkpoints)
+    checkpoints.close()
+    trained = store.load(averaging.abstract_state)
+    np.testing.assert_array_equal(trained.params["kernel"], np.full((4, 2), 3.0))
+
+
 def test_a_mark_of_an_earlier_version_names_no_step(store, trainer):
     (store.folder / "finetune" / "done.json").write_text('{"last": 4, "best": 2}')
     assert store.load(trainer.abstract_state).step == 2

@@ -8,13 +8,16 @@ import numpy as np
 import optax
 import pytest
 
-from omnisat_jax.batch import presence
+from omnisat_jax.batch import normalise, presence
+from omnisat_jax.config import schema
+from omnisat_jax.losses.segmentation import segmentation_loss
 from omnisat_jax.ops.random import Streams, drop_modalities
-from omnisat_jax.optim.optimizer import decayed, schedule
+from omnisat_jax.optim.optimizer import decayed, make_optimizer, schedule
 from omnisat_jax.train.loop import LoopHooks, NonFiniteError, run_loop
-from omnisat_jax.train.step import create_state, make_step
+from omnisat_jax.train.step import TrainState, create_state, make_step
 from omnisat_jax.train.timing import Ledger, Profile
 from tests import steps
+from tests.conftest import tiny
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,45 @@ def test_modality_dropout_adds_a_view_to_the_whole(bench, started):
     loss, whole, subset = loss_of_both(batch), loss_of_one(batch), loss_of_one(hidden)
     assert abs(whole - subset) > 1e-3
     np.testing.assert_allclose(loss, (whole + subset) / 2, rtol=1e-5)
+
+
+def test_what_modalities_predict_by_themselves_is_one_more_loss(bench, started):
+    """It is the mean over the modalities with a dense map, without the tiles that lack them."""
+    _, tasks, batch = bench
+    plain = dataclasses.replace(tasks["finetune"], modality_dropout=0.0)
+    task, names = dataclasses.replace(plain, unimodal_weight=0.5), plain.model.names
+    streams, params = Streams(jax.random.key(0), jnp.int32(1)), started[0].params
+    batch = batch | {"s2": batch["s2"] | {"present": np.array([True, False])}}
+    loss, metrics = jax.jit(lambda batch: task.loss(params, batch, streams))(batch)
+    without, _ = jax.jit(lambda batch: plain.loss(params, batch, streams))(batch)
+    inputs = normalise(batch, plain.statistics, names)
+    encoded = plain.model.apply({"params": params}, inputs, train=False, method="encode")
+    alone = plain.model.apply({"params": params}, encoded, method="unimodal")
+    assert alone["s2"][1].tolist() == [True, False]
+    each = []
+    for name, (logits, there) in alone.items():
+        assert there.tolist() == presence(batch, names)[:, names.index(name)].tolist()
+        weight = batch["weight"] * there
+        each.append(segmentation_loss(logits, batch["labels"], weight, ignore=plain.labels.ignore, dice_weight=plain.dice_weight)[0])
+    np.testing.assert_allclose(metrics["unimodal"], np.mean(each), rtol=1e-4)
+    np.testing.assert_allclose(loss, without + 0.5 * np.mean(each), rtol=1e-4)
+
+
+def test_the_average_is_evaluated_and_a_bad_step_leaves_it_alone(started, bench):
+    state, _, batch, root = started
+    assert state.evaluated is state.params
+    _, tasks, _ = bench
+    config = dataclasses.replace(schema.parse(tiny()).finetune, ema_decay=0.9)
+    task, optimizer = tasks["finetune"], make_optimizer(config)
+    state = TrainState(step=state.step, skipped=state.skipped, params=state.params, opt_state=optimizer.init(state.params))
+    step = jax.jit(make_step(task, optimizer))
+    for _ in range(3):
+        state, _ = step(state, batch, root)
+    before, differs = jax.device_get(state.evaluated), jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.evaluated, state.params)
+    assert max(jax.tree.leaves(differs)) > 0
+    state, metrics = step(state, batch | {"weight": batch["weight"] * jnp.nan}, root)
+    assert metrics["finite"] == 0
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.evaluated))
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(started):
