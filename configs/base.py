@@ -37,8 +37,7 @@ def base() -> ConfigDict:
     c.contrastive.views = ()  # modalities that are views; () = all
     c.contrastive.group_size = 0  # tiles that are compared with each other, whatever the device count; 0 = all tiles of the batch
     c.contrastive.implementation = "ring"  # ring (memory linear in rows, over all devices) | dense (all logits at once)
-    # Of several positives: mean of their log-probabilities | logarithm of their summed probability, as in OmniSat.
-    c.contrastive.positives = "mean"
+    c.contrastive.positives = "mean"  # how several enter: mean (of log-probabilities) | sum (logarithm of the sum of probabilities, as in OmniSat)
     c.contrastive.temperature = 0.1  # of the softmax, 0.001 to 100
     c.contrastive.learned_temperature = False  # learn it, between 0.01 and 1
     c.contrastive.roll = True  # roll each modality by its own number of patches, so that the position in the tile does not identify a patch
@@ -51,7 +50,7 @@ def base() -> ConfigDict:
     c.reconstruction.date_share = 0.25  # share of the dates of a series that are reconstructed, the most attended ones; above 0
     c.segmentation = ConfigDict()
     c.segmentation.dice_weight = 1.0  # 0 to 1000; loss = cross-entropy + dice_weight * Dice, without void pixels
-    c.segmentation.unimodal_weight = 0.0  # of the mean loss of what each modality predicts by itself, up to 1000
+    c.segmentation.unimodal_weight = 1.0  # of the mean loss of what each modality predicts by itself, up to 1000
 
     c.nonfinite_budget = 10  # steps with a non-finite loss that are skipped before the run stops
 
@@ -219,6 +218,10 @@ def set_small_widths(model: ConfigDict) -> None:
     model.ltae.attention_dropout = 0.0
     model.patch_ltae.input_widths = (32, 64)
     model.patch_ltae.output_widths = (64, 128)
+    model.temporal_first.times = 24
+    model.temporal_first.date_width = 6
+    model.temporal_first.width = 32
+    model.temporal_first.blocks = 2
     model.resnet.widths = (12, 24, 48)
     model.resnet.blocks = 1
     model.location.hidden = 64

@@ -15,8 +15,8 @@ Rows, the methods that OmniSat is compared with:
   published                the published OmniSat: patch encoders, masked reconstruction, tile classification (protocol tile_f1)
   satclip                  OmniSat whose tile embedding is aligned with the location of the tile (compact, after SatCLIP)
   skysense                 factorised encoders, contrastive losses on pixels, patches and tiles, no modality dropout (compact, after SkySense)
-Ablations: no_pretrain, no_dropout (of modalities), no_s1, no_spot, s2_only; masked (adds masked reconstruction to the contrastive loss);
-tile_f1 (labels of tiles, macro F1).
+Ablations: no_pretrain, equal_compute (no pre-training, and as many more tiles in fine-tuning), no_dropout (of modalities), no_s1, no_spot, s2_only;
+masked (adds masked reconstruction to the contrastive loss); tile_f1 (labels of tiles, macro F1).
 """
 
 from collections.abc import Callable
@@ -63,6 +63,12 @@ def _no_pretrain(config: ConfigDict) -> None:
     config.pretrain.steps = 0
 
 
+def _equal_compute(config: ConfigDict) -> None:
+    """Fine-tuning alone sees the tiles that pre-training would have seen as well."""
+    config.finetune.steps += -(-config.pretrain.steps * config.pretrain.batch_size // config.finetune.batch_size)
+    _no_pretrain(config)
+
+
 def _no_dropout(config: ConfigDict) -> None:
     config.pretrain.modality_dropout = config.finetune.modality_dropout = 0.0
 
@@ -104,6 +110,10 @@ def _masked(config: ConfigDict) -> None:
 def _tile_f1(config: ConfigDict) -> None:
     config.task = "classify"
     config.data.protocol = "tile_f1"
+    if config.data.crop:  # labels of tiles describe whole tiles
+        config.data.crop = 0
+        for stage in (config.pretrain, config.finetune):
+            stage.batch_size //= 4
 
 
 def _published(config: ConfigDict) -> None:
@@ -158,6 +168,7 @@ SIZED: dict[tuple[str, str], Change] = {("published", "hd"): _published_hd}
 
 ABLATIONS: dict[str, Change] = {
     "no_pretrain": _no_pretrain,
+    "equal_compute": _equal_compute,
     "no_dropout": _no_dropout,
     "no_s1": _without("s1a", "s1d"),
     "no_spot": _without("spot"),
@@ -170,48 +181,40 @@ ABLATIONS: dict[str, Change] = {
 def _small(config: ConfigDict) -> None:
     """Trains on two CPU cores in minutes, on any small folder."""
     base.set_small_widths(config.model)
+    config.model.width = 32
+    config.model.utae.encoder_widths = config.model.utae.decoder_widths = (8, 16)
+    config.model.ltae.heads, config.model.ltae.width = 4, 32
+    config.model.head.width = 24
     for name in ("s2", "s1a", "s1d"):
-        config.modalities[name].dates_train = 16
-    # The cheapest image encoder that also gives a dense map.
+        config.modalities[name].encoder = "temporal_first"
+        config.modalities[name].dates_train = 32
+    # The cheapest image encoder that also gives a dense map. Its first convolution must tell rows and trees apart.
     config.modalities.spot.encoder = "resnet"
-    config.pretrain.steps = 240
-    config.pretrain.batch_size = 4
+    config.model.resnet.widths = (24, 24, 48)
+    # A few tiles have few parcels, which the fused path would learn by heart.
+    config.model.head.dropout, config.model.fusion.dropout = 0.3, 0.2
+    # Eight quarters of tiles teach more than two whole ones.
+    config.data.crop = 16
+    config.pretrain.steps, config.pretrain.batch_size = 300, 8
     config.pretrain.learning_rate = 2e-3
-    config.pretrain.eval_every = 120
-    config.pretrain.save_every = 80
-    config.finetune.steps = 900
-    config.finetune.batch_size = 2
-    config.finetune.learning_rate = 2e-3
-    config.finetune.modality_dropout = 0.2
-    config.finetune.eval_every = 300
-    config.finetune.save_every = 100
+    config.pretrain.eval_every = config.pretrain.save_every = 150
+    config.finetune.steps, config.finetune.batch_size = 900, 8
+    config.finetune.learning_rate = 4e-3
+    config.finetune.ema_decay = 0.98
+    config.finetune.modality_dropout = 0.4
+    config.finetune.eval_every = config.finetune.save_every = 300
 
 
 def _demo(config: ConfigDict) -> None:
-    """A hundred thousand parameters and few dates, on simulated tiles."""
+    """Two hundred thousand parameters, on simulated tiles."""
     _small(config)
-    config.model.width = 32
-    config.model.utae.encoder_widths = config.model.utae.decoder_widths = (8, 16)
-    config.model.ltae.heads, config.model.ltae.width = 4, 16
-    config.model.resnet.widths = (8, 16, 32)
-    config.model.head.width = 24
-    for name in ("s2", "s1a", "s1d"):
-        config.modalities[name].dates_train, config.modalities[name].dates_eval = 10, 20
     config.data.simulated.tiles = 100
     config.data.simulated.tile_size = 32
-    # In the same time, many steps with few tiles learn far more than few steps with many.
-    config.pretrain.steps, config.pretrain.batch_size = 800, 2
-    config.finetune.steps, config.finetune.batch_size = 2_000, 1
-    config.finetune.learning_rate = 4e-3
-    config.pretrain.eval_every = config.pretrain.save_every = 400
-    config.finetune.eval_every = config.finetune.save_every = 500
 
 
 def _flanders(config: ConfigDict) -> None:
     """A few real tiles of several seasons, some of which share parcels."""
     _small(config)
-    # On these tiles a dense map of radar adds nothing (docs/results.md), and six training tiles are too few for a larger model.
-    config.modalities.s1a.encoder = config.modalities.s1d.encoder = "patch_ltae"
     config.data.origin = "season"
     config.data.protocol = "leave_one_fold_out"
     config.data.void_test_parcels = True
@@ -234,6 +237,7 @@ def _hd(config: ConfigDict) -> None:
     config.finetune.steps = 30_000
     config.finetune.batch_size = 16
     config.finetune.learning_rate = 5e-4
+    config.finetune.ema_decay = 0.999
 
 
 SIZES: dict[str, Change] = {"demo": _demo, "hd": _hd, "flanders": _flanders}

@@ -81,6 +81,10 @@ def tiny(preset="demo", **changes):
     model.ltae.key_dim = 4
     model.patch_ltae.input_widths = (8,)
     model.patch_ltae.output_widths = (16,)
+    model.temporal_first.times = 4
+    model.temporal_first.date_width = 3
+    model.temporal_first.width = 8
+    model.temporal_first.blocks = 1
     model.resnet.widths = (4, 8)
     model.vit.depth = 1
     model.vit.heads = 2
@@ -93,6 +97,8 @@ def tiny(preset="demo", **changes):
     model.fusion.depth = 1
     model.fusion.heads = 2
     model.head.width = 8
+    model.head.dropout = model.fusion.dropout = 0.0
+    config.data.crop = 0
     config.data.simulated.tiles = 10
     config.data.simulated.tile_size = 16
     config.eval.batch_size = 2
@@ -101,9 +107,10 @@ def tiny(preset="demo", **changes):
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.batch_size, stage.learning_rate = min(stage.steps, 4), 2, 2e-3
         stage.log_every, stage.eval_every, stage.save_every = 1, 2, 2
+        stage.ema_decay = 0.0
     for modality in config.modalities.values():
-        if modality.channels == 3 and modality.encoder == "utae" and config.model.architecture == "omnisat":
-            modality.encoder = "patch_ltae"  # both series encoders are tried, and programs stay small
+        if modality.channels == 3 and modality.encoder == "temporal_first" and config.model.architecture == "omnisat":
+            modality.encoder = "patch_ltae"  # several series encoders are tried, and programs stay small
         if modality.kind == "series":
             modality.dates_train, modality.dates_eval = 4, 6
     config.update_from_flattened_dict(changes)
