@@ -183,8 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     minima, console = Minima(options.min_pixels, options.min_training), terminal.console()
     methods = []
     for folders in (options.runs, *options.beside):
-        runs = read(folders)
+        # In the order of their test parts, so that the tiles of all methods are resampled alike.
+        runs = dict(sorted(read(folders).items(), key=lambda run: run[1]["protocol"]["test"]))
         methods.append(comparison.Method(runs, join(runs, minima)))
+    comparison.check(methods)
     tables.show(console, methods[0].joined)
     tables.show_classes(console, methods[0].joined)
     comparison.show(console, methods, options.resamples)
