@@ -18,7 +18,7 @@ from tests.conftest import tiny
 from tests.inference.folders import made
 
 SEGMENT = [{"modalities": ["s2"], "tiles": 2, "scores": {"miou": 12.5, "oa": None, "miou_most_frequent": 4.0, "ece": 3.0}}]
-CLASSIFY = [{"modalities": ["s2"], "tiles": 2, "scores": {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0, "f1": {}}}]
+CLASSIFY = [{"modalities": ["s2"], "tiles": 2, "scores": {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0, "f1_every_label": 20.0, "f1": {}}}]
 
 
 def context(records, preset="demo", info=None, **changes) -> Any:
@@ -82,7 +82,7 @@ def test_classes_keep_their_colours_and_roles(records, task):
         assert found.legend == dataclasses.replace(found.legend, colours=colours, unscored=("Background", "Corn"), background=0)
     else:
         assert found.legend == dataclasses.replace(found.legend, colours=colours[1:], unscored=("Corn",), background=-1)
-        assert found.provenance.scores[0].scores == {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0}
+        assert found.provenance.scores[0].scores == {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0, "f1_every_label": 20.0}
 
 
 def test_a_folder_is_written_with_its_card(tmp_path):
