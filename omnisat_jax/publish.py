@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import FAILED, run_command
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import atomic
@@ -236,7 +237,7 @@ def _read_card(folder: pathlib.Path) -> str | None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m omnisat_jax.publish", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="model folder, such as runs/NAME/model")

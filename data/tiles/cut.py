@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from data.tiles.cut_report import print_report
 from data.tiles.cutting import CutOptions, cut
 from omnisat_jax.cli import terminal
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.rasters.grid import RasterError
 from omnisat_jax.rasters.offset import S2_OPTIONS
@@ -21,7 +22,7 @@ from omnisat_jax.rasters.sources import parse_source
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m data.tiles.cut", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--labels", required=True, type=pathlib.Path, help="raster of integer classes; its grid is that of the tiles")
