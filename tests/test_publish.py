@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import shutil
+from typing import Any
 
 import flax.traverse_util
+import numpy as np
 import pytest
 
 from omnisat_jax.cli.command import run_command
@@ -176,7 +178,7 @@ def test_what_the_confusion_counts_of_its_run_say_counts_for_a_folder_that_does_
         ([[5, 1, 0], [1, 3, 0]], "ok      scores: of 1 subset of modalities"),
     ):
         scores = SegmentationScores(("a", "b"))
-        scores.add(counts)
+        scores.add(np.array(counts))
         found = {key: value for key, value in scores.compute().items() if key in ("miou", "oa")}
         subsets = [{"modalities": ["s2"], "scores": found, "tiles": 2, "confusion": counts}]
         protocol = PROTOCOL | {"unscored": []}
@@ -210,7 +212,7 @@ def test_labels_of_tiles_are_held_against_every_label(folder):
 
 def test_kernels_that_are_constant_are_warned_of(folder, capsys):
     model = load_model(folder)
-    flat = flax.traverse_util.flatten_dict(model.params, sep="/")
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(model.params, sep="/")
     name = next(name for name in flat if name.endswith("kernel"))
     save_model(folder, flax.traverse_util.unflatten_dict(flat | {name: 0 * flat[name]}, sep="/"), model.info)
     assert main([str(folder), "--check"]) == 1  # no licence
