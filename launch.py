@@ -4,6 +4,7 @@ Any key of the configuration can be changed by its path: --config.finetune.steps
 The same command again continues where the last one stopped.
 """
 
+import re
 import sys
 
 from omnisat_jax.cli import signals
@@ -84,6 +85,8 @@ def parse(argv: list[str]) -> list[str]:
     Raises:
       UserError: an option that does not exist or cannot have its value, or a file that it names.
     """
+    import difflib
+
     from absl import flags
 
     from omnisat_jax.errors import UserError, reason
@@ -96,8 +99,9 @@ def parse(argv: list[str]) -> list[str]:
         if isinstance(error.__context__, UserError):
             raise error.__context__ from None
         if isinstance(error, flags.UnrecognizedFlagError):
-            raise UserError(f"{error}. --help lists the options") from error
-        raise UserError(str(error) if isinstance(error, flags.Error) else f"the command line: {reason(error)}") from error
+            close = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+            raise UserError(f"--{error.flagname}: expected an option{f', did you mean --{close[0]}?' if close else ''}. --help lists the options") from error
+        raise UserError(_in_words(str(error)) if isinstance(error, flags.Error) else f"the command line: {reason(error)}") from error
     if flags.FLAGS.config is None and flags.FLAGS.study is None:
         raise UserError(
             "Flag --config must have a value other than None: name a configuration, such as configs/pastis.py, or a --study"
@@ -105,6 +109,17 @@ def parse(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; options begin with --")
     return rest
+
+
+def _in_words(message: str) -> str:
+    """A message of absl about the value of an option, as expected and found."""
+    match = re.match(r"flag (--[\w.]+)=(.*): (?:invalid literal for int|could not convert string to float|value should be one of <(.*)>|Failed to parse|\('Non-boolean)", message, re.DOTALL)
+    if not match:
+        return message
+    number = "a whole number" if "literal for int" in message else "a number"
+    number = "true or false" if "Non-boolean" in message else number
+    expected = f"one of {match[3].replace('|', ', ')}" if match[3] else "one of its keys, such as this option with .KEY" if "ConfigDict" in message else number
+    return f"{match[1]}: expected {expected}, found {match[2]!r}"
 
 
 def main(argv: list[str]) -> int:

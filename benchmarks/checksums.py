@@ -21,6 +21,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.parallel import rules
 from omnisat_jax.train import checkpoints as checkpointing
@@ -61,7 +62,7 @@ def measure(folder: pathlib.Path, state: PyTree, abstract: PyTree) -> dict[str, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.checksums", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the state")
     parser.add_argument("--arrays", type=int, default=300, help="number of its arrays")
     parser.add_argument("--repeats", type=int, default=5)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import device, measure, temporary_mib
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.losses.infonce import infonce_loss
@@ -46,7 +47,7 @@ def planned_mib(step: Callable, tiles: int, patches: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line per number of tiles, then the largest number of rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.contrastive_loss", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", default="1,4,16", help="comma-separated")
     parser.add_argument("--patches", type=int, default=1024, help="per tile")
     parser.add_argument("--limit_mib", type=float, default=2048)

@@ -30,6 +30,7 @@ from benchmarks import layouts
 from configs import pastis
 from data import prepare
 from data.pastis.simulated import simulate
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.input import pipeline
@@ -148,7 +149,7 @@ def compare(loaders: dict[str, Loader], tiles: int, rounds: int) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints both tables and the peak memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.loader", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiles", type=int, default=10, help="simulated tiles; 48 MB each at the default size")
     parser.add_argument("--tile_size", type=int, default=128, help="pixels per side")
     parser.add_argument("--rounds", type=int, default=3)

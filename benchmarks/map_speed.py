@@ -23,6 +23,7 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 
 SENSORS = {"s2": ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"), "s1a": ("VV", "VH", "ratio")}
@@ -133,7 +134,7 @@ def run_loop(folder: pathlib.Path, model_folder: str, overlap: float) -> dict[st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line for the map, one for the loop, and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.map_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kilometres", type=float, default=10, help="side of the scene")
     parser.add_argument("--dates", type=int, default=24, help="of each series")
     parser.add_argument("--model", default="", help="folder of a model with the sensors s2 and s1a")

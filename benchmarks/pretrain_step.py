@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.timing import device, measure
 from configs import pastis
 from omnisat_jax.batch import BatchLayout, ModalityLayout
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.models.registry import make_model
@@ -32,7 +33,7 @@ CLASSES = tuple(map(str, range(19)))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line per stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.pretrain_step", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="demo", help="of configs/pastis.py")
     parser.add_argument("--side", type=int, default=32, help="label pixels per side of a tile")
     options = parser.parse_args(arguments)

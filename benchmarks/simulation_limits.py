@@ -23,6 +23,7 @@ from data.pastis.simulated import LAST_DAY, Region, draw_regions
 from data.simulation import crops, optics, radar, seasons, weather
 from data.simulation import spot as very_high
 from data.simulation.targets import CLASS_ORDER, LIMITS
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 
@@ -148,7 +149,7 @@ def compared(found: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one line of JSON per seed; returns 1 if a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.simulation_limits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0", help="comma-separated seeds of the simulation")
     parser.add_argument("--parcels", type=int, default=8_000)
     options = parser.parse_args(arguments)

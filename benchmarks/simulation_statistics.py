@@ -23,6 +23,7 @@ import numpy as np
 from data.pastis.reader import CLASSES
 from data.reading.datasets import open_dataset
 from data.simulation.targets import STATISTICS, Target
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.dates import day_zero
 from omnisat_jax.errors import UserError
@@ -164,7 +165,7 @@ def table(targets: Mapping[str, Target], columns: Mapping[str, Mapping[str, floa
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns 1 if a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.simulation_statistics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulated", required=True, help="folders of simulated data, raw or prepared, comma-separated")
     parser.add_argument("--measured", default="", help="folders of measured data in PASTIS layout, comma-separated")
     parser.add_argument("--json", type=pathlib.Path, help="also write all values here")

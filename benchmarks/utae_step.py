@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from benchmarks.timing import device, measure
 from configs import pastis
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.utae import UTAE
@@ -28,7 +29,7 @@ PATCH = 4  # pixels per token side
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the time and memory of both convolutions, and the ratio of their times."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.utae_step", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="hd", help="of configs/pastis.py, for the widths")
     parser.add_argument("--dates", type=int, default=24)
     parser.add_argument("--side", type=int, default=128, help="pixels per side of the tile")

@@ -19,6 +19,7 @@ Ablations: no_pretrain, equal_compute (no pre-training, and as many more tiles i
 masked (adds masked reconstruction to the contrastive loss); tile_f1 (labels of tiles, macro F1).
 """
 
+import difflib
 from collections.abc import Callable
 
 from configs import base
@@ -38,7 +39,8 @@ def get_config(preset: str = "demo") -> ConfigDict:
     unknown = [part for part in parts if part not in SIZES and part not in ROWS and part not in ABLATIONS]
     sizes, rows = [part for part in parts if part in SIZES], [part for part in parts if part in ROWS]
     if unknown or len(sizes) > 1 or len(rows) > 1:
-        found = repr(unknown[0]) if unknown else f"{len(sizes)} sizes and {len(rows)} rows: {preset}"
+        close = difflib.get_close_matches(unknown[0], [*SIZES, *ROWS, *ABLATIONS], n=1) if unknown else []
+        found = f"{unknown[0]!r}{f', did you mean {close[0]!r}?' if close else ''}" if unknown else f"{len(sizes)} sizes and {len(rows)} rows: {preset}"
         raise UserError(
             f"configs/pastis.py: expected at most one size of {', '.join(SIZES)}, at most one row of {', '.join(ROWS)}, "
             f"and any of {', '.join(ABLATIONS)}; found {found}"

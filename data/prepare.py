@@ -18,6 +18,7 @@ from data.preparation.report import print_report
 from data.preparation.writing import summaries
 from data.reading.datasets import DATASETS
 from omnisat_jax.cli import terminal
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 
@@ -26,7 +27,7 @@ __all__ = ["main", "prepare"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m data.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", choices=DATASETS)

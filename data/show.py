@@ -1,6 +1,5 @@
 """Draws a tile as a specialist would look at it: python -m data.show pastis --raw DIR --tile ID [--out FILE]"""
 
-import argparse
 import pathlib
 import re
 import sys
@@ -9,12 +8,13 @@ from collections.abc import Sequence
 from data.figures.tile import draw_tile, format_of, save
 from data.reading.datasets import DATASETS, open_dataset
 from data.verification.findings import one_line
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m data.show", description=__doc__)
+    parser = Parser(prog="python -m data.show", description=__doc__)
     parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("--raw", required=True, type=pathlib.Path, help="the dataset's folder")
     parser.add_argument("--tile", required=True)

@@ -20,6 +20,7 @@ from data.verification.options import VerificationOptions
 from data.verification.raw_check import verify_raw
 from data.verification.records_check import verify_records
 from omnisat_jax.cli import terminal
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 
@@ -28,7 +29,7 @@ WIDE = 500  # columns where there is no terminal, so that no line is wrapped
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m data.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", choices=DATASETS)

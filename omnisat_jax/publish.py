@@ -2,7 +2,7 @@
 
     python -m omnisat_jax.publish FOLDER [--repo ORG/NAME] [--tag v1.0] [--license ID] [--citation TEXT] [--out NEW_FOLDER] [--check]
 
-Nothing is uploaded: the commands that do it are printed.
+Scores that a prediction of one class everywhere reaches and kernels that are constant are warned of. Nothing is uploaded: the commands that do it are printed.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import FAILED, run_command
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import atomic
@@ -22,10 +23,11 @@ from omnisat_jax.inference.hub import PREFIX, HubError, check_address
 from omnisat_jax.inference.model_folder import CARD, FORMAT, load_model
 from omnisat_jax.inference.model_info import Legend, ModelInfo, Provenance, SubsetScores, TrainedModel
 from omnisat_jax.inference.model_saving import save_model
-from omnisat_jax.report import model_card, tables
-from omnisat_jax.report.run_files import REPORT_PROTOCOL, read_results
+from omnisat_jax.report import model_card, tables, trivial
+from omnisat_jax.report.run_files import REPORT_PROTOCOL, Results, read_results
 from omnisat_jax.train import workdir
 from omnisat_jax.types import Params, StrPath
+from omnisat_jax.words import number_of
 
 LARGEST_CARD = 2**22  # bytes
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")  # as the hub spells them, such as "apache-2.0"
@@ -41,19 +43,27 @@ class Fact:
       name: of the thing.
       present: whether it is there.
       text: what was found, or what to do.
+      doubtful: whether what is there should be looked at before it is published.
     """
 
     name: str
     present: bool
     text: str
+    doubtful: bool = False
+
+    @property
+    def word(self) -> str:
+        """How it stands with it: "ok", "missing" or "warning"."""
+        return "missing" if not self.present else "warning" if self.doubtful else "ok"
 
 
-def review(model: TrainedModel, card: str | None) -> list[Fact]:
+def review(model: TrainedModel, card: str | None, results: Results | None = None) -> list[Fact]:
     """What a published model should have, and whether this one has it.
 
     Args:
       model: from its folder; its files and checksums were checked when it was loaded.
       card: the text of its card, or None.
+      results: of the run that made it, or None.
     """
     info, data, licence = model.info, model.info.provenance, licence_of(card)
     unnamed = [name for name in info.modalities if not info.sensors[name].bands]
@@ -64,10 +74,42 @@ def review(model: TrainedModel, card: str | None) -> list[Fact]:
         Fact("card", bool(card and _FRONT.match(card)), CARD if card and _FRONT.match(card) else f"no {CARD} with a front matter"),
         Fact("licence", licence not in ("", model_card.UNKNOWN), licence or "none; give it as --license"),
         Fact("citation", bool(data.citation), data.citation or "none; give it as --citation"),
-        Fact("scores", bool(data.scores), f"of {len(data.scores)} subsets of modalities" if data.scores else "none; evaluate the run again"),
+        _scores(info, results),
+        _weights(model.params),
         Fact("bands", not unnamed, f"no names for {', '.join(unnamed)}; evaluate the run again" if unnamed else "named"),
         Fact("simulated", data.simulated is not None, simulated),
     ]
+
+
+def _scores(info: ModelInfo, results: Results | None) -> Fact:
+    """Whether there are scores, and whether they are above those of a prediction that looks at nothing."""
+    if not info.provenance.scores:
+        return Fact("scores", False, "none; evaluate the run again")
+    if results and len(results["subsets"]) == len(info.provenance.scores):
+        info = _scored(info, results)
+    found = trivial.doubts(info)
+    if results and (only := trivial.always_predicted(results)):
+        found.insert(0, f"it always predicts {only}")
+    if found:
+        more = f" (and so for {len(found) - 2} more subsets of modalities)" if found[2:] else ""
+        return Fact("scores", True, f"the model seems to have learned nothing: {'; '.join(found[:2])}{more}", doubtful=True)
+    return Fact("scores", True, f"of {number_of(len(info.provenance.scores), 'subset')} of modalities")
+
+
+def _scored(info: ModelInfo, results: Results) -> ModelInfo:
+    """What a folder says, with the scores of its run."""
+    scores = [SubsetScores(tuple(entry["modalities"]), entry.get("tiles", 0), trivial.kept_scores(entry, results)) for entry in results["subsets"]]
+    data = dataclasses.replace(info.provenance, metrics=tables.released(results["task"]), scores=tuple(scores))
+    return dataclasses.replace(info, provenance=data)
+
+
+def _weights(params: Params) -> Fact:
+    """Whether the weights look trained; that they are finite was checked when they were read."""
+    if constant := trivial.constant_kernels(params):
+        more = ", ..." if constant[3:] else ""
+        text = f"all values are equal in {number_of(len(constant), 'kernel')}: {', '.join(constant[:3])}{more}; they were not trained, or training broke them"
+        return Fact("weights", True, text, doubtful=True)
+    return Fact("weights", True, "finite, no kernel is constant")
 
 
 def licence_of(card: str | None) -> str:
@@ -95,15 +137,11 @@ def completed(folder: pathlib.Path, info: ModelInfo, citation: str) -> ModelInfo
 
 def _with_results(run: pathlib.Path, info: ModelInfo) -> ModelInfo:
     """Adds data, scores and colours from a run, if its evaluation wrote this model."""
-    if workdir.evaluated(run)[0] is None:
+    results = _results(run)
+    if results is None:
         return info
-    results = read_results(run, REPORT_PROTOCOL)
-    facts, metrics = results["protocol"], dict(tables.COLUMNS[results["task"]])
+    facts = results["protocol"]
     record = read_json(run / "run.json", what="the record of a run").get("data") if (run / "run.json").is_file() else None
-    scores = [
-        SubsetScores(tuple(entry["modalities"]), entry.get("tiles", 0), {key: entry["scores"].get(key) for key in metrics})
-        for entry in results["subsets"]
-    ]
     provenance = Provenance(
         dataset=facts["dataset"],
         fingerprint=facts["fingerprint"],
@@ -113,12 +151,15 @@ def _with_results(run: pathlib.Path, info: ModelInfo) -> ModelInfo:
         train=tuple(facts["train"]),
         validation=tuple(facts["validation"]),
         test=tuple(facts["test"]),
-        metrics=metrics,
-        scores=tuple(scores),
     )
     colours = tuple(facts["colours"]) if len(facts["colours"]) == len(info.classes) else ()
     legend = Legend(colours, tuple(name for name in facts["unscored"] if name in info.classes), -1)
-    return dataclasses.replace(info, provenance=provenance, legend=legend)
+    return _scored(dataclasses.replace(info, provenance=provenance, legend=legend), results)
+
+
+def _results(run: pathlib.Path) -> Results | None:
+    """The results of a run; None where there are none, or where they are not those of its model."""
+    return read_results(run, REPORT_PROTOCOL) if workdir.evaluated(run)[0] is not None else None
 
 
 def new_card(info: ModelInfo, former: ModelInfo, card: str | None, *, licence: str, repository: str) -> str:
@@ -169,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     folder = pathlib.Path(options.folder)
     model, card = load_model(folder), _read_card(folder)
+    results = _results(folder.resolve().parent) if folder.resolve().name == "model" else None
     if not options.check:
         info = completed(folder, model.info, options.citation)
         text = new_card(info, model.info, card, licence=options.license, repository=options.repo)
@@ -177,9 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             publish(folder, out, info, model.params, text)
             print(printable(f"{folder} is left as it is; written to {out}", None))
             folder, model, card = out, load_model(out), text
-    facts = review(model, card)
+    facts = review(model, card, results)
     for fact in facts:
-        print(f"{'ok     ' if fact.present else 'missing'} {fact.name}: {' '.join(printable(fact.text, None).split())}")
+        print(f"{fact.word:7} {fact.name}: {' '.join(printable(fact.text, None).split())}")
     if not options.check:
         repository = options.repo or "ORG/NAME"
         print("\nTo upload it:")
@@ -195,7 +237,7 @@ def _read_card(folder: pathlib.Path) -> str | None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m omnisat_jax.publish", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="model folder, such as runs/NAME/model")

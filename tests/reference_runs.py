@@ -6,7 +6,6 @@ python -m tests.reference_runs --compare before.json   at the revision after it,
 It takes minutes on one core. The number of CPU threads changes the rounding, so pin both to the same cores (taskset -c 0).
 """
 
-import argparse
 import json
 import pathlib
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Collection, Iterator
 from rich.console import Console
 
 from configs import flair, treesat
+from omnisat_jax.cli.arguments import Parser
+from omnisat_jax.cli.command import run_command
 from tests.conftest import go, tiny
 from tests.docs.test_your_data import follow
 from tests.experiment.test_datasets import shrunk
@@ -89,7 +90,7 @@ def outcomes(work: pathlib.Path, only: Collection[str]) -> Iterator[tuple[str, d
 
 def main(arguments=None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.reference_runs", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m tests.reference_runs", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, help="file to write losses and scores to")
     parser.add_argument("--compare", type=pathlib.Path, help="file of an earlier revision to compare with")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of the runs, by default all")
@@ -109,4 +110,4 @@ def main(arguments=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,16 +1,21 @@
 """Model folders are checked before they are published, and completed in a new folder only."""
 
+import dataclasses
 import json
 import shutil
+from typing import Any
 
+import flax.traverse_util
+import numpy as np
 import pytest
 
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.inference.model_folder import CARD, CONFIG, EARLIER_WEIGHTS, FORMAT, load_model
-from omnisat_jax.inference.model_info import Provenance
+from omnisat_jax.inference.model_info import Provenance, SubsetScores
 from omnisat_jax.inference.model_saving import save_model
+from omnisat_jax.metrics.segmentation import SegmentationScores
 from omnisat_jax.publish import licence_of, main, review
-from omnisat_jax.report import model_card
+from omnisat_jax.report import model_card, tables, trivial
 from omnisat_jax.train import workdir
 from tests.inference.folders import assert_original, made, put, second_version
 
@@ -96,7 +101,7 @@ def test_the_results_of_its_run_complete_an_earlier_folder(earlier, tmp_path, ca
     info = load_model(tmp_path / "model-published").info
     data = info.provenance
     assert (data.dataset, data.citation, data.simulated, data.train, data.test) == ("PASTIS-HD", "Garnot, 2021", True, ("fold_1",), ("fold_5",))
-    assert data.scores[0].scores == {"miou": 12.5, "oa": None} and info.legend.colours == ("#000000", "#ffffff")
+    assert data.scores[0].scores == {"miou": 12.5, "oa": None, "miou_most_frequent": None} and info.legend.colours == ("#000000", "#ffffff")
     # Results of another model are not its own.
     shutil.rmtree(tmp_path / "model-published")
     (earlier / CONFIG).write_bytes((earlier / CONFIG).read_bytes() + b"\n")
@@ -145,3 +150,70 @@ def test_damaged_folders_and_cards_are_refused(folder, capsys):
 def test_every_missing_thing_is_a_fact(folder, earlier):
     names = {fact.name for fact in review(load_model(earlier), None) if not fact.present}
     assert names == {"format", "card", "licence", "citation", "scores", "bands", "simulated"}
+
+
+def changed(folder, **changes):
+    """The folder with another provenance."""
+    model = load_model(folder)
+    info = dataclasses.replace(model.info, provenance=dataclasses.replace(model.info.provenance, **changes))
+    save_model(folder, model.params, info)
+    model_card.write(folder, info, licence="mit")
+    return folder
+
+
+@pytest.mark.parametrize(("miou", "word"), [(1.7, "warning"), (31.0, "warning"), (31.1, "ok")])
+def test_scores_of_one_class_everywhere_are_warned_of_and_not_refused(folder, capsys, miou, word):
+    scores = (SubsetScores(("s2",), 2, {"miou": miou, "oa": 60.0, "miou_most_frequent": 31.0}),)
+    changed(folder, scores=scores, metrics=tables.released("segment"))
+    assert main([str(folder), "--check"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if " scores: " in line)
+    text = f"with s2, mIoU {miou} is not above 31.0, which a prediction of the most frequent class everywhere reaches"
+    assert line.startswith(word) and (text in line) == (word == "warning")
+    assert (text in (folder / CARD).read_text()) == (word == "warning")
+
+
+def test_what_the_confusion_counts_of_its_run_say_counts_for_a_folder_that_does_not(folder, tmp_path, capsys):
+    for counts, text in (
+        ([[0, 6, 0], [0, 4, 0]], "warning scores: the model seems to have learned nothing: it always predicts b; with s2, mIoU 20.0 is not above 60.0"),
+        ([[5, 1, 0], [1, 3, 0]], "ok      scores: of 1 subset of modalities"),
+    ):
+        scores = SegmentationScores(("a", "b"))
+        scores.add(np.array(counts))
+        found = {key: value for key, value in scores.compute().items() if key in ("miou", "oa")}
+        subsets = [{"modalities": ["s2"], "scores": found, "tiles": 2, "confusion": counts}]
+        protocol = PROTOCOL | {"unscored": []}
+        if "always" in text:
+            subsets[0]["scores"], protocol = found | {"miou": 20.0}, PROTOCOL | {"unscored": ["b"]}
+        (tmp_path / "results.json").write_text(json.dumps({"name": "x", "task": "segment", "protocol": protocol, "subsets": subsets}))
+        (tmp_path / "tiles.npz").write_bytes(b"tiles")
+        changed(folder, scores=(SubsetScores(("s2",), 2, {"miou": 1.0}),), metrics={"miou": "mIoU"})
+        workdir.mark_evaluated(tmp_path, {"checkpoint": 4}, model=True)
+        assert main([str(folder), "--check"]) == 0
+        assert text in capsys.readouterr().out
+
+
+def test_an_earlier_folder_of_one_class_everywhere_is_recognised_by_its_scores(folder):
+    info = load_model(folder).info
+    info = dataclasses.replace(info, legend=dataclasses.replace(info.legend, unscored=()))
+    for miou, oa, doubtful in ((30.0, 60.0, True), (33.0, 60.0, False), (None, None, False)):
+        scores = (SubsetScores(("s2",), 2, {"miou": miou, "oa": oa}),)
+        found = trivial.doubts(dataclasses.replace(info, provenance=dataclasses.replace(info.provenance, scores=scores)))
+        assert bool(found) == doubtful and (not found or "mIoU 30.0 is OA 60.0 over 2 classes" in found[0])
+
+
+def test_labels_of_tiles_are_held_against_every_label(folder):
+    info = load_model(folder).info
+    config = dataclasses.replace(info.config, task="classify")
+    for f1, doubtful in ((39.9, True), (40.0, True), (40.1, False)):
+        scores = (SubsetScores(("s2",), 2, {"f1_macro": f1, "f1_weighted": 9.0, "map": 9.0, "f1_every_label": 40.0}),)
+        found = trivial.doubts(dataclasses.replace(info, config=config, provenance=dataclasses.replace(info.provenance, scores=scores)))
+        assert bool(found) == doubtful and (not found or "every label for every tile" in found[0])
+
+
+def test_kernels_that_are_constant_are_warned_of(folder, capsys):
+    model = load_model(folder)
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(model.params, sep="/")
+    name = next(name for name in flat if name.endswith("kernel"))
+    save_model(folder, flax.traverse_util.unflatten_dict(flat | {name: 0 * flat[name]}, sep="/"), model.info)
+    assert main([str(folder), "--check"]) == 1  # no licence
+    assert f"warning weights: all values are equal in 1 kernel: {name}; " in capsys.readouterr().out

@@ -19,6 +19,7 @@ from omnisat_jax.files.geotiff import ImageForm, open_geotiff, read_image
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.npy import npy_shape, read_npy
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 CLASSES = (
     "Background", "Meadow", "Soft winter wheat", "Corn", "Winter barley", "Winter rapeseed", "Spring barley",
@@ -55,6 +56,7 @@ def open_raw(root: StrPath) -> raw.RawDataset:
         advice="Check --config.data.raw_dir: it must be the folder that holds a complete metadata.geojson.",
     )  # fmt: skip
     features = _features(collection)
+    _need_rows(root, features)
     held = {name: files for name in (*SERIES, "spot") if (files := _held(root, name, features))}
     if not held:
         raise DataError(
@@ -123,6 +125,23 @@ def _held(root: pathlib.Path, name: str, features: Mapping[str, Value]) -> dict[
     """{tile: its file of a modality}, for tiles that have one."""
     found = raw.files_by_name(_path(root, name, "").parent)
     return {tile: found[path.name] for tile in features if (path := _path(root, name, tile)).name in found}
+
+
+def _need_rows(root: pathlib.Path, features: Mapping[str, Value]) -> None:
+    """Refuses files of tiles that the metadata do not list: they would be left out in silence.
+
+    Raises:
+      DataError: naming the first such tile.
+    """
+    for folder, prefix, suffix in (*((*spec[:2], ".npy") for spec in SERIES.values()), (*SPOT[:2], ".tif"), (ANNOTATIONS, "TARGET", ".npy")):
+        files = {name.removeprefix(f"{prefix}_").removesuffix(suffix): path for name, path in raw.files_by_name(root / folder).items()}
+        lost = [tile for tile, path in sorted(files.items()) if tile not in features and path.name.lower() == f"{prefix}_{tile}{suffix}".lower()]
+        if lost:
+            raise DataError(
+                tile=lost[0], path=root / METADATA, expected=f"a feature for each tile with files, such as {files[lost[0]].name}",
+                found=f"none for {number_of(len(lost), 'tile')} of {folder}",
+                advice="Restore metadata.geojson from the archive, or move the files of tiles that are not to be used out of the folder.",
+            )  # fmt: skip
 
 
 def _path(root: pathlib.Path, name: str, tile: str) -> pathlib.Path:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from data.tiles.cut_report import print_report
 from data.tiles.cutting import CutOptions, cut
 from omnisat_jax.cli import terminal
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.rasters.grid import RasterError
 from omnisat_jax.rasters.offset import S2_OPTIONS
@@ -21,7 +22,7 @@ from omnisat_jax.rasters.sources import parse_source
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m data.tiles.cut", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--labels", required=True, type=pathlib.Path, help="raster of integer classes; its grid is that of the tiles")
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="whether the values of Sentinel-2 files of baseline 04.00 and later are 1,000 higher, where files do not declare it: "
         "subtract (all but those of earlier baselines), from_2022 (those sensed from 25 January 2022 on) or none (harmonised already)",
     )  # fmt: skip
+    parser.add_argument("--any_radiometry", action="store_true", help="cut bands as they are even if their names seem to be exchanged")
     parser.add_argument("--size", type=int, default=32, help="label pixels per side of a tile; default: 32")
     parser.add_argument("--folds", type=int, default=5, help="number of folds; default: 5")
     parser.add_argument("--block", type=int, default=1, help="tiles per side of the blocks that folds consist of; default: 1")
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sources = [parse_source(text, "series") for text in flags.series] + [parse_source(text, "image") for text in flags.image]
     options = CutOptions(
         classes=flags.classes.split(","), ignore=flags.ignore, size=flags.size, fold_count=flags.folds, block=flags.block,
-        name=flags.name, citation=flags.citation, s2_options=_parse_s2_options(flags.s2_offset),
+        name=flags.name, citation=flags.citation, s2_options=_parse_s2_options(flags.s2_offset), any_radiometry=flags.any_radiometry,
     )  # fmt: skip
     report = cut(flags.out, flags.labels, sources, options, console)
     print_report(console, report, options.classes, flags.out)

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rich.console import Console
 
+from data.tiles.band_check import BandCheck
 from data.tiles.cut_report import CutReport, SensorReport
 from data.tiles.description import CLASSES, check_ignore
 from data.tiles.grid import TileGrid, folds, lay_tiles, need_same_system, pixels_per_side, window
@@ -45,6 +46,7 @@ class CutOptions:
       fold_count, block: see `folds`.
       name, citation: of the dataset.
       s2_options: sensor -> one of S2_OPTIONS, for Sentinel-2 files that do not declare whether their values have the offset.
+      any_radiometry: whether bands that seem to be exchanged are cut as they are.
     """
 
     classes: Sequence[str]
@@ -55,6 +57,7 @@ class CutOptions:
     name: str = "tiles"
     citation: str = "own data"
     s2_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    any_radiometry: bool = False
 
     def check(self, sources: Sequence[Source]) -> None:
         """Checks the options for these sources.
@@ -104,7 +107,7 @@ def cut(out: StrPath, labels: StrPath, sources: Sequence[Source], options: CutOp
         task = bar.add_task("cutting", total=steps)
         cutter = _Cutter(work, grid, lambda: bar.advance(task))
         pixels, unknown = cutter.cut_labels(labels, label_grid, len(options.classes), options.ignore)
-        sensors = {plan.source.name: cutter.cut_sensor(plan) for plan in plans}
+        sensors = {plan.source.name: cutter.cut_sensor(plan, options.any_radiometry) for plan in plans}
         write_json(work / DESCRIPTION, _description(options, [plan.storage for plan in plans], parts))
     if out.stat().st_ino != made.st_ino:
         raise RasterError(f"{out}: expected a folder that does not exist yet, found one that another process made meanwhile")
@@ -212,10 +215,11 @@ class _Cutter:
                 self.advance()
         return pixels, unknown
 
-    def cut_sensor(self, plan: _Plan) -> SensorReport:
-        """Cuts all files of a sensor."""
+    def cut_sensor(self, plan: _Plan, any_radiometry: bool) -> SensorReport:
+        """Cuts all files of a sensor; any_radiometry: see `CutOptions`."""
         storage, source, tiles = plan.storage, plan.source, plan.tiles
         report, check = SensorReport(storage, outside=len(self.grid.tiles) - len(tiles), narrowest=plan.narrowest), OffsetCheck(storage)
+        bands = BandCheck(storage)
         (self.work / source.name).mkdir()
         side = pixels_per_side(self.grid, tiles[0], source.layers[0].grid)
         shape = (len(source.layers), len(source.bands), side, side)
@@ -232,6 +236,7 @@ class _Cutter:
                         known = known_pixels(storage, position, values, known)
                         check.add(position, values, known)
                         stacks[number, position] = storage.store(position, values, known)
+                        bands.add(position, stacks[number, position], known)
                         known_counts[number] += int(known.sum())
                         self.advance()
             for tile, stack, known in zip(group, stacks, known_counts, strict=True):
@@ -242,6 +247,8 @@ class _Cutter:
                 unknown += stack.size - int(known)
                 self._write(source.name, tile, stack.reshape(-1, side, side), storage)
         check.finish()
+        if not any_radiometry:
+            bands.finish()
         if not report.covered:
             raise RasterError(f"{source.layers[0].path}: expected a known pixel of {source.name} in some tile, found none")
         report.unknown = unknown / (report.covered * int(np.prod(shape)))

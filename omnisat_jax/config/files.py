@@ -36,13 +36,23 @@ def load(text: str, option: str) -> Any:
             raise ConfigError(f"{option}: expected a configuration file, found {name!r}, which is not a regular file")
         path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"{option}: No such file or directory: {name!r}") from None
+        raise ConfigError(f"{option}: No such file or directory: {name!r}{_nearest_file(path)}") from None
     except OSError as error:
         raise ConfigError(f"{option}: {name!r} cannot be read ({system_reason(error)})") from error
     config = _run(path, option, lambda: _function(path, option)(*([preset] if colon else [])))
     if not all(hasattr(config, method) for method in ("to_dict", "lock", "update_from_flattened_dict")):
         raise ConfigError(f"{option}: {name}: expected get_config() to return a ConfigDict, found {type(config).__name__}")
     return config
+
+
+def _nearest_file(path: pathlib.Path) -> str:
+    """A hint at the file beside `path` whose name is most like its own; "" if none is."""
+    try:
+        names = sorted(found.name for found in path.parent.glob("*.py"))
+    except OSError:
+        names = []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f". Did you mean {path.with_name(close[0])}?" if close else ""
 
 
 def _function(path: pathlib.Path, option: str) -> Callable[..., Any]:

@@ -67,7 +67,7 @@ def _legend(context: RunContext) -> Legend:
 
 
 def _provenance(context: RunContext, subsets: Sequence[dict[str, Any]]) -> Provenance:
-    info, split, metrics = context.records.info, context.split, dict(tables.COLUMNS[context.config.task])
+    info, split, metrics = context.records.info, context.split, tables.released(context.config.task)
     return Provenance(
         dataset=info.dataset,
         fingerprint=info.fingerprint,

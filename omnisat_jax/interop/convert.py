@@ -17,6 +17,7 @@ import numpy as np
 import xxhash
 from safetensors.numpy import save as to_bytes
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError, printable, system_sentence
 from omnisat_jax.files import atomic
@@ -97,7 +98,7 @@ def _positive(text):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m omnisat_jax.interop.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     networks = parser.add_subparsers(dest="network", required=True)
     utae, omnisat = networks.add_parser("utae"), networks.add_parser("omnisat")
     for command, key_dim in ((utae, 4), (omnisat, 8)):

@@ -108,8 +108,9 @@ def parcel_confusion(counts: UnitCounts, classes: int) -> np.ndarray:
 def parcel_scores(confusion: np.ndarray, classes: Sequence[str], unscored: Collection[str] = ()) -> dict:
     """Scores of parcels.
 
-    F1 = 2 TP / (2 TP + FP + FN). As in `SegmentationScores.compute`, a class that neither labels nor predictions contain does not enter the
-    mean, and one that is predicted but does not occur scores 0.
+    F1 = 2 TP / (2 TP + FP + FN). "f1_macro" is `sklearn.metrics.f1_score(..., average="macro")` with its default labels: the mean over the classes
+    that the labels or the predictions contain. A class that is predicted but does not occur therefore enters the mean with 0, as in
+    `SegmentationScores.compute`; one that neither contains does not enter it.
 
     Args:
       confusion: (K,K+1), see `parcel_confusion`; of folds the sum.
@@ -117,7 +118,8 @@ def parcel_scores(confusion: np.ndarray, classes: Sequence[str], unscored: Colle
       unscored: those that do not enter the mean.
 
     Returns:
-      In %: "oa" (share of parcels with the right class), "f1_macro", "f1" {class: F1 or None}; "classes": number in the mean; "parcels".
+      In %: "oa" (share of parcels with the right class), "f1_macro", "f1" {class: F1 or None, where neither labels nor predictions contain it};
+      "classes": number in the mean; "parcels".
       Scores are nan without a parcel.
     """
     confusion = np.asarray(confusion, np.int64)

@@ -75,8 +75,8 @@ class SegmentationScores:
           min_pixels: classes with fewer labelled pixels are left out of the mean.
 
         Returns:
-          In %: "miou", "oa", "iou" {class: IoU or None} and, with calibration counts, "ece". "classes": number in the mean; "pixels". Scores
-          are nan without a pixel.
+          In %: "miou", "oa", "iou" {class: IoU or None} and, with calibration counts, "ece"; as a reference "miou_most_frequent", the mIoU of
+          predicting the most frequent class of the mean everywhere. "classes": number in the mean; "pixels". Scores are nan without a pixel.
         """
         correct = np.diag(self.confusion).astype(np.float64)
         labelled = self.confusion.sum(1)
@@ -89,10 +89,16 @@ class SegmentationScores:
         return calibration | {
             "miou": float(iou[in_mean].mean()) if in_mean.any() else float("nan"),
             "oa": float(100 * correct.sum() / pixels) if pixels else float("nan"),
+            "miou_most_frequent": _most_frequent(labelled[in_mean & (labelled > 0)], pixels),
             "classes": int(in_mean.sum()),
             "pixels": int(pixels),
             "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(self.classes, iou)},
         }
+
+
+def _most_frequent(labelled: np.ndarray, pixels: int) -> float:
+    """mIoU in % of predicting the most frequent class everywhere; labelled: pixels of each class of the mean that occurs."""
+    return float(100 * labelled.max() / pixels / len(labelled)) if len(labelled) else float("nan")
 
 
 def learnable_classes(tested: Sequence[np.ndarray], training: Sequence[Mapping[str, Any]], classes: Sequence[str], minimum: int = 1) -> list[str]:

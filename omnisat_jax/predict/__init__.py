@@ -11,7 +11,7 @@
     blocks             one block of the map as a pure function of its inputs
     embedding          the embeddings of one block
     placing            where a map lies
-    radiometry, band_order, survey    are the numbers those that the model knows?
+    radiometry, survey are the numbers those that the model knows?
     bad_files          files whose pixels cannot be read
     reading            the measurements under a row of windows
     region, stac, cube the inputs: GeoTIFFs, files of STAC items, data cubes

@@ -6,9 +6,9 @@ Letters: C bands.
 import numpy as np
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.predict.band_order import exchange_text, exchanged
 from omnisat_jax.predict.sensors import Sensor
 from omnisat_jax.predict.survey import LOW, Survey
+from omnisat_jax.rasters.band_order import exchange_text, exchanged
 from omnisat_jax.rasters.offset import BASELINE_OFFSET
 from omnisat_jax.words import number_of
 
@@ -91,7 +91,12 @@ def _check_dates(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarra
 
 def _order(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarray) -> str:
     order = exchanged(sensor.bands, found.mean, mean, std)
-    return exchange_text(sensor.name, sensor.bands, order) if order else ""
+    if not order:
+        return ""
+    return (
+        f"{exchange_text(sensor.bands, order)}; correct them where they come from: in the descriptions of the files (rasterio: dataset.descriptions), which "
+        f"count before names in the command, in the STAC items or in the cube; files without descriptions: {sensor.name}=PATH:BAND,BAND"
+    )
 
 
 def _unit(name: str, found: Survey, mean: np.ndarray) -> str:

@@ -9,11 +9,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from omnisat_jax.errors import UserError, printable
 from omnisat_jax.metrics.intervals import LEVEL, Parcels, Resampled, Tiles, bootstrap, interval
 from omnisat_jax.metrics.parcels import UnitCounts
 from omnisat_jax.report import tables
 from omnisat_jax.report.contributions import TILES, read_parcels, read_tiles
 from omnisat_jax.report.run_files import Results
+
+# Keys of the protocol without which scores measure something else, and those that say what a method was trained with.
+TESTED = ("dataset", "simulated", "classes", "unscored", "test")
+TRAINED = (
+    "protocol", "void_test_parcels", "label_share", "validation", "train_tiles", "test_tiles", "fingerprint", "broken", "missing_modalities",
+)  # fmt: skip
+UNORDERED = ("test", "unscored", "missing_modalities")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +60,47 @@ class Method:
         return (*self.joined["protocol"]["unscored"], *(name for name, value in iou.items() if value is None))
 
 
+def check(methods: Sequence[Method]) -> list[str]:
+    """Checks that methods were tested alike, and says where they were not trained alike.
+
+    Args:
+      methods: the first is the one that the others are compared with.
+
+    Returns:
+      One sentence per method whose protocol differs from that of the first.
+
+    Raises:
+      UserError: methods whose scores measure different things: other data, classes or test tiles.
+    """
+    names, sentences = titles(methods), []
+    for name, method in zip(names[1:], methods[1:]):
+        for key in TESTED:
+            wanted, found = _value(methods[0], key), _value(method, key)
+            if wanted != found:
+                raise UserError(f"{name}: expected the same {key} as {names[0]}, {_short(wanted)}, found {_short(found)}; their scores cannot be compared")
+        pairs = {key: (_value(method, key), _value(methods[0], key)) for key in TRAINED}
+        differing = [f"{key} is {_short(found)}, not {_short(wanted)}" for key, (found, wanted) in pairs.items() if found != wanted]
+        if differing:
+            sentences.append(f"{name} has another protocol than {names[0]}, so they differ in more than the method: {'; '.join(differing)}.")
+    return sentences
+
+
+def titles(methods: Sequence[Method]) -> list[str]:
+    """The names of methods; those of the same name with the folder of their first run."""
+    names = [str(method.joined["name"]) for method in methods]
+    return [name if names.count(name) == 1 else f"{name} ({next(iter(method.runs))})" for name, method in zip(names, methods, strict=True)]
+
+
+def _value(method, key):
+    """What the protocol of a method says; parts, classes out of the mean and missing modalities in alphabetical order."""
+    value = method.joined["protocol"].get(key)
+    return sorted(value) if key in UNORDERED and value else value
+
+
+def _short(value):
+    return printable(repr(value), 60)
+
+
 def show(console: Console, methods: Sequence[Method], resamples: int) -> None:
     """Prints every subset of every method with intervals, and its difference to the same subset of the first method.
 
@@ -59,41 +108,74 @@ def show(console: Console, methods: Sequence[Method], resamples: int) -> None:
       console: of the user.
       methods: the first is the one that the others are compared with.
       resamples: of the bootstrap.
+
+    Raises:
+      UserError: see `check`.
     """
-    titles = [title for _, title in tables.columns(methods[0].joined)]
-    over = [f"{LEVEL} % over tiles", f"{LEVEL} % over parcels"]
-    table = Table(title=Text("mIoU with bootstrap intervals"), title_justify="left")
-    table.add_column("method")
-    table.add_column("modalities")
-    for title in (*titles, *over, *(["difference", *over] if len(methods) > 1 else [])):
-        table.add_column(title, justify="right")
-    for name, modalities, cells in _rows(methods, resamples):
-        table.add_row(Text(name), Text(modalities), *cells)
-    console.print(table)
-    others = " Differences are to the first method, on the same resampled tiles and parcels." if len(methods) > 1 else ""
-    console.print(
+    remarks = check(methods)
+    over = ["over tiles", "over parcels"]
+    rows = list(_rows(methods, resamples))
+    scores = [title for _, title in tables.columns(methods[0].joined)]
+    if len(methods) > 1:
+        _print(console, "test scores", scores, [(row.method, row.modalities, row.scores) for row in rows])
+    _print(console, f"mIoU with bootstrap intervals of {LEVEL} %", ["mIoU", *over], [(row.method, row.modalities, [row.scores[0], *row.intervals]) for row in rows])
+    if len(methods) > 1:
+        others = [(row.method, row.modalities, row.difference) for row in rows if row.difference]
+        _print(console, f"mIoU, difference to {titles(methods)[0]} with intervals of {LEVEL} %", ["difference", *over], others)
+    paired = " Differences are on the same resampled tiles and parcels." if len(methods) > 1 else ""
+    remarks.append(
         f"Intervals: {resamples} resamples of the test tiles, and of their parcels (what lies outside parcels is one unit per tile); they do not "
-        f"cover other seeds, nor that neighbours are alike, and a resample without a class is scored on the others.{others}",
-        markup=False, emoji=False, highlight=False,
-    )  # fmt: skip
+        f"cover other seeds, nor that neighbours are alike, and a resample without a class is scored on the others.{paired}"
+    )
+    for line in remarks:
+        console.print(line, markup=False, emoji=False, highlight=False)
 
 
-def _rows(methods: Sequence[Method], resamples: int) -> Iterator[tuple[str, str, list[str]]]:
-    """(method, modalities, cells) of each subset of each method."""
+def _print(console, title, headers, rows):
+    """Prints a table of methods; columns of numbers are never cut, names are folded where a terminal is narrow."""
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("method", overflow="fold")
+    table.add_column("modalities", overflow="fold")
+    for header in headers:
+        table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
+    for method, modalities, cells in rows:
+        table.add_row(Text(method), Text(modalities), *cells)
+    console.print(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A subset of modalities of a method, as text.
+
+    Attributes:
+      method, modalities: names.
+      scores: in the order of `tables.columns`.
+      intervals: of mIoU, over tiles and over parcels.
+      difference: in mIoU to the first method, and its two intervals; () of the first method.
+    """
+
+    method: str
+    modalities: str
+    scores: Sequence[str]
+    intervals: Sequence[str]
+    difference: Sequence[str]
+
+
+def _rows(methods: Sequence[Method], resamples: int) -> Iterator[_Row]:
+    """Yields each subset of each method."""
     keys = [key for key, _ in tables.columns(methods[0].joined)]
     kinds: list[Callable[[Method, int], Resampled | None]] = [Method.tiles, Method.parcels]
     base: dict[tuple[str, ...], tuple[Results, list]] = {}
-    for method in methods:
+    for title, method in zip(titles(methods), methods, strict=True):
         for position, entry in enumerate(method.joined["subsets"]):
             found = [_drawn(kind(method, position), resamples) for kind in kinds]
-            cells = [*(tables.shown(tables.score(entry, key)) for key in keys), *(_ends(draws) for _, draws in found)]
-            subset = tuple(sorted(entry["modalities"]))
+            subset, difference = tuple(sorted(entry["modalities"])), []
             if method is methods[0]:
                 base[subset] = entry, found
-                cells += [tables.NONE] * (3 if len(methods) > 1 else 0)
             else:
-                cells += _difference(entry, found, *base.get(subset, (None, [])))
-            yield str(method.joined["name"]), "+".join(entry["modalities"]), cells
+                difference = _difference(entry, found, *base.get(subset, (None, [])))
+            scores, intervals = [tables.shown(tables.score(entry, key)) for key in keys], [_ends(draws) for _, draws in found]
+            yield _Row(title, "+".join(entry["modalities"]), scores, intervals, difference)
 
 
 def _drawn(units: Resampled | None, resamples: int):

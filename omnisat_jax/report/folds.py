@@ -3,7 +3,6 @@
 python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100] [--beside runs/baseline/fold1 runs/baseline/fold2 ...]
 """
 
-import argparse
 import dataclasses
 import math
 import pathlib
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from omnisat_jax.cli import terminal
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.calibration import scaling_entry
@@ -164,7 +164,7 @@ def read(folders: Iterable[StrPath]) -> dict[str, Results]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the joined scores with their protocol; `arguments` default to those of the process."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m omnisat_jax.report.folds", description="Join the results of several folds by adding their confusion counts."
     )
     parser.add_argument("runs", nargs="+", help="working directories of finished runs, one per fold")
@@ -183,8 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     minima, console = Minima(options.min_pixels, options.min_training), terminal.console()
     methods = []
     for folders in (options.runs, *options.beside):
-        runs = read(folders)
+        # In the order of their test parts, so that the tiles of all methods are resampled alike.
+        runs = dict(sorted(read(folders).items(), key=lambda run: run[1]["protocol"]["test"]))
         methods.append(comparison.Method(runs, join(runs, minima)))
+    comparison.check(methods)
     tables.show(console, methods[0].joined)
     tables.show_classes(console, methods[0].joined)
     comparison.show(console, methods, options.resamples)

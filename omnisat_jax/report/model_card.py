@@ -13,7 +13,7 @@ from omnisat_jax.files import atomic
 from omnisat_jax.inference.model_folder import CARD
 from omnisat_jax.inference.model_info import ModelInfo, SensorInfo
 from omnisat_jax.modalities import ModalitySpec
-from omnisat_jax.report import escaping
+from omnisat_jax.report import escaping, trivial
 from omnisat_jax.report.tables import shown
 from omnisat_jax.types import StrPath
 
@@ -59,6 +59,7 @@ def text(info: ModelInfo, *, licence: str = UNKNOWN, repository: str = "") -> st
         metres=f"{ground * info.window:g}" if info.window else "",
         sensors=[_row(spec, info.sensors.get(spec.name, SensorInfo()), info.window) for spec in info.specs],
         example=_example(info.specs),
+        doubts=trivial.doubts(info),
         scores=[
             ("+".join(subset.modalities), [shown(subset.scores.get(key)) for key in data.metrics], subset.tiles) for subset in data.scores
         ],

@@ -148,12 +148,15 @@ def parcel_attention(weights: np.ndarray, mask: np.ndarray | None) -> np.ndarray
 
 
 def attention_figure(tile: TokenTile, classes: Sequence[str], colours: Sequence[str], title: str) -> Figure:
-    """Draws the attention to each date of each series, for the largest parcels of a tile, or for a whole tile without dense labels."""
+    """Draws the attention to each date of each series, for the largest parcels of a tile, or for a whole tile without dense labels.
+
+    All series share one axis of dates, so that the same day is above itself.
+    """
     palette = class_colours(len(classes), colours)
     regions = [(f"{classes[value]} ({int(mask.sum())} px)", palette[value], mask) for value, mask in parcels(tile.labels, len(classes))]
     regions = regions or [("whole tile", "black", None)]
     figure, grid = plt.subplots(
-        len(tile.attention), 1, figsize=(9, 2.1 * len(tile.attention) + 0.8), squeeze=False, layout="constrained"
+        len(tile.attention), 1, figsize=(9, 2.1 * len(tile.attention) + 0.8), sharex=True, squeeze=False, layout="constrained"
     )
     for axes, (name, entry) in zip(grid[:, 0], tile.attention.items()):
         valid = entry["valid"]

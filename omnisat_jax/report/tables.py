@@ -19,10 +19,20 @@ COLUMNS = {
     "segment": (("miou", "mIoU"), ("oa", "OA")),
     "classify": (("f1_macro", "macro F1"), ("f1_weighted", "weighted F1"), ("map", "mAP")),
 }
+# Scores of a prediction that looks at nothing: (key, title, what it predicts).
+TRIVIAL = {
+    "segment": (("miou_most_frequent", "mIoU, one class everywhere"), "the most frequent class everywhere"),
+    "classify": (("f1_every_label", "macro F1, every label"), "every label for every tile"),
+}
 # Of dense labels, where the results have them.
 LEARNABLE = ("miou_learnable", "mIoU, learnable")
 OF_PARCELS = "parcels."  # begins the keys of scores of parcels
 PARCELS = ((f"{OF_PARCELS}oa", "parcels OA"), (f"{OF_PARCELS}f1_macro", "parcels F1"))
+
+
+def released(task: str) -> dict[str, str]:
+    """The scores that a model folder keeps, {key: title}: those of its task, and of a prediction that looks at nothing."""
+    return dict((*COLUMNS[task], TRIVIAL[task][0]))
 
 
 def columns(results: Results) -> list[tuple[str, str]]:
@@ -117,10 +127,12 @@ def _metric(results):
     else:
         metric = "F1 and mAP in %, over the classes that occur"
     scores = results["subsets"][0]["scores"]
-    if "f1_every_label" not in scores:
+    (key, _), what = TRIVIAL[results["task"]]
+    if scores.get(key) is None:
         return metric
-    trivial = f"macro F1 {shown(scores['f1_every_label'])}, mAP {shown(scores['map_every_label'])}"
-    return f"{metric}; a prediction of every label for every tile scores {trivial}"
+    name = COLUMNS[results["task"]][0][1]
+    more = f", mAP {shown(scores['map_every_label'])}" if "map_every_label" in scores else ""
+    return f"{metric}; a prediction of {what} scores {name} {shown(scores[key])}{more}"
 
 
 def _training(results):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.faults.pastis import FAULTS, TILE
 
 
 def launch(*arguments, cwd=ROOT):
@@ -31,8 +32,14 @@ def test_an_address_is_no_folder_of_a_run(file, tmp_path):
         (["--config=configs/pastis.py", "--config.model.utae.bordr=zeros"], "did you mean 'border'?"),
         (["--config=configs/pastis.py", "--config.zzz=1"], "no key 'zzz'"),
         (["--config=configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
-        (["--config=configs/pastis.py", "--config.seed=abc"], "--config.seed"),
-        (["--confg=3"], "confg"),
+        (["--config=configs/pastis.py", "--config.seed=abc"], "--config.seed: expected a whole number, found 'abc'"),
+        (["--confg=3"], "error: --confg: expected an option, did you mean --config?"),
+        (["--config=configs/pasti.py"], "No such file or directory: 'configs/pasti.py'. Did you mean configs/pastis.py?"),
+        (["--config=configs/pastis.py:dmo"], "found 'dmo', did you mean 'demo'?"),
+        (["--config=configs/pastis.py", "--stage=finetun"], "--stage: expected one of prepare, pretrain, finetune, evaluate, all, found 'finetun'"),
+        (["--config=configs/pastis.py", "--config.finetune.steps=many"], "--config.finetune.steps: expected a whole number, found 'many'"),
+        (["--config=configs/pastis.py", "--config.data.void_test_parcels=maybe"], "--config.data.void_test_parcels: expected true or false, found 'maybe'"),
+        (["--config=configs/pastis.py", "--config.finetune=1"], "--config.finetune: expected one of its keys"),
         ([], "--config"),
         (["--config=configs/pastis.py", "--config.data.raw_dir=/nowhere/at/all"], "/nowhere/at/all"),
         (["--config=configs/pastis.py", "--folds=1,b"], "expected numbers separated by commas, found 'b'"),
@@ -58,3 +65,12 @@ def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
     assert message in run.stderr, run.stderr
     assert "Traceback" not in run.stderr, run.stderr
     assert run.stderr.startswith("error: "), run.stderr  # nothing before it
+
+
+@pytest.mark.parametrize("name", ["truncated array", "web page instead of an image", "tile that the metadata lost"])
+def test_a_broken_file_ends_with_one_sentence_that_names_it(name, root, tmp_path):
+    fault = FAULTS[name]
+    fault.make(root)
+    run = launch(f"--config={ROOT}/configs/pastis.py", f"--config.data.raw_dir={root}", f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stderr.startswith(f"error: tile {TILE}: {root / fault.path}: expected ") and run.stderr.count("\n") == 1, run.stderr

@@ -13,11 +13,12 @@ from omnisat_jax.inference.model_folder import CARD, load_model
 from omnisat_jax.inference.model_info import SubsetScores
 from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.records.splits import choose_split
+from omnisat_jax.report import tables
 from tests.conftest import tiny
 from tests.inference.folders import made
 
-SEGMENT = [{"modalities": ["s2"], "tiles": 2, "scores": {"miou": 12.5, "oa": None, "ece": 3.0}}]
-CLASSIFY = [{"modalities": ["s2"], "tiles": 2, "scores": {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0, "f1": {}}}]
+SEGMENT = [{"modalities": ["s2"], "tiles": 2, "scores": {"miou": 12.5, "oa": None, "miou_most_frequent": 4.0, "ece": 3.0}}]
+CLASSIFY = [{"modalities": ["s2"], "tiles": 2, "scores": {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0, "f1_every_label": 20.0, "f1": {}}}]
 
 
 def context(records, preset="demo", info=None, **changes) -> Any:
@@ -65,8 +66,8 @@ def test_provenance_is_that_of_the_run(records):
     data = released.describe(context(records), SEGMENT).provenance
     assert (data.train, data.validation, data.test) == (("fold_2", "fold_3", "fold_4"), ("fold_5",), ("fold_1",))
     assert (data.protocol, data.simulated, data.fingerprint) == ("official_5fold", True, records.fingerprint)
-    assert data.citation == records.info.citation and dict(data.metrics) == {"miou": "mIoU", "oa": "OA"}
-    assert data.scores == (SubsetScores(("s2",), 2, {"miou": 12.5, "oa": None}),)
+    assert data.citation == records.info.citation and dict(data.metrics) == tables.released("segment")
+    assert data.scores == (SubsetScores(("s2",), 2, {"miou": 12.5, "oa": None, "miou_most_frequent": 4.0}),)
 
 
 @pytest.mark.parametrize("task", ["segment", "classify"])
@@ -81,7 +82,7 @@ def test_classes_keep_their_colours_and_roles(records, task):
         assert found.legend == dataclasses.replace(found.legend, colours=colours, unscored=("Background", "Corn"), background=0)
     else:
         assert found.legend == dataclasses.replace(found.legend, colours=colours[1:], unscored=("Corn",), background=-1)
-        assert found.provenance.scores[0].scores == {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0}
+        assert found.provenance.scores[0].scores == {"f1_macro": 1.0, "f1_weighted": 2.0, "map": 3.0, "f1_every_label": 20.0}
 
 
 def test_a_folder_is_written_with_its_card(tmp_path):

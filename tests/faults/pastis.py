@@ -33,6 +33,10 @@ def set_date(properties, position, value):
     properties["dates-S2"][position] = value
 
 
+def lose_tile(collection):
+    collection["features"] = [feature for feature in collection["features"] if str(feature["properties"]["ID_PATCH"]) != TILE]
+
+
 def repeat_first(collection):
     collection["features"].append(collection["features"][0])
 
@@ -120,6 +124,7 @@ FAULTS = {
         lambda root: (root / METADATA).write_text("[" * 100_000 + "]" * 100_000), "unreadable", METADATA, ""
     ),
     "metadata that is a list": opening(lambda c: [c], "a list"),
+    "tile that the metadata lost": Fault(lambda root: change_collection(root, lose_tile), "unreadable", METADATA, "none for 1 tile", TILE),
     "metadata without tiles": opening(lambda c: c.update(features=[]), "none"),
     "repeated tile": opening(repeat_first, "again"),
     "tile without properties": opening(lambda c: c["features"][3].pop("properties"), ""),

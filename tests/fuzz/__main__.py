@@ -28,6 +28,7 @@ import numpy as np
 
 from data import prepare, verify
 from data.reading.datasets import open_dataset
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import DataError, UserError
 from tests.fuzz.datasets import MAKERS
@@ -156,7 +157,7 @@ def peak_memory() -> int:
 
 def main(arguments=None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--cases", type=int, help="ends after so many cases, however long they take")
     parser.add_argument("--seed", type=int, default=0)
@@ -207,4 +208,4 @@ def _alarm(*_):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics
 
 from omnisat_jax.metrics.parcels import ParcelCounts, UnitCounts, parcel_confusion, parcel_scores
 
@@ -67,3 +68,21 @@ def test_counts_are_those_of_a_loop(seed):
     assert {(u, a, b): n for u, a, b, n in zip(found.unit, found.label, found.predicted, found.pixels)} == expected
     again = UnitCounts.joined([found, found])
     assert again.unit.tolist() == found.unit.tolist() and again.pixels.tolist() == (2 * found.pixels).tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, K - 1), st.integers(0, K)), min_size=1, max_size=30))
+def test_macro_f1_is_that_of_scikit_learn(pairs):
+    """Over the classes of labels and predictions: one that is only predicted counts with 0. K is a prediction outside the classes."""
+    confusion = np.zeros((K, K + 1), np.int64)
+    for pair in pairs:
+        confusion[pair] += 1
+    labels, predicted = zip(*pairs)
+    seen = sorted({*labels, *predicted} - {K})
+    found = parcel_scores(confusion, "abc")
+    expected = metrics.f1_score(labels, predicted, labels=seen, average="macro", zero_division=0)
+    assert found["f1_macro"] == pytest.approx(100 * expected) and found["classes"] == len(seen)
+
+
+def test_a_class_that_is_only_predicted_counts_with_0_and_one_that_is_absent_does_not_count():
+    scores = parcel_scores(np.array([[3, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]), "abc")
+    assert scores["f1"] == {"a": pytest.approx(600 / 7), "b": 0.0, "c": None} and scores["f1_macro"] == pytest.approx(300 / 7) and scores["classes"] == 2

@@ -34,6 +34,16 @@ def test_equals_scikit_learn(labels, predicted):
     seen = np.setdiff1d(np.union1d(y, p), [9])
     np.testing.assert_allclose(found["miou"], 100 * metrics.jaccard_score(y, p, labels=seen, average="macro"), rtol=1e-6)
     np.testing.assert_allclose(found["oa"], 100 * metrics.accuracy_score(y, p), rtol=1e-6)
+    most = np.full_like(y, np.bincount(y).argmax())
+    np.testing.assert_allclose(found["miou_most_frequent"], 100 * metrics.jaccard_score(y, most, average="macro", zero_division=0), rtol=1e-6)
+
+
+def test_the_most_frequent_class_of_the_mean_counts_pixels_outside_it_as_errors():
+    scores = SegmentationScores(("a", "b", "other"), unscored=("other",))
+    assert np.isnan(scores.compute()["miou_most_frequent"])
+    scores.add(np.array([[3, 0, 0, 0], [0, 1, 0, 0], [0, 0, 6, 0]]))
+    assert scores.compute()["miou_most_frequent"] == 100 * 3 / 10 / 2
+    assert scores.compute(min_pixels=2)["miou_most_frequent"] == 100 * 3 / 10
 
 
 def test_prediction_of_void_is_an_error():

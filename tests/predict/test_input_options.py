@@ -1,11 +1,11 @@
 """The options of the command line that name the inputs of a map, and the same in a file."""
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.inputs import add_inputs, region_from
 from omnisat_jax.predict.region import Region
@@ -14,7 +14,7 @@ from tests.predict.stac import banded, save
 
 
 def parsed(*arguments):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_inputs(parser)
     parser.add_argument("--on_bad", default="raise")
     return region_from(parser.parse_args(list(map(str, arguments))))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.predict import band_order, radiometry
+from omnisat_jax.predict import radiometry
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.run import make_map
 from omnisat_jax.predict.survey import LOW, WINDOWS
+from omnisat_jax.rasters import band_order
 from omnisat_jax.rasters.offset import BASELINE_OFFSET
 from tests.conftest import ROOT
 from tests.predict.region import Identity, put, spec

@@ -1,14 +1,11 @@
 """What parcels contribute to the scores: collected from results, written, read again, and refused when damaged."""
 
-import json
-
 import numpy as np
 import pytest
 
 from omnisat_jax.errors import DataError
 from omnisat_jax.metrics.parcels import parcel_confusion
-from omnisat_jax.report import comparison, contributions, folds
-from omnisat_jax.report.contributions import PARCELS, TILES, ParcelCollector, read_parcels
+from omnisat_jax.report.contributions import PARCELS, ParcelCollector, read_parcels
 from omnisat_jax.report.results import parcel_entry, training_labels
 
 
@@ -72,33 +69,3 @@ def test_training_labels_leave_out_parcels_of_test_tiles(records):
     assert training_labels(records, parts, 1.0, 0, test) == whole  # simulated tiles share no parcel
     assert training_labels(records, parts, 1.0, 0, parts)["parcels"] == [0] * len(records.classes)
     assert sum(training_labels(records, parts, 0.34, 0, ())["pixels"]) < sum(whole["pixels"])
-
-
-def write(folder, counts, name):
-    """A run of two tiles, without parcels, that is scored from counts (2,2,3)."""
-    folder.mkdir()
-    np.savez(folder / TILES, tile=np.array(["t0", "t1"]), counts=counts[:, None], some=np.ones((2, 1), bool))
-    protocol = {
-        "dataset": "x", "simulated": False, "fingerprint": "abc", "protocol": "fixed", "fold": 1, "train": ["train"], "validation": [], "test": ["test"],
-        "train_tiles": 1, "test_tiles": 2, "classes": ["a", "b"], "unscored": [], "threshold": 0.5, "seed": 0, "void_test_parcels": False, "dates": {},
-        "checkpoint": 0, "pretrain_steps": 0, "pretrain_from": "", "label_share": 1.0, "modalities": ["s2"], "missing_modalities": [], "probe": "none",
-        "broken": {"on_bad": "raise", "tiles": 0},
-    }  # fmt: skip
-    entry = {"modalities": ["s2"], "scores": {"miou": 1.0}, "confusion": counts.sum(0).tolist(), "tiles": 2, "tiles_with_all": 2}
-    training = [{"pixels": [4, 0], "parcels": [0, 0]}]
-    (folder / "results.json").write_text(json.dumps({"name": name, "task": "segment", "protocol": protocol, "subsets": [entry], "training": training}))
-    return str(folder)
-
-
-def test_methods_are_compared_on_the_same_tiles(tmp_path, capsys):
-    good, bad = np.array([[[9, 1, 0], [0, 5, 0]], [[9, 0, 0], [1, 5, 0]]]), np.array([[[9, 1, 0], [5, 0, 0]], [[9, 0, 0], [6, 0, 0]]])
-    runs = [write(tmp_path / "good", good, "good"), "--beside", write(tmp_path / "bad", bad, "bad")]
-    assert folds.main([*runs, "--resamples=50", "--min_training=1"]) == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert "scored, but not learnable: b" in text and "on the same resampled tiles and parcels" in text
-    methods = [comparison.Method(found := folds.read([run]), folds.join(found)) for run in (runs[0], runs[2])]
-    first, second = comparison._rows(methods, 50)
-    assert first[2][-3:] == ["-", "-", "-"] and first[2][0] == f"{100 * (18 / 20 + 10 / 12) / 2:.1f}"
-    difference = methods[1].joined["subsets"][0]["scores"]["miou"] - methods[0].joined["subsets"][0]["scores"]["miou"]
-    assert second[2][-3] == f"{difference:+.1f}" and second[2][-2].startswith("[-") and second[2][-1] == "-"
-    assert contributions.read_tiles(tmp_path / "good", next(iter(methods[0].runs.values())), 0).names == ("t0", "t1")

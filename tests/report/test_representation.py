@@ -70,3 +70,19 @@ def test_a_collector_keeps_real_tiles_and_draws_them(tmp_path, dense):
     shown.save(tmp_path, CLASSES, (), "a run")
     for name in (representation.EMBEDDING, representation.ATTENTION):
         assert plt.imread(tmp_path / name).std() > 0
+
+
+def test_the_same_day_has_the_same_place_in_every_panel_of_the_attention():
+    def series(first, last, count):
+        days = np.linspace(first, last, count).round().astype(int)
+        return {"weights": np.full((count, 2, 2), 1 / count), "dates": days, "valid": np.arange(count) < count - 1}
+
+    attention = {"s2": series(10, 400, 9), "s1a": series(60, 200, 5), "planet": series(390, 700, 4)}
+    tile = representation.TokenTile("a", np.zeros((4, 6)), labels(), attention)
+    figure = representation.attention_figure(tile, CLASSES, (), "a run")
+    figure.canvas.draw()
+    places = {tuple(axes.transData.transform([(day, 0) for day in (10, 60, 597)])[:, 0].round(3)) for axes in figure.axes}
+    (place,) = places
+    shown = figure.axes[0].get_xlim()
+    assert place[0] < place[1] < place[2] and shown[0] <= 10 and shown[1] >= 597
+    plt.close(figure)

@@ -1,16 +1,16 @@
 """The options of the products, from a command line."""
 
-import argparse
 import pathlib
 
 import pytest
 
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.products.options import ProductOptions, add_arguments
 
 
 def parse(*arguments):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_arguments(parser)
     return ProductOptions.from_arguments(parser.parse_args(arguments))
 

@@ -11,9 +11,10 @@ from rio_cogeo import cog_validate
 
 from omnisat_jax.colours import class_colours
 from omnisat_jax.errors import UserError
-from omnisat_jax.predict.folder import NO_DATA, MapFolder
+from omnisat_jax.predict.folder import LEVELS, NO_DATA, MapFolder
 from omnisat_jax.predict.products.finishing import finish
 from omnisat_jax.predict.products.options import ProductOptions
+from tests.conftest import ROOT
 from tests.predict.products import maps
 
 PLAIN = ProductOptions()
@@ -24,6 +25,13 @@ TIFS = ("class.tif", "confidence.tif", "used.tif", "dates.tif", "probabilities.t
 def finished(tmp_path_factory):
     folder = maps.make_map(tmp_path_factory.mktemp("finished") / "map")
     return folder, finish(folder, PLAIN)
+
+
+def test_the_documented_values_of_probabilities_are_those_of_the_file(finished):
+    text = (ROOT / "docs" / "use.md").read_text()
+    assert f"`uint8`, value / {LEVELS}; {NO_DATA} where no sensor has a known value" in text
+    with rasterio.open(finished[1]["probabilities.tif"]) as source:
+        assert set(source.dtypes) == {"uint8"} and set(source.scales) == {1 / LEVELS} and set(source.offsets) == {0} and source.nodata == NO_DATA
 
 
 def read(path):
