@@ -12,6 +12,7 @@ from benchmarks import (
     loader,
     map_speed,
     pretrain_step,
+    series_encoders,
     simulation_limits,
     simulation_picture,
     simulation_statistics,
@@ -28,7 +29,7 @@ from tests.conftest import ROOT, prepare_pastis, tiny
 from tests.predict.models import save_random_model
 
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, utae_step, classical} | SIMULATION
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, series_encoders, utae_step, classical} | SIMULATION
 
 
 def numbers(pattern, text):
@@ -49,6 +50,13 @@ def test_utae_step(capsys):
     text = capsys.readouterr().out
     numbers(r"ratio of times \(lax.conv / ops.convolution\): ([0-9.]+)", text)
     assert len(re.findall(r"s per step +[0-9]+ MiB temporary", text)) == 2
+
+
+def test_series_encoders(capsys):
+    assert series_encoders.main(["--side=8", "--few=2", "--all=3"]) == 0
+    text = capsys.readouterr().out
+    assert len(numbers(r"ratio of times \(utae, [23] dates / temporal_first, 3 dates\): ([0-9.]+)", text)) == 2
+    assert len(re.findall(r"ms per step +[0-9]+ MiB temporary", text)) == 4
 
 
 def test_contrastive_loss(capsys):
