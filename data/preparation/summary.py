@@ -38,6 +38,7 @@ class Summary:
         self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
         self._days: dict[str, tuple[int, int]] = {}
         self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
+        self._unlabelled: list[str] = []
 
     @property
     def tiles(self) -> tuple[str, ...]:
@@ -52,6 +53,8 @@ class Summary:
         """Counts one tile, as returned by `RawDataset.read`."""
         self._tiles.append(example["tile_id"])
         self._labels.append(self._count(example["labels"]))
+        if not example["labelled"]:
+            self._unlabelled.append(example["tile_id"])
         for name in example.get("remarks", ()):
             self._unknown[name] += 1
         for name, spec in self._modalities.items():
@@ -95,6 +98,7 @@ class Summary:
         return {
             "tiles": self._tiles,
             "labels": self._labels,  # per tile
+            "unlabelled": self._unlabelled,  # tiles without labels, only for pre-training
             "present": self._present,
             "wholly_unknown": self._unknown,  # tiles with a file that has no known value; they count as absent
             "longest": self._longest,

@@ -10,6 +10,9 @@ from omnisat_jax.errors import printable
 # Keys added since, each with the value that reproduces the earlier behaviour; "modalities.*.key" stands for every modality.
 ADDED: dict[str, object] = {
     "eval.calibrate": True,  # changes no score; so earlier studies go on with the present default
+    "data.unlabelled": "refuse",
+    "data.pretrain_dirs": "",
+    "data.pretrain_weights": [],
 }
 # Earlier names of keys, and of groups of keys.
 RENAMED = {

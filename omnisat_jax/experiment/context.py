@@ -15,7 +15,7 @@ from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.records.reader import Records
-from omnisat_jax.records.splits import Split, check_labels, choose_split
+from omnisat_jax.records.splits import Split, check_labels, split_of
 from omnisat_jax.types import StrPath
 
 # (configuration of the data, console) -> folder of records, made if they are not there yet
@@ -81,7 +81,7 @@ def make_run_context(config: schema.ExperimentConfig, folder: pathlib.Path, reco
     Raises:
       UserError: what does not fit.
     """
-    split = choose_split(config.data.protocol, records.parts, config.data.fold)
+    split = split_of(records, config.data.protocol, config.data.fold)
     check_labels(records, split, config)
     mesh = _make_mesh(config, console)
     input_spec = resolve_input_spec(config, records.info)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from omnisat_jax.errors import DataError
 from omnisat_jax.experiment.context import RunContext, RunOptions
@@ -25,7 +25,7 @@ from omnisat_jax.train.provenance import Start
 from omnisat_jax.train.stage import Reporting, StageTraining
 from omnisat_jax.train.stage_store import LostStepError, StageStore, Trained
 from omnisat_jax.train.trainer import Trainer
-from omnisat_jax.types import PyTree, Statistics
+from omnisat_jax.types import Batch, PyTree, Statistics
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Stages:
             trainer=trainer,
             store=store,
             batches=self.batches,
-            share=config.data.label_share if stage == "finetune" else 1.0,
+            examples=self._examples(stage),
             budget=config.nonfinite_budget,
             make_validation=functools.partial(self._validation, stage, trainer.task),
             pretrained=(lambda: self.trained("pretrain").params) if stage == "finetune" and config.pretrain.steps else None,
@@ -135,6 +135,13 @@ class Stages:
         labels = LabelInfo(context.input_spec.classes, context.records.ignore, context.records.unscored)
         return make_task(stage, context.config, context.model, context.statistics, labels, context.mesh)
 
+    def _examples(self, stage: str) -> Callable[[int, int], Iterator[tuple[Batch, Batch]]]:
+        """(tiles per step, steps already taken) -> the batches of a stage."""
+        if stage == "pretrain":
+            return self.batches.pretraining
+        share = self.context.config.data.label_share
+        return lambda batch_size, first_step: self.batches.finetuning(batch_size, share, first_step)
+
     def _store(self, stage: str) -> StageStore:
         context, config = self.context, getattr(self.context.config, stage)
         taken = stage == "pretrain" and context.config.pretrain_from
@@ -162,9 +169,9 @@ class Stages:
         )
 
     def _validation(self, stage: str, task: Task, abstract_params: PyTree) -> Validation | None:
-        """Compiles the validation of a stage; None where no tile validates."""
+        """Compiles the validation of a stage; None where no labelled tile validates."""
         context, console = self.context, self._options.console
-        if not context.split.validation:
+        if not context.records.labelled_tiles(context.split.validation):
             return None
         compiled = self.evaluator.compile(task, abstract_params, [context.names])
         monitor = None

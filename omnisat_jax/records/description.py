@@ -181,8 +181,9 @@ def check_description(values: Value) -> None:
     values.get("simulated").boolean()
     dense = values.get("task").choice(("segment", "classify")) == "segment"
     classes = [name.text() for name in values.get("classes").list()]
-    if not values.get("classes").unique(classes) or len(classes) > 255:
-        raise values.get("classes").error("1 to 255 classes")
+    values.get("classes").unique(classes)  # none if no tile has labels
+    if len(classes) > 255:
+        raise values.get("classes").error("up to 255 classes")
     for name in values.get("unscored").list():
         name.choice(classes)
     colours = [colour.text() for colour in values.get("colours").list()]
@@ -217,6 +218,7 @@ def check_description(values: Value) -> None:
     if made.get("nomenclature").value != "":
         made.get("nomenclature").name()
     made.get("float16").boolean()
+    made.find("unlabelled", "refuse").choice(("refuse", "pretrain"))
     made.get("max_bad").number(0, 1)
     for entry in made.find("simulated", {}).items().values():
         entry.integer(0, 2**64)
@@ -262,6 +264,11 @@ def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
             moments = _array(found, np.float64)
             if moments.shape != (3, bands) or not np.isfinite(moments).all() or (moments[::2] < 0).any():
                 raise found.error(f"counts, means and squared deviations of {number_of(bands, 'band')}")
+    unlabelled = set(_texts(summary.find("unlabelled", [])))  # of records of earlier versions, every tile has labels
+    if not unlabelled <= set(tiles):
+        raise summary.get("unlabelled").error("tiles of this part")
+    if not info.classes and len(unlabelled) < len(tiles):
+        raise summary.get("unlabelled").error("every tile, as there are no classes")
     labels = _array(summary.get("labels"), np.int64)
     if labels.shape != (len(tiles), len(info.classes)) or (labels < 0).any():
         raise summary.get("labels").error(f"counts of {number_of(len(info.classes), 'class')} in {number_of(len(tiles), 'tile')}")

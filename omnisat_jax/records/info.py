@@ -38,6 +38,7 @@ class PreparationInfo:
       on_bad: what was done with broken files: "raise", "skip" or "mask".
       float16: whether float32 modalities were stored as float16.
       max_bad: the largest allowed share of tiles with a broken file.
+      unlabelled: what became of tiles without labels: "refuse" (there are none) or "pretrain" (they are only for pre-training).
     """
 
     reader: str
@@ -46,6 +47,7 @@ class PreparationInfo:
     on_bad: str
     float16: bool
     max_bad: float
+    unlabelled: str = "refuse"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ class DatasetInfo:
       made_with: options of the preparation.
       table_split: name of the TFDS split in the table of every part.
       task: "segment" (dense labels) or "classify" (labels of tiles).
-      classes: names of the classes.
+      classes: names of the classes; () if no tile has labels.
       unscored: classes that are left out of mean scores.
       colours: colours of the classes in pictures; () for the default palette.
       ignore: label of unlabelled pixels.
@@ -110,7 +112,7 @@ class DatasetInfo:
         """Builds the object from the content of dataset.json, which `description.check_description` has checked."""
         made = values["made_with"]
         return cls(
-            made_with=PreparationInfo(**{field.name: made.get(field.name) for field in dataclasses.fields(PreparationInfo)}),
+            made_with=_preparation(made),
             table_split=values["split"],
             modalities={name: _modality(entry) for name, entry in values["modalities"].items()},
             files={name: _file(entry) for name, entry in values["files"].items()},
@@ -125,6 +127,11 @@ class DatasetInfo:
         """Returns what runs record about their data, as plain values."""
         values = dataclasses.asdict(self)
         return {key: values[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")}
+
+
+def _preparation(made: Mapping[str, Any]) -> PreparationInfo:
+    names = [field.name for field in dataclasses.fields(PreparationInfo)]
+    return PreparationInfo(**{name: made.get(name) for name in names} | {"unlabelled": made.get("unlabelled", "refuse")})
 
 
 def _modality(entry: Mapping[str, Any]) -> ModalityInfo:

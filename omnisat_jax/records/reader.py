@@ -65,23 +65,39 @@ class Records:
         """Returns the IDs of the tiles of `parts`."""
         return tuple(tile for part in parts for tile in self._summaries[part]["tiles"])
 
+    def labelled_tiles(self, parts: Iterable[str]) -> tuple[str, ...]:
+        """Returns the IDs of the tiles of `parts` that have labels."""
+        parts = tuple(parts)
+        tiles = self.tiles(parts)
+        return tuple(tiles[position] for position in self._labelled(parts))
+
+    def _labelled(self, parts: Iterable[str]) -> list[int]:
+        """Ascending positions in `tiles(parts)` of the tiles that have labels."""
+        parts = tuple(parts)
+        without = {tile for part in parts for tile in self._summaries[part].get("unlabelled", ())}
+        return [position for position, tile in enumerate(self.tiles(parts)) if tile not in without]
+
     def source(self, parts: Sequence[str], share: float = 1.0, seed: int = 0) -> "TileSource":
-        """Returns random access to the tiles of `parts`, or to a random share of them.
+        """Returns random access to the labelled tiles of `parts`, or to a random share of them; see `every_tile` for the others.
 
         The selection depends only on the tile IDs and the seed, and a smaller share is a subset of a larger one.
 
         Args:
           parts: names of parts.
-          share: share of the tiles, rounded, at least one tile.
+          share: share of the labelled tiles, rounded, at least one tile.
           seed: of the random selection.
         """
         return TileSource(self, parts, self._share(parts, share, seed))
 
+    def every_tile(self, parts: Sequence[str]) -> "TileSource":
+        """Returns random access to all tiles of `parts`, with and without labels. The labels of the latter mean nothing."""
+        return TileSource(self, parts, range(len(self.tiles(parts))))
+
     def _share(self, parts: Sequence[str], share: float, seed: int) -> list[int]:
-        """Ascending positions of a share of the tiles of `parts`."""
-        tiles = self.tiles(parts)
-        ranked = sorted(range(len(tiles)), key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
-        return sorted(ranked[: max(1, round(share * len(tiles)))]) if tiles else []
+        """Ascending positions in `tiles(parts)` of a share of the labelled tiles."""
+        tiles, labelled = self.tiles(parts), self._labelled(parts)
+        ranked = sorted(labelled, key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
+        return sorted(ranked[: max(1, round(share * len(labelled)))]) if labelled else []
 
     def label_counts(self, parts: Sequence[str], share: float = 1.0, seed: int = 0) -> np.ndarray:
         """Counts labels in the tiles that `source` returns for the same arguments.
@@ -94,7 +110,7 @@ class Records:
         return np.concatenate(counts)[kept].sum(0) if kept else np.zeros(len(self.classes), np.int64)
 
     def counts(self, parts: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Counts tiles and dates of `parts`.
+        """Counts tiles, with and without labels, and dates of `parts`.
 
         Returns:
           {modality: {"present": tiles, "absent": tiles, "wholly_unknown": absent tiles that have a file, "invalid_dates": dates}}.
@@ -127,7 +143,7 @@ class Records:
     def _read_days(self, part: str) -> dict[str, tuple[int, int]]:
         days: dict[str, tuple[int, int]] = {}
         series = [name for name, stored in self.modalities.items() if stored.kind == "series"]
-        source = self.source([part])
+        source = self.every_tile([part])
         for position in range(len(source)):
             example = source[position]
             for name in series:
@@ -296,7 +312,7 @@ def check_records(folder: StrPath) -> Iterator[Finding]:
 def _check_part(records: Records, part: str) -> Iterator[Finding]:
     """Reads every row and every frame of a part."""
     try:
-        source = records.source([part])
+        source = records.every_tile([part])
     except DataError as error:
         yield error.finding
         return

@@ -15,7 +15,7 @@ from omnisat_jax.input.spec import InputSpec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.parallel import hosts
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.records.reader import Records
+from omnisat_jax.records.reader import Records, TileSource
 from omnisat_jax.records.splits import Split
 from omnisat_jax.types import Batch
 
@@ -42,16 +42,28 @@ class RunBatches:
     eval_batch_size: int
     seed: int
 
-    def training(self, batch_size: int, share: float, first_step: int) -> Iterator[tuple[Batch, Batch]]:
-        """Endless (host batch, device batch) of the training tiles.
+    def pretraining(self, batch_size: int, first_step: int) -> Iterator[tuple[Batch, Batch]]:
+        """Endless (host batch, device batch) of all training tiles, with and without labels.
 
         Args:
           batch_size: tiles per step, over all processes.
-          share: of the tiles that is used.
           first_step: steps already taken, whose batches are passed over.
         """
+        return self._endless(self.records.every_tile(self.split.train), batch_size, first_step)
+
+    def finetuning(self, batch_size: int, share: float, first_step: int) -> Iterator[tuple[Batch, Batch]]:
+        """Endless (host batch, device batch) of the labelled training tiles.
+
+        Args:
+          batch_size: tiles per step, over all processes.
+          share: of the labelled tiles that is used.
+          first_step: steps already taken, whose batches are passed over.
+        """
+        return self._endless(self.records.source(self.split.train, share, self.seed), batch_size, first_step)
+
+    def _endless(self, source: TileSource, batch_size: int, first_step: int) -> Iterator[tuple[Batch, Batch]]:
         dataset = pipeline.training(
-            self.records.source(self.split.train, share, self.seed),
+            source,
             self._make_batch(training=True, void_parcels=self._void_parcels),
             seed=self.seed,
             batch_size=batch_size,
@@ -61,11 +73,11 @@ class RunBatches:
         return device.prefetch(pipeline.start_at(dataset, first_step), meshes.batch_sharding(self.mesh))
 
     def evaluation(self, parts: Sequence[str], share: float = 1.0) -> Iterator[Batch]:
-        """Host batches of every tile of a share of `parts`, each tile once, whole and not augmented."""
+        """Host batches of every labelled tile of a share of `parts`, each tile once, whole and not augmented."""
         return self._whole_tiles(parts, share, void_parcels=None)
 
     def training_tiles(self, share: float = 1.0) -> Iterator[Batch]:
-        """Host batches of a share of the training tiles as evaluation sees them, with the labels that training may see."""
+        """Host batches of a share of the labelled training tiles as evaluation sees them, with the labels that training may see."""
         return self._whole_tiles(self.split.train, share, self._void_parcels)
 
     def tile_names(self, host: Batch) -> list[str]:
