@@ -102,11 +102,11 @@ def open_raw(root: StrPath, nomenclature: str = "12", *, unlabelled: bool = Fals
 
 
 def _aerial(side: int) -> raw.RawModality:
-    return raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS)
+    return raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS, resolution=AERIAL_RESOLUTION)
 
 
 def _series(cells: int) -> raw.RawModality:
-    return raw.RawModality("series", (cells, cells, len(S2_BANDS)), "int16", S2_BANDS)
+    return raw.RawModality("series", (cells, cells, len(S2_BANDS)), "int16", S2_BANDS, resolution=CELL * AERIAL_RESOLUTION)
 
 
 def classes_of(nomenclature: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -38,6 +38,7 @@ WHERE = (
 SERIES = {"s2": ("DATA_S2", "S2", 10), "s1a": ("DATA_S1A", "S1A", 3), "s1d": ("DATA_S1D", "S1D", 3)}
 RADAR_BANDS = ("VV", "VH", "VV/VH")
 SPOT = ("DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "SPOT6_RVB_1M00_2019", 3)
+RESOLUTION = 10.0  # m per pixel of the series and the labels
 SPOT_PIXELS = 10  # per side under a pixel of the series
 ANNOTATIONS = "ANNOTATIONS"
 METADATA = "metadata.geojson"
@@ -74,10 +75,10 @@ def open_raw(root: StrPath, *, unlabelled: bool = False) -> raw.RawDataset:
     for name in held:
         if name == "spot":
             side = raw.usual_size(held[name], reader.spot_side)
-            modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"))
+            modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"), resolution=RESOLUTION / SPOT_PIXELS)
         else:
             dtype, bands = ("int16", S2_BANDS) if name == "s2" else ("float32", RADAR_BANDS)
-            modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype, bands)
+            modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype, bands, resolution=RESOLUTION)
     if reader.places:
         modalities["location"] = raw.location_modality()
     reader.modalities, reader.size = modalities, size

@@ -121,6 +121,7 @@ def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) 
                 "bands": list(m.bands),
                 "scale": list(m.scale),
                 "offset": list(m.offset),
+                "resolution": m.resolution,
             }
             for name, m in dataset.modalities.items()
         },

@@ -43,6 +43,7 @@ class RawModality:
       dtype: of the values.
       bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true colour.
       scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
+      resolution: m per pixel on the ground; 0 where it is not known, and of a location.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class RawModality:
     bands: tuple[str, ...]
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    resolution: float = 0.0
 
 
 def location_modality() -> RawModality:

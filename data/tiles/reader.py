@@ -51,8 +51,9 @@ def open_raw(root: StrPath, *, unlabelled: bool = False) -> raw.RawDataset:
     sides.setdefault(LABELS, max(sides.values()))
     modalities = {
         name: raw.RawModality(
-            sensor.kind, (sides[name], sides[name], len(sensor.bands)), sensor.dtype, sensor.bands, sensor.scale, sensor.offset
-        )
+            sensor.kind, (sides[name], sides[name], len(sensor.bands)), sensor.dtype, sensor.bands, sensor.scale, sensor.offset,
+            location.usual_pixel(files[name], root),
+        )  # fmt: skip
         for name, sensor in description.sensors.items()
     }
     modalities["location"] = raw.location_modality()

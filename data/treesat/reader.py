@@ -34,13 +34,15 @@ LABELS = "labels/TreeSatBA_v9_60m_multi_labels.json"
 PARTS = {"train": "train_filenames.lst", "validation": "val_filenames.lst", "test": "test_filenames.lst"}
 SERIES = {"s2": ("sen-2", 10), "s1a": ("sen-1-asc", 2), "s1d": ("sen-1-des", 2)}
 PIXELS = 6  # per side of the Sentinel windows, 10 m
+PIXEL = 0.2  # m of the aerial image
 AERIAL = 300  # central pixels of 0.2 m that are used: the 60 m that the Sentinel windows cover, out of 304
 MODALITIES = {
-    name: raw.RawModality("series", (PIXELS, PIXELS, bands), *(("int16", S2_BANDS) if name == "s2" else ("float32", ("VV", "VH"))))
+    name: raw.RawModality(
+        "series", (PIXELS, PIXELS, bands), *(("int16", S2_BANDS) if name == "s2" else ("float32", ("VV", "VH"))), resolution=10.0
+    )
     for name, (_, bands) in SERIES.items()
-} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8", ("NIR", "R", "G", "B"))}
+} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8", ("NIR", "R", "G", "B"), resolution=PIXEL)}
 ADVICE = "Check --config.data.raw_dir."
-PIXEL = 0.2  # m of the aerial image
 SHARE = 0.07  # area share above which a genus counts as present (as in the authors' benchmark)
 
 

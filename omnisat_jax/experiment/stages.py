@@ -54,6 +54,7 @@ class Stages:
         self.context, self._options, self._trainers = context, options, {}
         self.batches = RunBatches(
             records=context.records,
+            additional=context.additional,
             split=context.split,
             input_spec=context.input_spec,
             mesh=context.mesh,
@@ -66,7 +67,7 @@ class Stages:
             self._start = Start(
                 context.folder,
                 flat=flat,
-                data=context.records.info.provenance() | dataclasses.asdict(context.split),
+                data=_data(context),
                 computing={"mesh": dict(context.mesh.shape), "precision": context.precision},
                 accept_new_data=options.accept_new_data,
                 changes=changes,
@@ -125,7 +126,8 @@ class Stages:
     def trainer(self, stage: str) -> Trainer:
         """The trainer of a stage, made once: it keeps the shapes that it has traced."""
         if stage not in self._trainers:
-            config, sample = self.context.config, self.context.input_spec.train.abstract(1)
+            config, spec = self.context.config, self.context.input_spec
+            sample = (spec.pretrain if stage == "pretrain" else spec.train).abstract(1)
             made = Trainer(self._task(stage), getattr(config, stage), sample, self.context.mesh, config.mesh.fsdp_min_size)
             self._trainers[stage] = made
         return self._trainers[stage]
@@ -152,6 +154,9 @@ class Stages:
             "seed": context.config.seed,
             "batch_size": config.batch_size,
         }
+        if stage == "pretrain" and context.additional:
+            made_from["additional"] = [records.fingerprint for records in context.additional]
+            made_from["weights"] = list(context.config.data.pretrain_weights)
         return StageStore(
             folder=folder,
             stage=stage,
@@ -197,6 +202,16 @@ class Stages:
         kind = "simulated" if records.info.simulated else "real"
         title = f"{self.context.config.name}, {kind} data, step {step} of pre-training"
         shown.save(self.context.folder / "pretrain", self.context.input_spec.classes, records.colours, title)
+
+
+def _data(context: RunContext) -> dict:
+    """What the run records about its data."""
+    data = context.records.info.provenance() | dataclasses.asdict(context.split)
+    if context.additional:
+        sources = ", ".join(str(records.root) for records in context.additional)
+        data |= {"fingerprint": context.fingerprint, "source": f"{data['source']}, and for pre-training {sources}"}
+        data["additional"] = [records.info.provenance() | {"folder": str(records.root)} for records in context.additional]
+    return data
 
 
 def keep_statistics(folder: pathlib.Path, statistics: Statistics) -> None:

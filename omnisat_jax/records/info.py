@@ -16,6 +16,7 @@ class ModalityInfo:
       longest: dates of the longest series; 1 for other kinds.
       bands: names of the bands.
       scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
+      resolution: m per pixel on the ground; 0 where it is not known, as in records of earlier versions.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class ModalityInfo:
     bands: tuple[str, ...] = ()
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    resolution: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +137,9 @@ def _preparation(made: Mapping[str, Any]) -> PreparationInfo:
 
 
 def _modality(entry: Mapping[str, Any]) -> ModalityInfo:
-    # Records of earlier versions have neither scale nor offset.
+    # Records of earlier versions have neither scale nor offset, nor a resolution.
     lists = {key: tuple(entry.get(key) or ()) for key in ("shape", "bands", "scale", "offset")}
-    return ModalityInfo(kind=entry["kind"], dtype=entry["dtype"], longest=entry["longest"], **lists)
+    return ModalityInfo(kind=entry["kind"], dtype=entry["dtype"], longest=entry["longest"], resolution=entry.get("resolution", 0.0), **lists)
 
 
 def _file(entry: Mapping[str, Any]) -> FileInfo:

@@ -153,6 +153,26 @@ class Records:
                     days[name] = min(first, int(dates.min())), max(last, int(dates.max()))
         return days
 
+    def places(self, parts: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Returns longitude and latitude of the centres of those tiles of `parts` that have a location, degrees.
+
+        Records of earlier versions do not keep them: their rows are read, but no frame.
+
+        Raises:
+          DataError: a row was changed or damaged.
+        """
+        found: dict[str, tuple[float, float]] = {}
+        if "location" not in self.modalities:
+            return found
+        for part in parts:
+            known = self._summaries[part].get("places")
+            source = self.every_tile([part]) if known is None else ()
+            found |= known or {}
+            for tile, example in zip(self.tiles([part]), source):
+                if len(values := np.asarray(example["location"]["values"])):
+                    found[tile] = values[0]
+        return {tile: (float(place[0]), float(place[1])) for tile, place in found.items()}
+
     def parcels(self, parts: Sequence[str]) -> np.ndarray:
         """Returns the sorted numbers of the parcels that appear in `parts`, int64."""
         numbers = [n for part in parts for tile in (self._summaries[part]["parcels"] or {}).values() for n in tile]
@@ -176,16 +196,24 @@ class Records:
         Raises:
           UserError: a modality has no known value in `parts`, so it cannot be normalised.
         """
+        result = self.known_statistics(parts, clear=clear)
+        for name in self.modalities:
+            if name not in result:
+                raise UserError(
+                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalised; "
+                    f"remove it with --config.modalities or choose other folds"
+                )
+        return result
+
+    def known_statistics(self, parts: Sequence[str], *, clear: bool = False) -> dict[str, dict[str, list[float]]]:
+        """Computes what `statistics` does, for the modalities of which every band has a known value in `parts`."""
         result = {}
         for name in self.modalities:
             which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
             moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
             count = moments[:, 0].sum(0)
             if not (count > 0).all():
-                raise UserError(
-                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalised; "
-                    f"remove it with --config.modalities or choose other folds"
-                )
+                continue
             mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
             squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
             std = np.sqrt(squares / count)

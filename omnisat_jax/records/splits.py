@@ -11,7 +11,6 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.records.reader import Records
 from omnisat_jax.words import number_of
 
-
 UNLABELLED = "unlabelled"  # protocol of data without a label, all parts of which train: nothing could be scored
 
 

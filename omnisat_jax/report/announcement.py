@@ -1,5 +1,7 @@
 """Shows what a run is based on before it starts: data, protocol, and what is missing or left out."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
@@ -45,6 +47,25 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
         if without and counts.any():
             text = f"classes without a label in the {use} parts: {', '.join(without)}"
             console.print(text, style="yellow", markup=False, highlight=False)
+
+
+def announce_additional(console: Console, additional: Sequence[Records], weights: Sequence[float]) -> None:
+    """Prints which further records pre-training uses, and how often.
+
+    Args:
+      console: where to.
+      additional: the records.
+      weights: of the main data and of each of them; () = by number of tiles.
+    """
+    for index, records in enumerate(additional, 1):
+        share = f", {100 * weights[index] / sum(weights):.0f} % of the examples" if weights else ""
+        simulated = ", simulated" if records.info.simulated else ""
+        sensors = " ".join(name for name, stored in records.modalities.items() if stored.kind != "location")
+        console.print(
+            f"pre-training also on {_tiles(records, records.parts)} of {records.root} ({sensors}{simulated}){share}: {records.info.citation}",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _tiles(records, parts):
