@@ -11,6 +11,7 @@ from omnisat_jax.experiment.context import RunContext, RunOptions, make_run_cont
 from omnisat_jax.experiment.stages import Stages
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
+from omnisat_jax.records.splits import UNLABELLED
 from omnisat_jax.report import results as reporting
 from omnisat_jax.report import tables
 from omnisat_jax.report.announcement import announce, announce_additional
@@ -30,7 +31,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
       options: how it is started.
 
     Returns:
-      The results of the evaluation, if it is among the stages.
+      The results of the evaluation, if it is among the stages and any tile has labels.
 
     Raises:
       UserError: with a message for the user.
@@ -55,6 +56,9 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
             _pretrain(stages, config, console)
         if "finetune" in wanted and config.finetune.steps and config.eval.probe == "none":
             stages.train("finetune")
+        if context.split.protocol == UNLABELLED:
+            console.print("no tile has labels: the run ends with pre-training")
+            return None
         return _evaluate(stages, context, console) if "evaluate" in wanted else None
 
 

@@ -132,8 +132,8 @@ class DatasetInfo:
 
 
 def _preparation(made: Mapping[str, Any]) -> PreparationInfo:
-    names = [field.name for field in dataclasses.fields(PreparationInfo)]
-    return PreparationInfo(**{name: made.get(name) for name in names} | {"unlabelled": made.get("unlabelled", "refuse")})
+    values: dict[str, Any] = {field.name: made.get(field.name) for field in dataclasses.fields(PreparationInfo)}
+    return PreparationInfo(**values | {"unlabelled": made.get("unlabelled", "refuse")})
 
 
 def _modality(entry: Mapping[str, Any]) -> ModalityInfo:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from omnisat_jax.records.frames import FrameStore, frames_path
 from omnisat_jax.records.reader import Records
@@ -71,7 +71,7 @@ def same_ground(places: Mapping[str, tuple[float, float]], others: Mapping[str, 
     names, other_names = list(places), list(others)
     here, there = (np.radians(np.array(list(found.values()))) for found in (places, others))
     found = []
-    near = cKDTree(_on_sphere(there)).query_ball_point(_on_sphere(here), np.sqrt(2) * reach / EARTH_RADIUS)
+    near = KDTree(_on_sphere(there)).query_ball_point(_on_sphere(here), np.sqrt(2) * reach / EARTH_RADIUS)
     for index, candidates in enumerate(near):
         for candidate in candidates:
             east, north = there[candidate] - here[index]

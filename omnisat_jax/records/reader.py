@@ -166,11 +166,11 @@ class Records:
             return found
         for part in parts:
             known = self._summaries[part].get("places")
-            source = self.every_tile([part]) if known is None else ()
-            found |= known or {}
-            for tile, example in zip(self.tiles([part]), source):
-                if len(values := np.asarray(example["location"]["values"])):
-                    found[tile] = values[0]
+            if known is None:
+                source, tiles = self.every_tile([part]), self.tiles([part])
+                values = [np.asarray(source[position]["location"]["values"]) for position in range(len(source))]
+                known = {tile: place[0] for tile, place in zip(tiles, values, strict=True) if len(place)}
+            found |= known
         return {tile: (float(place[0]), float(place[1])) for tile, place in found.items()}
 
     def parcels(self, parts: Sequence[str]) -> np.ndarray:
