@@ -107,7 +107,7 @@ def test_rasters_that_do_not_fit_are_named(region, capsys):
 
     image = np.zeros((3, 48, 80), np.uint8)
     write(region / "other_crs.tif", image, pixel=2.5, crs="EPSG:32633")
-    refused("expected EPSG:32632, like the labels, found EPSG:32633", image="other_crs.tif")
+    refused("expected EPSG:32632, like the labels or --grid, found EPSG:32633", image="other_crs.tif")
     write(region / "shifted.tif", image, pixel=2.5, corner=(CORNER[0] + 1, CORNER[1]))
     refused("expected pixels that nest", image="shifted.tif")
     write(region / "three.tif", image, pixel=3.0)

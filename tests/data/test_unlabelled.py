@@ -1,5 +1,6 @@
 """Tiles without labels: a fault unless the user says that they have none; then they are kept for pre-training, and counted."""
 
+import io
 import json
 import os
 import shutil
@@ -159,7 +160,7 @@ def test_records_keep_tiles_with_and_without_labels_apart(partly, intact, name, 
 
 
 def test_the_report_counts_labelled_tiles(partly, tmp_path):
-    console = Console(record=True, width=300, file=open(os.devnull, "w"))
+    console = Console(record=True, width=300, file=io.StringIO())
     print_report(console, partly.info, summaries(partly.root, partly.info), partly.root)
     text = console.export_text()
     assert "labelled tiles" in text and "--config.data.unlabelled=pretrain" in text

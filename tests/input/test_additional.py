@@ -168,13 +168,25 @@ def test_folders_are_opened_for_pretraining_only_and_identify_the_run(records, o
     assert context.additional == () and context.fingerprint == records.fingerprint
 
 
-def test_tested_tiles_are_refused(records, others, tmp_path, console, simulated):
+def test_tested_tiles_are_refused(records, tmp_path, console):
     config = tiny(**{"data.pretrain_dirs": str(records.root)})
-    with pytest.raises(UserError, match="expected no tile on which the run is validated or tested, found the .* image of tile 10003 in tile 10003"):
+    with pytest.raises(UserError, match="expected no tile on which the run is validated or tested, found the .* image of tile 10008 in tile 10008 of"):
         context_of(config, records, tmp_path, console)
     config.data.pretrain_dirs = f"{tmp_path}/nowhere"
     with pytest.raises(UserError, match="data.pretrain_dirs: expected folders of records .*, found nothing at"):
         context_of(config, records, tmp_path, console)
+
+
+def test_tiles_on_tested_ground_are_refused_unless_simulated(records, others, tmp_path, console):
+    """Every simulation lies at the same places."""
+    measured = []
+    for found in (records, others[0]):
+        measured.append(Records(found.root))
+        measured[-1].info = dataclasses.replace(found.info, simulated=False)
+    config = schema.parse(tiny())
+    make_run_context(config, tmp_path, records, (others[0],), console)
+    with pytest.raises(UserError, match="found 4 pairs of tiles on the same ground, first tile 10008 and tile 1000"):
+        make_run_context(config, tmp_path, measured[0], (measured[1],), console)
 
 
 @pytest.mark.parametrize(
