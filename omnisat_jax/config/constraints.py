@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnisat_jax.config.registry import MODELS, encoders_of, encoders_with_dense_map
-from omnisat_jax.config.rules import ConfigError, nearest
+from omnisat_jax.config.rules import ConfigError, found, nearest
 from omnisat_jax.modalities import LOCATION
 
 if TYPE_CHECKING:  # schema imports this module
@@ -59,7 +59,7 @@ def _check_pretrain_dirs(data: "DataConfig") -> None:
     folders, weights = data.pretrain_folders, data.pretrain_weights
     need(
         all(folders) and len(set(folders)) == len(folders),
-        f"data.pretrain_dirs: expected distinct folders joined by commas, found {data.pretrain_dirs!r}",
+        f"data.pretrain_dirs: expected distinct folders joined by commas, found {found(data.pretrain_dirs)}",
     )
     need(
         not weights or (folders and len(weights) == 1 + len(folders)),

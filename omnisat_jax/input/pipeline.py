@@ -100,7 +100,7 @@ class Examples:
     make_batch: MakeBatch
 
 
-class _Labelled(grain.transforms.Map):
+class _OfFolder(grain.transforms.Map):
     """Notes which folder a stored example is of."""
 
     def __init__(self, folder: int):
@@ -146,7 +146,7 @@ def mixture(
     """
     if not all(len(folder.source) for folder in folders):
         raise UserError("a folder of records for pre-training has no tiles")
-    sources = [grain.MapDataset.source(folder.source).map(_Labelled(index)) for index, folder in enumerate(folders)]
+    sources = [grain.MapDataset.source(folder.source).map(_OfFolder(index)) for index, folder in enumerate(folders)]
     if weights:
         # Each folder is shuffled by a seed of its own, so that folders of one size are not in step.
         shuffled = [source.seed((seed + index) % 2**32).shuffle().repeat() for index, source in enumerate(sources)]

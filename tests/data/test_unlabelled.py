@@ -4,21 +4,27 @@ import io
 import json
 import os
 import shutil
+import types
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from data import show
+from data.figures.tile import draw_tile
 from data.preparation.options import PreparationOptions
 from data.preparation.preparing import prepare_folder
 from data.preparation.report import print_report
 from data.preparation.writing import summaries
+from data.reading import datasets
 from data.reading.datasets import open_dataset
 from data.reading.raw import DataError
 from data.treesat.reader import LABELS
 from data.verification.findings import DOUBT
 from data.verification.options import VerificationOptions
 from data.verification.raw_check import verify_raw
+from omnisat_jax.cli.command import run_command
+from omnisat_jax.errors import UserError
 from omnisat_jax.records.reader import Records
 from tests.fuzz.datasets import MAKERS
 
@@ -187,3 +193,20 @@ def test_a_folder_of_tiles_with_labels_needs_classes(intact, tmp_path):
     (root / "dataset.json").write_text(json.dumps({key: value for key, value in description.items() if key != "classes"}))
     with pytest.raises(DataError, match="found no classes"):
         open_dataset("tiles", root, unlabelled="pretrain")
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_tile_without_labels_is_drawn(intact, tmp_path, every):
+    root = shutil.copytree(intact["tiles"], tmp_path / "tiles")
+    tile = first_tile("tiles", root)
+    strip_all(root, "tiles") if every else strip(root, "tiles", [tile])
+    out = tmp_path / "tile.png"
+    assert run_command(show.main, ["tiles", "--raw", str(root), "--tile", tile, "--out", str(out)]) == 0 and out.stat().st_size
+    figure = draw_tile(open_dataset("tiles", root, unlabelled="pretrain"), tile)
+    assert "without labels" in figure.get_suptitle() and "labels" not in {axes.get_title() for axes in figure.axes}
+
+
+def test_a_reader_that_knows_no_tiles_without_labels_says_so(monkeypatch, tmp_path):
+    monkeypatch.setitem(datasets.DATASETS, "meadow", lambda: types.SimpleNamespace(open_raw=lambda root: None))
+    with pytest.raises(UserError, match="data.unlabelled of meadow: expected 'refuse', as its reader knows no tiles without labels"):
+        open_dataset("meadow", tmp_path, unlabelled="pretrain")
