@@ -105,7 +105,7 @@ def read_description(root: pathlib.Path) -> Description:
         name=content.get("name").text(),
         citation=content.get("citation").text(),
         classes=classes,
-        ignore=check_ignore(content.find("ignore", VOID).integer(0, 255), len(classes), path=path),
+        ignore=check_ignore(content.get("ignore").integer(0, 255) if named else VOID, len(classes), path=path),
         background=content.find("background", -1).integer(-1, len(classes) - 1),
         colours=_colours(content, len(classes)),
         simulated=content.find("simulated", False).boolean(),
