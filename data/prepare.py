@@ -17,6 +17,7 @@ from data.preparation.preparing import prepare, prepare_folder
 from data.preparation.report import print_report
 from data.preparation.writing import summaries
 from data.reading.datasets import DATASETS
+from data.reading.raw import UNLABELLED
 from omnisat_jax.cli import terminal
 from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nomenclature", default="", help="which set of classes, for datasets with several")
     parser.add_argument("--on_bad", choices=ON_BAD, default="raise", help="what to do with a tile with a broken file")
     parser.add_argument("--max_bad", type=float, default=0.05, help="largest share of tiles with a broken file")
+    parser.add_argument("--unlabelled", choices=UNLABELLED, default="refuse", help="tiles without labels: refuse, or keep for pre-training only")
     parser.add_argument("--float16", action="store_true", help="store floats in two bytes (see data/README.md)")
     flags = parser.parse_args(arguments)
     if flags.jobs < 1:
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 0 <= flags.max_bad <= 1:
         raise UserError(f"--max_bad: expected a share from 0 to 1, found {flags.max_bad}")
     console = terminal.console()
-    options = PreparationOptions(flags.on_bad, flags.float16, flags.max_bad, flags.jobs)
+    options = PreparationOptions(flags.on_bad, flags.float16, flags.max_bad, flags.jobs, flags.unlabelled)
     info = prepare_folder(flags.dataset, flags.raw, flags.out, flags.nomenclature, options, console)
     print_report(console, info, summaries(flags.out, info), flags.out)
     return 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from data.figures.tile import draw_tile, format_of, save
-from data.reading.datasets import DATASETS, open_dataset
+from data.reading.datasets import DATASETS, knows_unlabelled, open_dataset
 from data.verification.findings import one_line
 from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
@@ -22,8 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="default: <dataset>_<tile>.png")
     flags = parser.parse_args(arguments)
     out = flags.out or pathlib.Path(re.sub(r"[^\w.-]", "_", f"{flags.dataset}_{flags.tile}.png"))
+    # A picture may be of any tile; readers that know no tiles without labels refuse them themselves.
+    unlabelled = "pretrain" if knows_unlabelled(flags.dataset) else "refuse"
     format_of(out)  # refuses an unknown format before anything is read
-    save(draw_tile(open_dataset(flags.dataset, flags.raw, flags.nomenclature), flags.tile), out)
+    save(draw_tile(open_dataset(flags.dataset, flags.raw, flags.nomenclature, unlabelled), flags.tile), out)
     print(f"written to {one_line(out)}")
     return 0
 

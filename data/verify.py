@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from data.reading.datasets import DATASETS
+from data.reading.raw import UNLABELLED
 from data.verification.findings import KINDS, failures
 from data.verification.options import VerificationOptions
 from data.verification.raw_check import verify_raw
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--prepared", type=pathlib.Path, help="records made by `python -m data.prepare`, or by a run in data.cache_dir"
     )
     parser.add_argument("--nomenclature", default="", help="which set of classes, for datasets with several")
+    parser.add_argument("--unlabelled", choices=UNLABELLED, default="refuse", help="whether tiles without labels are faults; pretrain: they are not")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
     parser.add_argument("--manifest", type=pathlib.Path, help="checksums and contents; default: DIR/manifest.json")
     parser.add_argument("--update", action="store_true", help="write the manifest anew instead of comparing with it")
@@ -52,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--allow: expected some of {', '.join(KINDS)}, found {', '.join(sorted(allowed - set(KINDS)))}")
     console = terminal.console(width=None if sys.stdout.isatty() else WIDE)
     options = VerificationOptions(
-        allowed, flags.json, nomenclature=flags.nomenclature, manifest=flags.manifest, update=flags.update, jobs=flags.jobs
-    )
+        allowed, flags.json, nomenclature=flags.nomenclature, manifest=flags.manifest, update=flags.update, jobs=flags.jobs,
+        unlabelled=flags.unlabelled,
+    )  # fmt: skip
     if flags.prepared:
         findings = verify_records(flags.dataset, flags.prepared, options, console)
     else:

@@ -57,7 +57,7 @@ def _draw(dataset: RawDataset, tile: str, example: dict[str, Any]) -> Figure:
     series = [name for name, m in held.items() if m.kind == "series"]
     pictures = [picture for name, m in held.items() for picture in _pictures(name, m, example[name])]
     panels = [panel for name in series for panel in curve_panels(dataset, name, example)]
-    dense = dataset.task == "segment"
+    dense = dataset.task == "segment" and example["labelled"]
     picture_rows = -(-(len(pictures) + dense) // CLEAR)
     heights = [1.5] * picture_rows + [1.0] * (len(panels) + bool(series))
     figure = Figure(figsize=(3.3 * CLEAR, 3.5 * picture_rows + 2.3 * (len(panels) + bool(series)) + 1), layout="constrained")
@@ -212,6 +212,8 @@ def _validity(axes: Axes, series: Sequence[str], example: dict[str, Any]) -> Non
 
 
 def _tile_labels(dataset, example):
+    if not example["labelled"]:
+        return ", without labels"
     if dataset.task == "segment":
         return ""
     return ": " + (", ".join(name for name, value in zip(dataset.classes, example["labels"]) if value) or "no label")

@@ -44,12 +44,13 @@ AERIAL_RESOLUTION, S2_RESOLUTION = 0.2, 10.0  # m per pixel
 CELL = 32  # aerial pixels under one resampled Sentinel-2 pixel, 6.4 m
 
 
-def open_raw(root: StrPath, nomenclature: str = "12") -> raw.RawDataset:
+def open_raw(root: StrPath, nomenclature: str = "12", *, unlabelled: bool = False) -> raw.RawDataset:
     """Indexes a folder in FLAIR layout, or images and masks beside an index.json with their splits.
 
     Args:
       root: the folder.
       nomenclature: "12" (the named classes; everything else is void), "13" ("Other" is learned but does not enter the mean) or "19".
+      unlabelled: whether images without a mask have no labels; otherwise that is a fault.
 
     Raises:
       DataError: no readable image, an image without a domain, unreadable tables, or super-patches without the table of centres.
@@ -67,7 +68,8 @@ def open_raw(root: StrPath, nomenclature: str = "12") -> raw.RawDataset:
     series = layout.zones_with_series(files)
     if series and not centres:
         raise DataError(tile="-", path=root / CENTRES, expected="where images lie in their super-patches", found="no such table")
-    index_of = _Index(root, images, layout.numbered(files, "MSK"), zones, series, centres)
+    masks = layout.numbered(files, "MSK")
+    index_of = _Index(root, images, masks, zones, series, centres)
     reader = _Reader(index_of, nomenclature)
     side = reader.side = raw.usual_size(images, reader.side_of)
     modalities = {"aerial": _aerial(side)}
@@ -95,15 +97,16 @@ def open_raw(root: StrPath, nomenclature: str = "12") -> raw.RawDataset:
         unscored=unscored,
         colours=COLOURS[: len(NAMED)]
         + ((COLOURS[-1],) if nomenclature == "13" else COLOURS[len(NAMED) :] if nomenclature == "19" else ()),
+        unlabelled=frozenset(images.keys() - masks.keys()) if unlabelled else frozenset(),
     )
 
 
 def _aerial(side: int) -> raw.RawModality:
-    return raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS)
+    return raw.RawModality("image", (side, side, len(AERIAL_BANDS)), "uint8", AERIAL_BANDS, resolution=AERIAL_RESOLUTION)
 
 
 def _series(cells: int) -> raw.RawModality:
-    return raw.RawModality("series", (cells, cells, len(S2_BANDS)), "int16", S2_BANDS)
+    return raw.RawModality("series", (cells, cells, len(S2_BANDS)), "int16", S2_BANDS, resolution=CELL * AERIAL_RESOLUTION)
 
 
 def classes_of(nomenclature: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -200,7 +203,7 @@ class _Reader:
     def labels(self, tile: str) -> raw.Entry:
         path = self.masks.get(tile)
         if path is None:
-            raise DataError(tile=tile, path=self.images[tile], expected=f"a mask MSK_{tile}.tif", found="none")
+            raise DataError(tile=tile, path=self.images[tile], expected=f"a mask MSK_{tile}.tif", found="none", advice=raw.LABEL_ADVICE)
         mask, footprint = self._image(path, tile, 1, "labels as large as the images")
         mask = mask[..., 0]
         if mask.min() < 1 or mask.max() > RAW_LABELS:

@@ -39,13 +39,19 @@ WHERE = (
 SERIES = {"s2": ("DATA_S2", "S2", 10), "s1a": ("DATA_S1A", "S1A", 3), "s1d": ("DATA_S1D", "S1D", 3)}
 RADAR_BANDS = ("VV", "VH", "VV/VH")
 SPOT = ("DATA_SPOT/PASTIS_SPOT6_RVB_1M00_2019", "SPOT6_RVB_1M00_2019", 3)
+RESOLUTION = 10.0  # m per pixel of the series and the labels
+SPOT_PIXELS = 10  # per side under a pixel of the series
 ANNOTATIONS = "ANNOTATIONS"
 METADATA = "metadata.geojson"
 PARCELS = 10**9  # parcel numbers per place, at most
 
 
-def open_raw(root: StrPath) -> raw.RawDataset:
+def open_raw(root: StrPath, *, unlabelled: bool = False) -> raw.RawDataset:
     """Indexes a folder in PASTIS layout.
+
+    Args:
+      root: the folder.
+      unlabelled: whether tiles without a TARGET file have no labels; otherwise that is a fault.
 
     Raises:
       DataError: metadata that are missing, unreadable or without tiles; no modality; no readable labels, or no readable SPOT image.
@@ -64,15 +70,17 @@ def open_raw(root: StrPath) -> raw.RawDataset:
             found="none with files of the metadata's tiles", advice="Check --config.data.raw_dir.",
         )  # fmt: skip
     reader = _Reader(root, features, held, *location.places(collection, features))
-    size = raw.usual_size(features, reader.label_side)
+    without = frozenset(tile for tile in features if not os.path.lexists(reader.annotation(tile, "TARGET"))) if unlabelled else frozenset()
+    labelled = [tile for tile in features if tile not in without]
+    size = raw.usual_size(labelled or features, reader.label_side if labelled else reader.sensor_side)
     modalities = {}
     for name in held:
         if name == "spot":
             side = raw.usual_size(held[name], reader.spot_side)
-            modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"))
+            modalities[name] = raw.RawModality("image", (side, side, SPOT[2]), "uint8", ("R", "G", "B"), resolution=RESOLUTION / SPOT_PIXELS)
         else:
             dtype, bands = ("int16", S2_BANDS) if name == "s2" else ("float32", RADAR_BANDS)
-            modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype, bands)
+            modalities[name] = raw.RawModality("series", (size, size, SERIES[name][2]), dtype, bands, resolution=RESOLUTION)
     if reader.places:
         modalities["location"] = raw.location_modality()
     reader.modalities, reader.size = modalities, size
@@ -97,6 +105,7 @@ def open_raw(root: StrPath) -> raw.RawDataset:
         labels=reader.labels,
         path_of=reader.path_of,
         inspect=reader.inspect,
+        unlabelled=without,
     )
 
 
@@ -221,10 +230,25 @@ class _Reader:
 
     def label_side(self, tile: str) -> int:
         path = self.annotation(tile, "TARGET")
+        raw.need_labels(path, tile)
         side = npy_shape(path, tile=tile, what="labels", rank=3, root=self.root)[-1]
         if not side:
             raise DataError(tile=tile, path=path, expected="labels of at least one pixel", found="none")
         return side
+
+    def sensor_side(self, tile: str) -> int:
+        """Pixels of 10 m per side of a tile without labels, from a series, or from the SPOT image if there is none."""
+        for name in SERIES:
+            if tile in self.held.get(name, {}):
+                return npy_shape(self.held[name][tile], tile=tile, what="a series", rank=4, root=self.root)[-1]
+        if tile not in self.held.get("spot", {}):
+            raise DataError(tile=tile, path=self.root / METADATA, expected="a file of some sensor", found="none")
+        side = self.spot_side(tile)
+        if side % SPOT_PIXELS:
+            raise DataError(
+                tile=tile, path=self.held["spot"][tile], expected=f"a multiple of {SPOT_PIXELS} px of 1 m per side", found=f"{side}"
+            )
+        return side // SPOT_PIXELS
 
     def spot_side(self, tile: str) -> int:
         with open_geotiff(self.held["spot"][tile], tile=tile, what="a SPOT image", root=self.root, bands=SPOT[2]) as source:
@@ -276,6 +300,7 @@ class _Reader:
 
     def labels(self, tile: str) -> raw.Entry:
         path, shape = self.annotation(tile, "TARGET"), (self.size, self.size)
+        raw.need_labels(path, tile)
         planes = read_npy(path, tile=tile, what="labels", shape=(None, *shape), kinds="iu", root=self.root)
         if not len(planes) or planes[0].min() < 0 or planes[0].max() > VOID:
             found = f"{planes.dtype} from {planes[0].min()} to {planes[0].max()}" if len(planes) else "no plane"

@@ -42,7 +42,7 @@ def read_tile(work: tuple[RawDataset, PreparationOptions], tile: str) -> tuple[d
     example = dataset.read(tile, None if options.on_bad == "raise" else note)
     sensors = [name for name, modality in dataset.modalities.items() if modality.kind != "location"]
     gone = not any(len(example[name]["values"]) for name in sensors)
-    if bad and (options.on_bad == "skip" or gone or not len(example["labels"])):
+    if bad and (options.on_bad == "skip" or gone or (example["labelled"] and not len(example["labels"]))):
         return None, [entry | {"action": "left out"} for entry in bad]
     for name, modality in dataset.modalities.items():
         if options.halves(modality):
@@ -54,8 +54,7 @@ def _void(dataset: RawDataset) -> Entry:
     """Labels that are void everywhere; empty where a tile needs labels."""
     if dataset.task != "segment" or dataset.ignore < 0:
         return {"labels": np.zeros(0)}
-    shape = (dataset.label_side,) * 2
-    return {"labels": np.full(shape, dataset.ignore, np.uint8), "parcels": np.zeros(shape, np.int64)}
+    return dataset.no_labels()
 
 
 def _to_float16(values: np.ndarray, tile: str, path: StrPath) -> np.ndarray:

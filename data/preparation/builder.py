@@ -95,7 +95,7 @@ class FrameWriters:
 
     def take(self, example: dict) -> dict:
         """Writes the frames of an example (see `RawDataset.read`); returns its record, with the position of its frames in their place."""
-        record = {key: value for key, value in example.items() if key != "remarks"}
+        record = {key: value for key, value in example.items() if key not in ("remarks", "labelled")}
         for name, writer in self._writers.items():
             entry = dict(example[name])
             frames, first = entry.pop("values"), writer.written

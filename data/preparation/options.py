@@ -18,12 +18,14 @@ class PreparationOptions:
       float16: store float32 modalities as float16.
       max_bad: largest share of tiles with a broken file, for "skip" and "mask".
       jobs: number of reading processes.
+      unlabelled: "refuse" (a tile without labels is broken) or "pretrain" (it is kept for pre-training only).
     """
 
     on_bad: str = "raise"
     float16: bool = False
     max_bad: float = 0.05
     jobs: int = 1
+    unlabelled: str = "refuse"
 
     def stored_dtype(self, modality: RawModality) -> str:
         """The dtype of a modality in records."""

@@ -35,13 +35,13 @@ def prepare(data_config: DataConfig, console: Console) -> pathlib.Path:
       UserError: no raw folder and nothing to simulate (says where the data are published), or prepared records that do not fit `data_config`.
     """
     reader = reader_of(data_config.dataset)
-    options = PreparationOptions(on_bad=data_config.on_bad, float16=data_config.float16, max_bad=data_config.max_bad)
+    options = PreparationOptions(data_config.on_bad, data_config.float16, data_config.max_bad, unlabelled=data_config.unlabelled)
     if data_config.prepared_dir:
         return _check_prepared(data_config, options, console)
     root = pathlib.Path(data_config.raw_dir) if data_config.raw_dir else _simulate(data_config, reader, console)
     if not root.is_dir():
         raise UserError(f"data.raw_dir: expected a folder, found {'a file' if root.exists() else 'nothing'} at {root}. {reader.WHERE}.")
-    dataset = open_dataset(data_config.dataset, root, data_config.nomenclature)
+    dataset = open_dataset(data_config.dataset, root, data_config.nomenclature, options.unlabelled)
     key = _fingerprint(data_config.dataset, root, data_config.nomenclature, options, console)
     folder = pathlib.Path(data_config.cache_dir) / f"{data_config.dataset}-{key}"
     if not (folder / DESCRIPTION).is_file():
@@ -69,7 +69,7 @@ def prepare_folder(
     Raises:
       UserError, DataError: see `open_dataset` and `write_records`.
     """
-    dataset = open_dataset(name, root, nomenclature)
+    dataset = open_dataset(name, root, nomenclature, options.unlabelled)
     key = _fingerprint(name, root, nomenclature, options, console)
     return write_records(dataset, out, Origin(key, name, nomenclature_of(name, nomenclature)), options, console)
 
@@ -84,6 +84,7 @@ def _check_prepared(data_config: DataConfig, options: PreparationOptions, consol
         "nomenclature": (nomenclature_of(data_config.dataset, data_config.nomenclature), made.nomenclature),
         "on_bad": (options.on_bad, made.on_bad),
         "float16": (options.float16, made.float16),
+        "unlabelled": (options.unlabelled, made.unlabelled),
     }
     other = {name: found for name, (expected, found) in wanted.items() if expected != found}
     if other:
@@ -107,6 +108,7 @@ def _check_prepared(data_config: DataConfig, options: PreparationOptions, consol
 def _fingerprint(name: str, root: StrPath, nomenclature: str, options: PreparationOptions, console: Console) -> str:
     """Identifies the content of the raw files and how they are read."""
     how = f"{name}/{VERSION}/{nomenclature_of(name, nomenclature)}/{options.on_bad}/{options.float16}"
+    how += f"/{options.unlabelled}" if options.unlabelled != "refuse" else ""  # records from before this option keep their fingerprint
     with console.status(Text(f"hashing {root}"), spinner="dots"):
         return hashing.fingerprint(root, reader_of(name).raw_files(root), how)
 

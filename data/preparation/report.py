@@ -29,11 +29,16 @@ def print_report(console: Console, info: DatasetInfo, summaries: dict[str, dict[
     for entry in (entry for summary in summaries.values() for entry in summary["bad"]):
         console.print(f"{entry['action']}: {entry['message']}", markup=False, highlight=False, soft_wrap=True)
     tiles = sum(len(summary["tiles"]) for summary in summaries.values())
+    if without := sum(len(summary.get("unlabelled", ())) for summary in summaries.values()):
+        text = f"{number_of(tiles - without, 'tile')} with labels; {number_of(without, 'tile')} without, only for pre-training"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     size = sum(summary["bytes"] for summary in summaries.values())
     made = info.made_with
     # A run declares which records it expects; only what is not a default must be set.
-    options = {"prepared_dir": folder, "nomenclature": made.nomenclature, "on_bad": made.on_bad, "float16": made.float16}
-    flags = " ".join(f"--config.data.{name}={value}" for name, value in options.items() if value not in ("", "raise", False))
+    options = {
+        "prepared_dir": folder, "nomenclature": made.nomenclature, "on_bad": made.on_bad, "float16": made.float16, "unlabelled": made.unlabelled,
+    }  # fmt: skip
+    flags = " ".join(f"--config.data.{name}={value}" for name, value in options.items() if value not in ("", "raise", False, "refuse"))
     text = f"{number_of(tiles, 'tile')}, {size / 1e6 / max(tiles, 1):.2f} MB per tile. Train on them with {flags}"
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
@@ -41,7 +46,8 @@ def print_report(console: Console, info: DatasetInfo, summaries: dict[str, dict[
 def _table(info: DatasetInfo, summaries: dict[str, dict[str, Any]], folder: StrPath) -> Table:
     title = f"{folder}: {info.dataset}{' (simulated)' if info.simulated else ''}"
     table = Table(title=Text(printable(title, None)), title_justify="left")
-    for heading in ("part", "tiles", *info.modalities, "labels", "MB", "seconds"):
+    some = any(summary.get("unlabelled", ()) for summary in summaries.values())
+    for heading in ("part", "tiles", *(("labelled tiles",) if some else ()), *info.modalities, "labels", "MB", "seconds"):
         table.add_column(heading, justify="left" if heading == "part" else "right", overflow="fold", no_wrap=heading == "part")
     for part, summary in summaries.items():
         cells = []
@@ -50,5 +56,7 @@ def _table(info: DatasetInfo, summaries: dict[str, dict[str, Any]], folder: StrP
             cells.append(f"{summary['present'][name]}{dates}")
         labels = sum(count for counts in summary["labels"] for count in counts)
         size = f"{summary['bytes'] / 1e6:,.1f}"
-        table.add_row(part, str(len(summary["tiles"])), *cells, f"{labels:,}", size, f"{summary['seconds']:.1f}")
+        tiles = [len(summary["tiles"])]
+        tiles += [tiles[0] - len(summary.get("unlabelled", ()))] if some else []
+        table.add_row(part, *map(str, tiles), *cells, f"{labels:,}", size, f"{summary['seconds']:.1f}")
     return table

@@ -38,6 +38,8 @@ class Summary:
         self._dates, self._invalid = dict.fromkeys(self._longest, 0), dict.fromkeys(self._longest, 0)
         self._days: dict[str, tuple[int, int]] = {}
         self._tiles, self._parcels, self._bad = [], {} if with_parcels else None, []
+        self._unlabelled: list[str] = []
+        self._places: dict[str, list[float]] = {}
 
     @property
     def tiles(self) -> tuple[str, ...]:
@@ -52,6 +54,10 @@ class Summary:
         """Counts one tile, as returned by `RawDataset.read`."""
         self._tiles.append(example["tile_id"])
         self._labels.append(self._count(example["labels"]))
+        if not example["labelled"]:
+            self._unlabelled.append(example["tile_id"])
+        if len(example.get("location", {"values": ()})["values"]):
+            self._places[example["tile_id"]] = [float(degrees) for degrees in example["location"]["values"][0]]
         for name in example.get("remarks", ()):
             self._unknown[name] += 1
         for name, spec in self._modalities.items():
@@ -95,6 +101,8 @@ class Summary:
         return {
             "tiles": self._tiles,
             "labels": self._labels,  # per tile
+            "unlabelled": self._unlabelled,  # tiles without labels, only for pre-training
+            "places": self._places,  # longitude and latitude of the centres of tiles that have a location
             "present": self._present,
             "wholly_unknown": self._unknown,  # tiles with a file that has no known value; they count as absent
             "longest": self._longest,

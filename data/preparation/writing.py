@@ -102,6 +102,7 @@ def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) 
             "on_bad": options.on_bad,
             "float16": options.float16,
             "max_bad": options.max_bad,
+            "unlabelled": options.unlabelled,
         },
         "split": builder.SPLIT,
         "task": dataset.task,
@@ -120,6 +121,7 @@ def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) 
                 "bands": list(m.bands),
                 "scale": list(m.scale),
                 "offset": list(m.offset),
+                "resolution": m.resolution,
             }
             for name, m in dataset.modalities.items()
         },

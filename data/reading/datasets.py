@@ -3,6 +3,7 @@
 import collections
 import functools
 import importlib
+import inspect
 import pathlib
 import re
 from types import ModuleType
@@ -54,17 +55,23 @@ def nomenclature_of(name: str, nomenclature: str = "") -> str:
     return nomenclature or next(iter(getattr(reader_of(name), "NOMENCLATURES", ())), "")
 
 
-def open_dataset(name: str, root: StrPath, nomenclature: str = "") -> RawDataset:
+def knows_unlabelled(name: str) -> bool:
+    """Whether the reader of a dataset can tell tiles without labels from faults."""
+    return "unlabelled" in inspect.signature(reader_of(name).open_raw).parameters
+
+
+def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: str = "refuse") -> RawDataset:
     """Indexes the raw folder of a dataset.
 
     Args:
       name: one of DATASETS.
       root: the folder.
       nomenclature: which set of classes, for datasets with several; "" = the default.
+      unlabelled: "refuse" (a tile without labels is a fault) or "pretrain" (it is one of `RawDataset.unlabelled`).
 
     Raises:
       DataError: the folder does not hold that dataset, or contradicts itself, see `check`.
-      UserError: an unknown nomenclature.
+      UserError: an unknown nomenclature, or a reader that knows no tiles without labels.
     """
     reader = reader_of(name)
     known = getattr(reader, "NOMENCLATURES", ())
@@ -73,7 +80,12 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "") -> RawDataset
             f"data.nomenclature of {name}: expected {'one of ' + ', '.join(known) if known else 'none, as it has one set of classes'}, "
             f"found {nomenclature!r}"
         )
-    return check(reader.open_raw(pathlib.Path(root), **({"nomenclature": nomenclature} if nomenclature else {})))
+    options: dict[str, Any] = {"nomenclature": nomenclature} if nomenclature else {}
+    if unlabelled == "pretrain":
+        if not knows_unlabelled(name):
+            raise UserError(f"data.unlabelled of {name}: expected 'refuse', as its reader knows no tiles without labels, found 'pretrain'")
+        options["unlabelled"] = True
+    return check(reader.open_raw(pathlib.Path(root), **options))
 
 
 def check(dataset: RawDataset) -> RawDataset:
@@ -106,7 +118,10 @@ def check(dataset: RawDataset) -> RawDataset:
         need((name == "location") == (modality.kind == "location"), "the name location for a location, and for nothing else", f"{name}: {modality.kind}")
     need(dataset.modalities, "at least one modality", "none")
     classes = [check_text(name, what="the name of a class", path=dataset.root, longest=100) for name in dataset.classes]
-    need(2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
+    stray = dataset.unlabelled - owners.keys()
+    need(not stray, "tiles without labels among the tiles", ", ".join(sorted(stray)))
+    none = not classes and len(dataset.unlabelled) == len(owners)  # data that never had labels have no classes
+    need(none or 2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
     need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
     need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
     for colour in dataset.colours:

@@ -153,6 +153,17 @@ def any_georeferenced(images: Mapping[str, pathlib.Path], root: StrPath | None =
     return False
 
 
+def usual_pixel(images: Mapping[str, pathlib.Path], root: StrPath | None = None) -> float:
+    """The median ground side of a pixel, m, of a sample of images (tile id -> path) that are georeferenced; 0 if none is."""
+    found = []
+    for tile, path in raw.sample_evenly(images.items()):
+        with contextlib.suppress(DataError):  # reported when the tile is read
+            if (footprint := footprint_of(path, tile, root)) is not None:
+                left, _, right, _ = footprint.bounds
+                found.append(place_of(footprint, tile, path).side * footprint.pixel / (right - left))
+    return float(np.median(found)) if found else 0.0
+
+
 def footprint_of(path: StrPath, tile: str, root: StrPath | None = None) -> Footprint | None:
     """The footprint of a GeoTIFF, from its header; None without a reference system.
 

@@ -5,6 +5,7 @@ Shapes: T dates, H x W pixels, C bands, K classes.
 
 import collections
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -21,6 +22,11 @@ from omnisat_jax.words import number_of
 
 SAMPLE = 64  # tiles that decide which size is usual
 
+UNLABELLED = ("refuse", "pretrain")  # what becomes of tiles without labels
+# Of an error about labels that are not there.
+LABEL_ADVICE = (
+    "Restore them; or, if such tiles never had labels, set data.unlabelled=pretrain (--unlabelled pretrain): they then serve pre-training only."
+)
 SIMULATED = "SIMULATED.txt"  # marks a simulated folder whose layout has no other place for it
 
 Entry = dict[str, Any]  # one modality of a tile, or its labels, see `RawDataset.read`
@@ -37,6 +43,7 @@ class RawModality:
       dtype: of the values.
       bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true colour.
       scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
+      resolution: m per pixel on the ground; 0 where it is not known, and of a location.
     """
 
     kind: str
@@ -45,6 +52,7 @@ class RawModality:
     bands: tuple[str, ...]
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    resolution: float = 0.0
 
 
 def location_modality() -> RawModality:
@@ -79,6 +87,8 @@ class RawDataset:
       inspect: tile id -> findings about files that are readable but unusual, for `data.verify`.
       unscored: classes that are predicted but excluded from mean scores.
       colours: "#rrggbb" for each class in pictures; () = a default palette.
+      unlabelled: ids of the tiles that have no labels and need none, as only pre-training uses them. Without labels in any tile, `classes` may
+        be ().
     """
 
     name: str
@@ -98,6 +108,7 @@ class RawDataset:
     inspect: Callable[[str], Iterable[Finding]] = no_remarks
     unscored: tuple[str, ...] = ()
     colours: tuple[str, ...] = ()
+    unlabelled: frozenset[str] = frozenset()
 
     @property
     def tiles(self) -> tuple[str, ...]:
@@ -118,7 +129,8 @@ class RawDataset:
           - each series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01, ascending, "valid" (T,) bool}
           - each image: {"values" (0|1,H,W,C)}
           - the location: {"values" (0|1,2) degrees}
-          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32
+          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32. Of an unlabelled tile, see `no_labels`.
+          - "labelled": bool
           - "remarks": {modality: why it counts as absent although there is a file}
 
         Raises:
@@ -135,7 +147,26 @@ class RawDataset:
 
         example = {name: attempt(name, reader) for name, reader in self.readers.items()}
         remarks = {name: remark for name, entry in example.items() if (remark := entry.pop("remark", ""))}
-        return {"tile_id": tile} | example | attempt("labels", self.labels) | {"remarks": remarks}
+        labelled = tile not in self.unlabelled
+        labels = attempt("labels", self.labels) if labelled else self.no_labels()
+        return {"tile_id": tile} | example | labels | {"labelled": labelled, "remarks": remarks}
+
+    def no_labels(self) -> Entry:
+        """What stands in the place of labels in records of an unlabelled tile: void everywhere, or no label of the tile."""
+        if self.task != "segment":
+            return {"labels": np.zeros(len(self.classes), np.float32)}
+        shape = (self.label_side,) * 2
+        return {"labels": np.full(shape, max(self.ignore, 0), np.uint8), "parcels": np.zeros(shape, np.int64)}
+
+
+def need_labels(path: StrPath, tile: str) -> None:
+    """Checks that there is a file of labels, even if it cannot be read.
+
+    Raises:
+      DataError: there is none; says how tiles without labels are declared.
+    """
+    if not os.path.lexists(path):
+        raise DataError(tile=tile, path=path, expected="labels", found="no such file", advice=LABEL_ADVICE)
 
 
 def sample_evenly(items: Iterable[T]) -> list[T]:

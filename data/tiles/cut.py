@@ -25,8 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m data.tiles.cut", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--labels", required=True, type=pathlib.Path, help="raster of integer classes; its grid is that of the tiles")
-    parser.add_argument("--classes", required=True, help="names of the classes 0, 1, ..., joined by commas")
+    parser.add_argument("--labels", type=pathlib.Path, help="raster of integer classes; its grid is that of the tiles, unless --grid is given")
+    parser.add_argument("--classes", default="", help="names of the classes 0, 1, ... of the labels, joined by commas")
+    parser.add_argument(
+        "--grid", type=pathlib.Path,
+        help="any raster whose grid the tiles take: where there are no labels, or only of a part of the region; other tiles have none then",
+    )  # fmt: skip
     parser.add_argument("--ignore", type=int, default=255, help="label of unknown pixels; default: 255")
     parser.add_argument(
         "--series", action="append", default=[], metavar="NAME=FOLDER[:BANDS]", help="dated GeoTIFFs, band names joined by commas"
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "subtract (all but those of earlier baselines), from_2022 (those sensed from 25 January 2022 on) or none (harmonised already)",
     )  # fmt: skip
     parser.add_argument("--any_radiometry", action="store_true", help="cut bands as they are even if their names seem to be exchanged")
-    parser.add_argument("--size", type=int, default=32, help="label pixels per side of a tile; default: 32")
+    parser.add_argument("--size", type=int, default=32, help="pixels of the labels, or of --grid, per side of a tile; default: 32")
     parser.add_argument("--folds", type=int, default=5, help="number of folds; default: 5")
     parser.add_argument("--block", type=int, default=1, help="tiles per side of the blocks that folds consist of; default: 1")
     parser.add_argument("--name", default="tiles", help="of the dataset, in reports")
@@ -48,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = terminal.console(width=None if sys.stdout.isatty() else 200)
     sources = [parse_source(text, "series") for text in flags.series] + [parse_source(text, "image") for text in flags.image]
     options = CutOptions(
-        classes=flags.classes.split(","), ignore=flags.ignore, size=flags.size, fold_count=flags.folds, block=flags.block,
-        name=flags.name, citation=flags.citation, s2_options=_parse_s2_options(flags.s2_offset), any_radiometry=flags.any_radiometry,
+        classes=flags.classes.split(",") if flags.classes else (), ignore=flags.ignore, size=flags.size, fold_count=flags.folds, block=flags.block,
+        name=flags.name, citation=flags.citation, s2_options=_parse_s2_options(flags.s2_offset), grid=flags.grid,
+        any_radiometry=flags.any_radiometry,
     )  # fmt: skip
     report = cut(flags.out, flags.labels, sources, options, console)
     print_report(console, report, options.classes, flags.out)

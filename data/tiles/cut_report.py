@@ -36,21 +36,34 @@ class SensorReport:
 
 
 @dataclasses.dataclass
+class LabelReport:
+    """What was cut of the labels.
+
+    Attributes:
+      pixels: (K,) int64 pixels of each class.
+      unknown: unknown pixels.
+      tiles: that have labels.
+    """
+
+    pixels: np.ndarray
+    unknown: int = 0
+    tiles: int = 0
+
+
+@dataclasses.dataclass
 class CutReport:
     """What was cut.
 
     Attributes:
       grid: of the tiles.
       folds: number of folds.
-      pixels: (K,) label pixels of each class.
-      unknown_labels: unknown label pixels.
+      labels: LabelReport.
       sensors: name -> SensorReport.
     """
 
     grid: TileGrid
     folds: int
-    pixels: np.ndarray
-    unknown_labels: int
+    labels: LabelReport
     sensors: dict[str, SensorReport]
 
 
@@ -85,15 +98,18 @@ def print_report(console: Console, report: CutReport, classes: Sequence[str], ou
 
 
 def _label_remarks(report: CutReport, classes: Sequence[str]) -> Iterator[str]:
-    total = int(report.pixels.sum()) + report.unknown_labels
-    yield f"labels: {100 * report.unknown_labels / total:.2f} % unknown"
-    unseen = [name for name, count in zip(classes, report.pixels, strict=True) if not count]
+    labels, tiles = report.labels, len(report.grid.tiles)
+    if labels.tiles:
+        yield f"labels: {100 * labels.unknown / (int(labels.pixels.sum()) + labels.unknown):.2f} % unknown"
+    unseen = [name for name, count in zip(classes, labels.pixels, strict=True) if not count]
     if unseen:
         yield f"labels: no pixel of {', '.join(unseen)}"
+    if labels.tiles < tiles:
+        yield f"labels: {labels.tiles} of {_count(tiles, 'tile')} have some; the others serve pre-training, with data.unlabelled=pretrain"
     rows, columns = report.grid.left_over
     if rows or columns:
         yield (
-            f"labels: {_count(rows, 'row')} at the bottom and {_count(columns, 'column')} at the right do not fill a tile and were not cut"
+            f"{'labels' if classes else 'grid'}: {_count(rows, 'row')} at the bottom and {_count(columns, 'column')} at the right do not fill a tile and were not cut"
         )
 
 

@@ -17,7 +17,7 @@ from rasterio.io import MemoryFile
 from rich.console import Console
 
 from data.tiles.band_check import BandCheck
-from data.tiles.cut_report import CutReport, SensorReport
+from data.tiles.cut_report import CutReport, LabelReport, SensorReport
 from data.tiles.description import CLASSES, check_ignore
 from data.tiles.grid import TileGrid, folds, lay_tiles, need_same_system, pixels_per_side, window
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
@@ -29,7 +29,7 @@ from omnisat_jax.files.geotiff import LARGEST, open_geotiff
 from omnisat_jax.files.paths import check_names, check_text
 from omnisat_jax.missing import NO_DATA_INT16
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
-from omnisat_jax.rasters.sources import ADVICE, Source, need_sources, read_labels_grid
+from omnisat_jax.rasters.sources import ADVICE, Source, need_sources, read_grid, read_labels_grid
 from omnisat_jax.types import StrPath
 
 BUFFER = 2**28  # bytes of tiles in memory; each file is opened once for as many tiles as fit
@@ -40,12 +40,14 @@ class CutOptions:
     """How a region is cut.
 
     Attributes:
-      classes: names of the classes 0, 1, ...
+      classes: names of the classes 0, 1, ...; () without labels.
       ignore: label of unknown pixels; pixels that the file of the labels declares unknown become `ignore`.
-      size: label pixels per side of a tile.
+      size: pixels of the grid per side of a tile.
       fold_count, block: see `folds`.
       name, citation: of the dataset.
       s2_options: sensor -> one of S2_OPTIONS, for Sentinel-2 files that do not declare whether their values have the offset.
+      grid: raster whose grid the tiles take; None = that of the labels, and every tile has labels. Otherwise tiles that the labels do not cover
+        completely, or of which no pixel is known, have none.
       any_radiometry: whether bands that seem to be exchanged are cut as they are.
     """
 
@@ -58,9 +60,10 @@ class CutOptions:
     citation: str = "own data"
     s2_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     any_radiometry: bool = False
+    grid: pathlib.Path | None = None
 
-    def check(self, sources: Sequence[Source]) -> None:
-        """Checks the options for these sources.
+    def check(self, labels: pathlib.Path | None, sources: Sequence[Source]) -> None:
+        """Checks the options for these labels and sources.
 
         Raises:
           UserError: an option out of range.
@@ -70,22 +73,27 @@ class CutOptions:
                 raise RasterError(f"{option}: expected 1 or more, found {number}")
         for what, text in (("--name", self.name), ("--citation", self.citation)):
             check_text(text, what="a text", path=what)
-        classes = check_names(self.classes, what="class", path="--classes")
-        if not CLASSES[0] <= len(classes) <= CLASSES[1]:
-            raise RasterError(f"--classes: expected {CLASSES[0]} to {CLASSES[1]} names joined by commas, found {len(classes)}")
-        check_ignore(self.ignore, len(classes), path="--ignore")
+        if labels is None and self.grid is None:
+            raise RasterError("expected --labels, or --grid for tiles without labels, found neither")
+        if labels is None and self.classes:
+            raise RasterError(f"--classes: expected none without --labels, found {', '.join(self.classes)}")
+        if labels is not None:
+            classes = check_names(self.classes, what="class", path="--classes")
+            if not CLASSES[0] <= len(classes) <= CLASSES[1]:
+                raise RasterError(f"--classes: expected {CLASSES[0]} to {CLASSES[1]} names joined by commas, found {len(classes)}")
+            check_ignore(self.ignore, len(classes), path="--ignore")
         need_sources(sources)
         names = [source.name for source in sources]
         for sensor in set(self.s2_options) - set(names):
             raise RasterError(f"--s2_offset: expected one of the sensors {', '.join(names)}, found {sensor!r}")
 
 
-def cut(out: StrPath, labels: StrPath, sources: Sequence[Source], options: CutOptions, console: Console | None = None) -> CutReport:
+def cut(out: StrPath, labels: StrPath | None, sources: Sequence[Source], options: CutOptions, console: Console | None = None) -> CutReport:
     """Writes a folder of tiles, whole or not at all.
 
     Args:
       out: folder to create.
-      labels: raster of classes, whose grid is that of the tiles.
+      labels: raster of classes, whose grid is that of the tiles unless the options name another; None = no tile has labels.
       sources: see `data.tiles.sources`.
       options: how to cut.
       console: for the progress bar.
@@ -93,25 +101,31 @@ def cut(out: StrPath, labels: StrPath, sources: Sequence[Source], options: CutOp
     Raises:
       UserError: files that are unusable or do not fit together, options out of range, or `out` exists.
     """
-    out, labels = pathlib.Path(out), pathlib.Path(labels)
+    out, labels = pathlib.Path(out), None if labels is None else pathlib.Path(labels)
     if os.path.lexists(out):
         raise RasterError(f"{out}: expected a folder that does not exist yet, found one; choose another --out or delete it")
-    options.check(sources)
-    label_grid = read_labels_grid(labels)
-    grid = lay_tiles(label_grid, options.size)
+    options.check(labels, sources)
+    label_grid = None if labels is None else read_labels_grid(labels)
+    base = label_grid if options.grid is None else read_grid(options.grid)
+    assert base is not None  # `check`
+    grid = lay_tiles(base, options.size)
+    if label_grid is not None:
+        need_same_system(grid, label_grid)
     parts = folds(grid, options.fold_count, options.block)
     plans = [_plan(source, grid, options.s2_options.get(source.name, "")) for source in sources]
-    steps = len(grid.tiles) + sum(len(plan.source.layers) * len(plan.tiles) for plan in plans)
+    steps = len(grid.tiles) * (labels is not None) + sum(len(plan.source.layers) * len(plan.tiles) for plan in plans)
     with new_folder(out) as work, progress_bar(console or Console(quiet=True)) as bar:
         made = work.stat()
         task = bar.add_task("cutting", total=steps)
         cutter = _Cutter(work, grid, lambda: bar.advance(task))
-        pixels, unknown = cutter.cut_labels(labels, label_grid, len(options.classes), options.ignore)
+        labelled = LabelReport(np.zeros(0, np.int64))
+        if labels is not None and label_grid is not None:
+            labelled = cutter.cut_labels(labels, label_grid, options)
         sensors = {plan.source.name: cutter.cut_sensor(plan, options.any_radiometry) for plan in plans}
         write_json(work / DESCRIPTION, _description(options, [plan.storage for plan in plans], parts))
     if out.stat().st_ino != made.st_ino:
         raise RasterError(f"{out}: expected a folder that does not exist yet, found one that another process made meanwhile")
-    return CutReport(grid, options.fold_count, pixels, unknown, sensors)
+    return CutReport(grid, options.fold_count, labelled, sensors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +188,7 @@ def _description(options: CutOptions, storages: Sequence[Storage], parts: Mappin
     return {
         "name": options.name,
         "citation": options.citation,
-        "classes": list(options.classes),
-        "ignore": options.ignore,
+        **({"classes": list(options.classes), "ignore": options.ignore} if options.classes else {}),
         "modalities": modalities,
         "parts": parts,
     }
@@ -195,25 +208,38 @@ class _Cutter:
     grid: TileGrid
     advance: Callable[[], None]
 
-    def cut_labels(self, labels: pathlib.Path, raster: RasterGrid, classes: int, ignore: int) -> tuple[np.ndarray, int]:
-        """Cuts the labels; returns pixels per class (K,) int64, and unknown pixels."""
-        pixels, unknown = np.zeros(classes, np.int64), 0
+    def cut_labels(self, labels: pathlib.Path, raster: RasterGrid, options: CutOptions) -> LabelReport:
+        """Cuts the labels.
+
+        Raises:
+          RasterError: numbers that are no classes; not a single tile with labels.
+        """
+        classes, ignore = len(options.classes), options.ignore
+        report = LabelReport(np.zeros(classes, np.int64))
         (self.work / LABELS).mkdir()
         with open_geotiff(labels, what="labels: a GeoTIFF", advice=ADVICE) as source:
             for tile in self.grid.tiles:
-                values, known = source.read(window(self.grid, tile, raster))
+                self.advance()
+                place = window(self.grid, tile, raster)
+                if place is None:  # with a grid of another raster only
+                    continue
+                values, known = source.read(place)
                 known &= values != ignore
+                if options.grid is not None and not known.any():
+                    continue
                 wrong = known & ((values < 0) | (values >= classes))
                 if wrong.any():
                     raise RasterError(
                         f"{labels}: expected classes 0 to {classes - 1}, or {ignore} for unknown, found {values[wrong][0]} in tile "
                         f"{self.grid.name(tile)}; name more --classes, or declare it as the nodata value of the labels"
                     )
-                pixels += np.bincount(values[known].astype(np.int64), minlength=classes)
-                unknown += int((~known).sum())
+                report.pixels += np.bincount(values[known].astype(np.int64), minlength=classes)
+                report.unknown += int((~known).sum())
+                report.tiles += 1
                 self._write(LABELS, tile, np.where(known, values, ignore).astype(np.uint8))
-                self.advance()
-        return pixels, unknown
+        if not report.tiles:
+            raise RasterError(f"{labels}: expected known labels that cover a tile of --grid completely, found none; leave --labels out")
+        return report
 
     def cut_sensor(self, plan: _Plan, any_radiometry: bool) -> SensorReport:
         """Cuts all files of a sensor; any_radiometry: see `CutOptions`."""

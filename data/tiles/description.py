@@ -17,6 +17,8 @@ from omnisat_jax.words import number_of
 WHERE = "A folder of tiles is cut from your own rasters by `python -m data.tiles.cut` (docs/your_data.md)"
 REQUIRED = ("name", "citation", "classes", "ignore", "modalities", "parts")
 OPTIONAL = ("background", "colours", "simulated")
+OF_LABELS = ("classes", "ignore", "background", "colours")
+VOID = 255  # label of unknown pixels, where a description names no classes
 SENSOR_KEYS = ("kind", "bands", "dtype", "scale", "offset")
 CLASSES = (2, 254)  # fewest and most classes: labels are uint8, and one value is ignored
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -46,7 +48,7 @@ class Description:
 
     Attributes:
       name, citation: of the dataset.
-      classes: names, in order.
+      classes: names, in order; () of tiles that never had labels.
       ignore: label of unknown pixels.
       background: class that is no label of a tile, or -1.
       colours: "#rrggbb" for each class; () = a default palette.
@@ -93,16 +95,17 @@ def read_description(root: pathlib.Path) -> Description:
       DataError: it is missing or unreadable, lacks a key, or has an unknown key or an invalid value.
     """
     content = read_json(root / DESCRIPTION, what="the description of the tiles", root=root, advice=f"{WHERE}.")
-    _need_keys(content, REQUIRED, OPTIONAL)
+    named = any(key in content.items() for key in OF_LABELS)  # tiles that never had labels have none of these keys
+    _need_keys(content, REQUIRED if named else [key for key in REQUIRED if key not in OF_LABELS], OPTIONAL)
     path = content.path
-    classes = check_names(_texts(content.get("classes")), what="class", path=path)
-    if not CLASSES[0] <= len(classes) <= CLASSES[1]:
+    classes = check_names(_texts(content.get("classes")), what="class", path=path) if named else ()
+    if named and not CLASSES[0] <= len(classes) <= CLASSES[1]:
         raise content.get("classes").error(f"{CLASSES[0]} to {CLASSES[1]} classes")
     return Description(
         name=content.get("name").text(),
         citation=content.get("citation").text(),
         classes=classes,
-        ignore=check_ignore(content.get("ignore").integer(0, 255), len(classes), path=path),
+        ignore=check_ignore(content.get("ignore").integer(0, 255) if named else VOID, len(classes), path=path),
         background=content.find("background", -1).integer(-1, len(classes) - 1),
         colours=_colours(content, len(classes)),
         simulated=content.find("simulated", False).boolean(),

@@ -73,7 +73,7 @@ def need_same_system(tiles: TileGrid, raster: RasterGrid) -> None:
     wanted, found = _short(tiles.crs), _short(raster.crs)
     if wanted == found:  # the same code with other parameters
         wanted, found = tiles.crs.to_wkt(), raster.crs.to_wkt()
-    raise RasterError(f"{raster.path}: expected {wanted}, like the labels, found {found}; warp it first (gdalwarp -t_srs)")
+    raise RasterError(f"{raster.path}: expected {wanted}, like the labels or --grid, found {found}; warp it first (gdalwarp -t_srs)")
 
 
 def window(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) -> tuple[int, int, int, int] | None:

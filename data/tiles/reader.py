@@ -24,8 +24,12 @@ SAME_PLACE = 0.01  # pixels by which a sensor and the labels may be misaligned, 
 SAME_NUMBER = 1e-9  # tolerated relative difference of two scales or offsets, due to rounding
 
 
-def open_raw(root: StrPath) -> raw.RawDataset:
+def open_raw(root: StrPath, *, unlabelled: bool = False) -> raw.RawDataset:
     """Indexes a folder of tiles.
+
+    Args:
+      root: the folder.
+      unlabelled: whether tiles without a file of labels have none; otherwise that is a fault.
 
     Raises:
       DataError: a description that is missing, unreadable or contradicts the files.
@@ -34,13 +38,22 @@ def open_raw(root: StrPath) -> raw.RawDataset:
     description = read_description(root)
     files = {name: _files(root, name, description) for name in (*description.sensors, LABELS)}
     for name, held in files.items():
-        if not held:
-            raise DataError(tile="-", path=root / name, expected=f"tiles of {name}, as dataset.json lists", found="none", advice=f"{WHERE}.")
-    sides = {name: raw.usual_size(held, functools.partial(_side, root, held)) for name, held in files.items()}
+        if not held and not (unlabelled and name == LABELS):
+            advice = raw.LABEL_ADVICE if name == LABELS else f"{WHERE}."
+            raise DataError(tile="-", path=root / name, expected=f"tiles of {name}, as dataset.json lists", found="none", advice=advice)
+    if files[LABELS] and not description.classes:
+        raise DataError(
+            tile="-", path=root / DESCRIPTION, expected=f"classes and ignore, as there are files in {LABELS}", found="neither",
+            advice="Name the classes, or remove the labels.",
+        )  # fmt: skip
+    sides = {name: raw.usual_size(held, functools.partial(_side, root, held)) for name, held in files.items() if held}
+    # Labels that are not there are as fine as the finest sensor, so that they can be cut into any patches.
+    sides.setdefault(LABELS, max(sides.values()))
     modalities = {
         name: raw.RawModality(
-            sensor.kind, (sides[name], sides[name], len(sensor.bands)), sensor.dtype, sensor.bands, sensor.scale, sensor.offset
-        )
+            sensor.kind, (sides[name], sides[name], len(sensor.bands)), sensor.dtype, sensor.bands, sensor.scale, sensor.offset,
+            location.usual_pixel(files[name], root),
+        )  # fmt: skip
         for name, sensor in description.sensors.items()
     }
     modalities["location"] = raw.location_modality()
@@ -62,6 +75,7 @@ def open_raw(root: StrPath) -> raw.RawDataset:
         labels=reader.labels,
         path_of=reader.path_of,
         colours=description.colours,
+        unlabelled=frozenset(set(description.tiles) - files[LABELS].keys()) if unlabelled else frozenset(),
     )
 
 
@@ -118,8 +132,12 @@ class _Reader:
         self.modalities, self.label_side = modalities, label_side
 
     def path_of(self, tile: str, name: str) -> pathlib.Path:
-        folder = LABELS if name == "location" else name
+        folder = self._placed_by(tile) if name == "location" else name
         return self.files[folder].get(tile) or below(self.root, folder, f"{tile}.tif")
+
+    def _placed_by(self, tile: str) -> str:
+        """The folder whose file says where a tile lies: the labels, or the first sensor of a tile without labels."""
+        return next((name for name in (LABELS, *self.description.sensors) if tile in self.files[name]), LABELS)
 
     def sensor(self, tile: str, name: str) -> raw.Entry:
         modality, sensor = self.modalities[name], self.description.sensors[name]
@@ -164,19 +182,21 @@ class _Reader:
         return {"values": frames, "dates": dates, "valid": valid}
 
     def location(self, tile: str) -> raw.Entry:
-        """Longitude and latitude of the centre of the labels."""
-        path = self.files[LABELS].get(tile)
+        """Longitude and latitude of the centre of the labels, or of the first sensor of a tile without labels."""
+        name = self._placed_by(tile)
+        path = self.files[name].get(tile)
         if path is None:
             return raw.absent(self.modalities["location"])
-        with open_geotiff(path, tile=tile, what="labels: a GeoTIFF", root=self.root) as source:
+        with open_geotiff(path, tile=tile, what=f"{name}: a GeoTIFF", root=self.root) as source:
             footprint = source.footprint
         if footprint is None:
-            return raw.absent(self.modalities["location"], remark="the labels have no coordinate reference system")
+            return raw.absent(self.modalities["location"], remark=f"its {name} has no coordinate reference system")
         return {"values": location.place_of(footprint, tile, path).centre[None].astype(np.float32)}
 
     def labels(self, tile: str) -> raw.Entry:
         path, classes, side = self.path_of(tile, LABELS), len(self.description.classes), self.label_side
         ignore = self.description.ignore
+        raw.need_labels(path, tile)
         with open_geotiff(path, tile=tile, what="labels: a GeoTIFF", root=self.root) as source:
             source.need(bands=1, side=side, dtype="uint8", what="labels:")
             source.need_plain()
@@ -197,24 +217,29 @@ class _Reader:
         source.need(bands=len(days) * bands, side=side, dtype="uint8" if narrow else modality.dtype, what=what)
 
     def _need_place(self, source: GeoTIFF) -> None:
-        """Refuses a sensor that does not lie where the labels of its tile lie; unreadable labels are reported by `labels`."""
-        path = self.files[LABELS].get(source.tile)
+        """Refuses a sensor that does not lie where the labels of its tile lie, or the first sensor of a tile without labels.
+
+        A file that cannot be read is reported by its own reader.
+        """
+        name = self._placed_by(source.tile)
+        path = self.files[name].get(source.tile)
         here = source.footprint
-        if path is None:
+        if path is None or path == source.path:
             return
+        what = "the labels" if name == LABELS else name
         try:
-            with open_geotiff(path, tile=source.tile, what="labels: a GeoTIFF", root=self.root) as labels:
-                there = labels.footprint
+            with open_geotiff(path, tile=source.tile, what=f"{name}: a GeoTIFF", root=self.root) as first:
+                there = first.footprint
         except DataError:
             return
         if here is None and there is None:
             return
         if here is None or there is None:
-            missing = "no georeference" if here is None else f"{here}, while the labels have none"
-            expected = f"{there}, like the labels" if there else f"no georeference, or labels with one ({path.name})"
+            missing = "no georeference" if here is None else f"{here}, while {what} {'have' if name == LABELS else 'has'} none"
+            expected = f"{there}, like {what}" if there else f"no georeference, or {name} with one ({path.name})"
             raise source.error(expected, missing, "Write the reference system and the transform into the file.", "georeference")
         if found := there.differs(here, SAME_PLACE * min(here.pixel, there.pixel)):
-            raise source.error(f"{there}, like the labels", found, "Cut the tile again.", "georeference")
+            raise source.error(f"{there}, like {what}", found, "Cut the tile again.", "georeference")
 
 
 def _frames(values: np.ndarray, order: Sequence[Sequence[int]]) -> np.ndarray:

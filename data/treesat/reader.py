@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -33,25 +34,34 @@ LABELS = "labels/TreeSatBA_v9_60m_multi_labels.json"
 PARTS = {"train": "train_filenames.lst", "validation": "val_filenames.lst", "test": "test_filenames.lst"}
 SERIES = {"s2": ("sen-2", 10), "s1a": ("sen-1-asc", 2), "s1d": ("sen-1-des", 2)}
 PIXELS = 6  # per side of the Sentinel windows, 10 m
+PIXEL = 0.2  # m of the aerial image
 AERIAL = 300  # central pixels of 0.2 m that are used: the 60 m that the Sentinel windows cover, out of 304
 MODALITIES = {
-    name: raw.RawModality("series", (PIXELS, PIXELS, bands), *(("int16", S2_BANDS) if name == "s2" else ("float32", ("VV", "VH"))))
+    name: raw.RawModality(
+        "series", (PIXELS, PIXELS, bands), *(("int16", S2_BANDS) if name == "s2" else ("float32", ("VV", "VH"))), resolution=10.0
+    )
     for name, (_, bands) in SERIES.items()
-} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8", ("NIR", "R", "G", "B"))}
+} | {"aerial": raw.RawModality("image", (AERIAL, AERIAL, 4), "uint8", ("NIR", "R", "G", "B"), resolution=PIXEL)}
 ADVICE = "Check --config.data.raw_dir."
-PIXEL = 0.2  # m of the aerial image
 SHARE = 0.07  # area share above which a genus counts as present (as in the authors' benchmark)
 
 
-def open_raw(root: StrPath) -> raw.RawDataset:
+def open_raw(root: StrPath, *, unlabelled: bool = False) -> raw.RawDataset:
     """Indexes a folder in TreeSatAI-TS layout.
+
+    Args:
+      root: the folder.
+      unlabelled: whether tiles without an entry in the table of labels, or all tiles if there is no table, have no labels; otherwise that is
+        a fault.
 
     Raises:
       DataError: labels or lists of tiles that are missing, unreadable or inconsistent; no image.
     """
     root = paths.need_folder(root, what="a folder in TreeSatAI-TS layout", advice=ADVICE)
-    table = _table(root)
-    parts = {part: _tiles(root, part, table) for part in PARTS}
+    # Data that never had labels have no table. A broken link to one is refused.
+    table = {} if unlabelled and not os.path.lexists(root / LABELS) else _table(root)
+    parts = {part: _tiles(root, part, None if unlabelled else table) for part in PARTS}
+    parts = {part: tiles for part, tiles in parts.items() if tiles or not unlabelled}
     held = {folder: {_tile(name): path for name, path in raw.files_by_name(root / folder).items()} for folder in ("aerial", "sentinel")}
     if not any(held.values()):
         raise DataError(tile="-", path=root, expected="files in aerial or sentinel", found="none", advice=ADVICE)
@@ -76,6 +86,7 @@ def open_raw(root: StrPath) -> raw.RawDataset:
         labels=reader.labels,
         path_of=reader.path_of,
         inspect=reader.inspect,
+        unlabelled=frozenset(tile for tiles in parts.values() for tile in tiles if tile not in table),
     )
 
 
@@ -94,22 +105,26 @@ def _tile(name: str) -> str:
 
 def _table(root: pathlib.Path) -> dict[str, Value]:
     """{tile: its row of the label table}."""
-    rows = read_json(root / LABELS, what="the label table", root=root, advice=ADVICE)
+    advice = ADVICE if os.path.lexists(root / LABELS) else raw.LABEL_ADVICE
+    rows = read_json(root / LABELS, what="the label table", root=root, advice=advice)
     table = {_tile(name): Value(row.value, row.path, row.key, _tile(name)) for name, row in rows.items().items()}
     if len(table) != len(rows.items()):
         raise rows.error("each tile once", "names that differ only in their suffix")
     return table
 
 
-def _tiles(root: pathlib.Path, part: str, table: Mapping[str, Value]) -> tuple[str, ...]:
-    """Ids of the tiles of a part."""
+def _tiles(root: pathlib.Path, part: str, table: Mapping[str, Value] | None) -> tuple[str, ...]:
+    """Ids of the tiles of a part, all of which must be in `table` unless it is None."""
     path = root / PARTS[part]
     lines = read_lines(path, what=f"the list of {part} tiles", root=root, advice=ADVICE)
     tiles = tuple(paths.check_name(_tile(line), what="the name of a tile", path=path) for line in lines)
-    unknown = [tile for tile in tiles if tile not in table]
+    unknown = [] if table is None else [tile for tile in tiles if tile not in table]
     if unknown:
         expected = f"labels of every tile of {path.name}"
-        raise DataError(tile=unknown[0], path=root / LABELS, expected=expected, found=f"none for {number_of(len(unknown), 'tile')}")
+        raise DataError(
+            tile=unknown[0], path=root / LABELS, expected=expected, found=f"none for {number_of(len(unknown), 'tile')}",
+            advice=raw.LABEL_ADVICE,
+        )  # fmt: skip
     return tiles
 
 

@@ -28,8 +28,10 @@ def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts
                 sensors[name] = facts
         except Exception as error:
             findings.append(error_finding(error, tile, path))
+    labelled = tile not in dataset.unlabelled
     try:
-        labels, parcels = label_facts(dataset.labels(tile), len(dataset.classes))
+        if labelled:
+            labels, parcels = label_facts(dataset.labels(tile), len(dataset.classes))
     except Exception as error:
         findings.append(error_finding(error, tile, "-"))
     broken = {finding.path for finding in findings}
@@ -41,7 +43,7 @@ def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts
             findings.append(error_finding(error, tile, "-"))
     except Exception as error:
         findings.append(error_finding(error, tile, "-"))
-    return _without_echoes(unique(findings), dataset), TileFacts(tile, sensors, labels, parcels)
+    return _without_echoes(unique(findings), dataset), TileFacts(tile, sensors, labels, parcels, labelled)
 
 
 def _without_echoes(findings: list[Finding], dataset: RawDataset) -> list[Finding]:

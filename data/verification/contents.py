@@ -43,6 +43,7 @@ class Contents:
         part = self._part_of[facts.tile]
         for name, sensor in facts.sensors.items():
             self._sensors[name].add(facts.tile, sensor)
+        self._unlabelled[part] += not facts.labelled
         if facts.labels is not None and len(facts.labels) == len(self._labels[part]):
             self._read[part] += 1
             self._labels[part] += facts.labels

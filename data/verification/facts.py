@@ -54,14 +54,17 @@ class TileFacts:
     Attributes:
       tile: its id.
       sensors: modality -> SensorFacts, for the modalities it has.
-      labels: (K + 1,) int64 pixels of each class and, last, void; or (K,) 1 for each label of the tile; None if labels are unreadable.
+      labels: (K + 1,) int64 pixels of each class and, last, void; or (K,) 1 for each label of the tile; None if there are none, or if they
+        are unreadable.
       parcels: sorted numbers of its parcels.
+      labelled: whether the tile has labels, readable or not.
     """
 
     tile: str
     sensors: Mapping[str, SensorFacts]
     labels: np.ndarray | None
     parcels: np.ndarray
+    labelled: bool = True
 
 
 def sensor_facts(values: np.ndarray, dates: Sequence[int] | np.ndarray = ()) -> SensorFacts:

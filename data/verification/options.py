@@ -16,6 +16,7 @@ class VerificationOptions:
       manifest: file of the manifest; None = <root>/manifest.json (raw folders only).
       update: write the manifest anew instead of comparing with it (raw folders only).
       jobs: number of processes (raw folders only).
+      unlabelled: see `open_dataset` (raw folders only).
     """
 
     allowed: Collection[str] = ()
@@ -24,3 +25,4 @@ class VerificationOptions:
     manifest: pathlib.Path | None = None
     update: bool = False
     jobs: int = 1
+    unlabelled: str = "refuse"

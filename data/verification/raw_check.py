@@ -45,7 +45,7 @@ def verify_raw(name: str, root: StrPath, options: VerificationOptions, console: 
     findings: list[Finding] = []
     contents, dataset = None, None
     try:
-        dataset = open_dataset(name, root, options.nomenclature)
+        dataset = open_dataset(name, root, options.nomenclature, options.unlabelled)
     except DataError as error:
         findings.append(error.finding)
     except UserError:

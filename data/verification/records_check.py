@@ -72,9 +72,10 @@ def _check_records(name: str, folder: StrPath, console: Console) -> tuple[str, C
             tiles = records.tiles([part])
             # Damaged parts are among the findings already, and reading them might not even end.
             if not any(f"/{part}/" in finding.path or f"/{part}.json" in finding.path for finding in findings):
-                source = records.source([part])
+                source, labelled = records.every_tile([part]), set(records.labelled_tiles([part]))
                 for position, tile in enumerate(tiles):
                     found_here, facts = _check_record(records, source[position], tile, f"{folder}/tiles/{part}")
+                    facts = facts if tile in labelled else dataclasses.replace(facts, labels=None, labelled=False)
                     findings += found_here
                     contents.add(facts)
             bar.advance(task, len(tiles))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnisat_jax.config.registry import MODELS, encoders_of, encoders_with_dense_map
-from omnisat_jax.config.rules import ConfigError, nearest
+from omnisat_jax.config.rules import ConfigError, found, nearest
 from omnisat_jax.modalities import LOCATION
 
 if TYPE_CHECKING:  # schema imports this module
-    from omnisat_jax.config.schema import ExperimentConfig, ModelConfig
+    from omnisat_jax.config.schema import DataConfig, ExperimentConfig, ModelConfig
     from omnisat_jax.modalities import ModalitySpec
 
 LARGEST_TOKEN = 1_000_000  # numbers per token and date, which encoders and decoders handle as one vector
@@ -47,9 +47,24 @@ def check(e: "ExperimentConfig") -> None:
         e.data.protocol != "tile_f1" or e.task == "classify",
         f"data.protocol 'tile_f1' scores labels of tiles: set task to 'classify', found {e.task!r}",
     )
+    _check_pretrain_dirs(e.data)
     need(
         e.data.dataset == "flair" or not e.data.nomenclature,
         f"data.nomenclature: expected '' for data.dataset {e.data.dataset!r}, which has one set of classes, found {e.data.nomenclature!r}",
+    )
+
+
+def _check_pretrain_dirs(data: "DataConfig") -> None:
+    """Checks the folders that are only for pre-training, and their weights."""
+    folders, weights = data.pretrain_folders, data.pretrain_weights
+    need(
+        all(folders) and len(set(folders)) == len(folders),
+        f"data.pretrain_dirs: expected distinct folders joined by commas, found {found(data.pretrain_dirs)}",
+    )
+    need(
+        not weights or (folders and len(weights) == 1 + len(folders)),
+        f"data.pretrain_weights: expected a weight of the main data and one of each of the {len(folders)} folders of data.pretrain_dirs, "
+        f"found {len(weights)}",
     )
 
 

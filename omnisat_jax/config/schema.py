@@ -65,6 +65,9 @@ class DataConfig:
     nomenclature: Annotated[str, Choice(("", "12", "13", "19"))]
     on_bad: Annotated[str, Choice(("raise", "skip", "mask"))]
     max_bad: Annotated[float, Range(0, 1, "share")]
+    unlabelled: Annotated[str, Choice(("refuse", "pretrain"))]
+    pretrain_dirs: Path
+    pretrain_weights: Annotated[tuple[Annotated[float, Range(0, 1_000_000, "weight", excluding=(0,))], ...], Length(0, 101)]
     float16: bool
     statistics: Annotated[str, Choice(("all", "clear"))]
     label_share: Share
@@ -77,6 +80,11 @@ class DataConfig:
     threads: Annotated[int, Range(1, 256, "threads")]
     buffer: Annotated[int, Range(1, 64, "batches")]  # a single batch can be as large as a gigabyte
     simulated: SimulatedConfig
+
+    @property
+    def pretrain_folders(self) -> tuple[str, ...]:
+        """The folders that `pretrain_dirs` names."""
+        return tuple(folder.strip() for folder in self.pretrain_dirs.split(",")) if self.pretrain_dirs else ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,9 @@ ADDED: dict[str, object] = {
     "model.temporal_first.width": 128,
     "model.temporal_first.blocks": 4,
     "model.temporal_first.dropout": 0.1,
+    "data.unlabelled": "refuse",
+    "data.pretrain_dirs": "",
+    "data.pretrain_weights": [],
 }
 # Earlier names of keys, and of groups of keys.
 RENAMED = {

@@ -10,13 +10,18 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from omnisat_jax.config import schema
+from omnisat_jax.errors import UserError
+from omnisat_jax.files import hashing
+from omnisat_jax.input.additional import need_same_units
 from omnisat_jax.input.spec import InputSpec, resolve_input_spec
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.records.overlap import same_ground, same_images
 from omnisat_jax.records.reader import Records
-from omnisat_jax.records.splits import Split, check_labels, choose_split
+from omnisat_jax.records.splits import Split, check_labels, split_of
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 # (configuration of the data, console) -> folder of records, made if they are not there yet
 Prepare = Callable[[schema.DataConfig, Console], StrPath]
@@ -51,6 +56,7 @@ class RunContext:
       config: the whole configuration.
       folder: of the run.
       records: the data.
+      additional: further records, which only pre-training uses.
       split: which parts of them train, validate and test.
       input_spec: modalities, patch grid and static shapes that data and configuration agree on.
       mesh: the devices.
@@ -62,6 +68,7 @@ class RunContext:
     config: schema.ExperimentConfig
     folder: pathlib.Path
     records: Records
+    additional: tuple[Records, ...]
     split: Split
     input_spec: InputSpec
     mesh: Mesh
@@ -74,26 +81,58 @@ class RunContext:
         """Modalities in model order."""
         return tuple(spec.name for spec in self.input_spec.specs)
 
+    @property
+    def fingerprint(self) -> str:
+        """Identifies all data of the run."""
+        return hashing.joined_fingerprint([self.records.fingerprint, *(records.fingerprint for records in self.additional)])
 
-def make_run_context(config: schema.ExperimentConfig, folder: pathlib.Path, records: Records, console: Console) -> RunContext:
+
+def open_additional(config: schema.ExperimentConfig) -> tuple[Records, ...]:
+    """Opens the records of data.pretrain_dirs, if this run pre-trains.
+
+    Raises:
+      UserError, DataError: a folder that holds no records, or damaged ones; names data.pretrain_dirs.
+    """
+    opened = []
+    for folder in config.data.pretrain_folders if config.pretrain.steps and not config.pretrain_from else ():
+        if not pathlib.Path(folder).is_dir():
+            raise UserError(f"data.pretrain_dirs: expected folders of records of `python -m data.prepare`, joined by commas, found nothing at {folder}")
+        opened.append(Records(folder))
+    return tuple(opened)
+
+
+def make_run_context(
+    config: schema.ExperimentConfig, folder: pathlib.Path, records: Records, additional: tuple[Records, ...], console: Console
+) -> RunContext:
     """Chooses the split and the devices, and matches configuration and data with each other.
+
+    Args:
+      config: the whole configuration.
+      folder: of the run.
+      records: the data.
+      additional: see `open_additional`.
+      console: of the user.
 
     Raises:
       UserError: what does not fit.
     """
-    split = choose_split(config.data.protocol, records.parts, config.data.fold)
+    split = split_of(records, config.data.protocol, config.data.fold)
     check_labels(records, split, config)
     mesh = _make_mesh(config, console)
-    input_spec = resolve_input_spec(config, records.info)
+    input_spec = resolve_input_spec(config, records.info, {str(other.root): other.info for other in additional})
     precision = config.model.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     all_statistics = records.statistics(split.train, clear=config.data.statistics == "clear")
+    for other, grid in zip(additional, input_spec.additional_grids, strict=True):
+        need_same_units(other, all_statistics)
+        _refuse_tested(records, split, other, input_spec, grid)
     dtype = np.dtype(jax.numpy.dtype(precision))
     return RunContext(
         config=config,
         folder=folder,
         records=records,
+        additional=additional,
         split=split,
         input_spec=input_spec,
         mesh=mesh,
@@ -101,6 +140,23 @@ def make_run_context(config: schema.ExperimentConfig, folder: pathlib.Path, reco
         model=make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype),
         precision=precision,
     )
+
+
+def _refuse_tested(records: Records, split: Split, other: Records, input_spec: InputSpec, grid: int) -> None:
+    """Refuses additional records with a tile that the run validates or tests on."""
+    parts, names = (*split.validation, *split.test), [spec.name for spec in input_spec.specs if spec.kind != "location" and spec.name in other.modalities]
+    what = "data.pretrain_dirs: expected no tile on which the run is validated or tested"
+    for name, tile, their_tile in same_images(records, parts, other, names):
+        raise UserError(f"{what}, found the {name} image of tile {tile} in tile {their_tile} of {other.root}; leave such tiles out of it")
+    if records.info.simulated or other.info.simulated:
+        return  # simulated tiles lie nowhere
+    ground = next(spec.ground for spec in input_spec.specs if spec.kind != "location")
+    pairs = same_ground(records.places(parts), other.places(other.parts), (input_spec.grid * ground, grid * ground))
+    if pairs:
+        raise UserError(
+            f"{what}, found {number_of(len(pairs), 'pair')} of tiles on the same ground, first tile {pairs[0][0]} and tile {pairs[0][1]} of "
+            f"{other.root}; leave such tiles out of it"
+        )
 
 
 def _make_mesh(config, console):

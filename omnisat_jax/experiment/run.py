@@ -7,13 +7,14 @@ from rich.console import Console
 
 from omnisat_jax.config import schema
 from omnisat_jax.experiment import scoring
-from omnisat_jax.experiment.context import RunContext, RunOptions, make_run_context
+from omnisat_jax.experiment.context import RunContext, RunOptions, make_run_context, open_additional
 from omnisat_jax.experiment.stages import Stages
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
+from omnisat_jax.records.splits import UNLABELLED
 from omnisat_jax.report import results as reporting
 from omnisat_jax.report import tables
-from omnisat_jax.report.announcement import announce
+from omnisat_jax.report.announcement import announce, announce_additional
 from omnisat_jax.train import workdir
 
 STAGES = ("prepare", "pretrain", "finetune", "evaluate")
@@ -30,7 +31,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
       options: how it is started.
 
     Returns:
-      The results of the evaluation, if it is among the stages.
+      The results of the evaluation, if it is among the stages and any tile has labels.
 
     Raises:
       UserError: with a message for the user.
@@ -45,14 +46,19 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
             changes = workdir.claim(folder, flat)
         with hosts.leader_first("prepare", timeout=PREPARATION):
             records = Records(options.prepare(config.data, console))
-        context = make_run_context(config, folder, records, console)
+            additional = open_additional(config)
+        context = make_run_context(config, folder, records, additional, console)
         stages = Stages(context, options, flat, changes)
         announce(console, records, context.split, context.input_spec)
+        announce_additional(console, additional, config.data.pretrain_weights)
         wanted = STAGES if options.stage == "all" else STAGES[: STAGES.index(options.stage) + 1]
         if "pretrain" in wanted:
             _pretrain(stages, config, console)
         if "finetune" in wanted and config.finetune.steps and config.eval.probe == "none":
             stages.train("finetune")
+        if context.split.protocol == UNLABELLED:
+            console.print("no tile has labels: the run ends with pre-training")
+            return None
         return _evaluate(stages, context, console) if "evaluate" in wanted else None
 
 

@@ -153,6 +153,11 @@ def _results(context, trained):
     """Everything in results.json but the scores."""
     config, split = context.config, context.split
     protocol = reporting.protocol(config, context.records, split, context.input_spec, _checkpoint(trained))
+    if context.additional:
+        protocol["pretrain_data"] = [
+            {"folder": str(r.root), "dataset": r.info.dataset, "fingerprint": r.fingerprint, "simulated": r.info.simulated, "tiles": len(r.tile_ids)}
+            for r in context.additional
+        ]
     results: dict[str, Any] = {"name": config.name, "task": config.task, "protocol": protocol}
     if config.task == "segment":
         # Probes are fitted to all training tiles.

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from omnisat_jax.errors import DataError
 from omnisat_jax.experiment.context import RunContext, RunOptions
@@ -25,7 +25,7 @@ from omnisat_jax.train.provenance import Start
 from omnisat_jax.train.stage import Reporting, StageTraining
 from omnisat_jax.train.stage_store import LostStepError, StageStore, Trained
 from omnisat_jax.train.trainer import Trainer
-from omnisat_jax.types import PyTree, Statistics
+from omnisat_jax.types import Batch, PyTree, Statistics
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Stages:
         self.context, self._options, self._trainers = context, options, {}
         self.batches = RunBatches(
             records=context.records,
+            additional=context.additional,
             split=context.split,
             input_spec=context.input_spec,
             mesh=context.mesh,
@@ -66,7 +67,7 @@ class Stages:
             self._start = Start(
                 context.folder,
                 flat=flat,
-                data=context.records.info.provenance() | dataclasses.asdict(context.split),
+                data=_data(context),
                 computing={"mesh": dict(context.mesh.shape), "precision": context.precision},
                 accept_new_data=options.accept_new_data,
                 changes=changes,
@@ -98,7 +99,7 @@ class Stages:
             trainer=trainer,
             store=store,
             batches=self.batches,
-            share=config.data.label_share if stage == "finetune" else 1.0,
+            examples=self._examples(stage),
             budget=config.nonfinite_budget,
             make_validation=functools.partial(self._validation, stage, trainer.task),
             pretrained=(lambda: self.trained("pretrain").params) if stage == "finetune" and config.pretrain.steps else None,
@@ -125,7 +126,8 @@ class Stages:
     def trainer(self, stage: str) -> Trainer:
         """The trainer of a stage, made once: it keeps the shapes that it has traced."""
         if stage not in self._trainers:
-            config, sample = self.context.config, self.context.input_spec.train.abstract(1)
+            config, spec = self.context.config, self.context.input_spec
+            sample = (spec.pretrain if stage == "pretrain" else spec.train).abstract(1)
             made = Trainer(self._task(stage), getattr(config, stage), sample, self.context.mesh, config.mesh.fsdp_min_size)
             self._trainers[stage] = made
         return self._trainers[stage]
@@ -134,6 +136,13 @@ class Stages:
         context = self.context
         labels = LabelInfo(context.input_spec.classes, context.records.ignore, context.records.unscored)
         return make_task(stage, context.config, context.model, context.statistics, labels, context.mesh)
+
+    def _examples(self, stage: str) -> Callable[[int, int], Iterator[tuple[Batch, Batch]]]:
+        """(tiles per step, steps already taken) -> the batches of a stage."""
+        if stage == "pretrain":
+            return self.batches.pretraining
+        share = self.context.config.data.label_share
+        return lambda batch_size, first_step: self.batches.finetuning(batch_size, share, first_step)
 
     def _store(self, stage: str) -> StageStore:
         context, config = self.context, getattr(self.context.config, stage)
@@ -145,6 +154,9 @@ class Stages:
             "seed": context.config.seed,
             "batch_size": config.batch_size,
         }
+        if stage == "pretrain" and context.additional:
+            made_from["additional"] = [records.fingerprint for records in context.additional]
+            made_from["weights"] = list(context.config.data.pretrain_weights)
         return StageStore(
             folder=folder,
             stage=stage,
@@ -162,9 +174,9 @@ class Stages:
         )
 
     def _validation(self, stage: str, task: Task, abstract_params: PyTree) -> Validation | None:
-        """Compiles the validation of a stage; None where no tile validates."""
+        """Compiles the validation of a stage; None where no labelled tile validates."""
         context, console = self.context, self._options.console
-        if not context.split.validation:
+        if not context.records.labelled_tiles(context.split.validation):
             return None
         compiled = self.evaluator.compile(task, abstract_params, [context.names])
         monitor = None
@@ -190,6 +202,16 @@ class Stages:
         kind = "simulated" if records.info.simulated else "real"
         title = f"{self.context.config.name}, {kind} data, step {step} of pre-training"
         shown.save(self.context.folder / "pretrain", self.context.input_spec.classes, records.colours, title)
+
+
+def _data(context: RunContext) -> dict:
+    """What the run records about its data."""
+    data = context.records.info.provenance() | dataclasses.asdict(context.split)
+    if context.additional:
+        sources = ", ".join(str(records.root) for records in context.additional)
+        data |= {"fingerprint": context.fingerprint, "source": f"{data['source']}, and for pre-training {sources}"}
+        data["additional"] = [records.info.provenance() | {"folder": str(records.root)} for records in context.additional]
+    return data
 
 
 def keep_statistics(folder: pathlib.Path, statistics: Statistics) -> None:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import xxhash
 
@@ -61,6 +61,12 @@ def file_hashes(files: Iterable[StrPath]) -> dict[pathlib.Path, str]:
         now = time.time()
         cache.keep({keys[path]: value for path, value in new.items() if now - max(keys[path][3:]) / 1e9 > SETTLED})
     return found | new
+
+
+def joined_fingerprint(fingerprints: Sequence[str]) -> str:
+    """Returns one fingerprint of several datasets in this order; that of the first if it is alone."""
+    first, *others = fingerprints
+    return hashlib.sha256("/".join(fingerprints).encode()).hexdigest()[: len(first)] if others else first
 
 
 def fingerprint(root: StrPath, files: Iterable[StrPath], options: str) -> str:

@@ -5,6 +5,7 @@ augmentation in every row of every global batch on any number of processes. Read
 resumes exactly.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -83,6 +84,81 @@ def training(
     if not len(source):
         raise UserError("the training parts have no tiles")
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(make_batch)
+    return _batches(dataset, make_batch, batch_size, rows, options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Tiles of one folder of records, and how they become examples.
+
+    Attributes:
+      source: random access to stored examples.
+      make_batch: the transform, with random=True; its layout is that of all folders, its grid that of this one.
+    """
+
+    source: Any
+    make_batch: MakeBatch
+
+
+class _OfFolder(grain.transforms.Map):
+    """Notes which folder a stored example is of."""
+
+    def __init__(self, folder: int):
+        self._folder = folder
+
+    def map(self, element: Any) -> Any:
+        return self._folder, element
+
+
+class _OfEachFolder(grain.transforms.RandomMap):
+    """Draws a sample by the transform of its own folder."""
+
+    def __init__(self, transforms: Sequence[MakeBatch]):
+        self._transforms = transforms
+
+    def random_map(self, element: Any, rng: np.random.Generator) -> Any:
+        folder, example = element
+        return self._transforms[folder].random_map(example, rng)
+
+
+def mixture(
+    folders: Sequence[Examples],
+    weights: Sequence[float],
+    *,
+    seed: int,
+    batch_size: int,
+    rows: Sequence[int] | None = None,
+    options: grain.ReadOptions = READ_OPTIONS,
+) -> grain.IterDataset:
+    """Returns endless training batches of the tiles of several folders.
+
+    The state is the step, as that of `training`: whether a folder comes next depends on the position of the sample alone.
+
+    Args:
+      folders: the main data first.
+      weights: shares of the examples, one per folder, of which every stretch of samples keeps the proportions; () = every tile is drawn
+        equally often.
+      seed: of the order of tiles and the augmentation.
+      batch_size, rows, options: see `training`.
+
+    Raises:
+      UserError: a folder has no tiles, or the batches do not fit into memory.
+    """
+    if not all(len(folder.source) for folder in folders):
+        raise UserError("a folder of records for pre-training has no tiles")
+    sources = [grain.MapDataset.source(folder.source).map(_OfFolder(index)) for index, folder in enumerate(folders)]
+    if weights:
+        # Each folder is shuffled by a seed of its own, so that folders of one size are not in step.
+        shuffled = [source.seed((seed + index) % 2**32).shuffle().repeat() for index, source in enumerate(sources)]
+        dataset = grain.MapDataset.mix(shuffled, weights).seed(seed)
+    else:
+        dataset = grain.MapDataset.concatenate(sources).seed(seed).shuffle().repeat()
+    dataset = dataset.random_map(_OfEachFolder([folder.make_batch for folder in folders]))
+    return _batches(dataset, folders[0].make_batch, batch_size, rows, options)
+
+
+def _batches(dataset: Any, make_batch: MakeBatch, batch_size: int, rows: Sequence[int] | None, options: grain.ReadOptions) -> grain.IterDataset:
+    """Endless batches with this process's rows, of an endless dataset of drawn samples."""
     rows = tuple(range(batch_size)) if rows is None else tuple(rows)
     buffer = options.prefetch_buffer_size
     need_memory(make_batch, len(rows), buffer if isinstance(buffer, int) else 1)

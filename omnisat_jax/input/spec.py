@@ -1,11 +1,13 @@
 """What the model reads: the modalities that configuration and data have in common, their patch grid, and static shapes."""
 
 import dataclasses
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 
 from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
+from omnisat_jax.input.additional import additional_grid
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.words import number_of
@@ -23,7 +25,10 @@ class InputSpec:
       crop: tokens per side of a training crop.
       label_patch: label pixels per token side; 0 for labels of tiles.
       classes: names of the predicted classes: those of the data, without the background if labels of tiles are derived from dense labels.
-      train: layout of training batches.
+      train: layout of the batches of fine-tuning.
+      pretrain: layout of the batches of pre-training.
+      pretrain_crop: tokens per side of an example of pre-training: `crop`, or fewer if additional records have smaller tiles.
+      additional_grids: tokens per tile side of each of the additional records.
       evaluation: layout of evaluation batches.
     """
 
@@ -35,15 +40,21 @@ class InputSpec:
     label_patch: int
     classes: tuple[str, ...]
     train: BatchLayout
+    pretrain: BatchLayout
+    pretrain_crop: int
+    additional_grids: tuple[int, ...]
     evaluation: BatchLayout
 
 
-def resolve_input_spec(config: schema.ExperimentConfig, info: DatasetInfo) -> InputSpec:
+def resolve_input_spec(
+    config: schema.ExperimentConfig, info: DatasetInfo, additional: Mapping[str, DatasetInfo] = types.MappingProxyType({})
+) -> InputSpec:
     """Matches the configured modalities with those of the data.
 
     Args:
       config: the experiment.
       info: the description of the data.
+      additional: {folder: description} of the records that only pre-training uses.
 
     Raises:
       UserError: a modality has another kind or number of bands, patches do not divide a tile, or there is no modality in common.
@@ -72,6 +83,9 @@ def resolve_input_spec(config: schema.ExperimentConfig, info: DatasetInfo) -> In
     def layout(patches: int, shape: tuple[int, ...], dates: str) -> BatchLayout:
         return BatchLayout(tuple(_layout(spec, info, patches, getattr(spec, dates)) for spec in specs), shape, dtype)
 
+    grids = tuple(additional_grid(folder, other, specs, info) for folder, other in additional.items())
+    pretrain_crop = min(crop, *grids) if grids else crop
+    pretrained = (pretrain_crop * label_patch,) * 2 if config.task == "segment" else labels
     names = {spec.name for spec in specs}
     return InputSpec(
         specs=specs,
@@ -82,6 +96,9 @@ def resolve_input_spec(config: schema.ExperimentConfig, info: DatasetInfo) -> In
         label_patch=label_patch,
         classes=classes,
         train=layout(crop, cropped, "dates_train"),
+        pretrain=layout(pretrain_crop, pretrained, "dates_train"),
+        pretrain_crop=pretrain_crop,
+        additional_grids=grids,
         evaluation=layout(grid, labels, "dates_eval"),
     )
 

@@ -142,6 +142,8 @@ class SampleDraw:
 
     def _labels(self) -> np.ndarray:
         make_batch, labels = self.make_batch, self.element["labels"]
+        if labels is None:  # of additional records, which have none
+            return np.full(make_batch.layout.labels, max(make_batch.ignore, 0), make_batch.layout.labels_dtype)
         if labels.ndim == 1:
             return labels
         if make_batch.void_parcels is not None and len(make_batch.void_parcels):

@@ -336,6 +336,16 @@ def read_labels_grid(path: pathlib.Path) -> RasterGrid:
         return raster_grid(source, square=True)
 
 
+def read_grid(path: pathlib.Path) -> RasterGrid:
+    """The grid of any raster, from its header.
+
+    Raises:
+      UserError: pixels that are not square, or no reference system.
+    """
+    with open_geotiff(path, what="a raster: a GeoTIFF", advice=ADVICE) as source:
+        return raster_grid(source, square=True)
+
+
 def sensing_date(layer: Layer) -> datetime.date | None:
     """The date of a file of a series, or the one in the name of an image."""
     day = layer.day or date_of(layer.path)

@@ -181,8 +181,9 @@ def check_description(values: Value) -> None:
     values.get("simulated").boolean()
     dense = values.get("task").choice(("segment", "classify")) == "segment"
     classes = [name.text() for name in values.get("classes").list()]
-    if not values.get("classes").unique(classes) or len(classes) > 255:
-        raise values.get("classes").error("1 to 255 classes")
+    values.get("classes").unique(classes)  # none if no tile has labels
+    if len(classes) > 255:
+        raise values.get("classes").error("up to 255 classes")
     for name in values.get("unscored").list():
         name.choice(classes)
     colours = [colour.text() for colour in values.get("colours").list()]
@@ -206,6 +207,7 @@ def check_description(values: Value) -> None:
             numbers = [number.number() for number in modality.find(key, []).list()]
             if len(numbers) not in (0, len(bands)) or (key == "scale" and 0 in numbers):
                 raise modality.get(key).error(f"{'numbers other than 0' if key == 'scale' else 'numbers'} of {number_of(len(bands), 'band')}, or none")
+        modality.find("resolution", 0.0).number(0, 1e6)
         modality.get("dtype").choice(DTYPES)
         modality.get("longest").integer(0, LONGEST)
     parts = [check_part(part.name("the name of a part"), values.path) for part in values.get("parts").list()]
@@ -217,6 +219,7 @@ def check_description(values: Value) -> None:
     if made.get("nomenclature").value != "":
         made.get("nomenclature").name()
     made.get("float16").boolean()
+    made.find("unlabelled", "refuse").choice(("refuse", "pretrain"))
     made.get("max_bad").number(0, 1)
     for entry in made.find("simulated", {}).items().values():
         entry.integer(0, 2**64)
@@ -246,7 +249,8 @@ def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
     summary = read_signed(summary_path(root, part), what=f"the summary of part {part}")
     modalities, series = info.modalities, {name for name, m in info.modalities.items() if m.kind == "series"}
     tiles = _texts(summary.get("tiles"))
-    if not tiles or len(set(tiles)) < len(tiles):
+    known = set(tiles)
+    if not tiles or len(known) < len(tiles):
         raise summary.get("tiles").error("at least one tile, each of them once")
     for key, names in (("present", modalities), ("wholly_unknown", modalities), ("longest", series), ("dates", series), ("invalid_dates", series)):
         for name in names:
@@ -255,6 +259,10 @@ def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
         first, last = (day.integer(*DAYS) for day in days.list(2))
         if name not in series or first > last:
             raise days.error("the first and the last day of a series")
+    for tile, place in summary.find("places", {}).items().items():
+        _, latitude = (degrees.number(-180, 180) for degrees in place.list(2))
+        if tile not in known or abs(latitude) > 90:
+            raise place.error("longitude and latitude of a tile of this part")
     for key, names in (("moments", modalities), ("clear_moments", summary.get("clear_moments").items())):
         for name in names:
             found = summary.get(key).get(name)
@@ -262,6 +270,11 @@ def read_summary(root: StrPath, part: str, info: DatasetInfo) -> dict[str, Any]:
             moments = _array(found, np.float64)
             if moments.shape != (3, bands) or not np.isfinite(moments).all() or (moments[::2] < 0).any():
                 raise found.error(f"counts, means and squared deviations of {number_of(bands, 'band')}")
+    unlabelled = set(_texts(summary.find("unlabelled", [])))  # of records of earlier versions, every tile has labels
+    if not unlabelled <= known:
+        raise summary.get("unlabelled").error("tiles of this part")
+    if not info.classes and len(unlabelled) < len(tiles):
+        raise summary.get("unlabelled").error("every tile, as there are no classes")
     labels = _array(summary.get("labels"), np.int64)
     if labels.shape != (len(tiles), len(info.classes)) or (labels < 0).any():
         raise summary.get("labels").error(f"counts of {number_of(len(info.classes), 'class')} in {number_of(len(tiles), 'tile')}")

@@ -118,7 +118,15 @@ def _to_disk(file):
 
 
 class FrameStore:
-    """All frames of one modality of one part. Threads may share it."""
+    """All frames of one modality of one part. Threads may share it.
+
+    Attributes:
+      path: the .npy file.
+      shape: (H, W, C) of a frame.
+      dtype: of the frames.
+      count: number of frames, N.
+      checksums: (N,) uint64, XXH3 of each frame.
+    """
 
     def __init__(self, path: StrPath, shape: tuple[int, ...], dtype: str):
         """Opens a file of frames.
@@ -145,7 +153,7 @@ class FrameStore:
         size, expected = os.fstat(self._file.fileno()).st_size, self._start + self.count * self._size
         if size != expected:
             raise self._damaged(f"{size} of {expected} bytes")
-        self._checksums = self._read_checksums()
+        self.checksums = self._read_checksums()
 
     def _expected(self):
         return f"frames of {self.dtype} {self.shape}"
@@ -179,12 +187,16 @@ class FrameStore:
             if not count:
                 raise self._damaged(f"the end of the file in frame {position}")
             view, at = view[count:], at + count
-        if xxhash.xxh3_64_intdigest(out.data) != self._checksums[position]:
+        if xxhash.xxh3_64_intdigest(out.data) != self.checksums[position]:
             raise self._damaged(f"changed bytes in frame {position} (its checksum differs)")
 
 
 class Frames:
-    """The frames of one tile: an array (T,H,W,C) that reads only the frames that are indexed."""
+    """The frames of one tile: an array (T,H,W,C) that reads only the frames that are indexed.
+
+    Attributes:
+      first: position of the first frame of the tile in the file.
+    """
 
     def __init__(self, store: FrameStore, first: int, count: int):
         """Selects frames.
@@ -194,7 +206,7 @@ class Frames:
           first: position of the first frame of the tile.
           count: number of frames, T.
         """
-        self._store, self._first, self._count = store, int(first), int(count)
+        self._store, self.first, self._count = store, int(first), int(count)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -211,7 +223,7 @@ class Frames:
 
     def read_into(self, position: int, out: np.ndarray) -> None:
         """Reads frame `position` of the tile into out (H,W,C); see `FrameStore.read_into`."""
-        self._store.read_into(self._first + int(position), out)
+        self._store.read_into(self.first + int(position), out)
 
     def check(self) -> None:
         """Reads all frames, one at a time.

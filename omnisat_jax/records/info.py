@@ -16,6 +16,7 @@ class ModalityInfo:
       longest: dates of the longest series; 1 for other kinds.
       bands: names of the bands.
       scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
+      resolution: m per pixel on the ground; 0 where it is not known, as in records of earlier versions.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class ModalityInfo:
     bands: tuple[str, ...] = ()
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
+    resolution: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ class PreparationInfo:
       on_bad: what was done with broken files: "raise", "skip" or "mask".
       float16: whether float32 modalities were stored as float16.
       max_bad: the largest allowed share of tiles with a broken file.
+      unlabelled: what became of tiles without labels: "refuse" (there are none) or "pretrain" (they are only for pre-training).
     """
 
     reader: str
@@ -46,6 +49,7 @@ class PreparationInfo:
     on_bad: str
     float16: bool
     max_bad: float
+    unlabelled: str = "refuse"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,7 @@ class DatasetInfo:
       made_with: options of the preparation.
       table_split: name of the TFDS split in the table of every part.
       task: "segment" (dense labels) or "classify" (labels of tiles).
-      classes: names of the classes.
+      classes: names of the classes; () if no tile has labels.
       unscored: classes that are left out of mean scores.
       colours: colours of the classes in pictures; () for the default palette.
       ignore: label of unlabelled pixels.
@@ -110,7 +114,7 @@ class DatasetInfo:
         """Builds the object from the content of dataset.json, which `description.check_description` has checked."""
         made = values["made_with"]
         return cls(
-            made_with=PreparationInfo(**{field.name: made.get(field.name) for field in dataclasses.fields(PreparationInfo)}),
+            made_with=_preparation(made),
             table_split=values["split"],
             modalities={name: _modality(entry) for name, entry in values["modalities"].items()},
             files={name: _file(entry) for name, entry in values["files"].items()},
@@ -127,10 +131,15 @@ class DatasetInfo:
         return {key: values[key] for key in ("dataset", "fingerprint", "source", "simulated", "citation", "made_with")}
 
 
+def _preparation(made: Mapping[str, Any]) -> PreparationInfo:
+    values: dict[str, Any] = {field.name: made.get(field.name) for field in dataclasses.fields(PreparationInfo)}
+    return PreparationInfo(**values | {"unlabelled": made.get("unlabelled", "refuse")})
+
+
 def _modality(entry: Mapping[str, Any]) -> ModalityInfo:
-    # Records of earlier versions have neither scale nor offset.
+    # Records of earlier versions have neither scale nor offset, nor a resolution.
     lists = {key: tuple(entry.get(key) or ()) for key in ("shape", "bands", "scale", "offset")}
-    return ModalityInfo(kind=entry["kind"], dtype=entry["dtype"], longest=entry["longest"], **lists)
+    return ModalityInfo(kind=entry["kind"], dtype=entry["dtype"], longest=entry["longest"], resolution=entry.get("resolution", 0.0), **lists)
 
 
 def _file(entry: Mapping[str, Any]) -> FileInfo:

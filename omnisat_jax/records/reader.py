@@ -65,23 +65,39 @@ class Records:
         """Returns the IDs of the tiles of `parts`."""
         return tuple(tile for part in parts for tile in self._summaries[part]["tiles"])
 
+    def labelled_tiles(self, parts: Iterable[str]) -> tuple[str, ...]:
+        """Returns the IDs of the tiles of `parts` that have labels."""
+        parts = tuple(parts)
+        tiles = self.tiles(parts)
+        return tuple(tiles[position] for position in self._labelled(parts))
+
+    def _labelled(self, parts: Iterable[str]) -> list[int]:
+        """Ascending positions in `tiles(parts)` of the tiles that have labels."""
+        parts = tuple(parts)
+        without = {tile for part in parts for tile in self._summaries[part].get("unlabelled", ())}
+        return [position for position, tile in enumerate(self.tiles(parts)) if tile not in without]
+
     def source(self, parts: Sequence[str], share: float = 1.0, seed: int = 0) -> "TileSource":
-        """Returns random access to the tiles of `parts`, or to a random share of them.
+        """Returns random access to the labelled tiles of `parts`, or to a random share of them; see `every_tile` for the others.
 
         The selection depends only on the tile IDs and the seed, and a smaller share is a subset of a larger one.
 
         Args:
           parts: names of parts.
-          share: share of the tiles, rounded, at least one tile.
+          share: share of the labelled tiles, rounded, at least one tile.
           seed: of the random selection.
         """
         return TileSource(self, parts, self._share(parts, share, seed))
 
+    def every_tile(self, parts: Sequence[str]) -> "TileSource":
+        """Returns random access to all tiles of `parts`, with and without labels. The labels of the latter mean nothing."""
+        return TileSource(self, parts, range(len(self.tiles(parts))))
+
     def _share(self, parts: Sequence[str], share: float, seed: int) -> list[int]:
-        """Ascending positions of a share of the tiles of `parts`."""
-        tiles = self.tiles(parts)
-        ranked = sorted(range(len(tiles)), key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
-        return sorted(ranked[: max(1, round(share * len(tiles)))]) if tiles else []
+        """Ascending positions in `tiles(parts)` of a share of the labelled tiles."""
+        tiles, labelled = self.tiles(parts), self._labelled(parts)
+        ranked = sorted(labelled, key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
+        return sorted(ranked[: max(1, round(share * len(labelled)))]) if labelled else []
 
     def label_counts(self, parts: Sequence[str], share: float = 1.0, seed: int = 0) -> np.ndarray:
         """Counts labels in the tiles that `source` returns for the same arguments.
@@ -94,7 +110,7 @@ class Records:
         return np.concatenate(counts)[kept].sum(0) if kept else np.zeros(len(self.classes), np.int64)
 
     def counts(self, parts: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Counts tiles and dates of `parts`.
+        """Counts tiles, with and without labels, and dates of `parts`.
 
         Returns:
           {modality: {"present": tiles, "absent": tiles, "wholly_unknown": absent tiles that have a file, "invalid_dates": dates}}.
@@ -127,7 +143,7 @@ class Records:
     def _read_days(self, part: str) -> dict[str, tuple[int, int]]:
         days: dict[str, tuple[int, int]] = {}
         series = [name for name, stored in self.modalities.items() if stored.kind == "series"]
-        source = self.source([part])
+        source = self.every_tile([part])
         for position in range(len(source)):
             example = source[position]
             for name in series:
@@ -136,6 +152,26 @@ class Records:
                     first, last = days.get(name, (int(dates[0]),) * 2)
                     days[name] = min(first, int(dates.min())), max(last, int(dates.max()))
         return days
+
+    def places(self, parts: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Returns longitude and latitude of the centres of those tiles of `parts` that have a location, degrees.
+
+        Records of earlier versions do not keep them: their rows are read, but no frame.
+
+        Raises:
+          DataError: a row was changed or damaged.
+        """
+        found: dict[str, tuple[float, float]] = {}
+        if "location" not in self.modalities:
+            return found
+        for part in parts:
+            known = self._summaries[part].get("places")
+            if known is None:
+                source, tiles = self.every_tile([part]), self.tiles([part])
+                values = [np.asarray(source[position]["location"]["values"]) for position in range(len(source))]
+                known = {tile: place[0] for tile, place in zip(tiles, values, strict=True) if len(place)}
+            found |= known
+        return {tile: (float(place[0]), float(place[1])) for tile, place in found.items()}
 
     def parcels(self, parts: Sequence[str]) -> np.ndarray:
         """Returns the sorted numbers of the parcels that appear in `parts`, int64."""
@@ -160,16 +196,24 @@ class Records:
         Raises:
           UserError: a modality has no known value in `parts`, so it cannot be normalised.
         """
+        result = self.known_statistics(parts, clear=clear)
+        for name in self.modalities:
+            if name not in result:
+                raise UserError(
+                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalised; "
+                    f"remove it with --config.modalities or choose other folds"
+                )
+        return result
+
+    def known_statistics(self, parts: Sequence[str], *, clear: bool = False) -> dict[str, dict[str, list[float]]]:
+        """Computes what `statistics` does, for the modalities of which every band has a known value in `parts`."""
         result = {}
         for name in self.modalities:
             which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
             moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
             count = moments[:, 0].sum(0)
             if not (count > 0).all():
-                raise UserError(
-                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalised; "
-                    f"remove it with --config.modalities or choose other folds"
-                )
+                continue
             mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
             squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
             std = np.sqrt(squares / count)
@@ -296,7 +340,7 @@ def check_records(folder: StrPath) -> Iterator[Finding]:
 def _check_part(records: Records, part: str) -> Iterator[Finding]:
     """Reads every row and every frame of a part."""
     try:
-        source = records.source([part])
+        source = records.every_tile([part])
     except DataError as error:
         yield error.finding
         return

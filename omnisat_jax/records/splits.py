@@ -9,6 +9,9 @@ import numpy as np
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.records.reader import Records
+from omnisat_jax.words import number_of
+
+UNLABELLED = "unlabelled"  # protocol of data without a label, all parts of which train: nothing could be scored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Split:
       train: names of the training parts.
       validation: names of the validation parts; may be empty.
       test: names of the test parts.
-      protocol: name of the protocol that defines the split.
+      protocol: name of the protocol that defines the split, or UNLABELLED.
     """
 
     train: tuple[str, ...]
@@ -70,6 +73,17 @@ def choose_split(protocol: str, parts: Sequence[str], fold: int) -> Split:
         raise UserError(f"data.fold of {protocol}: expected 1 to 5, found {fold}")
     train, validation, test = OFFICIAL[number]
     return Split(tuple(f"fold_{i}" for i in train), (f"fold_{validation}",), (f"fold_{test}",), protocol)
+
+
+def split_of(records: Records, protocol: str, fold: int) -> Split:
+    """Assigns all parts of records as `choose_split` does. If no tile has labels, "auto" lets all parts train.
+
+    Raises:
+      UserError: see `choose_split`.
+    """
+    if protocol == "auto" and not records.labelled_tiles(records.parts):
+        return Split(records.parts, (), (), UNLABELLED)
+    return choose_split(protocol, records.parts, fold)
 
 
 def _need(protocol: str, parts: Sequence[str], wanted: Sequence[str], used: Sequence[str]) -> None:
@@ -123,7 +137,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def check_labels(records: Records, split: Split, config: schema.ExperimentConfig) -> None:
-    """Checks that there are tiles to train on, and labels if they are used.
+    """Checks that there are tiles to train on, and labels where fine-tuning, a probe or their evaluation uses them.
 
     Args:
       records: the data.
@@ -144,6 +158,13 @@ def check_labels(records: Records, split: Split, config: schema.ExperimentConfig
     predicted = np.ones(len(records.classes), bool)
     if config.task != records.task and records.background >= 0:
         predicted[records.background] = False  # not a label of a tile
+    for use, parts in (("training", split.train), ("validation", split.validation), ("test", split.test)):
+        if parts and not records.labelled_tiles(parts):
+            raise UserError(
+                f"{records.info.source}: expected tiles with labels in the {use} parts {', '.join(parts)}, found none among "
+                f"{number_of(len(records.tiles(parts)), 'tile')}; choose other folds (data.fold, data.protocol), label some of their tiles, or "
+                "only pre-train (finetune.steps=0)"
+            )
     uses = (("training", split.train, share), ("validation", split.validation, 1.0), ("test", split.test, 1.0))
     for use, parts, part_of in uses:
         if parts and not records.label_counts(parts, part_of, seed)[predicted].any():

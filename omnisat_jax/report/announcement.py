@@ -1,5 +1,7 @@
 """Shows what a run is based on before it starts: data, protocol, and what is missing or left out."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
@@ -17,12 +19,13 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
         console.rule(Text("SIMULATED DATA: no score of this run describes real fields", style="bold yellow"))
     console.print(f"data: {records.info.citation}", markup=False, highlight=False)
     console.print(
-        f"protocol {split.protocol}: train {' '.join(split.train)} ({number_of(len(records.tiles(split.train)), 'tile')}), "
-        f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test)} ({number_of(len(records.tiles(split.test)), 'tile')}); "
+        f"protocol {split.protocol}: train {' '.join(split.train)} ({_tiles(records, split.train)}), "
+        f"validation {' '.join(split.validation) or 'none'}, test {' '.join(split.test) or 'none'} ({_tiles(records, split.test)}); "
         f"modalities {' '.join(spec.name for spec in input_spec.specs)}",
         markup=False,
         highlight=False,
     )
+    _announce_unlabelled(console, records, split)
     if input_spec.dropped:
         console.print(f"configured, but not in the data: {', '.join(input_spec.dropped)}", style="yellow", markup=False)
     if input_spec.unused:
@@ -44,6 +47,38 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
         if without and counts.any():
             text = f"classes without a label in the {use} parts: {', '.join(without)}"
             console.print(text, style="yellow", markup=False, highlight=False)
+
+
+def announce_additional(console: Console, additional: Sequence[Records], weights: Sequence[float]) -> None:
+    """Prints which further records pre-training uses, and how often.
+
+    Args:
+      console: where to.
+      additional: the records.
+      weights: of the main data and of each of them; () = by number of tiles.
+    """
+    for index, records in enumerate(additional, 1):
+        share = f", {100 * weights[index] / sum(weights):.0f} % of the examples" if weights else ""
+        simulated = ", simulated" if records.info.simulated else ""
+        sensors = " ".join(name for name, stored in records.modalities.items() if stored.kind != "location")
+        console.print(
+            f"pre-training also on {_tiles(records, records.parts)} of {records.root} ({sensors}{simulated}){share}: {records.info.citation}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _tiles(records, parts):
+    return number_of(len(records.tiles(parts)), "tile")
+
+
+def _announce_unlabelled(console, records, split):
+    """How many tiles of each use have labels, if some have none."""
+    uses = (("training", split.train), ("validation", split.validation), ("test", split.test))
+    counts = {use: (len(records.labelled_tiles(parts)), len(records.tiles(parts))) for use, parts in uses if parts}
+    if any(labelled < every for labelled, every in counts.values()):
+        text = ", ".join(f"{labelled} of {number_of(every, f'{use} tile')}" for use, (labelled, every) in counts.items())
+        console.print(f"with labels: {text}; those without serve pre-training if they are training tiles, and nothing else", style="yellow", markup=False)
 
 
 def _announce_broken(console, records):

@@ -66,7 +66,7 @@ class ParcelCollector:
         """
         self._source = records.source(parts)
         first = {tile: index for index, tile in enumerate(records.tile_ids)}
-        self._positions = {first[tile]: position for position, tile in enumerate(records.tiles(parts))}
+        self._positions = {first[tile]: position for position, tile in enumerate(records.labelled_tiles(parts))}
         self._classes, self._found = len(records.classes), False
         self._counts = [ParcelCounts(self._classes, records.ignore) for _ in range(subsets)]
 

@@ -26,7 +26,8 @@ NUMBER = (int, float)
 # Keys of the protocol in results.json that every reader needs.
 _COMMON = {
     "dataset": str, "simulated": bool, "protocol": str, "test": [str], "test_tiles": int, "train_tiles": int, "classes": [str], "unscored": [str],
-    "method?": str,
+    "method?": str, "unlabelled_train_tiles?": int,
+    "pretrain_data?": [{"folder": str, "dataset": str, "fingerprint": str, "simulated": bool, "tiles": int}],
 }  # fmt: skip
 STUDY_PROTOCOL = _COMMON | {"threshold": NUMBER}  # what a study needs
 TABLE_PROTOCOL = _COMMON | {

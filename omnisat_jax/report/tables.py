@@ -65,6 +65,11 @@ def protocol_lines(results: Results) -> list[str]:
         lines.append(f"Pre-trained by the run in {p['pretrain_from']}.")
     if p["label_share"] < 1:
         lines.append(f"Labels: {100 * p['label_share']:g} % of the training tiles.")
+    for data in p.get("pretrain_data", ()):
+        simulated = ", simulated" if data["simulated"] else ""
+        lines.append(f"Pre-trained also on {number_of(data['tiles'], 'tile')} of {data['folder']} ({data['dataset']}{simulated}).")
+    if p.get("unlabelled_train_tiles") and p["pretrain_steps"]:
+        lines.append(f"Pre-trained also on {number_of(p['unlabelled_train_tiles'], 'training tile')} without labels.")
     if p["missing_modalities"]:
         lines.append(f"Configured, but not in the data: {', '.join(p['missing_modalities'])}.")
     if p["dates"]:

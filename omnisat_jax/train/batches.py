@@ -11,11 +11,12 @@ from jax.sharding import Mesh
 
 from omnisat_jax.config import schema
 from omnisat_jax.input import device, pipeline
+from omnisat_jax.input.additional import AdditionalTiles
 from omnisat_jax.input.spec import InputSpec
 from omnisat_jax.input.transforms import MakeBatch
 from omnisat_jax.parallel import hosts
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.records.reader import Records
+from omnisat_jax.records.reader import Records, TileSource
 from omnisat_jax.records.splits import Split
 from omnisat_jax.types import Batch
 
@@ -26,6 +27,7 @@ class RunBatches:
 
     Attributes:
       records: the tiles.
+      additional: further records, which only pre-training uses.
       split: which parts of them train, validate and test.
       input_spec: what a batch looks like.
       mesh: over which batches are cut.
@@ -35,6 +37,7 @@ class RunBatches:
     """
 
     records: Records
+    additional: Sequence[Records]
     split: Split
     input_spec: InputSpec
     mesh: Mesh
@@ -42,35 +45,71 @@ class RunBatches:
     eval_batch_size: int
     seed: int
 
-    def training(self, batch_size: int, share: float, first_step: int) -> Iterator[tuple[Batch, Batch]]:
-        """Endless (host batch, device batch) of the training tiles.
+    def pretraining(self, batch_size: int, first_step: int) -> Iterator[tuple[Batch, Batch]]:
+        """Endless (host batch, device batch) of all training tiles, with and without labels, and of the additional records.
 
         Args:
           batch_size: tiles per step, over all processes.
-          share: of the tiles that is used.
           first_step: steps already taken, whose batches are passed over.
         """
+        source, spec = self.records.every_tile(self.split.train), self.input_spec
+        if not self.additional:
+            return self._endless(source, batch_size, first_step)
+        whole = self._make_batch(training=True, void_parcels=None)
+        whole = dataclasses.replace(whole, layout=spec.pretrain, crop=spec.pretrain_crop)
+        folders, first = [pipeline.Examples(source, whole)], len(self.records.tile_ids)
+        stored = {m.name: self.records.modalities[m.name] for m in spec.pretrain.modalities}
+        for records, grid in zip(self.additional, spec.additional_grids, strict=True):
+            folders.append(pipeline.Examples(AdditionalTiles(records, stored, first), dataclasses.replace(whole, grid=grid)))
+            first += len(records.tile_ids)
+        dataset = pipeline.mixture(
+            folders,
+            self.config.pretrain_weights,
+            seed=self.seed,
+            batch_size=batch_size,
+            rows=meshes.local_rows(self.mesh, batch_size),
+            options=self._options(),
+        )
+        return self._from(dataset, first_step)
+
+    def finetuning(self, batch_size: int, share: float, first_step: int) -> Iterator[tuple[Batch, Batch]]:
+        """Endless (host batch, device batch) of the labelled training tiles.
+
+        Args:
+          batch_size: tiles per step, over all processes.
+          share: of the labelled tiles that is used.
+          first_step: steps already taken, whose batches are passed over.
+        """
+        return self._endless(self.records.source(self.split.train, share, self.seed), batch_size, first_step)
+
+    def _endless(self, source: TileSource, batch_size: int, first_step: int) -> Iterator[tuple[Batch, Batch]]:
         dataset = pipeline.training(
-            self.records.source(self.split.train, share, self.seed),
+            source,
             self._make_batch(training=True, void_parcels=self._void_parcels),
             seed=self.seed,
             batch_size=batch_size,
             rows=meshes.local_rows(self.mesh, batch_size),
-            options=grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.buffer),
+            options=self._options(),
         )
+        return self._from(dataset, first_step)
+
+    def _options(self) -> grain.ReadOptions:
+        return grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.buffer)
+
+    def _from(self, dataset: grain.IterDataset, first_step: int) -> Iterator[tuple[Batch, Batch]]:
         return device.prefetch(pipeline.start_at(dataset, first_step), meshes.batch_sharding(self.mesh))
 
     def evaluation(self, parts: Sequence[str], share: float = 1.0) -> Iterator[Batch]:
-        """Host batches of every tile of a share of `parts`, each tile once, whole and not augmented."""
+        """Host batches of every labelled tile of a share of `parts`, each tile once, whole and not augmented."""
         return self._whole_tiles(parts, share, void_parcels=None)
 
     def training_tiles(self, share: float = 1.0) -> Iterator[Batch]:
-        """Host batches of a share of the training tiles as evaluation sees them, with the labels that training may see."""
+        """Host batches of a share of the labelled training tiles as evaluation sees them, with the labels that training may see."""
         return self._whole_tiles(self.split.train, share, self._void_parcels)
 
     def tile_names(self, host: Batch) -> list[str]:
         """Names of the tiles of a batch, of which every process has some rows. All processes must call it."""
-        mine = sorted({self.records.tile_ids[index] for index in host["tile_index"][host["weight"] > 0]})
+        mine = sorted({self._every_name[index] for index in host["tile_index"][host["weight"] > 0]})
         return sorted({name for facts in hosts.exchange("tiles of a step", {"tiles": mine}) for name in facts["tiles"]})
 
     def local_rows(self) -> tuple[int, ...]:
@@ -80,6 +119,11 @@ class RunBatches:
     def abstract_evaluation(self) -> Any:
         """ShapeDtypeStructs of an evaluation batch, cut over the devices."""
         return self.input_spec.evaluation.abstract(self.eval_batch_size, meshes.batch_sharding(self.mesh))
+
+    @functools.cached_property
+    def _every_name(self) -> tuple[str, ...]:
+        """Names of all tiles in the order of `tile_index`; those of additional records with their folder."""
+        return self.records.tile_ids + tuple(f"{records.root}: {tile}" for records in self.additional for tile in records.tile_ids)
 
     @functools.cached_property
     def _void_parcels(self) -> np.ndarray | None:

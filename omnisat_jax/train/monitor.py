@@ -40,7 +40,7 @@ class ProbeFitter:
           share: of the training tiles.
         """
         records, classes = self.batches.records, self.batches.input_spec.classes
-        tiles = max(1, round(share * len(records.tiles(self.batches.split.train))))
+        tiles = max(1, round(share * len(records.labelled_tiles(self.batches.split.train))))
         collector = Collector(len(classes), self.config.probe_tokens, tiles, self.batches.seed, records.tile_ids)
         tokens, targets = read(params, self.batches.training_tiles(share), collector)
         predict = fit(kind, tokens, targets, dense=self.dense, neighbours=self.config.probe_neighbours)
@@ -87,4 +87,4 @@ class KnnMonitor:
         return {f"knn_{key}": value for key, value in values.items() if isinstance(value, float)}
 
     def _share(self, parts: Sequence[str]) -> float:
-        return min(1.0, self.fitter.config.monitor_tiles / len(self.fitter.batches.records.tiles(parts)))
+        return min(1.0, self.fitter.config.monitor_tiles / max(1, len(self.fitter.batches.records.labelled_tiles(parts))))

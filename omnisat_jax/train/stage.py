@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 from clu import parameter_overview
@@ -25,7 +25,7 @@ from omnisat_jax.train.timing import Ledger, Profile
 from omnisat_jax.train.trainer import CompiledStep, Trainer
 from omnisat_jax.train.warmstart import warm_start
 from omnisat_jax.train.writers import MetricsWriter
-from omnisat_jax.types import Params, PyTree
+from omnisat_jax.types import Batch, Params, PyTree
 from omnisat_jax.words import number_of
 
 # The random draws of a stage depend on its number, so it must never change.
@@ -59,7 +59,7 @@ class StageTraining:
       trainer: state and step.
       store: checkpoints.
       batches: of the run.
-      share: of the training tiles that is used.
+      examples: (tiles per step, steps already taken) -> endless (host batch, device batch) of this stage.
       budget: steps with a non-finite loss or gradient that are tolerated.
       make_validation: compiles the validation for abstract parameters; None where no tile validates.
       pretrained: reads the parameters that the first state takes over, or None.
@@ -69,7 +69,7 @@ class StageTraining:
     trainer: Trainer
     store: StageStore
     batches: RunBatches
-    share: float
+    examples: Callable[[int, int], Iterator[tuple[Batch, Batch]]]
     budget: int
     make_validation: Callable[[PyTree], Validation | None]
     pretrained: Callable[[], Params] | None
@@ -132,7 +132,7 @@ class StageTraining:
     def _hooks(self, compiled: CompiledStep, validation, root, first: int, checkpoints: Checkpoints, ledger: Ledger):
         """Yields the LoopHooks; closes afterwards what they write to."""
         name, config, task, where = self.store.stage, self.trainer.config, self.trainer.task, self.reporting
-        batches = self.batches.training(config.batch_size, self.share, first)
+        batches = self.examples(config.batch_size, first)
         writer = MetricsWriter(where.folder, name, after_step=first)
         profile = Profile(where.folder / "profile" / name, where.profile)
 

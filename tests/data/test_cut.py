@@ -107,7 +107,7 @@ def test_rasters_that_do_not_fit_are_named(region, capsys):
 
     image = np.zeros((3, 48, 80), np.uint8)
     write(region / "other_crs.tif", image, pixel=2.5, crs="EPSG:32633")
-    refused("expected EPSG:32632, like the labels, found EPSG:32633", image="other_crs.tif")
+    refused("expected EPSG:32632, like the labels or --grid, found EPSG:32633", image="other_crs.tif")
     write(region / "shifted.tif", image, pixel=2.5, corner=(CORNER[0] + 1, CORNER[1]))
     refused("expected pixels that nest", image="shifted.tif")
     write(region / "three.tif", image, pixel=3.0)
@@ -174,3 +174,51 @@ def test_the_remains_of_a_killed_cut_are_removed(region):
     (left / atomic.MARK).touch()
     assert run(region) == 0
     assert not left.exists() and not list(region.glob("*partial*"))
+
+
+def cut_with_grid(region, *arguments):
+    return run_command(cut.main, [
+        "--grid", str(region / "labels.tif"), "--out", str(region / "out"), "--series", f"s={region / 's'}", "--size", "4", "--folds", "3", *arguments,
+    ])  # fmt: skip
+
+
+def test_tiles_without_labels_are_cut_along_a_grid(region, capsys):
+    assert cut_with_grid(region) == 0
+    assert "labels: 0 of 15 tiles have some; the others serve pre-training" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(DataError, match="data.unlabelled=pretrain"):
+        open_dataset("tiles", region / "out")
+    found = open_dataset("tiles", region / "out", unlabelled="pretrain")
+    assert found.unlabelled == set(found.tiles) and found.classes == () and found.label_side == 4
+    assert run(region, image="image.tif", classes="a,b,c,d,e") == 1  # the folder exists
+    (region / "out").rename(region / "without")
+    assert run(region) == 0
+    whole = open_dataset("tiles", region / "out")
+    for tile in ("r0000_c0000", "r0002_c0003"):
+        np.testing.assert_array_equal(found.read(tile)["s"]["values"], whole.read(tile)["s"]["values"])
+        assert found.read(tile)["location"]["values"] == pytest.approx(whole.read(tile)["location"]["values"])
+
+
+def test_labels_of_a_part_of_the_region(region, capsys):
+    labels = np.full((1, 8, 10), 9, np.uint8)
+    labels[:, :4, :4] = 1
+    write(region / "few.tif", labels)  # covers 2 x 2 tiles completely, and half of 2 more; one of them is known
+    options = ("--labels", str(region / "few.tif"), "--classes", "a,b", "--ignore", "9")
+    assert cut_with_grid(region, *options) == 0
+    assert "labels: 1 of 15 tiles have some" in " ".join(capsys.readouterr().out.split())
+    found = open_dataset("tiles", region / "out", unlabelled="pretrain")
+    assert set(found.tiles) - found.unlabelled == {"r0000_c0000"} and (found.read("r0000_c0000")["labels"] == 1).all()
+
+
+def test_grid_and_labels_must_fit(region, capsys):
+    write(region / "void.tif", np.full((1, 12, 20), 9, np.uint8))
+    write(region / "elsewhere.tif", np.ones((1, 12, 20), np.uint8), crs="EPSG:32633")
+    for arguments, message in (
+        (("--classes", "a,b"), "--classes: expected none without --labels, found a, b"),
+        (("--labels", str(region / "labels.tif")), "--classes: expected 2 to 254 names"),
+        (("--labels", str(region / "void.tif"), "--classes", "a,b", "--ignore", "9"), "expected known labels that cover a tile of --grid completely"),
+        (("--labels", str(region / "elsewhere.tif"), "--classes", "a,b"), "expected EPSG:32632"),
+    ):
+        assert cut_with_grid(region, *arguments) == 1
+        assert message in capsys.readouterr().err and not (region / "out").exists()
+    assert run_command(cut.main, ["--out", str(region / "out"), "--series", f"s={region / 's'}"]) == 1
+    assert "expected --labels, or --grid for tiles without labels, found neither" in capsys.readouterr().err

@@ -193,8 +193,8 @@ def test_folders_that_cannot_be_written_are_named(simulated, tmp_path, capsys):
 def test_files_without_a_known_value_are_counted(simulated, tmp_path, monkeypatch, capsys):
     real = preparing.open_dataset
 
-    def unknown(name, root, nomenclature):
-        dataset = real(name, root, nomenclature)
+    def unknown(name, root, nomenclature, unlabelled):
+        dataset = real(name, root, nomenclature, unlabelled)
         reader = dataset.readers["spot"]
 
         def read(tile):
@@ -311,7 +311,7 @@ def test_clear_statistics_leave_out_bright_dates():
     np.testing.assert_array_equal(np.flatnonzero(~clear_dates(values)), [4])
     summary = Summary({"s2": RawModality("series", (8, 8, 2), "int16", ("B02", "B03"))}, classes=2, ignore=-1, with_parcels=False)
     example = {"values": values, "dates": np.arange(12), "valid": np.ones(12, bool)}
-    summary.add({"tile_id": "a", "s2": example, "labels": np.array([1.0, 0.0])})
+    summary.add({"tile_id": "a", "s2": example, "labels": np.array([1.0, 0.0]), "labelled": True})
     content = json.loads(json.dumps(summary.to_json()))
     kept = values[np.arange(12) != 4].reshape(-1, 2).astype(np.float64)
     np.testing.assert_allclose(content["clear_moments"]["s2"][1], kept.mean(0))

@@ -62,7 +62,7 @@ def read_everything(root):
         return
     for tile in [tile for tiles in dataset.parts.values() for tile in tiles]:
         example = dataset.read(tile, lambda name, error: {"values": ()} if name != "labels" else {"labels": ()})
-        assert set(example) == {"tile_id", "labels", "parcels", "remarks", *dataset.modalities} or not len(example["labels"])
+        assert set(example) == {"tile_id", "labels", "parcels", "labelled", "remarks", *dataset.modalities} or not len(example["labels"])
 
 
 def contents(folder):

@@ -10,6 +10,8 @@ import signal
 import numpy as np
 import pytest
 
+from data.pastis.simulated import simulate
+from tests.conftest import prepare_pastis
 from tests.distributed.processes import KILL, Launcher, assert_same, finish, rows, state
 
 PREEMPTED = 75
@@ -32,6 +34,16 @@ def whole(launcher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     launcher.run(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Flags of a run that pre-trains on further tiles as well, of another size and without labels."""
+    folder = tmp_path_factory.mktemp("additional")
+    root = simulate(folder / "raw", tiles=5, tile_size=24, seed=1)
+    shutil.rmtree(root / "ANNOTATIONS")
+    assert prepare_pastis(root, folder / "out", "--unlabelled", "pretrain") == 0
+    return (f"--config.data.pretrain_dirs={folder / 'out'}", "--config.data.pretrain_weights=(1.0,1.0)")
 
 
 @pytest.mark.parametrize(("processes", "times"), [(1, 1), pytest.param(1, 2, marks=pytest.mark.exhaustive), pytest.param(2, 1, marks=pytest.mark.exhaustive)])
@@ -72,12 +84,12 @@ MOMENTS = (
 
 
 @pytest.mark.parametrize("moments", [MOMENTS[2::8], pytest.param(MOMENTS, marks=pytest.mark.exhaustive)], ids=["some", "all"])
-def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path, moments):
-    launcher.run(tmp_path / "reference" / "run", pretrain=True, stage="all")
+def test_killed_at_every_moment_of_every_stage(launcher, simulated, mixed, tmp_path, moments):
+    launcher.run(tmp_path / "reference" / "run", pretrain=True, stage="all", extra=mixed)
     again = Launcher(simulated, tmp_path / "cache", launcher.programs)
     for moment in moments:
-        again.run(tmp_path / "run", code=-signal.SIGKILL, pretrain=True, before=KILL.format(moment))
-    output = again.run(tmp_path / "run", pretrain=True)[0]
+        again.run(tmp_path / "run", code=-signal.SIGKILL, pretrain=True, before=KILL.format(moment), extra=mixed)
+    output = again.run(tmp_path / "run", pretrain=True, extra=mixed)[0]
     assert "pretrain: finished before" in output and "finetune: finished before" in output and "evaluate: finished" not in output
     reference = tmp_path / "reference" / "run"
     assert rows(tmp_path / "run") == rows(reference)
@@ -88,7 +100,7 @@ def test_killed_at_every_moment_of_every_stage(launcher, simulated, tmp_path, mo
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in reference.iterdir()}
     # Nothing half-written is left.
     assert not [path for path in (tmp_path / "run").rglob("*") if "partial-" in path.name or "orbax-checkpoint-tmp" in path.name]
-    assert "evaluate: finished before" in again.run(tmp_path / "run", pretrain=True)[0]
+    assert "evaluate: finished before" in again.run(tmp_path / "run", pretrain=True, extra=mixed)[0]
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
@@ -135,10 +147,10 @@ def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_pa
 
 
 @pytest.mark.exhaustive
-def test_pretraining_over_two_processes(launcher, tmp_path):
-    """The contrastive step gives the losses of one process, with groups within and across hosts."""
+def test_pretraining_over_two_processes(launcher, mixed, tmp_path):
+    """The contrastive step gives the losses of one process, with groups within and across hosts, and with tiles of several folders."""
     for processes in (1, 2):
-        launcher.run(tmp_path / f"run{processes}", processes=processes, pretrain=True, stage="pretrain")
+        launcher.run(tmp_path / f"run{processes}", processes=processes, pretrain=True, stage="pretrain", extra=mixed)
     np.testing.assert_allclose(losses(tmp_path / "run1"), losses(tmp_path / "run2"), rtol=2e-3)
 
 

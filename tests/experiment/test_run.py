@@ -10,13 +10,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from data.pastis.simulated import simulate
 from omnisat_jax.config import schema
 from omnisat_jax.experiment.cross_validation import run_folds
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.report.contributions import read_parcels
 from omnisat_jax.train import stage as stage_training
 from omnisat_jax.train.workdir import WorkdirError, cores
-from tests.conftest import QUICK_MODEL, go, options, tiny
+from tests.conftest import QUICK_MODEL, go, options, prepare_pastis, tiny
 
 
 def state_of(folder, stage, step):
@@ -69,7 +70,9 @@ def test_a_run_writes_everything(config, tmp_path, console):
 
 @pytest.mark.exhaustive  # tests/distributed does it with real processes
 def test_a_run_resumes_bit_for_bit(config, tmp_path, console, monkeypatch):
-    """Killed in the third step of each stage."""
+    """Killed in the third step of each stage. Pre-training mixes the tiles of two folders."""
+    assert prepare_pastis(simulate(tmp_path / "raw", tiles=5, tile_size=24, seed=1), tmp_path / "additional") == 0
+    config.data.pretrain_dirs = str(tmp_path / "additional")
     for name in ("s1a", "s1d"):
         del config.modalities[name]
     config.eval.monitor_tiles = 4

@@ -20,6 +20,7 @@ def records(**changes):
     content = {
         "info": info(simulated=False),
         "tiles": lambda parts: ("tile",) * len(parts),
+        "labelled_tiles": lambda parts: ("tile",) * len(parts),
         "counts": lambda parts: {"s2": {"present": 2, "absent": 0, "wholly_unknown": 0, "invalid_dates": 0}},
         "label_counts": lambda parts: np.array([5, 5]),
         "bad": (), "parts": ("fold_1", "fold_2"), "classes": ("a", "b"),
@@ -57,3 +58,9 @@ def test_classes_without_labels_are_named_if_there_are_labels_at_all():
     text = shown(records(label_counts=lambda parts: np.array([5, 0])))
     assert "classes without a label in the training parts: b" in text and "in the test parts: b" in text
     assert "without a label" not in shown(records(label_counts=lambda parts: np.array([0, 0])))
+
+
+def test_tiles_without_labels_are_counted_by_use():
+    assert "with labels" not in shown(records())
+    text = shown(records(labelled_tiles=lambda parts: ("tile",) * (parts == ("fold_2",))))
+    assert "with labels: 0 of 1 training tile, 1 of 1 test tile; those without serve pre-training if they are training tiles" in text

@@ -51,7 +51,7 @@ def test_what_fine_tuning_changes_shares_pretraining_and_nothing_else():
 
 def test_every_study_can_be_run():
     names = sorted(path.stem for path in (ROOT / "configs" / "studies").glob("*.py") if path.stem not in ("__init__", "base"))
-    assert names == ["encoders", "label_efficiency", "missing_modalities", "objectives", "pastis_table", "scaling", "tile_labels"]
+    assert names == ["encoders", "label_efficiency", "missing_modalities", "objectives", "pastis_table", "scaling", "tile_labels", "unlabelled_tiles"]
     for name in names:
         study = grid.parse(importlib.import_module(f"configs.studies.{name}").get_config())
         assert grid.runs(dataclasses.replace(study, seeds=(0,), label_shares=study.label_shares[:1]))
