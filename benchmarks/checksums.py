@@ -24,8 +24,7 @@ import jax.numpy as jnp
 from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.parallel import rules
-from omnisat_jax.train import checkpoints as checkpointing
-from omnisat_jax.train import checksums
+from omnisat_jax.train import checkpoints as checkpointing, checksums
 from omnisat_jax.types import PyTree
 
 

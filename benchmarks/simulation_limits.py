@@ -20,8 +20,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
 
 from data.pastis.simulated import LAST_DAY, Region, draw_regions
-from data.simulation import crops, optics, radar, seasons, weather
-from data.simulation import spot as very_high
+from data.simulation import crops, optics, radar, seasons, spot as very_high, weather
 from data.simulation.targets import CLASS_ORDER, LIMITS
 from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command

@@ -83,8 +83,7 @@ def _data() -> ConfigDict:
     c.nomenclature = ""  # set of classes, for datasets with several (flair: 12 | 13 | 19); "" = its default
     c.on_bad = "raise"  # of a broken file: raise | skip (leave out its tile) | mask (its modality is absent)
     c.max_bad = 0.05  # largest share of tiles with a broken file, 0 to 1
-    # Tiles without labels: refuse (their labels are missing, which is a fault of the data) | pretrain (they serve pre-training only).
-    c.unlabelled = "refuse"
+    c.unlabelled = "refuse"  # tiles without labels: refuse (their labels are missing, a fault of the data) | pretrain (they serve pre-training only)
     c.pretrain_dirs = ""  # further records of `python -m data.prepare`, joined by commas, all of whose tiles serve pre-training only; "" = none
     c.pretrain_weights = ()  # shares of the examples of pre-training: of the main data, then of each of pretrain_dirs; () = by number of tiles
     c.float16 = False  # store float32 modalities as float16 (for radar in dB the error is below 0.016 dB)

@@ -58,6 +58,10 @@ def get_config(preset: str = "demo") -> ConfigDict:
         (ROWS | ABLATIONS)[change](config)
         if (change, size) in SIZED:
             SIZED[change, size](config)
+    if len(config.modalities) == 1:  # a single modality has nothing to be aligned with
+        config.contrastive.weight = 0.0
+        if not config.reconstruction.weight:
+            _no_pretrain(config)
     return config
 
 

@@ -85,6 +85,7 @@ def tiny(preset="demo", **changes):
     model.temporal_first.date_width = 3
     model.temporal_first.width = 8
     model.temporal_first.blocks = 1
+    model.temporal_first.dropout = 0.0
     model.resnet.widths = (4, 8)
     model.vit.depth = 1
     model.vit.heads = 2

@@ -1,8 +1,7 @@
 """Where days are counted from, and which dates of a long series are used."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from omnisat_jax.dates import choose_dates, day_zero
 

@@ -4,8 +4,7 @@ import copy
 import errno
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from omnisat_jax.errors import LONGEST, DataError, Finding, UserError, printable, reason, system_reason, system_sentence
 

@@ -18,8 +18,7 @@ from rasterio.transform import from_origin
 
 from data.pastis.instances import annotate_instances
 from data.reading.workers import in_order
-from data.simulation import crops, landscape, optics, radar, seasons, weather
-from data.simulation import spot as very_high
+from data.simulation import crops, landscape, optics, radar, seasons, spot as very_high, weather
 from data.simulation.folder import need_sizes
 from omnisat_jax.files.atomic import new_folder
 from omnisat_jax.types import StrPath

@@ -181,9 +181,12 @@ def _check_objective(e: "ExperimentConfig") -> None:
         return
     viewed = [spec for spec in e.modalities if not contrastive.views or spec.name in contrastive.views]
     own = MODELS[e.model.architecture].own_encoders
+    sensors = {spec.name for spec in e.modalities if spec.kind != LOCATION}
+    # The fused view is compared with what it was not made from.
+    fused = contrastive.fused and any(sensors - {spec.name} for spec in viewed)
     maps = [s for s in viewed if (s.kind != LOCATION if own else s.encoder in encoders_with_dense_map())]
     for granularity in contrastive.granularities:
-        views = len(maps) if granularity == "pixel" else len(viewed) + contrastive.fused
+        views = len(maps) if granularity == "pixel" else len(viewed) + fused
         what = f"modalities with a dense map ({', '.join(encoders_with_dense_map())})" if granularity == "pixel" else "views (modalities, and the fused one)"
         need(
             views >= 2,

@@ -13,9 +13,7 @@ from omnisat_jax.experiment.run import run
 from omnisat_jax.files import atomic
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
-from omnisat_jax.report import folds as joining
-from omnisat_jax.report import results as reporting
-from omnisat_jax.report import tables
+from omnisat_jax.report import folds as joining, results as reporting, tables
 from omnisat_jax.train import workdir
 
 

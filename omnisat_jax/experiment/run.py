@@ -12,8 +12,7 @@ from omnisat_jax.experiment.stages import Stages
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import UNLABELLED
-from omnisat_jax.report import results as reporting
-from omnisat_jax.report import tables
+from omnisat_jax.report import results as reporting, tables
 from omnisat_jax.report.announcement import announce, announce_additional
 from omnisat_jax.train import workdir
 

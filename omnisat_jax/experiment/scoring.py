@@ -11,10 +11,8 @@ from omnisat_jax.experiment import calibration, released
 from omnisat_jax.experiment.context import RunContext
 from omnisat_jax.metrics.calibration import ScalingScores, Temperature
 from omnisat_jax.modalities import subsets as all_subsets
-from omnisat_jax.parallel import hosts, rules
-from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.report import html
-from omnisat_jax.report import results as reporting
+from omnisat_jax.parallel import hosts, mesh as meshes, rules
+from omnisat_jax.report import html, results as reporting
 from omnisat_jax.report.contributions import PARCELS, TILES, ParcelCollector, TileCollector
 from omnisat_jax.tasks.finetune import Finetune
 from omnisat_jax.tasks.probe import TokenReader

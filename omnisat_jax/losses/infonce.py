@@ -6,12 +6,28 @@ Several positives enter as the mean of their log-probabilities or as the logarit
 Letters: V views (modalities, and the fused one), B tiles, P patches, E width.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.words import number_of
 
+
+class Comparison(NamedTuple):
+    """What the loss of a row is made of.
+
+    Attributes:
+      group: tiles that are contrasted together, in order; 0 = all. The value does not depend on the number of devices.
+      positives: how several enter, "mean" or "sum", see above.
+    """
+
+    group: int = 0
+    positives: str = "mean"
+
+
+ALL_TILES = Comparison()
 NOT_COMPARED = -1e30  # logit of a pair of rows that is left out; finite, so that differences of such logits are no NaN
 
 
@@ -34,10 +50,9 @@ def infonce_loss(
     z: jax.Array,
     present: jax.Array,
     temperature: jax.typing.ArrayLike,
+    how: Comparison = ALL_TILES,
     *,
-    group: int = 0,
     copies: jax.Array | None = None,
-    positives: str = "mean",
 ) -> tuple[jax.Array, jax.Array]:
     """Mean over rows of logsumexp(all others) - mean(positives), or logsumexp(positives).
 
@@ -48,10 +63,9 @@ def infonce_loss(
       z: (V,B,P,E) float32, unit length.
       present: (V,B) bool; absent rows are neither queries, positives nor negatives.
       temperature: scalar.
-      group: tiles that are contrasted together, in order; 0 = all. The value does not depend on the number of devices.
+      how: groups and positives.
       copies: (V,V,B) bool, symmetric in V: pairs of views that are not compared within a tile, because one was computed from the other; None =
         no pair.
-      positives: "mean" or "sum", see above.
 
     Returns:
       loss: scalar float32; 0 when no row has a positive.
@@ -61,11 +75,11 @@ def infonce_loss(
       UserError: B is not a multiple of group.
     """
     v, b, p, e = z.shape
-    size = resolve_group_size(b, group)
+    size = resolve_group_size(b, how.group)
     z = z.astype(jnp.float32).reshape(v, b // size, size, p, e).transpose(1, 0, 2, 3, 4)
     seen = present.reshape(v, b // size, size).transpose(1, 0, 2)
     apart = separate(v, b, copies).reshape(v, v, b // size, size).transpose(2, 0, 1, 3)
-    sums = jax.vmap(lambda z, seen, apart: _group_sums(z, seen, apart, temperature, positives))(z, seen, apart)
+    sums = jax.vmap(lambda z, seen, apart: _group_sums(z, seen, apart, temperature, how.positives))(z, seen, apart)
     loss, correct, count = jax.tree.map(jnp.sum, sums)
     count = jnp.maximum(count, 1)
     return loss / count, correct / count

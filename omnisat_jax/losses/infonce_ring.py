@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from omnisat_jax.losses.infonce import NOT_COMPARED, combine_positives, resolve_group_size, separate
+from omnisat_jax.losses.infonce import ALL_TILES, NOT_COMPARED, Comparison, combine_positives, resolve_group_size, separate
 
 _CHUNK_ELEMENTS = 2**22  # logits of one chunk held at once, on one device
 _MIN_CHUNK_ROWS = 64  # fewer rows would make the matrix products inefficient
@@ -30,26 +30,23 @@ class _Ring(NamedTuple):
       axes: all axes of the mesh.
       devices: number of devices in the ring.
       hops: blocks that each device sees, its own included; 1 = no communication.
-      group: tiles that are contrasted together.
-      positives: how several are combined.
+      how: groups and positives; the group is at least one tile.
     """
 
     axes: tuple[str, ...]
     devices: int
     hops: int
-    group: int
-    positives: str
+    how: Comparison
 
 
 def ring_infonce_loss(
     z: jax.Array,
     present: jax.Array,
     temperature: jax.typing.ArrayLike,
+    how: Comparison = ALL_TILES,
     *,
     mesh: jax.sharding.Mesh,
-    group: int = 0,
     copies: jax.Array | None = None,
-    positives: str = "mean",
 ) -> tuple[jax.Array, jax.Array]:
     """`infonce.infonce_loss` of embeddings whose tiles are sharded over the devices of a mesh.
 
@@ -57,10 +54,9 @@ def ring_infonce_loss(
       z: (V,B,P,E) float32 or bfloat16, unit length, B sharded over all axes of `mesh`.
       present: (V,B) bool, sharded alike.
       temperature: scalar.
+      how: groups and positives. Groups that lie within one device need no communication.
       mesh: Auto axes; B must be a multiple of its size.
-      group: tiles that are contrasted together; 0 = all. Groups that lie within one device need no communication.
       copies: (V,V,B) bool, B sharded alike: pairs of views that are not compared within a tile; None = no pair.
-      positives: see `infonce_loss`.
 
     Returns:
       loss, accuracy: float32 scalars, equal to the dense ones.
@@ -68,19 +64,20 @@ def ring_infonce_loss(
     Raises:
       UserError: B is not a multiple of group.
     """
-    group = resolve_group_size(z.shape[1], group)
-    axes = tuple(mesh.axis_names)
-    local = functools.partial(_local_loss, axes=axes, devices=mesh.size, group=group, positives=positives)
+    how = how._replace(group=resolve_group_size(z.shape[1], how.group))
+    ring = _Ring(tuple(mesh.axis_names), mesh.size, hops=mesh.size, how=how)
+    axes, local = ring.axes, functools.partial(_local_loss, ring=ring)
     sharded, pairs = PartitionSpec(None, axes), PartitionSpec(None, None, axes)
     run = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, pairs, PartitionSpec()), out_specs=PartitionSpec())
     return run(z, present, separate(*z.shape[:2], copies), jnp.asarray(temperature, jnp.float32))
 
 
-def _local_loss(z, present, apart, temperature, *, axes, devices, group, positives):
+def _local_loss(z, present, apart, temperature, *, ring: _Ring):
     v, b, p, e = z.shape
+    group, axes = ring.how.group, ring.axes
     if b % group:
         first = lax.axis_index(axes) * b
-        sums = _sums(z, present, apart, temperature, first, _Ring(axes, devices, hops=devices, group=group, positives=positives))
+        sums = _sums(z, present, apart, temperature, first, ring)
     else:
         # Groups that lie within this device run one after another, so products of rows that are not compared are never computed.
         groups = (
@@ -88,11 +85,11 @@ def _local_loss(z, present, apart, temperature, *, axes, devices, group, positiv
             present.reshape(v, b // group, group).swapaxes(0, 1),
             apart.reshape(v, v, b // group, group).transpose(2, 0, 1, 3),
         )
-        ring = _Ring(axes, devices, hops=1, group=group, positives=positives)
+        alone = ring._replace(hops=1)
 
         def group_sums(of_group):
             z, present, apart = of_group
-            return _sums(z, present, apart, temperature, 0, ring)
+            return _sums(z, present, apart, temperature, 0, alone)
 
         sums = jax.tree.map(jnp.sum, lax.map(group_sums, groups))
     loss, correct, count = lax.psum(sums, axes)
@@ -125,7 +122,7 @@ def _sums(z, present, apart, temperature, first, ring: _Ring):
     pairs, allowed = (
         x.swapaxes(1, 2).swapaxes(2, 3).reshape(-1, v) for x in (pairs, jnp.broadcast_to(allowed[..., None], pairs.shape))
     )
-    numerator = combine_positives(pairs, allowed, ring.positives)
+    numerator = combine_positives(pairs, allowed, ring.how.positives)
     highest = jnp.where(allowed, pairs, NOT_COMPARED).max(1)
     correct = counted & (highest >= best - _TIE_TOLERANCE * jnp.abs(best))
     return jnp.where(counted, denominator - numerator, 0).sum(), correct.sum(), counted.sum()
@@ -146,7 +143,7 @@ def _ring_logsumexp(q, k, rows, ring: _Ring):
 def _forward(q, k, rows, ring: _Ring):
     def absorb(carry, chunk):
         top, total = carry
-        s = _logits(q, rows, chunk, ring.group)
+        s = _logits(q, rows, chunk, ring.how.group)
         new = jnp.maximum(top, s.max(1))
         return (new, total * jnp.exp(top - new) + jnp.exp(s - new[:, None]).sum(1)), None
 
@@ -166,7 +163,7 @@ def _backward(ring: _Ring, saved, cotangents):
     weight = cotangents[0][:, None]  # the maximum is used for the accuracy only, which has no gradient
 
     def absorb(dq, chunk):
-        s = _logits(q, rows, chunk, ring.group)
+        s = _logits(q, rows, chunk, ring.how.group)
         share = jnp.exp(s - lse[:, None]) * weight
         return dq + _matmul(share, chunk[0]), _matmul(share.T, q)
 

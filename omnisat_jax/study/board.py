@@ -6,8 +6,7 @@ import pathlib
 import time
 from collections.abc import Iterator, Mapping
 
-from rich.console import Console, RenderableType
-from rich.console import Group as Stack
+from rich.console import Console, Group as Stack, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text

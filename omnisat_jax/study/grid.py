@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from omnisat_jax.config import files as config_files
-from omnisat_jax.config import schema
+from omnisat_jax.config import files as config_files, schema
 from omnisat_jax.config.building import build
 from omnisat_jax.config.rules import NAME, ConfigError, Length, Pattern, Range, Text, found, is_group, nearest
 from omnisat_jax.errors import UserError, printable

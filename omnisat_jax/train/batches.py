@@ -14,8 +14,7 @@ from omnisat_jax.input import device, pipeline
 from omnisat_jax.input.additional import AdditionalTiles
 from omnisat_jax.input.spec import InputSpec
 from omnisat_jax.input.transforms import MakeBatch
-from omnisat_jax.parallel import hosts
-from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.parallel import hosts, mesh as meshes
 from omnisat_jax.records.reader import Records, TileSource
 from omnisat_jax.records.splits import Split
 from omnisat_jax.types import Batch

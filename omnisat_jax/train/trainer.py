@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 
 from omnisat_jax.config import schema
 from omnisat_jax.optim.optimizer import make_optimizer
-from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.parallel import rules
+from omnisat_jax.parallel import mesh as meshes, rules
 from omnisat_jax.tasks.base import Task
 from omnisat_jax.train.flops import program_flops
 from omnisat_jax.train.step import TrainState, create_state, make_step, run_once

@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 def config():
-    return schema.parse(tiny("omnisat_resnet,s2_only", **{"model.precision": "float32"}))
+    return schema.parse(tiny("omnisat_resnet,no_spot", **{"model.precision": "float32"}))
 
 
 def test_the_trainer_is_that_of_a_run_on_nominal_tiles():
@@ -25,7 +25,7 @@ def test_the_trainer_is_that_of_a_run_on_nominal_tiles():
     batch = trainer.abstract_batch["s2"]["values"]
     assert trainer.task.step_name == "contrastive_step" and batch.shape == (2, 4, 128, 128, 10)
     parameters = sum(x.size for x in jax.tree.leaves(trainer.abstract_state.params))
-    assert facts == report.StageFacts(batch_size=2, parameter_bytes=4 * parameters, token_bytes=2 * 32**2 * 16 * 4)
+    assert facts == report.StageFacts(batch_size=2, parameter_bytes=4 * parameters, token_bytes=3 * 2 * 32**2 * 16 * 4)
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():

@@ -5,8 +5,7 @@ import re
 import typing
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from omnisat_jax.config import building, schema
 from omnisat_jax.config.rules import Choice, Day, Length, Range

@@ -4,14 +4,14 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from ml_collections import config_dict
 
 from configs import pastis, treesat
 from data.flair.reader import NOMENCLATURES
 from data.reading.datasets import DATASETS
 from omnisat_jax.config import schema
+from omnisat_jax.config.rules import ConfigError
 from omnisat_jax.modalities import RESERVED
 from tests.conftest import tiny
 from tests.keys import FLAT, LEAVES, nested
@@ -30,7 +30,7 @@ def test_ablations_change_what_they_say(ablation, size):
     names = {spec.name for spec in changed.modalities}
     gone = {"no_s1": {"s1a", "s1d"}, "no_spot": {"spot"}, "s2_only": {"s1a", "s1d", "spot"}}.get(ablation, set())
     assert names == {spec.name for spec in plain.modalities} - gone
-    assert (changed.pretrain.steps == 0) == (ablation == "no_pretrain")
+    assert (changed.pretrain.steps == 0) == (ablation in ("no_pretrain", "equal_compute", "s2_only"))  # one sensor has nothing to be aligned with
     assert (changed.finetune.modality_dropout == 0) == (ablation == "no_dropout")
 
 
@@ -226,3 +226,19 @@ def test_malformed_flat_configurations_are_refused(flat, message):
 def test_random_flat_configurations_are_refused(flat):
     with pytest.raises(schema.ConfigError):
         schema.unflatten(flat)
+
+
+def test_more_steps_of_fine_tuning_stand_in_for_pretraining():
+    for size in ("demo", "hd"):
+        with_it, without = (pastis.get_config(preset) for preset in (size, f"{size},equal_compute"))
+        seen = with_it.pretrain.steps * with_it.pretrain.batch_size + with_it.finetune.steps * with_it.finetune.batch_size
+        assert without.pretrain.steps == 0 and 0 <= without.finetune.steps * without.finetune.batch_size - seen < without.finetune.batch_size
+
+
+def test_a_single_sensor_has_nothing_to_be_aligned_with():
+    assert pastis.get_config("s2_only").pretrain.steps == 0
+    masked = schema.parse(pastis.get_config("s2_only,masked"))
+    assert masked.pretrain.steps > 0 and masked.contrastive.weight == 0 and masked.reconstruction.weight == 1
+    with pytest.raises(ConfigError, match="expected at least 2 views .modalities, and the fused one. to align, found 1"):
+        schema.parse(tiny("s2_only", **{"pretrain.steps": 4, "contrastive.weight": 1.0}))
+    assert schema.parse(tiny("satclip")).contrastive.views == ("location",)  # which fusion never sees

@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from data.reading.datasets import open_dataset, simulator
 from data.reading.raw import DataError

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from data.flair import layout, reader
 from data.flair.simulated import simulate

@@ -21,8 +21,7 @@ from data.reading.raw import DataError, RawModality, absent
 from omnisat_jax.files import atomic
 from omnisat_jax.records.reader import Records
 from tests import faults
-from tests.conftest import ROOT
-from tests.conftest import prepare_pastis as run
+from tests.conftest import ROOT, prepare_pastis as run
 from tests.faults import TILE
 
 

@@ -7,8 +7,7 @@ import os
 import pathlib
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from data.reading.datasets import open_dataset, reader_of
 from data.reading.raw import DataError

@@ -11,7 +11,7 @@ import numpy as np
 
 from omnisat_jax.config import schema
 from omnisat_jax.losses import infonce_ring as ring
-from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce import Comparison, infonce_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
 ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full
@@ -26,8 +26,8 @@ def compare(devices, group, dtype, patches, present, seed):
     z = jnp.asarray(z / np.linalg.norm(z, axis=-1, keepdims=True)).astype(dtype)
     mesh = make_mesh(schema.MeshConfig(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices])
     losses = {
-        "dense": lambda z, t: infonce_loss(z, present, t, group=group, copies=copies),
-        "ring": lambda z, t: ring.ring_infonce_loss(z, present, t, mesh=mesh, group=group, copies=copies),
+        "dense": lambda z, t: infonce_loss(z, present, t, Comparison(group), copies=copies),
+        "ring": lambda z, t: ring.ring_infonce_loss(z, present, t, Comparison(group), mesh=mesh, copies=copies),
     }
     found = {}
     for name, loss in losses.items():

@@ -8,7 +8,7 @@ from configs import pastis
 
 def get_config(arguments):
     raw_dir, cache_dir, *more = arguments.split(",")
-    config = pastis.get_config("omnisat_resnet,s2_only" if more else "utae")
+    config = pastis.get_config("omnisat_resnet,no_spot" if more else "utae")
     config.data.raw_dir, config.data.cache_dir = raw_dir, cache_dir
     model = config.model
     model.width = model.ltae.width = 16
@@ -17,10 +17,12 @@ def get_config(arguments):
     model.ltae.dropout = model.fusion.dropout = 0.1  # randomness that a resumed run must draw again
     model.projection.hidden, model.projection.width = 16, 8
     model.fusion.heads, model.head.width = 2, 8
-    if more:
-        config.modalities.s2.encoder = "patch_ltae"  # a smaller program; the runs that only fine-tune have U-TAE
-        model.patch_ltae.input_widths, model.patch_ltae.output_widths = (8,), (16,)
-    config.modalities.s2.dates_train = config.modalities.s2.dates_eval = 4
+    model.patch_ltae.input_widths, model.patch_ltae.output_widths = (8,), (16,)
+    for modality in config.modalities.values():
+        if more:
+            modality.encoder = "patch_ltae"  # a smaller program; the runs that only fine-tune have U-TAE
+        modality.dates_train = modality.dates_eval = 4
+    config.data.crop = 0
     config.eval.batch_size, config.eval.panels = 4, 0
     config.contrastive.group_size = 4
     for stage in (config.pretrain, config.finetune):

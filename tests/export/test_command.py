@@ -6,8 +6,7 @@ import zipfile
 import pytest
 
 from omnisat_jax.cli.command import run_command
-from omnisat_jax.export import __main__ as command
-from omnisat_jax.export import onnx_file
+from omnisat_jax.export import __main__ as command, onnx_file
 from tests.export.tiles import save_tiny
 
 

@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.losses.infonce import infonce_loss, resolve_group_size
+from omnisat_jax.losses.infonce import Comparison, infonce_loss, resolve_group_size
 
 
 def infonce_oracle(z, present, temperature, group, copies=None, positives="mean"):
@@ -39,7 +38,7 @@ def unit(shape, seed=0):
 def test_infonce_equals_the_oracle_for_any_presence_and_any_copies(present, drawn, group, positives):
     z, copies = unit((3, 4, 2, 5)), drawn | drawn.swapaxes(0, 1)
     loss, accuracy = infonce_loss(
-        jnp.asarray(z), jnp.asarray(present), 0.1, group=group, copies=jnp.asarray(copies), positives=positives
+        jnp.asarray(z), jnp.asarray(present), 0.1, Comparison(group, positives), copies=jnp.asarray(copies)
     )
     np.testing.assert_allclose(loss, infonce_oracle(z, present, 0.1, group or 4, copies, positives), rtol=1e-5, atol=1e-6)
     assert 0 <= accuracy <= 1
@@ -49,7 +48,7 @@ def test_one_easy_positive_does_not_satisfy_the_loss():
     """Two views agree with each other and not with the third: the loss is as large as that of the pairs that disagree."""
     z = np.broadcast_to(np.eye(12)[:6].reshape(1, 3, 2, 12), (3, 3, 2, 12)).copy()
     z[2] = np.eye(12)[6:].reshape(3, 2, 12)
-    mean, total = (infonce_loss(jnp.asarray(z), jnp.ones((3, 3), bool), 0.1, positives=kind)[0] for kind in ("mean", "sum"))
+    mean, total = (infonce_loss(jnp.asarray(z), jnp.ones((3, 3), bool), 0.1, Comparison(0, kind))[0] for kind in ("mean", "sum"))
     assert mean > 4 > 2 > total
 
 
@@ -77,7 +76,7 @@ def test_infonce_is_low_when_aligned_and_zero_without_pairs():
     alone = jnp.asarray([[True, False, True], [False, True, False]])
     assert infonce_loss(jnp.asarray(z), alone, 0.05)[0] == 0
     with pytest.raises(UserError, match="groups of 2"):
-        infonce_loss(jnp.asarray(z), alone, 0.05, group=2)
+        infonce_loss(jnp.asarray(z), alone, 0.05, Comparison(2))
 
 
 def test_group_sizes():
@@ -90,7 +89,7 @@ def test_groups_are_compared_alone():
     """The loss of two groups is the mean of their losses; everything is counted once."""
     z = jnp.asarray(unit((2, 4, 3, 5)))
     present = jnp.ones((2, 4), bool)
-    together, accuracy = infonce_loss(z, present, 0.1, group=2)
+    together, accuracy = infonce_loss(z, present, 0.1, Comparison(2))
     alone = [infonce_loss(z[:, tiles], present[:, tiles], 0.1) for tiles in (slice(0, 2), slice(2, 4))]
     np.testing.assert_allclose(together, (alone[0][0] + alone[1][0]) / 2, rtol=1e-6)
     np.testing.assert_allclose(accuracy, (alone[0][1] + alone[1][1]) / 2, rtol=1e-6)

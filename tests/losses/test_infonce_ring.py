@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.losses import infonce_ring
-from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce import Comparison, infonce_loss
 from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
@@ -28,8 +27,8 @@ def gradients(group, positives):
     """Jitted value and gradient of the dense loss and of the ring on one device."""
     mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
     losses = (
-        lambda z, present, copies: infonce_loss(z, present, 0.1, group=group, copies=copies, positives=positives)[0],
-        lambda z, present, copies: ring_infonce_loss(z, present, 0.1, mesh=mesh, group=group, copies=copies, positives=positives)[
+        lambda z, present, copies: infonce_loss(z, present, 0.1, Comparison(group, positives), copies=copies)[0],
+        lambda z, present, copies: ring_infonce_loss(z, present, 0.1, Comparison(group, positives), mesh=mesh, copies=copies)[
             0
         ],
     )
@@ -48,7 +47,7 @@ def test_ring_equals_dense_for_any_presence_and_any_copies(present, drawn, group
 def test_ring_refuses_groups_that_do_not_fit():
     mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
     with pytest.raises(UserError, match="groups of 3"):
-        ring_infonce_loss(jnp.asarray(unit((3, 4, 2, 5))), jnp.ones((3, 4), bool), 0.1, mesh=mesh, group=3)
+        ring_infonce_loss(jnp.asarray(unit((3, 4, 2, 5))), jnp.ones((3, 4), bool), 0.1, Comparison(3), mesh=mesh)
 
 
 def test_chunks_hold_every_row_once(monkeypatch):

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from omnisat_jax.metrics import calibration
 from omnisat_jax.metrics.calibration import BINS, TEMPERATURES, calibration_counts, expected_calibration_error, fit_temperature

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sklearn import metrics
 
 from omnisat_jax.metrics.parcels import ParcelCounts, UnitCounts, parcel_confusion, parcel_scores

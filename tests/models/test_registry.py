@@ -64,7 +64,7 @@ def test_models_are_what_the_table_says(name):
 def test_every_kind_of_modality_has_an_encoder():
     for kind in registry.KINDS:
         assert registry.encoders_of(kind)
-    assert registry.encoders_with_dense_map() == ("utae", "resnet")
+    assert registry.encoders_with_dense_map() == ("utae", "temporal_first", "resnet")
 
 
 def test_the_table_of_names_needs_no_jax():
@@ -75,7 +75,7 @@ def test_the_table_of_names_needs_no_jax():
 def test_unknown_names_are_refused_with_those_there_are():
     with pytest.raises(ConfigError, match="the name of an encoder, one of utae, .*, found 'vitt'"):
         encoders.make_encoder(spec("vitt", "image"), CONFIG.model, jnp.float32)
-    with pytest.raises(ConfigError, match="one of utae, patch_ltae, vit, resnet, patch_cnn, location, found 'vitt'"):
+    with pytest.raises(ConfigError, match="one of utae, patch_ltae, temporal_first, vit, resnet, patch_cnn, location, found 'vitt'"):
         registry.ENCODERS.find("vitt")
     with pytest.raises(ConfigError, match="modalities.s2.encoder: expected one of utae, .*, found 'resnett'. Did you mean 'resnet'"):
         schema.parse(tiny(**{"modalities.s2.encoder": "resnett"}))
@@ -126,7 +126,7 @@ def test_an_encoder_of_ones_own_is_trained_like_any_other():
     present = jnp.ones((1, len(config.modalities)), bool)
     logits, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), inputs, present, train=False))
     assert logits.shape == (1, 8, 8, 5) and "Dense_0" in variables["params"]["encoders_spot"]
-    with pytest.raises(ConfigError, match="modalities.s2.encoder of a series must be one of utae, patch_ltae, found 'mean_of_patch'"):
+    with pytest.raises(ConfigError, match="modalities.s2.encoder of a series must be one of utae, patch_ltae, temporal_first, found 'mean_of_patch'"):
         schema.parse(tiny(**{"modalities.s2.encoder": "mean_of_patch"}))
 
 
@@ -134,7 +134,7 @@ def test_a_dense_map_of_ones_own_counts_as_one():
     changes = {"contrastive.granularities": ("pixel",), "modalities.spot.encoder": "mine", "modalities.s2.encoder": "utae"}
     changes |= {f"modalities.{name}.encoder": "patch_ltae" for name in ("s1a", "s1d")}
     encoders.register_encoder("mine", kind="image", dense_map=False)(lambda *given: None)
-    with pytest.raises(ConfigError, match=r"at least 2 modalities with a dense map \(utae, resnet\) to align, found 1"):
+    with pytest.raises(ConfigError, match=r"at least 2 modalities with a dense map \(utae, temporal_first, resnet\) to align, found 1"):
         schema.parse(tiny(**changes))
     encoders.register_encoder("mine", kind="image", dense_map=True)(lambda *given: None)
     schema.parse(tiny(**changes))

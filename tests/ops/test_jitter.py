@@ -5,8 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from omnisat_jax.ops.jitter import draw_jitter, jittered
 from omnisat_jax.ops.random import Streams
@@ -67,7 +66,7 @@ def test_spreads_are_as_configured():
 
 
 def test_training_sees_jitter_and_evaluation_does_not(records):
-    _, tasks, batch = steps.bench(records, 2, "demo,s2_only")
+    _, tasks, batch = steps.bench(records, 2, "demo,no_spot")
     plain = tasks["pretrain"]
     term = next(term for term in plain.terms if term.name == "contrastive")
     jittered_term = dataclasses.replace(term, config=dataclasses.replace(term.config, jitter=0.5, jitter_days=20.0))

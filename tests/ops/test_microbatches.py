@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from omnisat_jax.ops.microbatches import in_microbatches
 from omnisat_jax.ops.random import Streams
@@ -42,7 +41,7 @@ def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
     _, tasks, batch = steps.bench(
         records,
         4,
-        "demo,s2_only",
+        "demo,no_spot",
         **{
             "finetune.modality_dropout": 0.0,
             "pretrain.modality_dropout": 0.0,

@@ -2,8 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from omnisat_jax.ops.patches import from_patches, masked_mean, pool_to_grid, resize, roll_map, roll_tokens, to_patches
 

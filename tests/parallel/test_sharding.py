@@ -17,8 +17,7 @@ from configs import flair, pastis, treesat
 from omnisat_jax.config import schema
 from omnisat_jax.input.spec import resolve_input_spec
 from omnisat_jax.models.registry import make_model
-from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.parallel import rules
+from omnisat_jax.parallel import mesh as meshes, rules
 from omnisat_jax.records.nominal import nominal
 from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task

@@ -13,8 +13,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.records.reader import Records
 from tests import faults
-from tests.conftest import prepare_pastis as run
-from tests.conftest import tiny
+from tests.conftest import prepare_pastis as run, tiny
 
 
 def keep_times(path, change):

@@ -8,8 +8,7 @@ import subprocess
 import pytest
 
 from omnisat_jax.cli.command import run_command
-from omnisat_jax.report import __main__ as command
-from omnisat_jax.report import html
+from omnisat_jax.report import __main__ as command, html
 from tests.report.examples import write_run
 
 LIMIT = 10_000_000  # bytes of a report

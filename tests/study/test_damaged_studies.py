@@ -7,8 +7,7 @@ import pytest
 
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.report import html
-from omnisat_jax.study import folder as folders
-from omnisat_jax.study import grid, runner, summary
+from omnisat_jax.study import folder as folders, grid, runner, summary
 from tests.study.player import RUN, calls, make
 
 

@@ -2,14 +2,14 @@
 
 import json
 
+from omnisat_jax.config import versions
 from omnisat_jax.train.provenance import Start
 from omnisat_jax.train.workdir import claim, held
 
 FLAT = {
     "seed": 0, "data.threads": 2, "data.raw_dir": "/a", "pretrain.steps": 4, "finetune.steps": 8, "finetune.eval_every": 2, "eval.panels": 4,
-    "eval.calibrate": True,
     "eval.threshold": 0.5, "pretrain_from": "runs/x", "model.utae.encoder_widths": [8, 12],
-}  # fmt: skip
+} | versions.ADDED  # fmt: skip
 DATA = {"fingerprint": "abc", "source": "/a"}
 
 

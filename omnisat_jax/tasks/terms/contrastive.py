@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from omnisat_jax.config import schema
-from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce import Comparison, infonce_loss
 from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.metrics.representation import position_r2, representation_scores
 from omnisat_jax.modalities import ModalitySpec
@@ -114,10 +114,9 @@ class Contrastive(Term):
         return (fused & seen[None]) | (fused.swapaxes(0, 1) & seen[:, None])
 
     def _infonce(self, views, step, temperature, group_size):
-        options = {"group": group_size, "copies": self._copies(views, step), "positives": self.config.positives}
-        if self.mesh is None:
-            return infonce_loss(views.z, self._seen(views, step), temperature, **options)
-        return ring_infonce_loss(views.z, self._seen(views, step), temperature, mesh=self.mesh, **options)
+        loss = infonce_loss if self.mesh is None else functools.partial(ring_infonce_loss, mesh=self.mesh)
+        how = Comparison(group_size, self.config.positives)
+        return loss(views.z, self._seen(views, step), temperature, how, copies=self._copies(views, step))
 
 
 def _mean(values):

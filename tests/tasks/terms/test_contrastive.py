@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from omnisat_jax.config import schema
-from omnisat_jax.losses.infonce import infonce_loss
+from omnisat_jax.losses.infonce import Comparison, infonce_loss
 from omnisat_jax.models.pretrainable import Views
 from omnisat_jax.tasks.terms.base import Draws, Step
 from omnisat_jax.tasks.terms.contrastive import Contrastive, Embedded
@@ -104,7 +104,7 @@ def test_the_loss_is_the_mean_over_granularities_in_groups_of_training():
     read = embedded(names, ("patch", "tile"))
     for train, group in ((True, 2), (False, 0)):
         loss, metrics = contrastive.loss(read, step(present, present, train))
-        every = [infonce_loss(views.z, jnp.ones((2, B), bool), 0.1, group=group)[0] for views in read.views.values()]
+        every = [infonce_loss(views.z, jnp.ones((2, B), bool), 0.1, Comparison(group))[0] for views in read.views.values()]
         np.testing.assert_allclose(loss, np.mean(every), rtol=1e-6)
         assert ("temperature" in metrics) == train
 
