@@ -42,7 +42,7 @@ def check(e: "ExperimentConfig") -> None:
         )
     _check_pretraining(e)
     if e.pretrain.steps:
-        _check_objective(e)
+        check_objective(e)
     need(
         e.data.protocol != "tile_f1" or e.task == "classify",
         f"data.protocol 'tile_f1' scores labels of tiles: set task to 'classify', found {e.task!r}",
@@ -164,8 +164,15 @@ def _check_pretraining(e: "ExperimentConfig") -> None:
     )
 
 
-def _check_objective(e: "ExperimentConfig") -> None:
-    """Checks that pre-training has something to learn."""
+def check_objective(e: "ExperimentConfig") -> None:
+    """Checks that pre-training has something to learn.
+
+    Args:
+      e: the configuration of an experiment; its modalities may be those that the data hold.
+
+    Raises:
+      ConfigError: its loss would be 0 at every step.
+    """
     contrastive, reconstruction = e.contrastive, e.reconstruction
     weights = {name: block.weight for name, block in vars(e).items() if hasattr(block, "weight")}  # of all loss terms
     need(

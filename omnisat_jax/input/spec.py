@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from omnisat_jax.batch import BatchLayout, ModalityLayout
 from omnisat_jax.config import schema
+from omnisat_jax.config.constraints import check_objective
+from omnisat_jax.config.rules import ConfigError
 from omnisat_jax.errors import UserError
 from omnisat_jax.input.additional import additional_grid
 from omnisat_jax.modalities import ModalitySpec
@@ -57,7 +59,8 @@ def resolve_input_spec(
       additional: {folder: description} of the records that only pre-training uses.
 
     Raises:
-      UserError: a modality has another kind or number of bands, patches do not divide a tile, or there is no modality in common.
+      UserError: a modality has another kind or number of bands, patches do not divide a tile, or there is no modality in
+        common, or only one, which has nothing to be aligned with in pre-training.
     """
     if config.task == "segment" != info.task:
         # Labels of tiles can be derived from dense labels, but not the reverse.
@@ -68,6 +71,11 @@ def resolve_input_spec(
             f"none of the configured modalities ({', '.join(s.name for s in config.modalities)}) is in the data "
             f"({', '.join(info.modalities)})"
         )
+    if config.pretrain.steps and len(specs) < len(config.modalities):
+        try:
+            check_objective(dataclasses.replace(config, modalities=specs))
+        except ConfigError as error:
+            raise UserError(f"of the configured modalities, the data hold {', '.join(spec.name for spec in specs)} only; {error}") from error
     grid = _token_grid(specs, info)
     classes = info.classes
     if config.task != info.task:

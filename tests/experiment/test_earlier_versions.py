@@ -31,7 +31,7 @@ def earlier(flat):
 def config(simulated, tmp_path):
     changes = {"contrastive.group_size": 2, "contrastive.fused": True, "contrastive.granularities": ("patch", "tile"), "pretrain.num_microbatches": 2}
     config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | changes | QUICK_MODEL)
-    for name in ("s1a", "s1d", "spot"):
+    for name in ("s1d", "spot"):
         del config.modalities[name]
     config.pretrain.batch_size = 4
     for stage in (config.pretrain, config.finetune):

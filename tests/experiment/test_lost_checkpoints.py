@@ -25,7 +25,7 @@ from tests.conftest import QUICK_MODEL, go, options, tiny
 @pytest.fixture(scope="module")
 def config(simulated, tmp_path_factory):
     config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path_factory.mktemp("cache"))} | QUICK_MODEL)
-    for name in ("s1a", "s1d", "spot"):
+    for name in ("s1d", "spot"):
         del config.modalities[name]
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.save_every, stage.eval_every = 4, 1, 2

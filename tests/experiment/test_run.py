@@ -128,7 +128,7 @@ def test_a_foreign_folder_is_refused(config, tmp_path, console):
 
 @pytest.mark.exhaustive
 def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console):
-    for name in ("s1a", "s1d", "spot"):
+    for name in ("s1d", "spot"):
         del config.modalities[name]
     config.pretrain.steps = 0
     config.finetune.steps = 1
@@ -143,21 +143,21 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console
 
 
 @pytest.mark.exhaustive
-def test_sentinel_2_alone(config, tmp_path, console):
-    for name in ("s1a", "s1d", "spot"):
+def test_whole_tiles_are_compared(config, tmp_path, console):
+    for name in ("s1d", "spot"):
         del config.modalities[name]
     config.contrastive.granularities = ("tile",)
     config.contrastive.learned_temperature = True
     config.contrastive.group_size = 2
     results = go(config, tmp_path / "run", console)
-    assert [s["modalities"] for s in results["subsets"]] == [["s2"]]
+    assert [s["modalities"] for s in results["subsets"]] == [["s1a", "s2"], ["s1a"], ["s2"]]
 
 
 def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
     config.pretrain.steps = 0
     config.finetune.steps = 1
     config.finetune.eval_every = 0
-    for name in ("s1a", "s1d", "spot"):
+    for name in ("s1d", "spot"):
         del config.modalities[name]
 
     def run_until(stage):

@@ -28,6 +28,14 @@ def test_modalities_that_the_data_do_not_have_are_dropped(records):
     assert resolve_input_spec(schema.parse(config), records.info).dropped == ("thermal",)
 
 
+def test_a_single_sensor_that_the_data_hold_has_nothing_to_be_aligned_with(records):
+    only = dataclasses.replace(records.info, modalities={"s2": records.info.modalities["s2"]})
+    with pytest.raises(UserError, match=r"the data hold s2 only; contrastive.granularities 'patch': expected at least 2 views .* set pretrain.steps to 0"):
+        resolve_input_spec(schema.parse(tiny()), only)
+    assert resolve_input_spec(schema.parse(tiny("no_pretrain")), only).dropped == ("s1a", "s1d", "spot")
+    assert resolve_input_spec(schema.parse(tiny("masked", **{"contrastive.weight": 0.0})), only).dropped
+
+
 def test_unconfigured_sensors_are_unused(records):
     config = tiny()
     del config.modalities["spot"]
