@@ -71,12 +71,12 @@ def resolve_input_spec(
             f"none of the configured modalities ({', '.join(s.name for s in config.modalities)}) is in the data "
             f"({', '.join(info.modalities)})"
         )
+    grid = _token_grid(specs, info)
     if config.pretrain.steps and len(specs) < len(config.modalities):
         try:
             check_objective(dataclasses.replace(config, modalities=specs))
         except ConfigError as error:
             raise UserError(f"of the configured modalities, the data hold {', '.join(spec.name for spec in specs)} only; {error}") from error
-    grid = _token_grid(specs, info)
     classes = info.classes
     if config.task != info.task:
         classes = tuple(name for index, name in enumerate(classes) if index != info.background)
