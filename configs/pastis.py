@@ -221,6 +221,10 @@ def _demo(config: ConfigDict) -> None:
 def _flanders(config: ConfigDict) -> None:
     """A few real tiles of several seasons, some of which share parcels."""
     _small(config)
+    base.set_small_widths(config.model)
+    config.data.crop = 0
+    config.pretrain.steps, config.pretrain.batch_size = 240, 4
+    config.finetune.steps, config.finetune.batch_size = 900, 2
     config.data.origin = "season"
     config.data.protocol = "leave_one_fold_out"
     config.data.void_test_parcels = True
