@@ -18,6 +18,8 @@ def get_config(arguments):
     model.projection.hidden, model.projection.width = 16, 8
     model.fusion.heads, model.head.width = 2, 8
     model.patch_ltae.input_widths, model.patch_ltae.output_widths = (8,), (16,)
+    if more:
+        del config.modalities["s1d"]  # two series are enough to align
     for modality in config.modalities.values():
         if more:
             modality.encoder = "patch_ltae"  # a smaller program; the runs that only fine-tune have U-TAE
