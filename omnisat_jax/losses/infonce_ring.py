@@ -69,7 +69,7 @@ def ring_infonce_loss(
     axes, local = ring.axes, functools.partial(_local_loss, ring=ring)
     sharded, pairs = PartitionSpec(None, axes), PartitionSpec(None, None, axes)
     run = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, pairs, PartitionSpec()), out_specs=PartitionSpec())
-    return run(z, present, separate(*z.shape[:2], copies), jnp.asarray(temperature, jnp.float32))
+    return run(z, present, separate(z.shape[0], z.shape[1], copies), jnp.asarray(temperature, jnp.float32))
 
 
 def _local_loss(z, present, apart, temperature, *, ring: _Ring):

@@ -55,7 +55,7 @@ def keep_average(decay: float) -> optax.GradientTransformation:
       decay: share of the average that an update keeps, below 1.
     """
 
-    def update(updates, state, params):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Average]:
         rate = jnp.minimum(decay, state.count / (10 + state.count))
         new = optax.apply_updates(params, updates)
         return updates, Average(jax.tree.map(lambda old, p: rate * old + (1 - rate) * p, state.average, new), state.count + 1)

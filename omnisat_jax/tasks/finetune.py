@@ -84,7 +84,7 @@ class Finetune(abc.ABC):
         losses = [self._loss(logits, batch) for logits in every]
         loss, metrics = jax.tree.map(lambda *values: sum(values) / len(values), *losses)
         if alone:
-            each = [self._loss(logits, batch | {"weight": batch["weight"] * there})[0] for logits, there in alone.values()]
+            each = [self._loss(logits, {**batch, "weight": batch["weight"] * there})[0] for logits, there in alone.values()]
             metrics = metrics | {"unimodal": sum(each) / len(each)}
             loss = loss + self.unimodal_weight * metrics["unimodal"]
         return loss, metrics
@@ -117,7 +117,7 @@ class Finetune(abc.ABC):
         """(BINS,3) float32: calibration counts of the logits (B,...) of one subset, without tiles of weight (B,) 0."""
 
     @abc.abstractmethod
-    def _loss(self, logits, batch):
+    def _loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(loss, metrics) of the logits (B,...) of one view."""
 
     def coverage(self, batch: Batch, logits: jax.Array, subsets: jax.Array) -> dict[str, jax.Array]:
