@@ -56,7 +56,7 @@ def test_a_missing_converter_is_named_with_its_environment(folder, tmp_path, cap
     assert "needs jax2onnx, in an environment of its own" in said and "pip install omnisat-jax jax2onnx" in said
 
 
-@pytest.mark.parametrize(("option", "value", "said"), [("--format", "tflite", "'jax', 'onnx'"), ("--window", "0", "a number of tokens from 1")])
+@pytest.mark.parametrize(("option", "value", "said"), [("--format", "tflite", "expected one of jax, onnx, found 'tflite'"), ("--window", "0", "a number of tokens from 1")])
 def test_options_out_of_range(folder, tmp_path, capsys, option, value, said):
     options = {"--format": "jax", "--out": str(tmp_path / "out"), "--window": "2"} | {option: value}
     assert export(folder, *(part for pair in options.items() for part in pair)) == 1

@@ -158,7 +158,7 @@ def test_a_missing_extra_is_named_before_anything_is_computed(tmp_path, monkeypa
         (("--model", "nowhere"), "nowhere"),
         (("--convert", "spot"), "--convert"),
         (("--on_bad", "skip"), "--on_bad"),
-        (("--blok", "5"), "unrecognized arguments: --blok"),
+        (("--blok", "5"), "--blok: expected an option of this command, found another word. Did you mean --block"),
         (("spot.tif",), "expected options, or finish and options, found 'spot.tif'"),
         (("--parcels", "none.gpkg"), "none.gpkg"),
         (("--modalities", "s2"), "unknown sensor 's2'"),

@@ -20,7 +20,7 @@ def test_every_value_of_the_description_is_an_attribute(records, values):
     same = set(plain) & set(values) - {"files"}
     assert {key: plain[key] for key in same} == {key: values[key] for key in same}
     assert set(values) - same == {"version", "checksum", "split", "files"} and plain["table_split"] == values["split"]
-    assert info.modalities["s2"] == ModalityInfo("series", (16, 16, 10), "int16", values["modalities"]["s2"]["longest"], info.modalities["s2"].bands)
+    assert info.modalities["s2"] == ModalityInfo("series", (16, 16, 10), "int16", values["modalities"]["s2"]["longest"], info.modalities["s2"].bands, resolution=10.0)
 
 
 def test_records_of_earlier_versions_declare_no_scale(values):

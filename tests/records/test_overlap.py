@@ -1,5 +1,7 @@
 """Tiles of two folders that show the same ground, or are the same."""
 
+import shutil
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -33,6 +35,8 @@ def test_equal_images_are_found_whatever_their_names(records, tmp_path):
     root = simulate(tmp_path / "raw", tiles=10, tile_size=16, seed=0)
     text = (root / "metadata.geojson").read_text().replace('"ID_PATCH": 10', '"ID_PATCH": 77').replace('"Fold": 1', '"Fold": 2')
     (root / "metadata.geojson").write_text(text)
+    for folder in ("DATA_S1D", "DATA_SPOT", "ANNOTATIONS"):
+        shutil.rmtree(root / folder, ignore_errors=True)
     for path in (*(root / "DATA_S2").iterdir(), *(root / "DATA_S1A").iterdir()):
         path.rename(path.with_name(path.name.replace("_10", "_77")))
     prepare_folder("pastis", root, tmp_path / "out", "", PreparationOptions(unlabelled="pretrain"), Console(quiet=True))
