@@ -128,7 +128,7 @@ def _model() -> ConfigDict:
     c.patch_ltae.output_widths = (256, 512)  # hidden widths after attention, before the token width
     c.temporal_first = ConfigDict()
     c.temporal_first.times = 36  # learned reference times
-    c.temporal_first.days = 420.0  # the reference times start evenly spaced from day 0 to this day
+    c.temporal_first.days = 420.0  # the reference times start evenly spaced from day 0 to this day; above 0
     c.temporal_first.date_width = 16  # channels computed of each date, beside the bands
     c.temporal_first.width = 128  # channels after attention
     c.temporal_first.blocks = 4  # residual 3x3 convolutions after attention

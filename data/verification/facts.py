@@ -77,7 +77,7 @@ def sensor_facts(values: np.ndarray, dates: Sequence[int] | np.ndarray = ()) -> 
     few = np.sort(few.reshape(len(values), -1, len(bands)), axis=1)  # unknown values last
     counts = np.isfinite(few).sum(1)  # (T, C)
 
-    def rank(share):
+    def rank(share: float) -> np.ndarray:
         at = np.clip((share * counts).astype(int), 0, few.shape[1] - 1)
         found = np.take_along_axis(few, at[:, None], axis=1)[:, 0]
         return np.where(counts > 0, found, np.nan)

@@ -48,7 +48,7 @@ class TemporalFirstConfig:
     """Series encoder that looks over time first, at every pixel, and then over space (after Tarasiou et al., 2023, arXiv:2301.04944)."""
 
     times: Annotated[int, Range(1, 512, "reference times")]
-    days: Annotated[float, Range(0, 36_600, "days")]
+    days: Annotated[float, Range(0, 36_600, "days", excluding=(0,))]
     date_width: Width
     width: Width
     blocks: Annotated[int, Range(0, 64, "blocks")]

@@ -87,7 +87,7 @@ def _local_loss(z, present, apart, temperature, *, ring: _Ring):
         )
         alone = ring._replace(hops=1)
 
-        def group_sums(of_group):
+        def group_sums(of_group: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
             z, present, apart = of_group
             return _sums(z, present, apart, temperature, 0, alone)
 
@@ -141,13 +141,13 @@ def _ring_logsumexp(q, k, rows, ring: _Ring):
 
 
 def _forward(q, k, rows, ring: _Ring):
-    def absorb(carry, chunk):
+    def absorb(carry: tuple[jax.Array, jax.Array], chunk: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, jax.Array], None]:
         top, total = carry
         s = _logits(q, rows, chunk, ring.how.group)
         new = jnp.maximum(top, s.max(1))
         return (new, total * jnp.exp(top - new) + jnp.exp(s - new[:, None]).sum(1)), None
 
-    def hop(carry, _):
+    def hop(carry: Any, _: None) -> tuple[Any, None]:
         block, sums = carry
         sums, _ = lax.scan(absorb, sums, _chunks(block))
         return (_pass_on(block, ring), sums), None
@@ -162,12 +162,12 @@ def _backward(ring: _Ring, saved, cotangents):
     q, k, rows, lse = saved
     weight = cotangents[0][:, None]  # the maximum is used for the accuracy only, which has no gradient
 
-    def absorb(dq, chunk):
+    def absorb(dq: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         s = _logits(q, rows, chunk, ring.how.group)
         share = jnp.exp(s - lse[:, None]) * weight
         return dq + _matmul(share, chunk[0]), _matmul(share.T, q)
 
-    def hop(carry, _):
+    def hop(carry: Any, _: None) -> tuple[Any, None]:
         block, dk, dq = carry
         dq, chunk_dks = lax.scan(absorb, dq, _chunks(block))
         dk = dk + chunk_dks.reshape(-1, chunk_dks.shape[-1])[: len(dk)]

@@ -21,7 +21,7 @@ BANDS = {
 
 def save_random_model(folder, seed=0, sensors=("s1a", "spot")):
     """Writes a model of s1a and s2 (10 m, patches of 4 px) or spot (1 m, 40 px), with labels of 10 m and tiles of 4 x 4 patches."""
-    changes = tiny(**{"data.origin": "year", "model.head.unimodal": False, "modalities.s1a.dates_eval": 3, "modalities.s2.dates_eval": 3})
+    changes = tiny(**{"data.origin": "year", "modalities.s1a.dates_eval": 3, "modalities.s2.dates_eval": 3})
     for name in {*changes.modalities} - {*sensors}:
         del changes.modalities[name]
     config = schema.parse(changes)

@@ -46,7 +46,7 @@ class TemporalFirst(nn.Module):
       width: D.
       patch: pixels per token side.
       dtype: of the computation.
-      remat: recompute the activations of time and of each spatial block in the backward pass.
+      remat: recompute the activations of each spatial block in the backward pass.
     """
 
     config: schema.TemporalFirstConfig

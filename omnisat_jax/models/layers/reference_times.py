@@ -12,13 +12,13 @@ _SMALLEST_SUM = 1e-8  # of the weights of a reference time
 class ReferenceTimes(nn.Module):
     """A kernel regression of every pixel's series onto R times of the year.
 
-    The weight of a date is a Gaussian of its distance in days to the reference time, times exp(-doubt). Times and widths of the Gaussians are
-    learned. If no date is near, the nearest ones have the weight. Unlike dot-product attention, the Gaussian is the same for all pixels of a
+    The weight of a date is exp(-d**2 / 2 w**2) of its distance d in days to the reference time, times exp(-6 sigmoid(doubt)), divided by the sum
+    over the dates (Nadaraya, 1964; Watson, 1964). Times and widths w are learned. If no date is near, the nearest ones have the weight. Unlike dot-product attention, the Gaussian is the same for all pixels of a
     tile, so that the cost is one small matrix product per tile.
 
     Attributes:
       times: R.
-      days: the times start evenly spaced from day 0 to this day.
+      days: the times start evenly spaced from day 0 to this day, above 0.
       dtype: of the product; weights are float32.
     """
 
