@@ -63,7 +63,7 @@ def save(folder, change):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return Model.from_pretrained(save_random_model(tmp_path_factory.mktemp("model") / "model", seed=3))
+    return Model.from_pretrained(save_random_model(tmp_path_factory.mktemp("model") / "model", seed=15))
 
 
 OPTIONS = PredictOptions(block=20, batch=4, probabilities=True, any_radiometry=True)
