@@ -100,7 +100,7 @@ def parse(argv: list[str]) -> list[str]:
             raise error.__context__ from None
         if isinstance(error, flags.UnrecognizedFlagError):
             close = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
-            raise UserError(f"--{error.flagname}: expected an option{f', did you mean --{close[0]}?' if close else ''}. --help lists the options") from error
+            raise UserError(f"--{error.flagname}: no such option.{f' Did you mean --{close[0]}?' if close else ''} --help lists the options") from error
         raise UserError(_in_words(str(error)) if isinstance(error, flags.Error) else f"the command line: {reason(error)}") from error
     if flags.FLAGS.config is None and flags.FLAGS.study is None:
         raise UserError(

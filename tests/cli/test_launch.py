@@ -33,7 +33,7 @@ def test_an_address_is_no_folder_of_a_run(file, tmp_path):
         (["--config=configs/pastis.py", "--config.zzz=1"], "no key 'zzz'"),
         (["--config=configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
         (["--config=configs/pastis.py", "--config.seed=abc"], "--config.seed: expected a whole number, found 'abc'"),
-        (["--confg=3"], "error: --confg: expected an option, did you mean --config?"),
+        (["--confg=3"], "error: --confg: no such option. Did you mean --config?"),
         (["--config=configs/pasti.py"], "No such file or directory: 'configs/pasti.py'. Did you mean configs/pastis.py?"),
         (["--config=configs/pastis.py:dmo"], "found 'dmo', did you mean 'demo'?"),
         (["--config=configs/pastis.py", "--stage=finetun"], "--stage: expected one of prepare, pretrain, finetune, evaluate, all, found 'finetun'"),
