@@ -5,7 +5,7 @@ import os
 import pathlib
 import shutil
 
-from omnisat_jax.train.compilation import as_flags, unoptimised
+from omnisat_jax.parallel.compilation import as_flags, unoptimised
 
 QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
 os.environ["JAX_PLATFORMS"] = "cpu"

@@ -31,6 +31,7 @@ from omnisat_jax.train.step import create_state
 from omnisat_jax.train.trainer import Trainer
 
 YEAR = 365  # days
+SAMPLE = 4096  # elements of a gradient that are compared, at least
 
 
 def main(arguments: list[str]) -> int:
@@ -53,12 +54,6 @@ def _trainer(job: Job) -> Trainer:
     config = schema.unflatten(job.config)
     trainer, _ = make_trainer(config, job.stage, meshes.make_mesh(config.mesh, jax.devices()[:1]))
     return trainer
-
-
-def _wait_for_turn() -> None:
-    """Tells that everything is compiled, and waits until no other job uses the device."""
-    print("ready", flush=True)
-    sys.stdin.readline()
 
 
 def random_batch(trainer: Trainer, seed: int = 0) -> Any:
@@ -109,12 +104,13 @@ def time_steps(job: Job) -> dict[str, Any]:
     start = time.perf_counter()
     program = lowered.compile()
     compiling = time.perf_counter() - start
-    flops = program_flops(traced.jaxpr)
-    config = job.config | {"model.remat": False}
-    plain = _trainer(dataclasses.replace(job, config=config)) if job.config["model.remat"] else trainer
-    model_flops = flops if plain is trainer else program_flops(plain.train_step.trace(plain.abstract_state, plain.abstract_batch, plain.abstract_root).jaxpr)
     memory: Any = program.memory_analysis()
-    _wait_for_turn()
+    print("ready", flush=True)
+    flops = model_flops = program_flops(traced.jaxpr)
+    if job.config["model.remat"]:
+        plain = _trainer(dataclasses.replace(job, config=job.config | {"model.remat": False}))
+        model_flops = program_flops(plain.train_step.trace(plain.abstract_state, plain.abstract_batch, plain.abstract_root).jaxpr)
+    sys.stdin.readline()  # until no other job uses the device
     state, batch, root = random_state(trainer), random_batch(trainer), jax.device_put(jax.random.key(0), meshes.replicated(trainer.mesh))
     metrics: dict[str, Any] = {}
     for _ in range(2):
@@ -193,7 +189,8 @@ def agree(job: Job, folder: pathlib.Path) -> dict[str, Any]:
             losses.append(float(metrics["loss"]))
             norms.append(float(metrics["grad_norm"]))
             if first is None:
-                first = [np.asarray(x) for x in jax.tree.leaves(state.opt_state)]  # moments: (1 - beta) times the clipped gradient
+                # Moments: (1 - beta) times the clipped gradient, and (1 - beta) times its square. A sample of each is enough.
+                first = [np.asarray(x).ravel()[:: max(1, x.size // SAMPLE)] for x in jax.tree.leaves(state.opt_state)]
         seconds = time.perf_counter() - start
         assert first is not None
         runs.append((np.array(losses), np.array(norms), first, [np.asarray(x) for x in jax.tree.leaves(state.params)]))

@@ -106,15 +106,15 @@ def run_input(preset: str, tiles: int, batch_size: int, folder: pathlib.Path, li
 
 
 def _launch(arguments: Sequence[str], workdir: pathlib.Path, limit: float) -> dict[str, Any]:
-    start = time.monotonic()
-    command = [sys.executable, "launch.py", *arguments, f"--workdir={workdir}"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
-        code, text = done.returncode, done.stdout + done.stderr
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""
-        code, text = None, output.decode(errors="replace") if isinstance(output, bytes) else output
-    found: dict[str, Any] = {"seconds": round(time.monotonic() - start, 1), "exit_code": code, "output": text[-3000:].splitlines()}
+    start, code, output = time.monotonic(), None, workdir.with_suffix(".log")
+    with open(output, "w") as log:
+        process = subprocess.Popen([sys.executable, "launch.py", *arguments, f"--workdir={workdir}"], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    found: dict[str, Any] = {"seconds": round(time.monotonic() - start, 1), "exit_code": code, "output": output.read_text(errors="replace")[-3000:].splitlines()}
     for path in workdir.rglob("run.json"):
         record = json.loads(path.read_text())
         found |= {key: record.get(key) for key in ("device", "precision")} | {"stages": record.get("seconds")}

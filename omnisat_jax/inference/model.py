@@ -25,6 +25,7 @@ from omnisat_jax.inference.model_info import SensorInfo, TrainedModel
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.shapes import abstract_inputs, trained_grid
 from omnisat_jax.ops.patches import resize
+from omnisat_jax.parallel.compilation import options_for
 from omnisat_jax.types import Params, StrPath
 
 
@@ -54,9 +55,10 @@ class Model:
         self.trained, self.source = trained, source
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._grid = trained_grid(trained.params)
-        self._probabilities: Callable = jax.jit(self._compute_probabilities)
-        self._embedding: Callable = jax.jit(self._compute_embedding)
-        self._both: Callable = jax.jit(self._compute_both)
+        options = options_for(jax.default_backend())
+        self._probabilities: Callable = jax.jit(self._compute_probabilities, compiler_options=options)
+        self._embedding: Callable = jax.jit(self._compute_embedding, compiler_options=options)
+        self._both: Callable = jax.jit(self._compute_both, compiler_options=options)
 
     @classmethod
     def from_pretrained(cls, folder: StrPath) -> "Model":

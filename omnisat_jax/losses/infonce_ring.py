@@ -1,9 +1,9 @@
 """InfoNCE over all devices, in memory linear in the number of rows.
 
-No device ever holds all rows. Blocks of keys travel around the ring of devices. Each device keeps, for its own rows, the running maximum and sum
-of exponentials (online softmax, Milakov & Gimelshein 2018; blocks as in Ring Attention, Liu et al. 2023). Within a block, keys are
-processed in chunks. The backward pass computes the logits again, chunk by chunk; the gradients of keys travel with their block and are complete
-after a full rotation.
+No device ever holds all rows. Blocks of keys travel around a ring of devices, those that share a group of tiles. Each device keeps, for its own
+rows, the running maximum and sum of exponentials (online softmax, Milakov & Gimelshein 2018; blocks as in Ring Attention, Liu et al. 2023).
+Within a block, keys are processed in chunks. The backward pass computes the logits again, chunk by chunk; the gradients of keys travel with
+their block and are complete after a full rotation.
 
 Letters: V views, B tiles (b on one device), P patches, E width, R = V*b*P rows of one device, c rows of one chunk.
 """
@@ -28,8 +28,8 @@ class _Ring(NamedTuple):
 
     Attributes:
       axes: all axes of the mesh.
-      devices: number of devices in the ring.
-      hops: blocks that each device sees, its own included; 1 = no communication.
+      devices: of the mesh.
+      hops: blocks that each device sees, its own included, which is the number of devices in a ring; 1 = no communication.
       how: groups and positives; the group is at least one tile.
     """
 
@@ -76,8 +76,10 @@ def _local_loss(z, present, apart, temperature, *, ring: _Ring):
     v, b, p, e = z.shape
     group, axes = ring.how.group, ring.axes
     if b % group:
+        # A group that fills whole devices has a ring of its own, so a device computes what its group needs, however many devices there are.
+        span = group // b if group % b == 0 else ring.devices
         first = lax.axis_index(axes) * b
-        sums = _sums(z, present, apart, temperature, first, ring)
+        sums = _sums(z, present, apart, temperature, first, ring._replace(hops=span))
     else:
         # Groups that lie within this device run one after another, so products of rows that are not compared are never computed.
         groups = (
@@ -165,7 +167,8 @@ def _backward(ring: _Ring, saved, cotangents):
     def absorb(dq: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         s = _logits(q, rows, chunk, ring.how.group)
         share = jnp.exp(s - lse[:, None]) * weight
-        return dq + _matmul(share, chunk[0]), _matmul(share.T, q)
+        # In TF32 on GPUs and three bfloat16 products on TPUs: more exact than the layers before, and several times faster than float32.
+        return dq + _matmul(share, chunk[0], "high"), _matmul(share.T, q, "high")
 
     def hop(carry: Any, _: None) -> tuple[Any, None]:
         block, dk, dq = carry
@@ -182,10 +185,11 @@ _ring_logsumexp.defvjp(_forward, _backward)
 
 
 def _pass_on(block, ring: _Ring):
-    """Moves every block to the next device; after a full rotation each is back on its own."""
+    """Moves every block to the next device of its ring; after a full rotation each is back on its own."""
     if ring.hops == 1:
         return block
-    neighbours = [(i, (i + 1) % ring.devices) for i in range(ring.devices)]
+    starts = range(0, ring.devices, ring.hops)
+    neighbours = [(start + i, start + (i + 1) % ring.hops) for start in starts for i in range(ring.hops)]
     return jax.tree.map(lambda x: lax.ppermute(x, ring.axes, neighbours), block)
 
 
@@ -206,5 +210,5 @@ def _logits(q, rows, chunk, group):
     return jnp.where(compared, _matmul(q, keys.T), NOT_COMPARED)
 
 
-def _matmul(a, b):
-    return jnp.matmul(a, b, precision="highest")
+def _matmul(a, b, precision="highest"):
+    return jnp.matmul(a, b, precision=precision)

@@ -10,8 +10,8 @@ import optax
 
 from omnisat_jax.ops.random import Streams
 from omnisat_jax.optim.optimizer import averaged
+from omnisat_jax.parallel.compilation import options_for, unoptimised
 from omnisat_jax.tasks.base import Task
-from omnisat_jax.train.compilation import unoptimised
 from omnisat_jax.types import Batch, PyTree
 
 TrainStep = Callable[["TrainState", Batch, jax.Array], tuple["TrainState", dict[str, jax.Array]]]
@@ -59,7 +59,8 @@ def run_once(function: Callable[..., Any], shardings: PyTree, *arguments: Any) -
 
     For programs that run only once, such as the one that draws the initial parameters: on CPUs they are compiled without optimisation.
     """
-    options = unoptimised() if jax.default_backend() == "cpu" else None
+    platform = jax.default_backend()
+    options = unoptimised() if platform == "cpu" else options_for(platform)
     return jax.jit(function, out_shardings=shardings).lower(*arguments).compile(compiler_options=options)(*arguments)
 
 

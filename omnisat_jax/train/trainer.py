@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from omnisat_jax.config import schema
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.parallel import mesh as meshes, rules
+from omnisat_jax.parallel.compilation import options_for
 from omnisat_jax.tasks.base import Task
 from omnisat_jax.train.flops import program_flops
 from omnisat_jax.train.step import TrainState, create_state, make_step, run_once
@@ -98,7 +99,8 @@ class Trainer:
     def compile_step(self) -> CompiledStep:
         """Compiles the step for the shapes of state and batch; other shapes raise instead of compiling again."""
         traced = self.train_step.trace(self.abstract_state, self.abstract_batch, self.abstract_root)
-        return CompiledStep(traced.lower().compile(), program_flops(traced.jaxpr))
+        platform = self.mesh.devices.flat[0].platform
+        return CompiledStep(traced.lower().compile(compiler_options=options_for(platform)), program_flops(traced.jaxpr))
 
     def _create(self, key):
         sample = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), self.sample)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from omnisat_jax.aot.collectives import collectives, totals
 from omnisat_jax.config import schema
 from omnisat_jax.losses import infonce_ring as ring
 from omnisat_jax.losses.infonce import Comparison, infonce_loss
@@ -18,7 +19,7 @@ ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full
 
 
 def compare(devices, group, dtype, patches, present, seed):
-    """Largest deviations of value, accuracy and gradients."""
+    """Largest deviations of value, accuracy and gradients, and what travels around the ring."""
     rng = np.random.default_rng(seed)
     drawn = rng.random((3, 3, 8)) < 0.2
     copies = jnp.asarray(drawn | drawn.swapaxes(0, 1))
@@ -31,14 +32,17 @@ def compare(devices, group, dtype, patches, present, seed):
     }
     found = {}
     for name, loss in losses.items():
-        (value, accuracy), (dz, dt) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(z, 0.1)
+        program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)).lower(z, 0.1).compile()
+        (value, accuracy), (dz, dt) = program(z, 0.1)
         found[name] = (value, accuracy, np.asarray(dz, np.float32), dt)
+    sent = totals(collectives(program.as_text()))["collective-permute"]
     (a, p, da, ta), (b, q, db, tb) = found["dense"], found["ring"]
     return {
         "value": float(abs(a - b) / max(abs(a), 1e-6)),
         "accuracy": float(abs(p - q)),
         "gradient": float(np.abs(da - db).max() / max(np.abs(da).max(), 1e-6)),
         "temperature": float(abs(ta - tb) / max(abs(ta), 1e-6)),
+        "sent": sent,  # bytes around the ring, per device
     }
 
 

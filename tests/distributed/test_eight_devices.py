@@ -33,6 +33,10 @@ def test_ring_equals_dense():
         tolerance = 1e-5 if case["dtype"] == "float32" else 1e-2
         assert case["value"] < 1e-5 and case["gradient"] < tolerance and case["temperature"] < 1e-5, case
         assert case["accuracy"] < 1e-6, case
+    # A ring is as long as its group: tiles of other groups do not travel.
+    sent = {(case["devices"], case["group"]): case["sent"] for case in cases if case["dtype"] == "float32" and case["patches"] == 5}
+    assert sent[8, 2] * 4 == sent[8, 4] * 2 == sent[8, 0] > 0
+    assert sent[4, 2] == 0 < sent[4, 4] and sent[4, 4] * 2 == sent[4, 0]
 
 
 def test_checksums_know_a_state_in_every_layout():
