@@ -1,9 +1,9 @@
 """What an accelerator makes of this project, in one run: correctness, speed, memory, compilation, kernels, and the main job.
 
-    python -m benchmarks.accelerator --out=DIR [--preset=hd] [--sizes=16,32] [--steps=8] [--seconds=300] [--main_job] [--input_tiles=24]
+    python -m benchmarks.accelerator --out=DIR [--preset=hd] [--sizes=16,32] [--steps=8] [--seconds=330] [--main_job] [--input_tiles=24]
 
-- agreement: ten training steps of the preset's model on small crops, from the same numbers, on the CPU and on the accelerator in float32
-  (exact products), float32 (the platform's default) and bfloat16; losses, norms of the gradients and first moments of the optimizer.
+- parity: ten training steps of the preset's model on small crops, from the same numbers, on the CPU and on the accelerator in float32
+  (exact products) and bfloat16: losses, norms of the gradients and first moments of the optimizer.
 - speed: training steps at full size in bfloat16, and what one change makes of them: the series encoder, recomputation, attention, borders,
   norms, precision, more tiles. MFU counts the products of the model without recomputation, against the peak of the device.
 - ceilings: a large matrix product and a large copy, for comparison.
@@ -31,7 +31,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accelerator.jobs import Job, agreement_jobs, speed_jobs
+from benchmarks.accelerator.jobs import Job, parity_jobs, speed_jobs
 from benchmarks.accelerator.running import Running, main_job, run_input
 from omnisat_jax.cli.arguments import Parser, whole
 from omnisat_jax.cli.command import run_command
@@ -39,8 +39,8 @@ from omnisat_jax.files.atomic import write_json
 from omnisat_jax.parallel.chips import PEAKS
 
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-COMPILING = 0.6  # share of the time that compilation may take
-TOLERANCES = {"float32_highest": 1e-4, "float32": 2e-2, "bfloat16": 2e-2}  # relative, of the losses
+COMPILING = 0.7  # share of the time that compilation may take
+TOLERANCES = {"float32_highest": 1e-4, "bfloat16": 2e-2}  # relative, of the losses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     keep()
     accelerated = report["device"]["platform"] == "gpu"
-    agreement = agreement_jobs(options.preset, options.agreement_steps)
+    parity = parity_jobs(options.preset, options.parity_steps)
     speed = speed_jobs(options.preset, options.sizes, options.steps, accelerated, json.loads(options.shrink))[: options.variants]
-    with Running([*speed, *agreement], folder, options.parallel) as running:
+    with Running([*speed, *parity], folder, options.parallel) as running:
         deadline = start + options.seconds
         running.compile_all(start + COMPILING * options.seconds)
         keep(compiling_seconds=round(time.monotonic() - start, 1))
-        keep(agreement=compare(agreement, folder))
+        keep(parity=compare(parity, folder))
         for job in speed:
             running.finish(job, deadline)
             keep(speed=_results(speed, folder))
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.input_tiles:
         keep(input=run_input(options.preset, options.input_tiles, options.sizes[0], folder, options.job_seconds))
     show(console, report)
-    return 0 if all(stage[name]["agrees"] for stage in report["agreement"].values() for name in stage) else 1
+    return 0 if all(stage[name]["agrees"] for stage in report["parity"].values() for name in stage) else 1
 
 
 def _parse(arguments):
@@ -82,10 +82,10 @@ def _parse(arguments):
     parser.add_argument("--preset", default="hd", help="of configs/pastis.py")
     parser.add_argument("--sizes", type=_two, default=(16, 32), metavar="N,M", help="tiles per step, the usual and a larger number")
     parser.add_argument("--steps", type=whole(1, "a number of steps"), default=8, help="that are timed per variant")
-    parser.add_argument("--agreement_steps", type=whole(1, "a number of steps"), default=10, help="that are compared with the CPU")
-    parser.add_argument("--variants", type=whole(1, "a number of variants"), default=20, help="at most this many variants of a step")
+    parser.add_argument("--parity_steps", type=whole(1, "a number of steps"), default=10, help="that are compared with the CPU")
+    parser.add_argument("--variants", type=whole(1, "a number of variants"), default=5, help="at most this many variants of a step, out of eleven")
     parser.add_argument("--parallel", type=whole(1, "a number of processes"), default=os.cpu_count(), help="processes that compile side by side")
-    parser.add_argument("--seconds", type=whole(1, "a number of seconds"), default=300, help="after which the last step must have been timed")
+    parser.add_argument("--seconds", type=whole(1, "a number of seconds"), default=330, help="after which the last step must have been timed")
     parser.add_argument("--job_seconds", type=whole(1, "a number of seconds"), default=150, help="after which the main job, and the one after it, is ended")
     parser.add_argument("--shrink", default="{}", help="JSON of configuration changes that make every timed step smaller")
     parser.add_argument("--main_job", action="store_true", help="run the main job as well")
@@ -150,7 +150,7 @@ def compare(jobs: Sequence[Job], folder: pathlib.Path) -> dict[str, Any]:
         if name == "cpu":
             continue
         entry = dict(results[job.name])
-        reference, path = folder / f"agreement_{stage}_cpu.npz", folder / f"{job.name}.npz"
+        reference, path = folder / f"parity_{stage}_cpu.npz", folder / f"{job.name}.npz"
         if reference.is_file() and path.is_file():
             with np.load(reference) as a, np.load(path) as b:
                 losses = np.abs(b["losses"] - a["losses"]) / np.abs(a["losses"])
@@ -175,7 +175,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
     """Prints the report as tables."""
     console.print(report["device"], report["versions"], highlight=False)
     table = Table("stage", "precision", "loss", "norm", "gradient", "bits repeat", "agrees", title="largest relative difference from the CPU")
-    for stage, precisions in report["agreement"].items():
+    for stage, precisions in report["parity"].items():
         for name, entry in precisions.items():
             errors = [f"{entry[key]:.1e}" if key in entry else "-" for key in ("loss_error", "norm_error", "gradient_error")]
             table.add_row(stage, name, *errors, str(entry.get("repeats_bit_for_bit", "-")), str(entry["agrees"]) + entry.get("error", "")[:60])

@@ -3,7 +3,7 @@
     python -m benchmarks.accelerator.child JOB.json FOLDER
 
 Compiles, prints "ready" and waits for a line on stdin, so that many jobs can compile side by side and be timed one by one. Then writes
-FOLDER/<name>.json, and for agreement FOLDER/<name>.npz.
+FOLDER/<name>.json, and for parity FOLDER/<name>.npz.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from omnisat_jax.errors import reason
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel.chips import peak_flops
+from omnisat_jax.parallel.compilation import options_for, unoptimised
 from omnisat_jax.train.flops import program_flops
 from omnisat_jax.train.step import create_state
 from omnisat_jax.train.trainer import Trainer
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
         jax.config.update("jax_default_matmul_precision", job.matmul)
     result: dict[str, Any]
     try:
-        result = agree(job, folder) if job.kind == "agreement" else time_steps(job)
+        result = agree(job, folder) if job.kind == "parity" else time_steps(job)
     except Exception as error:  # the other jobs go on
         result = {"error": f"{type(error).__name__}: {reason(error)}"[:2000]}
     write_json(folder / f"{job.name}.json", result)
@@ -102,7 +103,7 @@ def time_steps(job: Job) -> dict[str, Any]:
     tracing = time.perf_counter() - start
     lowered = traced.lower()
     start = time.perf_counter()
-    program = lowered.compile()
+    program = lowered.compile(compiler_options=options_for(jax.devices()[0].platform))
     compiling = time.perf_counter() - start
     memory: Any = program.memory_analysis()
     print("ready", flush=True)
@@ -176,7 +177,7 @@ def agree(job: Job, folder: pathlib.Path) -> dict[str, Any]:
     batch = random_batch(trainer)
     with jax.default_device(cpu):
         create = jax.jit(lambda: create_state(trainer.task, trainer.optimizer, jax.random.key(0), jax.tree.map(np.asarray, batch)))
-        initial = jax.tree.map(np.asarray, jax.block_until_ready(create()))
+        initial = jax.tree.map(np.asarray, create.lower().compile(compiler_options=unoptimised())())
     root = jax.device_put(jax.random.key(0), meshes.replicated(trainer.mesh))
     program = trainer.compile_step().program
     runs, seconds = [], 0.0

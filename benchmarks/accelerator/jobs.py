@@ -17,7 +17,7 @@ class Job:
 
     Attributes:
       name: of the job and its files.
-      kind: "agreement" (train `steps` steps from fixed numbers, keep what they give) or "speed" (time `steps` steps).
+      kind: "parity" (train `steps` steps from fixed numbers, keep what they give) or "speed" (time `steps` steps).
       stage: "pretrain" or "finetune".
       config: flat configuration.
       steps: that are taken or timed.
@@ -62,19 +62,18 @@ def configure(preset: str, stage: str, batch_size: int, changes: dict[str, Any])
     return schema.flatten(schema.parse(config))
 
 
-def agreement_jobs(preset: str, steps: int) -> list[Job]:
-    """For each stage: the reference on the CPU, and the accelerator in exact float32, in its default float32 and in bfloat16."""
+def parity_jobs(preset: str, steps: int) -> list[Job]:
+    """For each stage: the reference on the CPU, and the accelerator in exact float32 and in bfloat16."""
     small = {"data.crop": 32, "series.dates_train": 8, "model.remat": False, "finetune.ema_decay": 0.0}
     jobs = []
     for stage in STAGES:
         for name, precision, on_cpu, matmul in (
             ("cpu", "float32", True, "highest"),
             ("float32_highest", "float32", False, "highest"),
-            ("float32", "float32", False, "default"),
             ("bfloat16", "bfloat16", False, "default"),
         ):
             config = configure(preset, stage, 4, small | {"model.precision": precision})
-            jobs.append(Job(f"agreement_{stage}_{name}", "agreement", stage, config, steps, on_cpu, matmul))
+            jobs.append(Job(f"parity_{stage}_{name}", "parity", stage, config, steps, on_cpu, matmul))
     return jobs
 
 

@@ -41,7 +41,7 @@ class Running:
     def compile_all(self, deadline: float) -> None:
         """Returns when every job is compiled or has failed, or at the deadline (of time.monotonic), when the others are killed.
 
-        Jobs of agreement run to their end meanwhile: they are not timed.
+        Jobs of parity run to their end meanwhile: they are not timed.
         """
         waiting, selector, busy = list(self.jobs), selectors.DefaultSelector(), 0
         while (waiting or busy) and time.monotonic() < deadline:

@@ -1,6 +1,5 @@
-"""`launch.py --compile_for=TOPOLOGY`: compiles the training steps for TPU chips that need not be present, in a separate process."""
+"""`launch.py --compile_for=TOPOLOGY`: compiles the training steps for TPU chips or GPUs that need not be present, in a separate process."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -27,7 +26,7 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPa
 
     Args:
       config: what is compiled.
-      topology: of the chips, such as v5e:4x4.
+      topology: of the chips, such as v5e:4x4 or h100:8.
       folder: of the run.
       console: of the user.
 
@@ -35,11 +34,10 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPa
       The report, also written to <folder>/compiled_<topology>.json.
 
     Raises:
-      UserError: an unknown topology, no TPU compiler, or a configuration that does not fit the number of chips.
+      UserError: an unknown topology, no compiler for it, or a configuration that does not fit the number of chips.
     """
-    chip, chips = parse_topology(topology)
-    if importlib.util.find_spec("libtpu") is None:
-        raise UserError("--compile_for needs the TPU compiler: pip install 'omnisat-jax[tpu-compiler]', or pip install libtpu")
+    target = parse_topology(topology)
+    target.need_compiler()
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     out = (folder / f"compiled_{topology.replace(':', '_')}.json").resolve()
@@ -48,11 +46,12 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPa
         "TPU_SKIP_MDS_QUERY": "1",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "JAX_PLATFORMS": "cpu",
-        "TPU_ACCELERATOR_TYPE": f"{chip.accelerator}-{chips * chip.cores}",
         # More than one device, so that nothing takes a code path for a single CPU.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+    if not target.is_gpu:
+        environment["TPU_ACCELERATOR_TYPE"] = f"{target.chip.accelerator}-{target.count * target.chip.cores}"
     with tempfile.NamedTemporaryFile("w", suffix=".json") as given:
         given.write(json.dumps(schema.flatten(config)))
         given.flush()

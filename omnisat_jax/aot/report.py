@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from omnisat_jax.aot.collectives import collectives, totals
@@ -18,7 +17,7 @@ from omnisat_jax.aot.command import TOO_LARGE
 from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
-from omnisat_jax.errors import UserError, reason
+from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.input.spec import resolve_input_spec
@@ -125,15 +124,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 3:
         raise UserError("expected TOPOLOGY CONFIG.json OUT.json; launch.py --compile_for=TOPOLOGY passes them")
     topology, config_path, out = arguments
-    chip, chips = parse_topology(topology)
+    target = parse_topology(topology)
     config = schema.unflatten(read_json(config_path, what="a configuration").value)
-    try:
-        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    except (jax.errors.JaxRuntimeError, NotImplementedError, ValueError) as error:
-        raise UserError(f"the TPU compiler has no {topology}: {reason(error)}") from error
-    mesh = meshes.make_mesh(config.mesh, devices)
-    stages = {stage: compile_stage(config, stage, mesh, chip) for stage in ("pretrain", "finetune") if getattr(config, stage).steps}
-    write_json(out, {"topology": topology, "chips": chips, "mesh": dict(mesh.shape), "name": config.name, "stages": stages})
+    mesh = meshes.make_mesh(config.mesh, target.devices())
+    stages = {stage: compile_stage(config, stage, mesh, target.chip) for stage in ("pretrain", "finetune") if getattr(config, stage).steps}
+    write_json(out, {"topology": topology, "chips": target.count, "mesh": dict(mesh.shape), "name": config.name, "stages": stages})
     return 0 if all(stage["fits"] for stage in stages.values()) else TOO_LARGE
 
 

@@ -20,6 +20,7 @@ from jax.extend.core import jaxpr_as_fun
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.export.program import BATCH, Program, open_inputs
 from omnisat_jax.ops.plain import plain
+from omnisat_jax.parallel.compilation import options_for
 
 METADATA = "omnisat_jax"  # key of the description
 LARGEST = 2**31 - 2**24  # bytes of parameters; protobuf ends at 2 GiB

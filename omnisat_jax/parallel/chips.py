@@ -7,11 +7,11 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """Peak numbers of one TPU chip.
+    """Peak numbers of one TPU chip or GPU.
 
     Attributes:
-      accelerator: name in TPU_ACCELERATOR_TYPE.
-      cores: units per chip that this name counts.
+      accelerator: of a TPU, its name in TPU_ACCELERATOR_TYPE; of a GPU, the name that JAX gives it.
+      cores: of a TPU, units per chip that its name counts; of a GPU, multiprocessors.
       memory: bytes.
       flops: bfloat16 operations per second.
       bandwidth: bytes per second from memory.
@@ -33,6 +33,12 @@ CHIPS = {
     "v6e": Chip("v6e", 1, 32 * 2**30, 918e12, 1640e9, 448e9),
 }
 
+GPUS = {
+    "a100": Chip("NVIDIA A100-SXM4-80GB", 108, 80 * 2**30, 312e12, 2039e9, 600e9),
+    "h100": Chip("NVIDIA H100 80GB HBM3", 132, 80 * 2**30, 989e12, 3352e9, 900e9),
+    "h200": Chip("NVIDIA H200", 132, 140 * 2**30, 989e12, 4800e9, 900e9),
+}
+
 # bfloat16 operations per second by the name that JAX gives a device.
 PEAKS = {
     "TPU v4": CHIPS["v4"].flops,
@@ -42,10 +48,8 @@ PEAKS = {
     "TPU v5p": CHIPS["v5p"].flops,
     "TPU v6 lite": CHIPS["v6e"].flops,
     "TPU v6e": CHIPS["v6e"].flops,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
+    "NVIDIA A100-SXM4-40GB": GPUS["a100"].flops,
+    **{chip.accelerator: chip.flops for chip in GPUS.values()},
 }
 
 

@@ -11,7 +11,8 @@ from omnisat_jax.aot.collectives import collectives, totals
 from omnisat_jax.aot.command import compile_for, fits, show
 from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.config import schema
-from omnisat_jax.parallel.chips import CHIPS
+from omnisat_jax.errors import UserError
+from omnisat_jax.parallel.chips import CHIPS, GPUS
 from tests.conftest import tiny
 
 HLO = """HloModule jit_step
@@ -46,11 +47,15 @@ def test_collectives_are_counted_as_often_as_they_run():
 
 
 def test_topologies():
-    assert parse_topology("v5e:4x4") == (CHIPS["v5e"], 16)
-    assert parse_topology("v4:2x2x4")[1] == 16
-    for wrong in ("v9:4x4", "v5e", "v5e:4", "4x4"):
-        with pytest.raises(ValueError, match="expected CHIP:AxB"):
+    v5e, v4, h100 = map(parse_topology, ("v5e:4x4", "v4:2x2x4", "h100:16"))
+    assert (v5e.chip, v5e.count, v5e.is_gpu) == (CHIPS["v5e"], 16, False)
+    assert v4.count == 16
+    assert (h100.chip, h100.count, h100.is_gpu) == (GPUS["h100"], 16, True)
+    for wrong in ("v9:4x4", "v5e", "v5e:4", "4x4", "h100", "h100:0", "h100:2x2", "h300:8"):
+        with pytest.raises(UserError, match=f"expected CHIP:AxB .*GPU:N .*found '{wrong}'"):
             parse_topology(wrong)
+    with pytest.raises(UserError, match="h100:12: expected up to 8 GPUs, or a multiple of 8"):
+        parse_topology("h100:12")
 
 
 def test_what_does_not_fit_is_said():
@@ -80,7 +85,28 @@ def test_the_tpu_compiler_takes_both_steps(num_microbatches, tmp_path):
     assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0  # of the ring InfoNCE
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="only where the TPU compiler is missing")
-def test_without_the_compiler_it_says_what_to_install(tmp_path):
-    with pytest.raises(ValueError, match="pip install libtpu"):
-        compile_for(schema.parse(tiny()), "v5e:2x2", folder=tmp_path, console=Console(quiet=True))
+GPU_COMPILER = importlib.util.find_spec("jax_cuda13_plugin") is not None
+
+
+@pytest.mark.skipif(not GPU_COMPILER, reason="needs the GPU compiler: pip install 'jax[cuda13-local]'")
+def test_the_gpu_compiler_takes_both_steps(tmp_path):
+    """Two GPUs with an image encoder: the gradients are summed over both, and the contrastive loss goes around them."""
+    config = tiny("omnisat_resnet,no_s1", **{"mesh.data": -1, "model.precision": "auto"})
+    report = compile_for(schema.parse(config), "h100:2", folder=tmp_path, console=Console(quiet=True))
+    assert fits(report) and report["chips"] == 2 and set(report["stages"]) == {"pretrain", "finetune"}
+    for stage in report["stages"].values():
+        assert stage["flops"] > 1e9 and 0 < stage["mfu"] < 1 and stage["memory_bytes"] == GPUS["h100"].memory
+        assert sum(stage["interconnect_bytes"].values()) > 0
+    assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0
+
+
+@pytest.mark.parametrize(
+    ("topology", "advice"),
+    [
+        pytest.param("v5e:2x2", "pip install libtpu", marks=pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="the TPU compiler is there")),
+        pytest.param("h100:1", "pip install 'jax.cuda13-local.'", marks=pytest.mark.skipif(GPU_COMPILER, reason="the GPU compiler is there")),
+    ],
+)
+def test_without_the_compiler_it_says_what_to_install(topology, advice, tmp_path):
+    with pytest.raises(UserError, match=advice):
+        compile_for(schema.parse(tiny()), topology, folder=tmp_path, console=Console(quiet=True))
