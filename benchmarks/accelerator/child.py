@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         jax.config.update("jax_default_matmul_precision", job.matmul)
     result: dict[str, Any]
     try:
-        result = agree(job, folder) if job.kind == "parity" else time_steps(job)
+        result = train_few_steps(job, folder) if job.kind == "parity" else time_steps(job)
     except Exception as error:  # the other jobs go on
         result = {"error": f"{type(error).__name__}: {reason(error)}"[:2000]}
     write_json(folder / f"{job.name}.json", result)
@@ -168,7 +168,7 @@ def _kernels(step: Any, state: Any) -> list[tuple[str, float, int]]:
     return [(kind, total / 1e6 / steps, calls[kind] // steps) for kind, total in time_of.most_common(40)]
 
 
-def agree(job: Job, folder: pathlib.Path) -> dict[str, Any]:
+def train_few_steps(job: Job, folder: pathlib.Path) -> dict[str, Any]:
     """Trains from fixed numbers; keeps losses, norms of gradients, and the first gradients as far as the first update shows them.
 
     The initial state is computed on the CPU, so that all jobs start from the same bits.

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.accelerator import __main__ as accelerator
-from benchmarks.accelerator.jobs import Job, parity_jobs, configure, speed_jobs
+from benchmarks.accelerator.jobs import Job, configure, parity_jobs, speed_jobs
 from benchmarks.accelerator.running import Running
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
