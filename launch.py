@@ -46,7 +46,9 @@ def define_flags() -> None:
     _define_config("study", "Study file to run instead of a single configuration: configs/studies/pastis_table.py.", "configs/studies/base.py")
     flags.DEFINE_string("study_shard", "0/1", "INDEX/COUNT: the share of the runs of a study that this machine does.")
     flags.DEFINE_integer("study_processes", 1, "Number of runs of a study at a time.")
-    flags.DEFINE_string("compilation_cache", "", "Folder that keeps compiled programs between runs; empty = none.")
+    flags.DEFINE_string(
+        "compilation_cache", None, "Folder that keeps compiled programs between runs, by default <data.cache_dir>/programs; empty = none."
+    )
 
 
 def _define_config(name: str, help_text: str, listed: str) -> None:
@@ -137,12 +139,8 @@ def main(argv: list[str]) -> int:
     import logging
     import os
 
-    import jax
-
     from omnisat_jax.config import schema
 
-    if values.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", os.path.abspath(values.compilation_cache))
     for noisy, level in (("jax", logging.ERROR), ("absl", logging.CRITICAL), ("asyncio", logging.CRITICAL)):
         # Before anything asks for devices, about which JAX logs. Orbax logs through absl what it raises as well.
         logging.getLogger(noisy).setLevel(logging.DEBUG if os.environ.get(signals.DEBUG) else level)
@@ -177,9 +175,16 @@ def _run(values):
     from omnisat_jax.experiment.cross_validation import fold_numbers, run_folds
     from omnisat_jax.experiment.run import run
     from omnisat_jax.parallel import hosts
+    from omnisat_jax.parallel.compilation import keep_programs
     from omnisat_jax.train.loop import Preempted
     from omnisat_jax.train.timing import parse_profile
 
+    config = schema.parse(values.config)
+    programs = values.compilation_cache
+    if programs is None:
+        programs = os.path.join(config.data.cache_dir, "programs")
+    if programs:
+        keep_programs(programs)
     hosts.start(
         coordinator=values.coordinator,
         num_processes=values.num_processes,
@@ -188,7 +193,6 @@ def _run(values):
     )
     console = terminal.console(quiet=not hosts.is_leader())
     terminal.set_up_logging(console)
-    config = schema.parse(values.config)
     options = RunOptions(
         folder=values.workdir or os.path.join("runs", config.name),
         console=console,

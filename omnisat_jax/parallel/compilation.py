@@ -1,8 +1,16 @@
-"""How XLA compiles the programs of this project."""
+"""How XLA compiles the programs of this project, and where compiled programs are kept."""
 
 import importlib.metadata
+import os
 from collections.abc import Mapping
 from typing import Any
+
+import jax
+
+from omnisat_jax.types import StrPath
+
+_KEPT_BYTES = 4 * 2**30  # of compiled programs; those that were not used for longest are deleted first
+_WORTH_KEEPING = 0.3  # seconds of compiling
 
 
 def options_for(platform: str) -> dict[str, Any]:
@@ -15,6 +23,23 @@ def options_for(platform: str) -> dict[str, Any]:
       platform: of the devices, such as `jax.default_backend()`.
     """
     return {"xla_gpu_enable_triton_gemm": False} if platform in ("gpu", "cuda") else {}
+
+
+def keep_programs(folder: StrPath) -> None:
+    """Keeps compiled programs between processes, in JAX's persistent compilation cache. To be called before the first program is compiled.
+
+    JAX identifies a program by its text, the options and versions of the compiler, and the kind of the devices. Its environment variables take precedence.
+
+    Args:
+      folder: of the programs, which is made; one that cannot be written to is not used.
+    """
+    for name, value in (
+        ("jax_compilation_cache_dir", os.path.abspath(folder)),
+        ("jax_compilation_cache_max_size", _KEPT_BYTES),
+        ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING),
+    ):
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
 
 
 def unoptimised() -> dict[str, Any]:

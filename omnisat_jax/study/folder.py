@@ -5,7 +5,6 @@
 <folder>/pretrain/<key>/                                pre-training that several runs start from
 <folder>/runs/<run>/                                    one run, as written by launch.py
 <folder>/logs/<run>.log                                 output of one run
-<folder>/programs/                                      compiled programs that the runs share
 """
 
 import dataclasses

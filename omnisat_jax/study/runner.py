@@ -264,7 +264,6 @@ class _Worker:
             f"--config={task.run.config}",
             f"--workdir={task.workdir}",
             *task.options,
-            f"--compilation_cache={self._folder / 'programs'}",
             *(f"--config.{key}={value}" for key, value in changes.items()),
         ]
 

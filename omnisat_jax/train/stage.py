@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Iterator
+from concurrent import futures
 
 import jax
 from clu import parameter_overview
@@ -90,7 +91,7 @@ class StageTraining:
         try:
             first, state = self._first_state(checkpoints, root, ledger)
             with self.reporting.console.status("compiling", spinner="dots"), ledger.during("compile"):
-                compiled, validation = self.trainer.compile_step(), self.make_validation(abstract.params)
+                compiled, validation = self._compile(abstract)
             with self._hooks(compiled, validation, root, first, checkpoints, ledger) as hooks:
                 run_loop(state, first, self.trainer.config, self.budget, hooks)
             with ledger.during("save"):
@@ -106,6 +107,13 @@ class StageTraining:
         start.note_time(name, ledger.summary())
         self._report_time(ledger)
         hosts.wait(f"{name} is done")
+
+    def _compile(self, abstract: TrainState) -> tuple[CompiledStep, Validation | None]:
+        """The step and the validation, side by side: XLA compiles a program on little more than one core."""
+        with futures.ThreadPoolExecutor(1) as beside:
+            step = beside.submit(self.trainer.compile_step)
+            validation = self.make_validation(abstract.params)
+            return step.result(), validation
 
     def _first_state(self, checkpoints: Checkpoints, root: jax.Array, ledger: Ledger) -> tuple[int, TrainState]:
         """Steps already taken and the state after them."""
