@@ -1,18 +1,26 @@
 """One CPU device, tiny configurations, and one small simulated dataset. Several devices: tests/distributed."""
 
+import atexit
 import logging
 import os
 import pathlib
 import shutil
+import tempfile
 
 from omnisat_jax.train.compilation import as_flags, unoptimised
 
 QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
+if QUICK not in os.environ.get("XLA_FLAGS", ""):  # a process of a test inherits them, and the cache of programs compares them
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
+PROGRAMS = "OMNISAT_TEST_PROGRAMS"  # environment variable: folder of compiled programs, which all processes of a session share
+if PROGRAMS not in os.environ:
+    os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="programs-")
+    atexit.register(shutil.rmtree, os.environ[PROGRAMS], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[PROGRAMS]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would parse the package anew, half a second each
 
-import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
@@ -116,13 +124,6 @@ def tiny(preset="demo", **changes):
             modality.dates_train, modality.dates_eval = 4, 6
     config.update_from_flattened_dict(changes)
     return config
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Tests that run the same program again take it from a cache that lives as long as the session."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(autouse=True)
