@@ -9,7 +9,8 @@ import tempfile
 
 from omnisat_jax.train.compilation import as_flags, unoptimised
 
-QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
+# The suite compiles more than it runs, on as many cores as it has workers: no program is cut into parts for several cores.
+QUICK = as_flags(unoptimised() | {"xla_cpu_parallel_codegen_split_count": 1})
 os.environ["JAX_PLATFORMS"] = "cpu"
 if QUICK not in os.environ.get("XLA_FLAGS", ""):  # a process of a test inherits them, and the cache of programs compares them
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
@@ -74,6 +75,10 @@ def pytest_collection_modifyitems(items):
 
 # For tests whose subject is not the model: a series encoder without convolutions.
 QUICK_MODEL = {"modalities.s2.encoder": "patch_ltae"}
+# For runs whose subject is their files or their data: one view of a tile, and no term of single modalities or of fusion in the losses.
+QUICK_RUN = QUICK_MODEL | {
+    "contrastive.fused": False, "finetune.modality_dropout": 0.0, "model.head.unimodal": False, "segmentation.unimodal_weight": 0.0,
+}  # fmt: skip
 
 
 def tiny(preset="demo", **changes):
