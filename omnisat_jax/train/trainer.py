@@ -100,9 +100,15 @@ class Trainer:
         traced = self.train_step.trace(self.abstract_state, self.abstract_batch, self.abstract_root)
         return CompiledStep(traced.lower().compile(), program_flops(traced.jaxpr))
 
-    def _create(self, key):
-        sample = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), self.sample)
-        return create_state(self.task, self.optimizer, key, sample)
+    @functools.cached_property
+    def _create(self) -> Callable[[jax.Array], TrainState]:
+        """Kept, as JAX traces the same function once, but a method anew at every use."""
+
+        def create(key: jax.Array) -> TrainState:
+            sample = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), self.sample)
+            return create_state(self.task, self.optimizer, key, sample)
+
+        return create
 
 
 def _any_key() -> jax.ShapeDtypeStruct:

@@ -41,7 +41,8 @@ def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
     _, tasks, batch = steps.bench(
         records,
         4,
-        "demo,no_s1",
+        "demo,no_spot",
+        ("s1d",),
         **{
             "finetune.modality_dropout": 0.0,
             "pretrain.modality_dropout": 0.0,
