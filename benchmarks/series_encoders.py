@@ -6,6 +6,7 @@ Measured: forward and backward pass of one encoder at the widths of the preset, 
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -54,7 +55,7 @@ def _measure(name: str, config: schema.ModelConfig, dates: int, side: int) -> Me
         jnp.linspace(0, DAYS, dates).astype(jnp.int32)[None],
         jnp.ones((1, dates), bool),
     )
-    variables = module.init(jax.random.key(1), *inputs, train=False)
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), *inputs)
 
     def loss(variables):
         encoded = module.apply(variables, *inputs, train=False)

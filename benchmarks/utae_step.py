@@ -7,6 +7,7 @@ platform (`lax.conv`) instead of `omnisat_jax.ops.convolution`, in the same run.
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from unittest import mock
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jnp.arange(options.dates, dtype=jnp.int32)[None] * 15,
         jnp.ones((1, options.dates), bool),
     )
-    variables = module.init(jax.random.key(1), *inputs, train=False)
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), *inputs)
 
     def make_step() -> Callable:
         """A new function for each measurement: JAX would reuse the compiled program of a function that it has seen."""

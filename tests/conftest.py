@@ -1,18 +1,27 @@
 """One CPU device, tiny configurations, and one small simulated dataset. Several devices: tests/distributed."""
 
+import atexit
 import logging
 import os
 import pathlib
 import shutil
+import tempfile
 
 from omnisat_jax.parallel.compilation import as_flags, unoptimised
 
-QUICK = as_flags(unoptimised())  # the suite compiles more than it runs
+# The suite compiles more than it runs, on as many cores as it has workers: no program is cut into parts for several cores.
+QUICK = as_flags(unoptimised() | {"xla_cpu_parallel_codegen_split_count": 1})
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
+if QUICK not in os.environ.get("XLA_FLAGS", ""):  # a process of a test inherits them, and the cache of programs compares them
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
+PROGRAMS = "OMNISAT_TEST_PROGRAMS"  # environment variable: folder of compiled programs, which all processes of a session share
+if PROGRAMS not in os.environ:
+    os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="programs-")
+    atexit.register(shutil.rmtree, os.environ[PROGRAMS], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[PROGRAMS]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would parse the package anew, half a second each
 
-import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
@@ -66,6 +75,10 @@ def pytest_collection_modifyitems(items):
 
 # For tests whose subject is not the model: a series encoder without convolutions.
 QUICK_MODEL = {"modalities.s2.encoder": "patch_ltae"}
+# For runs whose subject is their files or their data: one view of a tile, and no term of single modalities or of fusion in the losses.
+QUICK_RUN = QUICK_MODEL | {
+    "contrastive.fused": False, "finetune.modality_dropout": 0.0, "model.head.unimodal": False, "segmentation.unimodal_weight": 0.0,
+}  # fmt: skip
 
 
 def tiny(preset="demo", **changes):
@@ -116,13 +129,6 @@ def tiny(preset="demo", **changes):
             modality.dates_train, modality.dates_eval = 4, 6
     config.update_from_flattened_dict(changes)
     return config
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Tests that run the same program again take it from a cache that lives as long as the session."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(autouse=True)

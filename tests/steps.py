@@ -22,9 +22,12 @@ from tests.conftest import tiny
 PARTS = ("fold_1", "fold_2", "fold_3", "fold_4")
 
 
-def bench(records, batch_size, preset="demo", **changes):
-    """(settings, task by name, one host batch) of the tiny configuration with `changes`."""
-    settings = schema.parse(tiny(preset, **changes))
+def bench(records, batch_size, preset="demo", without=(), **changes):
+    """(settings, task by name, one host batch) of the tiny configuration with `changes` and without some modalities."""
+    config = tiny(preset, **changes)
+    for name in without:
+        del config.modalities[name]
+    settings = schema.parse(config)
     a = resolve_input_spec(settings, records.info)
     model = make_model(a.specs, settings, 19, a.label_patch, jax.numpy.float32)
     statistics = records.statistics(PARTS)

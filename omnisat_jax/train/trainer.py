@@ -102,9 +102,15 @@ class Trainer:
         platform = self.mesh.devices.flat[0].platform
         return CompiledStep(traced.lower().compile(compiler_options=options_for(platform)), program_flops(traced.jaxpr))
 
-    def _create(self, key):
-        sample = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), self.sample)
-        return create_state(self.task, self.optimizer, key, sample)
+    @functools.cached_property
+    def _create(self) -> Callable[[jax.Array], TrainState]:
+        """Kept, as JAX traces the same function once, but a method anew at every use."""
+
+        def create(key: jax.Array) -> TrainState:
+            sample = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), self.sample)
+            return create_state(self.task, self.optimizer, key, sample)
+
+        return create
 
 
 def _any_key() -> jax.ShapeDtypeStruct:

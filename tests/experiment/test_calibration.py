@@ -8,7 +8,7 @@ import pytest
 
 from omnisat_jax.experiment import calibration
 from omnisat_jax.train.batches import RunBatches
-from tests.conftest import go, tiny
+from tests.conftest import QUICK_RUN, go, tiny
 
 GONE = {"two": ("s1a", "s1d"), "one": ("s1a", "s1d", "spot")}
 
@@ -19,7 +19,7 @@ def results_of(folder):
 
 @pytest.mark.parametrize(("preset", "modalities"), [pytest.param("demo", "two", marks=pytest.mark.exhaustive), ("demo", "one"), pytest.param("tile_f1", "one", marks=pytest.mark.exhaustive)])
 def test_calibration_changes_no_score(preset, modalities, simulated, tmp_path, console, monkeypatch):
-    config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache"), "pretrain.steps": 0, "finetune.steps": 2})
+    config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache"), "pretrain.steps": 0, "finetune.steps": 2} | QUICK_RUN)
     config.finetune.eval_every = 0
     for name in GONE[modalities]:
         if name in config.modalities:

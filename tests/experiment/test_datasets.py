@@ -13,6 +13,8 @@ def shrunk(config, tmp_path):
     config.model.utae.encoder_widths = config.model.utae.decoder_widths = (8, 12)[:levels]
     config.mesh.data = 1
     config.pretrain.steps = 0  # tests/models/test_recipes.py traces it
+    config.finetune.modality_dropout = config.segmentation.unimodal_weight = 0.0  # other datasets, not other losses
+    config.model.head.unimodal = False
     config.data.cache_dir = str(tmp_path / "cache")
     config.eval.batch_size, config.eval.panels = 2, 1
     for stage in (config.pretrain, config.finetune):

@@ -7,7 +7,7 @@ import pytest
 
 from omnisat_jax.config import schema
 from omnisat_jax.config.versions import RENAMED, RENAMED_GROUPS
-from tests.conftest import QUICK_MODEL, go, tiny
+from tests.conftest import QUICK_RUN, go, tiny
 
 SPELT = {
     "contrast.granularity": "+".join,
@@ -30,7 +30,7 @@ def earlier(flat):
 @pytest.fixture
 def config(simulated, tmp_path):
     changes = {"contrastive.group_size": 2, "contrastive.fused": True, "contrastive.granularities": ("patch", "tile"), "pretrain.num_microbatches": 2}
-    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | changes | QUICK_MODEL)
+    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | QUICK_RUN | changes)
     for name in ("s1d", "spot"):
         del config.modalities[name]
     config.pretrain.batch_size = 4

@@ -19,12 +19,12 @@ from omnisat_jax.train import trainer
 from omnisat_jax.train.checkpoints import SaveError
 from omnisat_jax.train.finite import NonFiniteError
 from omnisat_jax.train.stage_store import LostStepError, StageStore
-from tests.conftest import QUICK_MODEL, go, options, tiny
+from tests.conftest import QUICK_RUN, go, options, tiny
 
 
 @pytest.fixture(scope="module")
 def config(simulated, tmp_path_factory):
-    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path_factory.mktemp("cache"))} | QUICK_MODEL)
+    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path_factory.mktemp("cache"))} | QUICK_RUN)
     for name in ("s1d", "spot"):
         del config.modalities[name]
     for stage in (config.pretrain, config.finetune):

@@ -17,7 +17,7 @@ from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.report.contributions import read_parcels
 from omnisat_jax.train import stage as stage_training
 from omnisat_jax.train.workdir import WorkdirError, cores
-from tests.conftest import QUICK_MODEL, go, options, prepare_pastis, tiny
+from tests.conftest import QUICK_MODEL, QUICK_RUN, go, options, prepare_pastis, tiny
 
 
 def state_of(folder, stage, step):
@@ -128,7 +128,7 @@ def test_a_foreign_folder_is_refused(config, tmp_path, console):
 
 @pytest.mark.exhaustive
 def test_metrics_do_not_depend_on_the_evaluation_batch(config, tmp_path, console):
-    for name in ("s1d", "spot"):
+    for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
     config.pretrain.steps = 0
     config.finetune.steps = 1
@@ -154,10 +154,11 @@ def test_whole_tiles_are_compared(config, tmp_path, console):
 
 
 def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
+    config.update_from_flattened_dict(QUICK_RUN)
     config.pretrain.steps = 0
     config.finetune.steps = 1
     config.finetune.eval_every = 0
-    for name in ("s1d", "spot"):
+    for name in ("s1a", "s1d", "spot"):
         del config.modalities[name]
 
     def run_until(stage):
@@ -178,7 +179,6 @@ def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
 def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
     for name in ("s1a", "s1d"):
         del config.modalities[name]
-    config.pretrain.steps = config.finetune.steps = 2
     go(config, tmp_path / "first", console, stage="pretrain")
     config.pretrain_from = str(tmp_path / "first")
     config.data.label_share = 0.5

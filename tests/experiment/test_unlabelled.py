@@ -24,6 +24,7 @@ def test_data_that_never_had_labels_are_pretrained_on(tmp_path, console):
     config.modalities.s2 = base.modality(kind="series", channels=2, resolution=10.0, patch=4, encoder="patch_ltae")
     config.modalities.aerial = base.modality(kind="image", channels=3, resolution=2.5, patch=16, encoder="patch_cnn")
     config.pretrain.steps, config.pretrain.eval_every = 1, 0
+    config.contrastive.fused = False
     with pytest.raises(UserError, match="expected tiles with labels in the training parts fold_1, fold_2, found none among 4 tiles; .*finetune.steps=0"):
         go(config, tmp_path / "refused", console)
     config.finetune.steps = 0

@@ -66,7 +66,7 @@ def test_spreads_are_as_configured():
 
 
 def test_training_sees_jitter_and_evaluation_does_not(records):
-    _, tasks, batch = steps.bench(records, 2, "demo,no_spot")
+    _, tasks, batch = steps.bench(records, 2, "demo,no_s1")
     plain = tasks["pretrain"]
     term = next(term for term in plain.terms if term.name == "contrastive")
     jittered_term = dataclasses.replace(term, config=dataclasses.replace(term.config, jitter=0.5, jitter_days=20.0))

@@ -42,6 +42,7 @@ def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
         records,
         4,
         "demo,no_spot",
+        ("s1d",),
         **{
             "finetune.modality_dropout": 0.0,
             "pretrain.modality_dropout": 0.0,

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import rasterio
 
 from omnisat_jax.cli.signals import PREEMPTED
 from omnisat_jax.predict.folder import BLOCKS, MapFolder
-from tests.conftest import QUICK, ROOT
+from tests.conftest import ROOT
 from tests.inference.test_face import TRAINING_ONLY
 from tests.predict.models import BANDS, CLASSES, save_random_model
 from tests.predict.region import put
@@ -38,8 +37,7 @@ def here(tmp_path_factory):
 def start(here, out, *options, **more):
     command = [sys.executable, "-m", "omnisat_jax.predict", "--model", here / "model", "--series", f"s1a={here / 's1a'}"]
     command += ["--image", f"spot={here / 'spot.tif'}:R,G,B", "--out", out, "--block", "16", "--batch", "4", *options]
-    environment = os.environ | {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(here / "programs")}
-    return subprocess.Popen([str(part) for part in command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+    return subprocess.Popen([str(part) for part in command], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
 
 
 def finished(process, code=0):
@@ -116,9 +114,8 @@ region = Region.from_arguments([f"s1a={sys.argv[2]}/s1a"], [], {})
 print(sorted(map_region(Model.from_pretrained(sys.argv[2] + "/model"), region, sys.argv[3], PredictOptions(batch=4))))
 """
     blocked = ",".join({*TRAINING_ONLY, "geopandas", "pandas", "pyarrow", "pyogrio", "shapely", "huggingface_hub"} - {"rasterio", "scipy"})
-    environment = os.environ | {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(here / "programs")}
     command = [sys.executable, "-c", code, blocked, str(here), str(here / "alone")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "class.tif" in done.stdout, done.stderr
 
 

@@ -15,7 +15,7 @@ from omnisat_jax.predict.folder import BLOCKS
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.ray_engine import Job, make_map_with_ray
 from omnisat_jax.predict.run import make_map
-from tests.conftest import QUICK, ROOT
+from tests.conftest import ROOT
 from tests.predict.fragile import Load
 from tests.predict.models import BANDS, save_random_model
 from tests.predict.region import put, scene
@@ -85,10 +85,9 @@ def test_the_command(tmp_path):
     values = np.random.default_rng(0).normal(size=(3, 40, 40)).astype(np.float32)
     put(tmp_path / "s1a" / "x_20210311.tif", values, descriptions=BANDS["s1a"])
     start = [sys.executable, "-m", "omnisat_jax.predict", "--model", tmp_path / "model", "--series", f"s1a={tmp_path / 's1a'}", "--block", "16"]
-    environment = os.environ | {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
     for out, more in (("plain", []), ("ray", ["--engine", "ray", "--workers", "2"])):
         options = [str(part) for part in (*start, "--out", tmp_path / out, *more)]
-        done = subprocess.run(options, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(options, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert files(tmp_path / "ray") == files(tmp_path / "plain")
     assert (tmp_path / "ray" / "class.tif").read_bytes() == (tmp_path / "plain" / "class.tif").read_bytes()
