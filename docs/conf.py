@@ -12,7 +12,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from omnisat_jax import __version__  # noqa: E402
-from omnisat_jax.train.compilation import as_flags, unoptimised  # noqa: E402
+from omnisat_jax.parallel.compilation import as_flags, unoptimised  # noqa: E402
 
 # The programs of the notebooks take longer to compile than to run.
 os.environ.setdefault("XLA_FLAGS", as_flags(unoptimised()))

@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.accelerator.jobs import Job, read_job
 from omnisat_jax.aot.report import make_trainer
+from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.errors import reason
 from omnisat_jax.files.atomic import write_json
@@ -202,4 +203,4 @@ def train_few_steps(job: Job, folder: pathlib.Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main, sys.argv[1:]))
