@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from omnisat_jax.aot.collectives import collectives, totals
+from omnisat_jax.aot.collectives import totals
 from omnisat_jax.aot.command import TOO_LARGE
+from omnisat_jax.aot.hlo import operations, traffic
 from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
@@ -81,9 +82,9 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
     memory = program.memory_analysis()
     resident = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-    sent = totals(collectives(program.as_text()))
+    found = operations(program.as_text())
+    sent, touched = totals(found), traffic(found)
     compute = flops / chips / chip.flops
-    touched = 2 * memory.temp_size_in_bytes + resident  # temporaries are written and read at least once
     access = touched / chip.bandwidth
     # An all-reduce over a ring of chips sends everything around twice, the other collectives once.
     communication = (sum(sent.values()) + sent["all-reduce"]) / chip.interconnect
@@ -98,6 +99,7 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
         "memory_bytes": chip.memory,
         "fits": bool(needed <= chip.memory),
         "flops": flops / chips,
+        "traffic_bytes": touched,
         "parameter_bytes": facts.parameter_bytes,
         "token_bytes": facts.token_bytes,
         "interconnect_bytes": sent,

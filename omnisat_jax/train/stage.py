@@ -89,9 +89,18 @@ class StageTraining:
             abstract = self.trainer.abstract_state
         checkpoints = self.store.open()
         try:
-            first, state = self._first_state(checkpoints, root, ledger)
-            with self.reporting.console.status("compiling", spinner="dots"), ledger.during("compile"):
-                compiled, validation = self._compile(abstract)
+            with ledger.during("restore"):
+                first, state = checkpoints.restore_newest(abstract)
+            # XLA compiles a program on little more than one core, so the step is compiled beside the initial state and the validation.
+            with futures.ThreadPoolExecutor(1) as beside:
+                step = beside.submit(self.trainer.compile_step)
+                if state is None:
+                    state = self._initial_state(root, ledger)
+                else:
+                    self.reporting.console.print(f"{name}: goes on after step {first}")
+                with self.reporting.console.status("compiling", spinner="dots"), ledger.during("compile"):
+                    validation = self.make_validation(abstract.params)
+                    compiled = step.result()
             with self._hooks(compiled, validation, root, first, checkpoints, ledger) as hooks:
                 run_loop(state, first, self.trainer.config, self.budget, hooks)
             with ledger.during("save"):
@@ -108,21 +117,9 @@ class StageTraining:
         self._report_time(ledger)
         hosts.wait(f"{name} is done")
 
-    def _compile(self, abstract: TrainState) -> tuple[CompiledStep, Validation | None]:
-        """The step and the validation, side by side: XLA compiles a program on little more than one core."""
-        with futures.ThreadPoolExecutor(1) as beside:
-            step = beside.submit(self.trainer.compile_step)
-            validation = self.make_validation(abstract.params)
-            return step.result(), validation
-
-    def _first_state(self, checkpoints: Checkpoints, root: jax.Array, ledger: Ledger) -> tuple[int, TrainState]:
-        """Steps already taken and the state after them."""
+    def _initial_state(self, root: jax.Array, ledger: Ledger) -> TrainState:
+        """The state before the first step, with the parameters of pre-training if there are any."""
         name, console = self.store.stage, self.reporting.console
-        with ledger.during("restore"):
-            first, state = checkpoints.restore_newest(self.trainer.abstract_state)
-        if state is not None:
-            console.print(f"{name}: goes on after step {first}")
-            return first, state
         with ledger.during("start"):
             state = self.trainer.init(root)
         if self.pretrained:
@@ -134,7 +131,7 @@ class StageTraining:
         log.info("%s parameters:\n%s", name, parameter_overview.get_parameter_overview(state.params))
         count = sum(x.size for x in jax.tree.leaves(state.params))
         console.print(f"{name}: {number_of(count, 'parameter')}, {number_of(self.trainer.config.steps, 'step')} of {number_of(self.trainer.config.batch_size, 'tile')}")
-        return 0, state
+        return state
 
     @contextlib.contextmanager
     def _hooks(self, compiled: CompiledStep, validation, root, first: int, checkpoints: Checkpoints, ledger: Ledger):

@@ -7,8 +7,9 @@ import json
 import pytest
 from rich.console import Console
 
-from omnisat_jax.aot.collectives import collectives, totals
+from omnisat_jax.aot.collectives import totals
 from omnisat_jax.aot.command import compile_for, fits, show
+from omnisat_jax.aot.hlo import operations, size, traffic
 from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
@@ -39,11 +40,46 @@ ENTRY %main (p: f32[16]) -> f32[16] {
 
 
 def test_collectives_are_counted_as_often_as_they_run():
-    sent = totals(collectives(HLO))
+    sent = totals(operations(HLO))
     assert sent["collective-permute"] == 6 * 8 * 4 * 4
     assert sent["all-reduce"] == 16 * 4 + 4 * 2
     assert sent["all-gather"] == 16 * 4
     assert sent["reduce-scatter"] == 0
+
+
+def test_traffic_is_operands_and_results_of_what_is_not_fused():
+    """A loop counts as often as it runs, and fused intermediate results not at all."""
+    text = """HloModule jit_step
+
+%fused (p: f32[8,4]) -> f32[8,4] {
+  %p = f32[8,4]{1,0} parameter(0)
+  %inner = f32[8,4]{1,0} multiply(%p, %p)
+  ROOT %out = f32[8,4]{1,0} add(%inner, %p)
+}
+
+%body (carry: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %carry = (s32[], f32[8,4]{1,0}) parameter(0)
+  %x = f32[8,4]{1,0} get-tuple-element(%carry), index=1
+  %y = f32[8,4]{1,0} fusion(%x), kind=kLoop, calls=%fused
+  ROOT %next = (s32[], f32[8,4]{1,0}) tuple(%carry, %y)
+}
+
+ENTRY %main (p: f32[16]) -> f32[16] {
+  %p = f32[16]{0} parameter(0)
+  %loop = (s32[], f32[8,4]) while(%start), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"6"}}
+  ROOT %q = bf16[16]{0} convert(%p)
+}
+"""
+    assert traffic(operations(text)) == 6 * 2 * 8 * 4 * 4 + 16 * 4 + 16 * 2
+    with pytest.raises(UserError, match="expected an ENTRY with operations, found none"):
+        operations("HloModule other")
+
+
+def test_sizes_have_the_padding_of_tiles():
+    assert size("(f32[2,3]{1,0}, s32[])") == 2 * 3 * 4 + 4
+    assert size("f32[5,10,100]{2,1,0:T(8,128)}") == 5 * 16 * 128 * 4
+    assert size("bf16[10,100,5]{0,1,2:T(8,128)(2,1)}") == 5 * 104 * 128 * 2
+    assert size("f32[10,100]{1,0:T(8,128)S(1)}") == 0  # not in the memory of the chip
 
 
 def test_topologies():

@@ -39,10 +39,11 @@ def test_bounds_follow_from_the_numbers_of_the_program():
     memory = types.SimpleNamespace(
         argument_size_in_bytes=2 * GIB, output_size_in_bytes=GIB, alias_size_in_bytes=GIB, temp_size_in_bytes=4 * GIB, generated_code_size_in_bytes=0
     )
-    program = types.SimpleNamespace(memory_analysis=lambda: memory, as_text=lambda: "")
+    program = types.SimpleNamespace(memory_analysis=lambda: memory, as_text=lambda: "ENTRY %main (p: f32[4]) -> f32[4] {\n  %p = f32[4]{0} parameter(0)\n  ROOT %q = f32[4]{0} negate(%p)\n}")
     chip = CHIPS["v5e"]
     found = report.describe(program, flops=4 * 2 * chip.flops, facts=report.StageFacts(8, 1, 2), chip=chip, chips=4)
     assert found["fits"] and found["needed_bytes"] == 6 * GIB and found["batch_size"] == 8
     assert found["seconds"]["compute"] == 2 and found["seconds"]["communication"] == 0 and found["mfu"] == 1
+    assert found["traffic_bytes"] == 2 * 4 * 4 and found["seconds"]["memory"] == pytest.approx(32 / chip.bandwidth)
     memory.temp_size_in_bytes = 15 * GIB
     assert not report.describe(program, 1.0, report.StageFacts(8, 1, 2), chip, 4)["fits"]

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from omnisat_jax.aot.collectives import collectives, totals
+from omnisat_jax.aot.collectives import totals
+from omnisat_jax.aot.hlo import operations
 from omnisat_jax.config import schema
 from omnisat_jax.losses import infonce_ring as ring
 from omnisat_jax.losses.infonce import Comparison, infonce_loss
@@ -35,7 +36,7 @@ def compare(devices, group, dtype, patches, present, seed):
         program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)).lower(z, 0.1).compile()
         (value, accuracy), (dz, dt) = program(z, 0.1)
         found[name] = (value, accuracy, np.asarray(dz, np.float32), dt)
-    sent = totals(collectives(program.as_text()))["collective-permute"]
+    sent = totals(operations(program.as_text()))["collective-permute"]
     (a, p, da, ta), (b, q, db, tb) = found["dense"], found["ring"]
     return {
         "value": float(abs(a - b) / max(abs(a), 1e-6)),
