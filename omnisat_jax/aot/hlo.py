@@ -102,7 +102,12 @@ def operations(text: str) -> list[Operation]:
     visit(entry, 1)
     if not found[entry]:
         raise UserError(f"the text of the compiled program: expected an ENTRY with operations, found none in {len(text):,} characters; report the version of jax")
-    return [Operation(*facts, times[name]) for name, members in found.items() if times[name] for facts in members]
+    return [
+        Operation(kind, shape, operands, times[name])
+        for name, members in found.items()
+        if times[name]
+        for kind, shape, operands in members
+    ]
 
 
 def traffic(found: list[Operation]) -> int:
