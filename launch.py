@@ -180,11 +180,7 @@ def _run(values):
     from omnisat_jax.train.timing import parse_profile
 
     config = schema.parse(values.config)
-    programs = values.compilation_cache
-    if programs is None:
-        programs = os.path.join(config.data.cache_dir, "programs")
-    if programs:
-        keep_programs(programs)
+    keep_programs(values.compilation_cache, default=os.path.join(config.data.cache_dir, "programs"))
     hosts.start(
         coordinator=values.coordinator,
         num_processes=values.num_processes,

@@ -25,19 +25,23 @@ def options_for(platform: str) -> dict[str, Any]:
     return {"xla_gpu_enable_triton_gemm": False} if platform in ("gpu", "cuda") else {}
 
 
-def keep_programs(folder: StrPath) -> None:
+def keep_programs(folder: StrPath | None, default: StrPath) -> None:
     """Keeps compiled programs between processes, in JAX's persistent compilation cache. To be called before the first program is compiled.
 
-    JAX identifies a program by its text, the options and versions of the compiler, and the kind of the devices. Its environment variables take precedence.
+    JAX identifies a program by its text, the options and versions of the compiler, and the kind of the devices.
 
     Args:
-      folder: of the programs, which is made; one that cannot be written to is not used.
+      folder: of the programs, which is made; one that cannot be written to is not used. "" keeps none. None takes JAX_COMPILATION_CACHE_DIR or, without
+        it, `default`.
+      default: see there.
     """
-    for name, value in (
-        ("jax_compilation_cache_dir", os.path.abspath(folder)),
-        ("jax_compilation_cache_max_size", _KEPT_BYTES),
-        ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING),
-    ):
+    if folder == "":
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    if folder is None:
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or default
+    jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))
+    for name, value in (("jax_compilation_cache_max_size", _KEPT_BYTES), ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)):
         if name.upper() not in os.environ:
             jax.config.update(name, value)
 

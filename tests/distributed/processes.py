@@ -95,7 +95,7 @@ class Launcher:
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
                 "XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count={how.devices // how.processes}",
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             }
             own = SIGNAL.format(*map(int, how.signals[index])) if index in how.signals else ""
             children.append(
