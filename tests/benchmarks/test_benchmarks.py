@@ -18,6 +18,7 @@ from benchmarks import (
     simulation_statistics,
     utae_step,
 )
+from benchmarks.accelerator import __main__ as accelerator, child as accelerator_child
 from benchmarks.classical import __main__ as classical
 from configs import pastis
 from data.simulation import crops
@@ -28,8 +29,9 @@ from omnisat_jax.report import folds
 from tests.conftest import ROOT, prepare_pastis, tiny
 from tests.predict.models import save_random_model
 
+ELSEWHERE = {accelerator, accelerator_child}  # test_accelerator.py
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, series_encoders, utae_step, classical} | SIMULATION
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
 
 
 def numbers(pattern, text):
