@@ -33,6 +33,7 @@ from rich.table import Table
 
 from benchmarks.accelerator.jobs import Job, parity_jobs, speed_jobs
 from benchmarks.accelerator.running import Running, main_job, run_input
+from benchmarks.timing import measure
 from omnisat_jax.cli.arguments import Parser, whole
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.files.atomic import write_json
@@ -129,15 +130,7 @@ def ceilings(side: int = 0) -> dict[str, float]:
     a = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16)
     x = jax.random.normal(jax.random.key(1), (side * side * (8 if side > 4096 else 1),), jnp.float32)
 
-    def fastest(function, value):
-        compiled, times = jax.jit(function).lower(value).compile(), []
-        for _ in range(12):
-            start = time.perf_counter()
-            jax.block_until_ready(compiled(value))
-            times.append(time.perf_counter() - start)
-        return float(np.median(times[2:]))
-
-    product, copy = fastest(lambda a: a @ a, a), fastest(lambda x: x + 1, x)
+    product, copy = measure(lambda a: a @ a, a, repeats=10).seconds, measure(lambda x: x + 1, x, repeats=10).seconds
     return {"tflop_per_second": 2 * side**3 / product / 1e12, "gb_per_second": 2 * x.nbytes / copy / 1e9, "peak_tflop": PEAKS.get(jax.devices()[0].device_kind, 0.0) / 1e12}
 
 

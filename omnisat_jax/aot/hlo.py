@@ -8,7 +8,7 @@ import re
 from omnisat_jax.errors import UserError
 
 _BYTES = {
-    "pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8,
+    "pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8, "token": 0,
 }  # fmt: skip
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) ?\(.*\{$")
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)(.*)$")
@@ -62,7 +62,7 @@ def size(text: str) -> int:
             minor, second = (int(axis) for axis in order.split(",")[:2])
             sides[minor] = -(-sides[minor] // int(tile[2])) * int(tile[2])
             sides[second] = -(-sides[second] // int(tile[1])) * int(tile[1])
-        total += _BYTES.get(dtype, 0) * math.prod(sides)
+        total += _BYTES.get(dtype, 4) * math.prod(sides)
     return total
 
 

@@ -86,7 +86,7 @@ def make_step(task: Task, optimizer: optax.GradientTransformation) -> TrainStep:
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
 
-        def choose(new, old):
+        def choose(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
         state = TrainState(
