@@ -9,6 +9,7 @@ from omnisat_jax.files.json_file import read_json
 
 STAGES = ("pretrain", "finetune")
 SERIES = ("s2", "s1a", "s1d")
+PROFILED = ("pretrain", "pretrain_temporal_first", "pretrain_temporal_first_cudnn")  # speed jobs that list their kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,22 +89,26 @@ def speed_jobs(preset: str, sizes: tuple[int, int], steps: int, accelerator: boo
       shrink: changes that make every step smaller.
     """
     usual, larger = sizes
-    wide, first = {"model.precision": "bfloat16"}, {"series.encoder": "temporal_first"}
+    wide = {"model.precision": "bfloat16"}
+    first, cudnn = wide | {"series.encoder": "temporal_first"}, {"model.fusion.attention": "cudnn"}
     variants: list[tuple[str, str, int, dict[str, Any]]] = [
+        ("pretrain_temporal_first", "pretrain", usual, first),
+        ("finetune_temporal_first", "finetune", usual, first),
         ("pretrain", "pretrain", usual, wide),
         ("finetune", "finetune", usual, wide),
-        ("pretrain_temporal_first", "pretrain", usual, wide | first),
-        ("finetune_temporal_first", "finetune", usual, wide | first),
-        ("pretrain_larger", "pretrain", larger, wide),
-        ("pretrain_no_remat", "pretrain", usual, wide | {"model.remat": False}),
+        ("pretrain_temporal_first_larger", "pretrain", larger, first),
+        ("pretrain_temporal_first_no_remat", "pretrain", usual, first | {"model.remat": False}),
+        ("pretrain_temporal_first_pixel_norm", "pretrain", usual, first | {"model.norm": "pixel"}),
+        ("pretrain_temporal_first_float32", "pretrain", usual, first | {"model.precision": "float32"}),
         ("pretrain_zeros", "pretrain", usual, wide | {"model.utae.border": "zeros"}),
-        ("pretrain_pixel_norm", "pretrain", usual, wide | {"model.norm": "pixel"}),
-        ("pretrain_float32", "pretrain", usual, {"model.precision": "float32"}),
-        ("pretrain_temporal_first_larger", "pretrain", larger, wide | first),
+        ("pretrain_larger", "pretrain", larger, wide),
     ]
     if accelerator:
-        variants.insert(5, ("pretrain_cudnn", "pretrain", usual, wide | {"model.fusion.attention": "cudnn"}))
+        variants[1:1] = [
+            ("pretrain_temporal_first_cudnn", "pretrain", usual, first | cudnn),
+            ("finetune_temporal_first_cudnn", "finetune", usual, first | cudnn),
+        ]
     return [
-        Job(f"speed_{name}", "speed", stage, configure(preset, stage, size, shrink | changes), steps, profile=name in ("pretrain", "pretrain_temporal_first"))
+        Job(f"speed_{name}", "speed", stage, configure(preset, stage, size, shrink | changes), steps, profile=name in PROFILED)
         for name, stage, size, changes in variants
     ]

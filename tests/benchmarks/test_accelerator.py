@@ -47,7 +47,7 @@ def test_losses_that_differ_are_found(tmp_path):
 
 def test_variants():
     jobs = speed_jobs("hd", (16, 32), 3, True, {})
-    assert [job.name for job in jobs][:2] == ["speed_pretrain", "speed_finetune"] and len({job.name for job in jobs}) == len(jobs)
+    assert [job.name for job in jobs][:2] == ["speed_pretrain_temporal_first", "speed_pretrain_temporal_first_cudnn"] and len({job.name for job in jobs}) == len(jobs)
     assert {job.config["model.fusion.attention"] for job in jobs} == {"xla", "cudnn"}
     assert all("cudnn" not in job.name for job in speed_jobs("hd", (16, 32), 3, False, {}))
     assert {(job.stage, job.on_cpu) for job in parity_jobs("hd", 2)} == {(s, c) for s in ("pretrain", "finetune") for c in (True, False)}
