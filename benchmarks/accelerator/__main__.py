@@ -38,8 +38,8 @@ from omnisat_jax.cli.arguments import Parser, whole
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.parallel.chips import PEAKS
+from omnisat_jax.train.provenance import versions
 
-VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 COMPILING = 0.7  # share of the time that compilation may take
 TOLERANCES = {"float32_highest": 1e-4, "bfloat16": 2e-2}  # relative, of the losses
 
@@ -116,8 +116,9 @@ def _device(only_cpu: bool) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    names = [d.metadata["Name"] for d in importlib.metadata.distributions() if (d.metadata["Name"] or "").startswith(("jax-cuda", "nvidia-cudnn", "libtpu"))]
-    return {"python": sys.version.split()[0]} | {name: importlib.metadata.version(name) for name in (*VERSIONS, *sorted(set(names)))}
+    """Those of runs, and of what the device is driven by."""
+    names = {d.metadata["Name"] or "" for d in importlib.metadata.distributions()}
+    return versions() | {name: importlib.metadata.version(name) for name in sorted(names) if name.startswith(("jax-cuda", "nvidia-cudnn", "libtpu"))}
 
 
 def _ceilings(only_cpu: bool) -> dict[str, Any]:

@@ -29,6 +29,11 @@ ADVICE = "Restore it; or delete it: checkpoints know their data themselves, only
 log = logging.getLogger(__name__)
 
 
+def versions() -> dict[str, str]:
+    """{name: version} of Python and of the packages that what is computed depends on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
 class Start:
     """This start of a run. It is compared with the earlier ones at once, and recorded when something runs or if it is the first.
 
@@ -79,7 +84,7 @@ class Start:
             "host": socket.gethostname(),
             "command": shlex.join(sys.argv),
             "git": _git(),
-            "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": versions(),
             "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
             "cores": len(cores()),
             "processes": jax.process_count(),
