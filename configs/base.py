@@ -141,6 +141,7 @@ def _model() -> ConfigDict:
     c.resnet = ConfigDict()
     c.resnet.widths = (32, 64, 128, 256)  # channels at 1/2, 1/4, 1/8, 1/16 resolution; 2 to 8 levels
     c.resnet.blocks = 2  # residual blocks per resolution
+    c.resnet.local_contrast = 0  # radius, in pixels, of windows whose contrast and variance are further bands of the image, up to 15; 0 = none
     c.patch_cnn = ConfigDict()
     c.patch_cnn.blocks = 3
     c.location = ConfigDict()
@@ -170,7 +171,7 @@ def _model() -> ConfigDict:
     c.fusion.attention = "xla"  # xla | cudnn (GPU in bfloat16 only)
     c.head = ConfigDict()
     c.head.width = 64  # channels of the segmentation head at label resolution
-    c.head.unimodal = True  # segmentation: add the logits of a linear layer of each modality that has a dense map
+    c.head.unimodal = "mean"  # segmentation: mean | sum, added to the logits, of those of a linear layer of each present modality with a dense map | none
     c.head.dropout = 0.1
     return c
 

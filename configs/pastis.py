@@ -194,9 +194,9 @@ def _small(config: ConfigDict) -> None:
     for name in ("s2", "s1a", "s1d"):
         config.modalities[name].encoder = "temporal_first"
         config.modalities[name].dates_train = 32
-    # The cheapest image encoder that also gives a dense map. Its first convolution must tell rows and trees apart.
+    # The cheapest image encoder that also gives a dense map. In a few steps it does not learn by itself to tell rows and trees apart.
     config.modalities.spot.encoder = "resnet"
-    config.model.resnet.widths = (24, 24, 48)
+    config.model.resnet.widths, config.model.resnet.local_contrast = (24, 24, 48), 2
     # A few tiles have few parcels, which the fused path would learn by heart.
     config.model.head.dropout, config.model.fusion.dropout = 0.3, 0.2
     # Eight quarters of tiles teach more than two whole ones.

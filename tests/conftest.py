@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(items):
 QUICK_MODEL = {"modalities.s2.encoder": "patch_ltae"}
 # For runs whose subject is their files or their data: one view of a tile, and no term of single modalities or of fusion in the losses.
 QUICK_RUN = QUICK_MODEL | {
-    "contrastive.fused": False, "finetune.modality_dropout": 0.0, "model.head.unimodal": False, "segmentation.unimodal_weight": 0.0,
+    "contrastive.fused": False, "finetune.modality_dropout": 0.0, "model.head.unimodal": "none", "segmentation.unimodal_weight": 0.0,
 }  # fmt: skip
 
 

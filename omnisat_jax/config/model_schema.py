@@ -71,6 +71,7 @@ class ResNetConfig:
 
     widths: Widths
     blocks: Depth
+    local_contrast: Annotated[int, Range(0, 15, "pixels")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,7 @@ class HeadConfig:
     """Head for segmentation or classification."""
 
     width: Width
-    unimodal: bool
+    unimodal: Annotated[str, Choice(("none", "mean", "sum"))]
     dropout: Probability
 
 

@@ -14,7 +14,8 @@ ADDED: dict[str, object] = {
     "finetune.ema_decay": 0.0,
     "segmentation.unimodal_weight": 0.0,
     "contrastive.positives": "sum",
-    "model.head.unimodal": False,
+    "model.head.unimodal": "none",
+    "model.resnet.local_contrast": 0,
     # Of an encoder that no earlier configuration names.
     "model.temporal_first.times": 36,
     "model.temporal_first.days": 420.0,
@@ -48,8 +49,13 @@ def _group_size(value: Any) -> Any:
     return int(match[1] or 0) if match else value
 
 
-# Earlier keys whose values were written differently.
-RESPELLED = {"contrast.granularity": _granularities, "contrast.scope": _group_size}
+def _unimodal(value: Any) -> Any:
+    """From whether logits of single modalities are added to how. Anything else is returned unchanged."""
+    return {True: "sum", False: "none"}[value] if isinstance(value, bool) else value
+
+
+# Keys whose values were once written differently.
+RESPELLED = {"contrast.granularity": _granularities, "contrast.scope": _group_size, "model.head.unimodal": _unimodal}
 
 
 def upgrade(flat: Mapping[Any, Any]) -> dict[Any, Any]:

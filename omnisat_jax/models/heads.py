@@ -88,12 +88,12 @@ class SegmentationHead(nn.Module):
     """Fused tokens and the dense maps of the present modalities -> logits at label resolution.
 
     Every dense map is projected to one width, and those of the present modalities are averaged, so absence changes no shape. The head of U-TAE
-    reads this mean and the tokens. With `config.unimodal`, its logits are a correction: to them are added those of one linear layer per present
-    modality. Independent observations of one pixel are combined by a sum of logits (Bayes' rule with equal priors), so each modality learns as fast
-    as it would alone, and any subset of them keeps its meaning.
+    reads this mean and the tokens. Unless `config.unimodal` is "none", its logits are a correction: to them is added the mean, or the sum, of those of
+    one linear layer per present modality, so each modality learns as fast as it would alone. The mean is a logarithmic opinion pool (Genest & Zidek,
+    Statistical Science 1986); the sum is Bayes' rule for independent observations, which sensors of one place are not.
 
     Attributes:
-      config: width, dropout, whether modalities have a linear layer of their own.
+      config: width, dropout, whether modalities have a linear layer of their own, and how their logits are combined.
       num_classes: K.
       label_patch: label pixels per token side.
       modalities: names, in the order of presence.
@@ -124,29 +124,35 @@ class SegmentationHead(nn.Module):
         grid = round(p**0.5)
         side = grid * self.label_patch
         maps = [resize(self.tokens(fused).reshape(b, grid, grid, -1), side)]
-        total, count, logits = 0, 0, 0
+        total, count, alone = 0, 0, 0
         for index, name in enumerate(self.modalities):
             dense = features[name]
             if dense is None:
                 continue
             seen = present[:, index, None, None, None]
             dense = jnp.where(seen, dense, 0)
-            dense = self.norms[name](dense) if self.config.unimodal else dense
+            dense = self.norms[name](dense) if self._has_unimodal else dense
             total = total + jnp.where(seen, resize(self.dense[name](dense), side), 0)
-            if self.config.unimodal:
-                logits = logits + jnp.where(seen, self._alone(name, dense, side), 0)
+            if self._has_unimodal:
+                alone = alone + jnp.where(seen, self._alone(name, dense, side), 0)
             count = count + seen.astype(self.dtype)
         if not isinstance(total, int):
             maps.append(total / jnp.maximum(count, 1))
+        if self.config.unimodal == "mean":
+            alone = alone / jnp.maximum(count, 1)
         x = self.dropout(jnp.concatenate(maps, -1), deterministic=not train)
-        return logits + self.head(x)
+        return alone + self.head(x)
 
     def unimodal(self, features: Mapping[str, jax.Array | None], side: int) -> dict[str, jax.Array]:
         """{name: logits (B,side,side,K) float32} of the linear layer of each modality that has one."""
-        if not self.config.unimodal:
+        if not self._has_unimodal:
             return {}
         maps = {name: features[name] for name in self.modalities if features[name] is not None}
         return {name: self._alone(name, self.norms[name](dense), side) for name, dense in maps.items()}
+
+    @property
+    def _has_unimodal(self) -> bool:
+        return self.config.unimodal != "none"
 
     def _alone(self, name, dense, side):
         return resize(self.alone[name](dense).astype(jnp.float32), side)

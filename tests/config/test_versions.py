@@ -33,6 +33,7 @@ def test_names_and_spellings_of_earlier_versions_are_read():
     found = schema.unflatten(spelled(**{"contrast.granularity": "patch+tile", "contrast.scope": "group:2", "finetune.parts": 2}))
     assert found.contrastive.granularities == ("patch", "tile")
     assert (found.contrastive.group_size, found.finetune.num_microbatches) == (2, 2)
+    assert [schema.unflatten(spelled(**{"model.head.unimodal": value})).model.head.unimodal for value in (True, False)] == ["sum", "none"]
 
 
 def test_keys_that_were_added_are_keys_of_the_configuration():

@@ -25,7 +25,7 @@ def get_config(arguments):
             modality.encoder = "patch_ltae"  # a smaller program; the runs that only fine-tune have U-TAE
         modality.dates_train = modality.dates_eval = 4
     config.data.crop = 0
-    model.head.unimodal, config.segmentation.unimodal_weight = False, 0.0
+    model.head.unimodal, config.segmentation.unimodal_weight = "none", 0.0
     config.eval.batch_size, config.eval.panels = 4, 0
     config.contrastive.group_size = 4
     for stage in (config.pretrain, config.finetune):

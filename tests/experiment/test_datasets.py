@@ -14,7 +14,7 @@ def shrunk(config, tmp_path):
     config.mesh.data = 1
     config.pretrain.steps = 0  # tests/models/test_recipes.py traces it
     config.finetune.modality_dropout = config.segmentation.unimodal_weight = 0.0  # other datasets, not other losses
-    config.model.head.unimodal = False
+    config.model.head.unimodal = "none"
     config.data.cache_dir = str(tmp_path / "cache")
     config.eval.batch_size, config.eval.panels = 2, 1
     for stage in (config.pretrain, config.finetune):

@@ -15,7 +15,7 @@ from tests import layers_in_numpy as reference
 from tests.layers_in_numpy import gradient, random_params, run
 
 B, P, D, K = 2, 4, 8, 3
-HEAD = schema.HeadConfig(width=4, unimodal=False, dropout=0.5)
+HEAD = schema.HeadConfig(width=4, unimodal="none", dropout=0.5)
 NAMES = ("a", "b", "c")
 
 
@@ -92,23 +92,25 @@ def test_segmentation_averages_the_projected_maps_of_the_present():
     np.testing.assert_allclose(logits(), expected, rtol=1e-3, atol=1e-3)
 
 
-UNIMODAL = SegmentationHead(dataclasses.replace(HEAD, unimodal=True), K, 2, NAMES, "zeros", jnp.float32)
+UNIMODAL, SUM = (SegmentationHead(dataclasses.replace(HEAD, unimodal=how), K, 2, NAMES, "zeros", jnp.float32) for how in ("mean", "sum"))
 
 
-def test_unimodal_logits_of_the_present_are_added():
+@pytest.mark.parametrize(("module", "divisor"), [(UNIMODAL, PRESENT[:, [0, 2]].sum(1)), (SUM, np.ones(B))])
+def test_unimodal_logits_of_the_present_are_added(module, divisor):
     """Each is a linear layer of the normalised map; with them off, what is left is the head of the same normalised maps."""
-    params = random_params(UNIMODAL, FUSED, FEATURES, PRESENT, train=False)
+    params = random_params(module, FUSED, FEATURES, PRESENT, train=False)
     normed = {name: reference.layer_norm(FEATURES[name], params[f"norms_{name}"]).astype(np.float32) for name in ("a", "c")} | {
         "b": None
     }
     alone = {name: np.asarray(resize(reference.dense(normed[name], params[f"alone_{name}"]), 4)) for name in ("a", "c")}
-    found = UNIMODAL.apply({"params": params}, FEATURES, 4, method="unimodal")
+    found = module.apply({"params": params}, FEATURES, 4, method="unimodal")
     assert found.keys() == alone.keys()
     for name, expected in alone.items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-4)
     rest = run(MODULE, {key: value for key, value in params.items() if key in PARAMS}, FUSED, normed, PRESENT, train=False)
-    total = rest + sum(PRESENT[:, index, None, None, None] * alone[name] for name, index in (("a", 0), ("c", 2)))
-    np.testing.assert_allclose(run(UNIMODAL, params, FUSED, FEATURES, PRESENT, train=False), total, rtol=1e-3, atol=1e-3)
+    added = sum(PRESENT[:, index, None, None, None] * alone[name] for name, index in (("a", 0), ("c", 2)))
+    total = rest + added / divisor[:, None, None, None]
+    np.testing.assert_allclose(run(module, params, FUSED, FEATURES, PRESENT, train=False), total, rtol=1e-3, atol=1e-3)
     assert MODULE.apply({"params": PARAMS}, FEATURES, 4, method="unimodal") == {}
 
 

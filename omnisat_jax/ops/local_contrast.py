@@ -1,0 +1,42 @@
+"""Texture of an image as further bands. Letters: B batch, H W pixels, C channels."""
+
+import jax
+import jax.numpy as jnp
+
+from omnisat_jax.ops.convolution import pad_borders
+
+# Of the contrast, to the range of the other bands: in aerial images and SPOT, it has a fifth to a third of the standard deviation of the image.
+_GAIN = 5.0
+_SMALLEST_VARIANCE = 1e-4  # of the normalised image; that of steps of one grey level is of this order
+
+
+def local_mean(x: jax.Array, radius: int) -> jax.Array:
+    """(B,H,W,C) -> the mean of the (2 radius + 1)**2 pixels around each pixel, with reflected borders.
+
+    Raises:
+      UserError: the image has no more than `radius` pixels per side.
+    """
+    side = 2 * radius + 1
+    x = pad_borders(x, radius, "reflect")
+    for axis in (1, 2):
+        size = x.shape[axis] - 2 * radius
+        x = sum(jax.lax.slice_in_dim(x, start, start + size, axis=axis) for start in range(side)) / side
+    return x
+
+
+def add_local_contrast(x: jax.Array, radius: int) -> jax.Array:
+    """Appends what a few convolutions are slow to learn of texture: rows of vines, crowns of trees, roofs.
+
+    After the subtractive part of local contrast normalisation (Jarrett et al., ICCV 2009), whose divisor is a band of its own here, as a smooth
+    surface is not to be amplified.
+
+    Args:
+      x: (B,H,W,C) normalised.
+      radius: of the windows, in pixels.
+
+    Returns:
+      (B,H,W,2C+1): x; five times its difference from the local mean; the logarithm of the local mean of the squared difference, over all channels.
+    """
+    difference = x - local_mean(x, radius)
+    variance = local_mean((difference**2).mean(-1, keepdims=True), radius)
+    return jnp.concatenate([x, _GAIN * difference, jnp.log(variance + _SMALLEST_VARIANCE)], -1)
