@@ -201,14 +201,14 @@ def _small(config: ConfigDict) -> None:
     config.model.head.dropout, config.model.fusion.dropout = 0.3, 0.2
     # Eight quarters of tiles teach more than two whole ones.
     config.data.crop = 16
-    config.pretrain.steps, config.pretrain.batch_size = 300, 8
+    config.pretrain.steps, config.pretrain.batch_size = 200, 8
     config.pretrain.learning_rate = 2e-3
-    config.pretrain.eval_every = config.pretrain.save_every = 150
-    config.finetune.steps, config.finetune.batch_size = 900, 8
+    config.pretrain.eval_every = config.pretrain.save_every = 100
+    config.finetune.steps, config.finetune.batch_size = 700, 8
     config.finetune.learning_rate = 4e-3
     config.finetune.ema_decay = 0.98
     config.finetune.modality_dropout = 0.4
-    config.finetune.eval_every = config.finetune.save_every = 300
+    config.finetune.eval_every = config.finetune.save_every = 350
 
 
 def _demo(config: ConfigDict) -> None:

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     base.add(s, "no_dropout", "no_dropout", published=base.Published(65.8, CLAIM))
     base.add(s, "no_s1", "no_s1", published=base.Published(66.2, CLAIM))
     base.add(s, "no_spot", "no_spot", published=base.Published(65.9, CLAIM))
+    base.add(s, "s2_only", "s2_only")
     base.add(s, "utae_s1", "utae_s1", base.NO_PRETRAIN)
     base.add(s, "masked", "masked")
     base.add(s, "satclip", "satclip")
