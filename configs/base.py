@@ -168,7 +168,7 @@ def _model() -> ConfigDict:
     c.fusion.heads = 8
     c.fusion.mlp_ratio = 4  # hidden width of the MLPs, in token widths, up to 16
     c.fusion.dropout = 0.1
-    c.fusion.attention = "xla"  # xla | cudnn (GPU in bfloat16 only)
+    c.fusion.attention = "auto"  # auto (cudnn where it is faster) | xla | cudnn (GPU in bfloat16 only)
     c.head = ConfigDict()
     c.head.width = 64  # channels of the segmentation head at label resolution
     c.head.unimodal = "mean"  # segmentation: mean | sum, added to the logits, of those of a linear layer of each present modality with a dense map | none

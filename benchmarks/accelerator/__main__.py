@@ -84,7 +84,7 @@ def _parse(arguments):
     parser.add_argument("--sizes", type=_two, default=(16, 32), metavar="N,M", help="tiles per step, the usual and a larger number")
     parser.add_argument("--steps", type=whole(1, "a number of steps"), default=8, help="that are timed per variant")
     parser.add_argument("--parity_steps", type=whole(1, "a number of steps"), default=10, help="that are compared with the CPU")
-    parser.add_argument("--variants", type=whole(1, "a number of variants"), default=5, help="at most this many variants of a step, out of twelve")
+    parser.add_argument("--variants", type=whole(1, "a number of variants"), default=5, help="at most this many variants of a step, out of eleven")
     parser.add_argument("--parallel", type=whole(1, "a number of processes"), default=os.cpu_count(), help="processes that compile side by side")
     parser.add_argument("--seconds", type=whole(1, "a number of seconds"), default=330, help="after which the last step must have been timed")
     parser.add_argument("--job_seconds", type=whole(1, "a number of seconds"), default=150, help="after which the main job, and the one after it, is ended")

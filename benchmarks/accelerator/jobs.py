@@ -9,7 +9,7 @@ from omnisat_jax.files.json_file import read_json
 
 STAGES = ("pretrain", "finetune")
 SERIES = ("s2", "s1a", "s1d")
-PROFILED = ("pretrain", "pretrain_temporal_first", "pretrain_temporal_first_cudnn")  # speed jobs that list their kernels
+PROFILED = ("pretrain", "pretrain_temporal_first", "pretrain_temporal_first_xla_attention")  # speed jobs that list their kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +85,12 @@ def speed_jobs(preset: str, sizes: tuple[int, int], steps: int, accelerator: boo
       preset: of configs/pastis.py.
       sizes: tiles per step, the usual and a larger number.
       steps: that are timed.
-      accelerator: whether there is one; without, cuDNN's attention is left out.
+      accelerator: whether there is one; without, there is one implementation of attention only.
       shrink: changes that make every step smaller.
     """
     usual, larger = sizes
     wide = {"model.precision": "bfloat16"}
-    first, cudnn = wide | {"series.encoder": "temporal_first"}, {"model.fusion.attention": "cudnn"}
+    first, xla = wide | {"series.encoder": "temporal_first"}, {"model.fusion.attention": "xla"}
     variants: list[tuple[str, str, int, dict[str, Any]]] = [
         ("pretrain_temporal_first", "pretrain", usual, first),
         ("finetune_temporal_first", "finetune", usual, first),
@@ -103,11 +103,8 @@ def speed_jobs(preset: str, sizes: tuple[int, int], steps: int, accelerator: boo
         ("pretrain_zeros", "pretrain", usual, wide | {"model.utae.border": "zeros"}),
         ("pretrain_larger", "pretrain", larger, wide),
     ]
-    if accelerator:
-        variants[1:1] = [
-            ("pretrain_temporal_first_cudnn", "pretrain", usual, first | cudnn),
-            ("finetune_temporal_first_cudnn", "finetune", usual, first | cudnn),
-        ]
+    if accelerator:  # elsewhere it is what the others have
+        variants.insert(2, ("pretrain_temporal_first_xla_attention", "pretrain", usual, first | xla))
     return [
         Job(f"speed_{name}", "speed", stage, configure(preset, stage, size, shrink | changes), steps, profile=name in PROFILED)
         for name, stage, size, changes in variants

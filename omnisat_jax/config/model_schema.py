@@ -132,7 +132,7 @@ class FusionConfig:
     heads: Heads
     mlp_ratio: Annotated[int, Range(1, 16, "times the width")]
     dropout: Probability
-    attention: Annotated[str, Choice(("xla", "cudnn"))]
+    attention: Annotated[str, Choice(("auto", "xla", "cudnn"))]
 
 
 @dataclasses.dataclass(frozen=True)

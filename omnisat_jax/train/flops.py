@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from jax.extend import core
 
+_CUDNN_ATTENTION = "dot_product_attention_"  # start of the names of cuDNN's primitives, which hide their products
+
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> float:
     """Multiplications and additions of all matrix products and convolutions, including recomputation, over all devices.
@@ -40,6 +42,8 @@ def _equation(equation):
         out = math.prod(equation.outvars[0].aval.shape)
         # The gradient of a strided convolution puts zeros between pixels; a good program does not multiply by them.
         return 2 * inner * out / math.prod(parameters["lhs_dilation"])
+    if name.startswith(_CUDNN_ATTENTION):
+        return _cudnn_attention(name, *(variable.aval.shape for variable in equation.invars[:2]), parameters["layout"])
     inside = [_count(inner) for inner in _programs(parameters)]
     if name == "scan":
         return parameters["length"] * sum(inside)
@@ -48,6 +52,13 @@ def _equation(equation):
     if name == "shard_map":
         return parameters["mesh"].size * sum(inside)
     return sum(inside)
+
+
+def _cudnn_attention(name, query, key, layout):
+    """Two products in the forward pass and four in the backward pass, as in attention without cuDNN; what it recomputes inside is not counted."""
+    length_axis = 2 if layout else 1  # (B,N,L,D) or (B,L,N,D)
+    products = 4 if name.startswith(f"{_CUDNN_ATTENTION}bwd") else 2
+    return products * 2 * math.prod(query) * key[length_axis]
 
 
 def _programs(parameters):

@@ -47,9 +47,9 @@ def test_losses_that_differ_are_found(tmp_path):
 
 def test_variants():
     jobs = speed_jobs("hd", (16, 32), 3, True, {})
-    assert [job.name for job in jobs][:2] == ["speed_pretrain_temporal_first", "speed_pretrain_temporal_first_cudnn"] and len({job.name for job in jobs}) == len(jobs)
-    assert {job.config["model.fusion.attention"] for job in jobs} == {"xla", "cudnn"}
-    assert all("cudnn" not in job.name for job in speed_jobs("hd", (16, 32), 3, False, {}))
+    assert [job.name for job in jobs][:2] == ["speed_pretrain_temporal_first", "speed_finetune_temporal_first"] and len({job.name for job in jobs}) == len(jobs)
+    assert {job.config["model.fusion.attention"] for job in jobs} == {"auto", "xla"}
+    assert all("attention" not in job.name for job in speed_jobs("hd", (16, 32), 3, False, {}))
     assert {(job.stage, job.on_cpu) for job in parity_jobs("hd", 2)} == {(s, c) for s in ("pretrain", "finetune") for c in (True, False)}
     changed = configure("hd", "pretrain", 4, {"series.dates_train": 8})
     assert changed["pretrain.batch_size"] == 4 and changed["modalities.s1d.dates_train"] == 8

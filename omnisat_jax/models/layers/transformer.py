@@ -8,6 +8,8 @@ from jax.typing import DTypeLike
 from omnisat_jax.errors import UserError
 from omnisat_jax.models.layers.blocks import gelu
 
+_AMPERE = 8.0  # compute capability
+
 
 class Attention(nn.Module):
     """Multi-head attention of x over y (Vaswani et al., NeurIPS 2017).
@@ -16,7 +18,7 @@ class Attention(nn.Module):
 
     Attributes:
       heads: N.
-      implementation: "xla" or "cudnn" (GPU, bfloat16).
+      implementation: "xla", "cudnn" (GPU, bfloat16), or "auto" (cuDNN where it is known to work and to be faster, XLA elsewhere).
       dtype: of the computation; softmax runs in float32.
     """
 
@@ -32,21 +34,37 @@ class Attention(nn.Module):
           UserError: "cudnn" where it cannot run.
         """
         width = x.shape[-1]
-        if self.implementation == "cudnn":
-            _need_cudnn(width // self.heads, self.dtype)
+        size, implementation = width // self.heads, self.implementation
+        if implementation == "cudnn":
+            _need_cudnn(size, self.dtype)
+        elif implementation == "auto":
+            implementation = "cudnn" if _prefers_cudnn(size, self.dtype, (x.shape[1], y.shape[1])) else "xla"
 
         def heads(name: str, inputs: jax.Array) -> jax.Array:
-            return nn.DenseGeneral((self.heads, width // self.heads), dtype=self.dtype, name=name)(inputs)
+            return nn.DenseGeneral((self.heads, size), dtype=self.dtype, name=name)(inputs)
 
         q, k, v = heads("query", x), heads("key", y), heads("value", y)
         full = None if mask is None else jnp.broadcast_to(mask[:, None, None, :], (x.shape[0], 1, x.shape[1], y.shape[1]))
-        implementation = "cudnn" if self.implementation == "cudnn" else "xla"
         out = jax.nn.dot_product_attention(q, k, v, mask=full, implementation=implementation)
         out = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(out)
         if mask is not None:
             # Without any key the softmax is uniform over the hidden ones.
             out = jnp.where(mask.any(1)[:, None, None], out, 0)
         return out
+
+
+def _prefers_cudnn(size: int, dtype: DTypeLike, lengths: tuple[int, int]) -> bool:
+    """Whether "auto" means cuDNN: on NVIDIA GPUs since Ampere, in bfloat16; with a mask, its gradient needs even numbers of queries and keys.
+
+    Args:
+      size: channels per head; smaller heads than 32 have not been tried.
+      dtype: of the computation.
+      lengths: numbers of queries and keys.
+    """
+    if jax.default_backend() != "gpu" or jnp.dtype(dtype) != jnp.bfloat16 or size not in (32, 64, 128) or any(length % 2 for length in lengths):
+        return False
+    device = jax.devices()[0]
+    return "cuda" in device.client.platform_version.lower() and float(device.compute_capability) >= _AMPERE
 
 
 def _need_cudnn(size: int, dtype: DTypeLike) -> None:

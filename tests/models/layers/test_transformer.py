@@ -1,11 +1,14 @@
 """Attention and blocks against NumPy."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.models.layers import transformer
 from omnisat_jax.models.layers.transformer import Attention, Block, Mlp
 from tests import layers_in_numpy as reference
 from tests.layers_in_numpy import gradient, random_params, run
@@ -65,6 +68,32 @@ def test_without_a_key_the_result_is_zero_and_its_gradient_finite():
 def test_cudnn_is_refused_where_it_cannot_run():
     with pytest.raises(UserError, match="'cudnn': expected a GPU, bfloat16 .*, found cpu, float32 and heads of 4 channels"):
         Attention(HEADS, "cudnn", jnp.float32).init(jax.random.key(0), X, Y, MASK)
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "lengths", "backend", "client", "capability", "expected"),
+    [
+        (32, jnp.bfloat16, (16, 64), "gpu", "CUDA 13000", "9.0", True),
+        (32, jnp.bfloat16, (16, 64), "gpu", "CUDA 13000", "8.0", True),
+        (32, jnp.bfloat16, (16, 64), "gpu", "CUDA 13000", "7.5", False),
+        (32, jnp.bfloat16, (16, 64), "gpu", "rocm 60000", "9.0", False),
+        (32, jnp.bfloat16, (16, 63), "gpu", "CUDA 13000", "9.0", False),
+        (32, jnp.float32, (16, 64), "gpu", "CUDA 13000", "9.0", False),
+        (8, jnp.bfloat16, (16, 64), "gpu", "CUDA 13000", "9.0", False),
+        (32, jnp.bfloat16, (16, 64), "cpu", "cpu", "0", False),
+    ],
+)
+def test_auto_means_cudnn_where_it_runs(monkeypatch, size, dtype, lengths, backend, client, capability, expected):
+    device = types.SimpleNamespace(client=types.SimpleNamespace(platform_version=client), compute_capability=capability)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert transformer._prefers_cudnn(size, dtype, lengths) is expected
+
+
+def test_auto_is_xla_on_cpus():
+    params = random_params(Attention(HEADS, "xla", jnp.float32), X, Y, MASK)
+    xla, auto = (run(Attention(HEADS, how, jnp.float32), params, X, Y, MASK) for how in ("xla", "auto"))
+    np.testing.assert_array_equal(xla, auto)
 
 
 def test_mlp():
