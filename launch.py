@@ -39,7 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("process_id", -1, "Number of this process, counted from 0; needs --coordinator.")
     flags.DEFINE_integer("host_timeout", 300, "Seconds without a heartbeat after which a host counts as dead.")
     flags.DEFINE_string(
-        "compile_for", "", "Compile the steps for TPU chips or GPUs that need not be present, e.g. v5e:16x16 or h100:8, report memory and time per step, and exit."
+        "compile_for", "", "Compile the steps for TPU chips or GPUs that need not be present, e.g. v5e:16x16, h100:8 or v5e:4x4,v5e:16x16, report memory, time per step and scaling, and exit."
     )
     flags.DEFINE_string("profile", "", "START:STOP. Profile steps START to STOP of each stage into <workdir>/profile.")
     flags.DEFINE_bool("accept_new_data", False, "Continue a run although its data have changed since it was started.")
@@ -228,12 +228,20 @@ def _run_study(values):
     return 1 if found.failed else 0
 
 
-def _compile_for(config, topology, folder):
+def _compile_for(config, topologies, folder):
     """Returns 0 if the steps fit. Asks for no device: the process that compiles has them."""
     from omnisat_jax.aot.command import compile_for, fits
+    from omnisat_jax.aot.scaling import show_scaling
+    from omnisat_jax.aot.topology import parse_topology
     from omnisat_jax.cli import terminal
 
-    return 0 if fits(compile_for(config, topology, folder=folder, console=terminal.console())) else 1
+    names = topologies.split(",")
+    for name in names:  # all of them before the first is compiled, which takes minutes
+        parse_topology(name).need_compiler()
+    reports = [compile_for(config, name, folder=folder, console=terminal.console()) for name in names]
+    if len(reports) > 1:
+        show_scaling(terminal.console(), reports)
+    return 0 if all(map(fits, reports)) else 1
 
 
 if __name__ == "__main__":

@@ -102,6 +102,10 @@ def show(console: Console, report: dict[str, Any]) -> None:
     for name, cell in rows.items():
         table.add_row(name, *(_cell(cell, stage) for stage in report["stages"].values()))
     console.print(table)
+    for name, tiles in report["raised"].items():
+        stage = report["stages"].get(name)
+        if stage is not None:
+            console.print(f"{name}: {tiles} tiles cannot be divided among {report['chips']} chips, so it is compiled for {stage['batch_size']}", highlight=False)
     for name, stage in report["stages"].items():
         if "compiler" in stage:
             console.print(f"{name}: the compiler refuses: {stage['compiler']}", highlight=False)

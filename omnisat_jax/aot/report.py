@@ -67,6 +67,23 @@ def make_trainer(config: schema.ExperimentConfig, stage: str, mesh: Mesh) -> tup
     return trainer, StageFacts(stage_config.batch_size, parameters, tokens * dtype.itemsize)
 
 
+def fill_chips(config: schema.ExperimentConfig, mesh: Mesh) -> tuple[schema.ExperimentConfig, dict[str, int]]:
+    """Raises the batch of each stage that cannot be cut over the devices to the next size that can.
+
+    Returns:
+      The configuration; and {stage: tiles per step in the original configuration} of the stages that were changed.
+    """
+    raised = {}
+    for stage in ("pretrain", "finetune"):
+        settings = getattr(config, stage)
+        unit = mesh.size * settings.num_microbatches
+        if settings.batch_size % unit:
+            raised[stage] = settings.batch_size
+            settings = dataclasses.replace(settings, batch_size=-(-settings.batch_size // unit) * unit)
+            config = dataclasses.replace(config, **{stage: settings})
+    return config, raised
+
+
 def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: int) -> dict[str, Any]:
     """Numbers per chip and step.
 
@@ -129,8 +146,9 @@ def main(arguments: list[str]) -> int:
     target = parse_topology(topology)
     config = schema.unflatten(read_json(config_path, what="a configuration").value)
     mesh = meshes.make_mesh(config.mesh, target.devices())
+    config, raised = fill_chips(config, mesh)
     stages = {stage: compile_stage(config, stage, mesh, target.chip) for stage in ("pretrain", "finetune") if getattr(config, stage).steps}
-    write_json(out, {"topology": topology, "chips": target.count, "mesh": dict(mesh.shape), "name": config.name, "stages": stages})
+    write_json(out, {"topology": topology, "chips": target.count, "mesh": dict(mesh.shape), "name": config.name, "stages": stages, "raised": raised})
     return 0 if all(stage["fits"] for stage in stages.values()) else TOO_LARGE
 
 

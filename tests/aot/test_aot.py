@@ -96,13 +96,14 @@ def test_topologies():
 
 def test_what_does_not_fit_is_said():
     report = {
-        "name": "large", "topology": "v5e:2x2", "chips": 4,
+        "name": "large", "topology": "v5e:2x2", "chips": 4, "raised": {"pretrain": 2},
         "stages": {"pretrain": {"batch_size": 4, "fits": False, "compiler": "RESOURCE_EXHAUSTED: 40 GiB of 16 GiB"}},
     }  # fmt: skip
     console = Console(file=io.StringIO(), width=100)
     show(console, report)
     text = console.file.getvalue()
     assert not fits(report) and "NO" in text and "40 GiB of 16 GiB" in text
+    assert "pretrain: 2 tiles cannot be divided among 4 chips, so it is compiled for 4" in text
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")

@@ -35,6 +35,15 @@ def test_a_batch_that_cannot_be_cut_is_refused():
         report.make_trainer(settings, "pretrain", one_device())
 
 
+def test_a_batch_is_raised_to_fill_the_chips():
+    mesh = types.SimpleNamespace(size=16)
+    settings = config()
+    settings = dataclasses.replace(settings, finetune=dataclasses.replace(settings.finetune, batch_size=40, num_microbatches=2))
+    filled, raised = report.fill_chips(settings, mesh)
+    assert (filled.pretrain.batch_size, filled.finetune.batch_size) == (16, 64) and raised == {"pretrain": 2, "finetune": 40}
+    assert report.fill_chips(filled, mesh) == (filled, {})
+
+
 def test_bounds_follow_from_the_numbers_of_the_program():
     memory = types.SimpleNamespace(
         argument_size_in_bytes=2 * GIB, output_size_in_bytes=GIB, alias_size_in_bytes=GIB, temp_size_in_bytes=4 * GIB, generated_code_size_in_bytes=0
