@@ -141,7 +141,7 @@ def _model() -> ConfigDict:
     c.resnet = ConfigDict()
     c.resnet.widths = (32, 64, 128, 256)  # channels at 1/2, 1/4, 1/8, 1/16 resolution; 2 to 8 levels
     c.resnet.blocks = 2  # residual blocks per resolution
-    c.resnet.local_contrast = 0  # radius, in pixels, of windows whose contrast and variance are further bands of the image, up to 15; 0 = none
+    c.resnet.texture_radius = 0  # radius, in pixels, of windows whose differences and variance are further bands of the image, up to 15; 0 = none
     c.patch_cnn = ConfigDict()
     c.patch_cnn.blocks = 3
     c.location = ConfigDict()

@@ -196,7 +196,7 @@ def _small(config: ConfigDict) -> None:
         config.modalities[name].dates_train = 32
     # The cheapest image encoder that also gives a dense map. In a few steps it does not learn by itself to tell rows and trees apart.
     config.modalities.spot.encoder = "resnet"
-    config.model.resnet.widths, config.model.resnet.local_contrast = (24, 24, 48), 2
+    config.model.resnet.widths, config.model.resnet.texture_radius = (24, 24, 48), 2
     # A few tiles have few parcels, which the fused path would learn by heart.
     config.model.head.dropout, config.model.fusion.dropout = 0.3, 0.2
     # Eight quarters of tiles teach more than two whole ones.

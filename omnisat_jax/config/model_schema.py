@@ -71,7 +71,7 @@ class ResNetConfig:
 
     widths: Widths
     blocks: Depth
-    local_contrast: Annotated[int, Range(0, 15, "pixels")]
+    texture_radius: Annotated[int, Range(0, 15, "pixels")]
 
 
 @dataclasses.dataclass(frozen=True)

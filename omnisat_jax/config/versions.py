@@ -15,7 +15,7 @@ ADDED: dict[str, object] = {
     "segmentation.unimodal_weight": 0.0,
     "contrastive.positives": "sum",
     "model.head.unimodal": "none",
-    "model.resnet.local_contrast": 0,
+    "model.resnet.texture_radius": 0,
     # Of an encoder that no earlier configuration names.
     "model.temporal_first.times": 36,
     "model.temporal_first.days": 420.0,

@@ -12,10 +12,10 @@ from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.models.layers.blocks import Conv, ConvNormAct, gelu, group_norm
 from omnisat_jax.models.layers.transformer import Block
-from omnisat_jax.ops.local_contrast import add_local_contrast
 from omnisat_jax.ops.patches import pool_to_grid, resize, to_patches
 from omnisat_jax.ops.plain import is_plain
 from omnisat_jax.ops.positions import grid_sinusoid
+from omnisat_jax.ops.texture import add_texture
 
 _MLP_RATIO = 4  # hidden width of a ViT's MLP as a multiple of D, as published
 _RESNET_GROUPS = 8  # of the norms of the ResNet
@@ -94,7 +94,7 @@ class ResNet(nn.Module):
     """Residual network with a top-down path (FPN): tokens from its coarsest map and the dense map, which has a quarter of the resolution.
 
     Attributes:
-      config: widths of the levels, blocks per level, radius of local contrast.
+      config: widths of the levels, blocks per level, radius of texture.
       width: D.
       patch: pixels per token side.
       dtype: of the computation.
@@ -115,8 +115,8 @@ class ResNet(nn.Module):
         del train
         side = values.shape[1] // self.patch
         residual = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        if self.config.local_contrast:
-            values = add_local_contrast(values, self.config.local_contrast)
+        if self.config.texture_radius:
+            values = add_texture(values, self.config.texture_radius)
         x = ConvNormAct(self.config.widths[0], 5, 2, groups=_RESNET_GROUPS, norm=self.norm, dtype=self.dtype)(values)
         maps = []
         for features in self.config.widths[1:]:

@@ -1,4 +1,4 @@
-"""Local contrast against SciPy."""
+"""Texture bands against SciPy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import scipy.ndimage
 from hypothesis import given, settings, strategies as st
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.ops.local_contrast import add_local_contrast, local_mean
+from omnisat_jax.ops.texture import add_texture, local_mean
 
 
 def draw(*shape):
@@ -24,17 +24,17 @@ def test_local_means_equal_scipy(radius, height, width):
     np.testing.assert_allclose(local_mean(x, radius), scipy_mean(x, radius), rtol=1e-4, atol=1e-5)
 
 
-def test_contrast_and_variance_are_appended():
+def test_differences_and_variance_are_appended():
     x = draw(2, 8, 8, 3) + 7
-    out = np.asarray(add_local_contrast(x, 2))
+    out = np.asarray(add_texture(x, 2))
     difference = x - scipy_mean(x, 2)
     np.testing.assert_array_equal(out[..., :3], x)
     np.testing.assert_allclose(out[..., 3:6], 5 * difference, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(out[..., 6:], np.log(scipy_mean((difference**2).mean(-1, keepdims=True), 2) + 1e-4), rtol=1e-3, atol=1e-3)
 
 
-def test_a_smooth_image_has_no_contrast_and_finite_values():
-    out = np.asarray(add_local_contrast(np.full((1, 6, 6, 2), 3.0, np.float32), 1))
+def test_a_smooth_image_has_no_texture_and_finite_values():
+    out = np.asarray(add_texture(np.full((1, 6, 6, 2), 3.0, np.float32), 1))
     np.testing.assert_allclose(out[..., 2:4], 0, atol=1e-5)
     np.testing.assert_allclose(out[..., 4], np.log(1e-4), rtol=1e-4)
 

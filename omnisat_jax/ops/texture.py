@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from omnisat_jax.ops.convolution import pad_borders
 
-# Of the contrast, to the range of the other bands: in aerial images and SPOT, it has a fifth to a third of the standard deviation of the image.
+# Of the differences, to the range of the other bands: in aerial images and SPOT, it has a fifth to a third of the standard deviation of the image.
 _GAIN = 5.0
 _SMALLEST_VARIANCE = 1e-4  # of the normalised image; that of steps of one grey level is of this order
 
@@ -24,11 +24,10 @@ def local_mean(x: jax.Array, radius: int) -> jax.Array:
     return x
 
 
-def add_local_contrast(x: jax.Array, radius: int) -> jax.Array:
+def add_texture(x: jax.Array, radius: int) -> jax.Array:
     """Appends what a few convolutions are slow to learn of texture: rows of vines, crowns of trees, roofs.
 
-    After the subtractive part of local contrast normalisation (Jarrett et al., ICCV 2009), whose divisor is a band of its own here, as a smooth
-    surface is not to be amplified.
+    The difference and the divisor of the local normalisation of Jarrett et al. (ICCV 2009), not divided, as a smooth surface is not to be amplified.
 
     Args:
       x: (B,H,W,C) normalised.
