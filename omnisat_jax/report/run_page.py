@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from omnisat_jax.errors import DataError
-from omnisat_jax.report import charts, pictures, representation, tables
+from omnisat_jax.report import charts, outcome, pictures, representation, tables
 from omnisat_jax.report.page import Chart, Page, Panels, PanelTile, Table
 from omnisat_jax.report.run_files import REPORT_PROTOCOL, Results, read_arrays, read_results, read_run_info
 from omnisat_jax.train.writers import read_rows
@@ -41,7 +41,7 @@ def read_page(folder: pathlib.Path) -> Page:
     return Page(
         title=results["name"],
         simulated=protocol["simulated"],
-        summary=summarise(results),
+        summary=outcome.sentences(folder, results) + _remarks(results),
         protocol=tables.protocol_lines(results) + note,
         tables=[Table("Scores by modalities", ["modalities", *(title for _, title in columns), "tiles"], rows)],
         charts=found,
@@ -101,33 +101,21 @@ def _total(starts):
     return total
 
 
-def summarise(results: Results) -> list[str]:
-    """The outcome of a run in sentences: the score with all modalities, the best single one, and the most important one."""
-    key, name = tables.COLUMNS[results["task"]][0]
+def _remarks(results: Results) -> list[str]:
+    """Which modality the score with all of them needs most."""
+    key = tables.COLUMNS[results["task"]][0][0]
     scores = {"+".join(entry["modalities"]): entry["scores"][key] for entry in results["subsets"]}
     known = {subset: score for subset, score in scores.items() if score is not None and not math.isnan(score)}
-    whole = next(iter(scores))
+    whole, names = next(iter(scores)), results["subsets"][0]["modalities"]
     if whole not in known:
-        return [f"No test tile has both a label and a measurement, so there is no {name}."]
-    tiles = results["subsets"][0].get("tiles", results["protocol"]["test_tiles"])
-    lines = [f"With {whole.replace('+', ' + ')} the model reaches {known[whole]:.1f} % {name} on {tiles} test tiles."]
-    single = {subset: score for subset, score in known.items() if "+" not in subset and subset != whole}
-    if single:
-        best = max(single, key=lambda subset: single[subset])
-        gain = known[whole] - single[best]
-        lines.append(f"The best single modality is {best} with {single[best]:.1f} %; all modalities together differ by {gain:+.1f} points.")
-    names = results["subsets"][0]["modalities"]
+        return []
     costs = {gone: known[whole] - known[rest] for gone in names if (rest := "+".join(n for n in names if n != gone)) in known}
-    if len(names) > 1 and costs:
-        worst = max(costs, key=lambda gone: costs[gone])
-        if costs[worst] > 0:
-            lines.append(f"The score drops most without {worst}: by {costs[worst]:.1f} points.")
-        else:
-            lines.append("The score does not drop without any one of the modalities.")
-    error = results["subsets"][0]["scores"].get("ece")
-    if error is not None:
-        lines.append(f"Its probabilities are off by {error:.1f} points on average (expected calibration error).")
-    return lines
+    if len(names) < 2 or not costs:
+        return []
+    worst = max(costs, key=lambda gone: costs[gone])
+    if costs[worst] > 0:
+        return [f"The score drops most without {worst}: by {costs[worst]:.1f} points."]
+    return ["The score does not drop without any one of the modalities."]
 
 
 def _panels(folder: pathlib.Path, protocol: Mapping[str, Any]) -> Panels | None:
