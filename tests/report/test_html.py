@@ -27,7 +27,7 @@ def test_everything_is_in_one_file(run, capsys):
     assert len(text) < LIMIT and not re.search(r"(src|href)=[\"']?(http|//)", text)
     for title in ("Simulated data", "Scores by subset of modalities", "Scores by class", "Confusion matrix", "Calibration", "Time per stage"):
         assert title in text, title
-    assert "python launch.py" in text and "The score drops most without" in text and "best single modality" in text
+    assert "python launch.py" in text and "The score drops most without" in text and "the best single sensor" in text
     assert text.count('class="map"') == 2 * 4 and "Meadow &lt;b&gt;" in text and "<b>" not in text
 
 
