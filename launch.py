@@ -177,7 +177,7 @@ def _announce(values):
     config = schema.parse(values.config)
     plan.show(console, config, _folder(values, config), values.stage, values.folds)
     with console.status("loading JAX", spinner="dots"):
-        import data.prepare
+        import data.prepare  # noqa: F401
         import omnisat_jax.experiment.run  # noqa: F401
 
 
