@@ -6,9 +6,13 @@ The same command again continues where the last one stopped.
 
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from omnisat_jax.cli import signals
 from omnisat_jax.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omnisat_jax.config.schema import ExperimentConfig
 
 # Slow modules are imported where they are used, so that Ctrl-C during an import ends in one sentence as well.
 
@@ -247,7 +251,7 @@ def _show_next(console, config, folder):
             console.print(f"  # {why}\n  {command}", soft_wrap=True)
 
 
-def next_commands(config, folder: str) -> list[tuple[str, str]]:
+def next_commands(config: "ExperimentConfig", folder: str) -> list[tuple[str, str]]:
     """What to do with the model of a run on simulated PASTIS-HD, as (why, command); [] for other runs.
 
     Args:

@@ -63,6 +63,8 @@ def _stages(config: schema.ExperimentConfig) -> Iterator[tuple[str, str, int]]:
         yield "prepare", f"open the records in {data.prepared_dir}", 0
     elif data.raw_dir:
         yield "prepare", f"read {data.raw_dir}, the first time only", 0
+    elif not simulated:
+        yield "prepare", "needs the dataset in --config.data.raw_dir", 0
     else:
         yield "prepare", f"simulate {number_of(simulated, 'tile')} with {sensors}, the first time only", simulated
     for stage, labels in (("pretrain", "without labels"), ("finetune", "with labels")):

@@ -57,7 +57,8 @@ def test_no_minutes_are_claimed_for_what_was_not_measured(tmp_path):
     for changes in ({"data.raw_dir": "there"}, {"data.prepared_dir": "there"}):
         text = shown(configured(**changes), tmp_path)
         assert "there" in text and "about" not in text and "shows the time left" in text
-    assert "about" not in shown(configured("hd"), tmp_path)
+    text = shown(configured("hd"), tmp_path)
+    assert "about" not in text and "needs the dataset in --config.data.raw_dir" in text
 
 
 def test_finished_stages_are_said_to_be_finished(tmp_path):
