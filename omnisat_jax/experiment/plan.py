@@ -15,7 +15,7 @@ from omnisat_jax.words import number_of
 
 # Seconds of the demo on two CPU cores, measured (docs/speed.md): of everything but the steps, and per tile of a step.
 # What evaluates and reports takes about as long for few tiles as for some more, as most of it is compilation.
-DEMO, CORES = "pastis_demo", 2
+DEMO, CORES = ("pastis_demo", "pastis_demo_no_pretrain"), 2
 _FIXED = {"prepare": 15.0, "pretrain": 75.0, "finetune": 70.0, "evaluate": 35.0}
 _PER_TILE = {"prepare": 0.25, "pretrain": 0.026, "finetune": 0.033}
 
@@ -47,7 +47,7 @@ def plan(config: schema.ExperimentConfig, folder: StrPath, last: str = "all") ->
     """
     found = []
     for name, what, tiles in _stages(config):
-        known = config.name == DEMO and not (config.data.raw_dir or config.data.prepared_dir)
+        known = config.name in DEMO and not (config.data.raw_dir or config.data.prepared_dir)
         minutes = (_FIXED[name] + _PER_TILE.get(name, 0.0) * tiles) / 60 if known else None
         found.append(PlannedStage(name, what, minutes, (pathlib.Path(folder) / name / "done.json").is_file()))
         if name == last:

@@ -34,6 +34,8 @@ def test_the_demo_is_estimated_and_the_estimate_grows_with_its_steps():
     assert [stage.name for stage in stages] == ["prepare", "pretrain", "finetune", "evaluate"]
     total = sum(stage.minutes for stage in stages)
     longer = plan.plan(configured(**{"finetune.steps": 9000}), "/nowhere")
+    shorter = plan.plan(configured("no_pretrain"), "/nowhere")
+    assert [stage.minutes for stage in shorter] == [stages[index].minutes for index in (0, 2, 3)]
     assert 4 < total < 20 and longer[2].minutes > 5 * stages[2].minutes and longer[1] == stages[1]
 
 
