@@ -3,10 +3,12 @@
 import io
 import subprocess
 import sys
+import types
 
 import pytest
 from rich.console import Console
 
+import launch
 from configs import pastis
 from omnisat_jax.config import schema
 from omnisat_jax.experiment import plan
@@ -80,3 +82,15 @@ def test_the_plan_needs_no_jax():
     """It is printed before JAX is imported, which takes seconds."""
     code = "import sys, omnisat_jax.experiment.plan, omnisat_jax.cli.terminal; sys.exit('jax' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("process", "environment", "first"),
+    [(-1, {}, True), (0, {}, True), (1, {}, False), (-1, {"SLURM_PROCID": "0"}, True), (-1, {"SLURM_PROCID": "3"}, False), (-1, {"TPU_WORKER_ID": "x"}, True)],
+)
+def test_one_process_of_a_run_prints_the_plan(process, environment, first, monkeypatch):
+    for name in ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert launch._looks_first(types.SimpleNamespace(process_id=process)) == first
