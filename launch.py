@@ -6,9 +6,13 @@ The same command again continues where the last one stopped.
 
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from omnisat_jax.cli import signals
 from omnisat_jax.cli.command import run_command
+
+if TYPE_CHECKING:
+    from omnisat_jax.config.schema import ExperimentConfig
 
 # Slow modules are imported where they are used, so that Ctrl-C during an import ends in one sentence as well.
 
@@ -130,6 +134,8 @@ def main(argv: list[str]) -> int:
 
     values = flags.FLAGS
     _check_options(values)
+    if values.study is None and not values.compile_for:
+        _announce(values)
     from omnisat_jax.train.workdir import check_path
 
     if values.workdir:
@@ -165,6 +171,26 @@ def _check_options(values):
         raise UserError(f"{', '.join(idle)}: no effect {'with' if study else 'without'} --study; {advice}")
 
 
+def _announce(values):
+    """Prints the plan of a run, and imports meanwhile what takes seconds."""
+    from omnisat_jax.cli import terminal
+    from omnisat_jax.config import schema
+    from omnisat_jax.experiment import plan
+
+    console = terminal.console(quiet=not _looks_first(values))
+    config = schema.parse(values.config)
+    plan.show(console, config, _folder(values, config), values.stage, values.folds)
+    with console.status("loading JAX", spinner="dots"):
+        import data.prepare  # noqa: F401
+        import omnisat_jax.experiment.run  # noqa: F401
+
+
+def _folder(values, config):
+    import os
+
+    return values.workdir or os.path.join("runs", config.name)
+
+
 def _run(values):
     import os
 
@@ -190,7 +216,7 @@ def _run(values):
     console = terminal.console(quiet=not hosts.is_leader())
     terminal.set_up_logging(console)
     options = RunOptions(
-        folder=values.workdir or os.path.join("runs", config.name),
+        folder=_folder(values, config),
         console=console,
         prepare=prepare,
         stage=values.stage,
@@ -201,11 +227,53 @@ def _run(values):
         with hosts.failures_named():
             if values.folds:
                 run_folds(config, fold_numbers(values.folds), options)
-            else:
-                run(config, options)
+            elif run(config, options):
+                _show_next(console, config, options.folder)
     except Preempted as error:
         raise signals.Terminated(str(error)) from error
     return 0
+
+
+def _looks_first(values):
+    """Whether this is the first or only process of a run, as far as can be told before JAX is imported."""
+    import os
+
+    numbers = [os.environ.get(name, "0") for name in ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID")]
+    return values.process_id <= 0 and not any(number.isdigit() and int(number) for number in numbers)
+
+
+def _show_next(console, config, folder):
+    """Prints commands to try after a run on simulated data; they work as printed."""
+    commands = next_commands(config, folder)
+    if commands:
+        console.print("next:")
+        for why, command in commands:
+            console.print(f"  # {why}\n  {command}", soft_wrap=True)
+
+
+def next_commands(config: "ExperimentConfig", folder: str) -> list[tuple[str, str]]:
+    """What to do with the model of a run on simulated PASTIS-HD, as (why, command); [] for other runs.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+    """
+    import shlex
+
+    if config.data.dataset != "pastis" or config.data.raw_dir or config.data.prepared_dir or config.eval.probe != "none":
+        return []
+    names = [spec.name for spec in config.modalities]
+    inputs = [f"--series {name}=runs/scene/{name}" for name in names if name in ("s2", "s1a", "s1d")]
+    inputs += ["--image spot=runs/scene/spot.tif"] if "spot" in names else []
+    ablation = "configs/pastis.py" if config.name != "pastis_demo" else "configs/pastis.py:no_pretrain"
+    return [
+        ("simulate the imagery of another place, as dated GeoTIFFs (seconds)", "python -m data.pastis.scene runs/scene"),
+        ("map it with this model (a minute)", f"python -m omnisat_jax.predict --model {shlex.quote(f'{folder}/model')} {' '.join(inputs)} --out runs/map"),
+        (
+            "the demo, to compare with" if config.name != "pastis_demo" else "the same without pre-training, to compare with",
+            f"python launch.py --config={ablation}",
+        ),
+    ]
 
 
 def _run_study(values):

@@ -131,17 +131,39 @@ def _draw_region(rng: np.random.Generator) -> Region:
     return Region(days, wetness, mix / mix.sum(), seasons.draw_place(rng), very_high.draw_scene(rng))
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A simulated place before it is written.
+
+    Attributes:
+      land: its parcels.
+      series: sensor -> (T,C,H,W), dates as in `Region.days`.
+      spot: (3, 10 H, 10 W) uint8.
+    """
+
+    land: landscape.Landscape
+    series: Mapping[str, np.ndarray]
+    spot: np.ndarray
+
+
+def draw_place(rng: np.random.Generator, region: Region, size: int) -> Drawing:
+    """Draws a place of `size` pixels of 10 m per side, and what each sensor sees of it."""
+    days, wetness = region.days, region.wetness
+    land = landscape.make_landscape(rng, size, region.mix)
+    fields = [seasons.draw_season(rng, cover, region.place) for cover in land.covers]
+    series = {"S2": optics.sentinel2(rng, land, fields, days["S2"], wetness[days["S2"]])}
+    for sensor, orbit in (("S1A", radar.ASCENDING), ("S1D", radar.DESCENDING)):
+        series[sensor] = radar.sentinel1(rng, land, fields, days[sensor], wetness[days[sensor]], orbit)
+    return Drawing(land, series, very_high.spot(rng, land, fields, region.scene, wetness[region.scene.day]))
+
+
 def _write_tile(plan: _Plan, index: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Writes one tile; returns its GeoJSON feature and, per sensor, the moments (3, C) of its values: count, sum, sum of squares."""
     rng = np.random.default_rng([plan.seed, 2, index])
     number, fold, name = index // 5 % REGIONS, index % 5 + 1, 10_000 + index
     region = plan.regions[number]
-    days, wetness = region.days, region.wetness
-    land = landscape.make_landscape(rng, plan.size, region.mix)
-    fields = [seasons.draw_season(rng, cover, region.place) for cover in land.covers]
-    series = {"S2": optics.sentinel2(rng, land, fields, days["S2"], wetness[days["S2"]])}
-    for sensor, orbit in (("S1A", radar.ASCENDING), ("S1D", radar.DESCENDING)):
-        series[sensor] = radar.sentinel1(rng, land, fields, days[sensor], wetness[days[sensor]], orbit)
+    place = draw_place(rng, region, plan.size)
+    land, series = place.land, place.series
     moments = {}
     for sensor, values in series.items():
         np.save(plan.folder / f"DATA_{sensor}" / f"{sensor}_{name}.npy", values)
@@ -149,8 +171,7 @@ def _write_tile(plan: _Plan, index: int) -> tuple[dict[str, Any], dict[str, np.n
         moments[sensor] = np.stack([np.full(len(flat), flat.shape[1]), flat.sum(1), (flat**2).sum(1)])
     side = plan.size * landscape.PIXEL
     corner = 700_000 + 1_000_000 // REGIONS * number, 6_600_000 + side * (index // 20)
-    image = very_high.spot(rng, land, fields, region.scene, wetness[region.scene.day])
-    _write_spot(plan.folder / SPOT / f"SPOT6_RVB_1M00_2019_{name}.tif", image, corner)
+    _write_spot(plan.folder / SPOT / f"SPOT6_RVB_1M00_2019_{name}.tif", place.spot, corner)
     _write_annotations(plan.folder, name, land.labels, np.where(land.parcels > 0, land.parcels + 1000 * index, 0))
     properties = {
         "ID_PATCH": name,
@@ -158,7 +179,7 @@ def _write_tile(plan: _Plan, index: int) -> tuple[dict[str, Any], dict[str, np.n
         "TILE": f"sim{number + 1}",
         "N_Parcel": int(len(np.unique(land.parcels[land.parcels > 0]))),
         "Parcel_Cover": float((land.parcels > 0).mean()),
-        **{f"dates-{sensor}": {str(i): _integer(day) for i, day in enumerate(days[sensor])} for sensor in series},
+        **{f"dates-{sensor}": {str(i): _integer(day) for i, day in enumerate(region.days[sensor])} for sensor in series},
     }
     ring = [[corner[0] + x, corner[1] + y] for x, y in ((0, 0), (side, 0), (side, side), (0, side), (0, 0))]
     geometry = {"type": "Polygon", "coordinates": [ring]}

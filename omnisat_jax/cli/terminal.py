@@ -46,7 +46,7 @@ def set_up_logging(console: Console) -> None:
     debug = bool(os.environ.get(DEBUG))
     quiet = console.is_terminal or console.quiet
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter((logging.Formatter if debug else _OneLine)("%(asctime)s %(message)s"))
+    handler.setFormatter((logging.Formatter if debug else _OneLine)("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("omnisat_jax").setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
     logging.captureWarnings(True)

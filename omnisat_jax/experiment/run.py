@@ -12,7 +12,7 @@ from omnisat_jax.experiment.stages import Stages
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import UNLABELLED
-from omnisat_jax.report import results as reporting, tables
+from omnisat_jax.report import outcome, results as reporting, tables
 from omnisat_jax.report.announcement import announce, announce_additional
 from omnisat_jax.train import workdir
 
@@ -90,7 +90,20 @@ def _evaluate(stages: Stages, context: RunContext, console: Console) -> dict[str
         if hosts.is_leader():
             reporting.restore_reports(context.folder, results)
     tables.show(console, results)
+    if hosts.is_leader():
+        _conclude(context.folder, results, console)
     return results
+
+
+def _conclude(folder: pathlib.Path, results: dict[str, Any], console: Console) -> None:
+    """The last thing that a run prints: its outcome in words, and where to look."""
+    console.rule("in short")
+    for sentence in outcome.sentences(folder, results):
+        console.print(sentence, markup=False, highlight=False)
+    picture = folder / reporting.PICTURE
+    if picture.is_file():
+        console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report:  {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _score(stages: Stages, context: RunContext, console: Console) -> dict[str, Any]:

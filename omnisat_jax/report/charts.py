@@ -134,6 +134,12 @@ def bars(
     return as_svg(figure)
 
 
+def in_words(values: Mapping[str, float | None], missing: str = "absent") -> str:
+    """The bars of `bars` as text: "a 52.4, b absent"."""
+    known = {name: f"{value:.1f}" if value is not None and np.isfinite(value) else missing for name, value in values.items()}
+    return ", ".join(f"{name} {text}" for name, text in known.items())
+
+
 def reliability(counts: ArrayLike, scaled: ArrayLike | None = None, *, dense: bool = True) -> str:
     """Accuracy of the predictions by their confidence (line), and how many there are of each confidence (bars).
 

@@ -21,11 +21,43 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """An image with a title above and a note below."""
+    """An image with a title above and a note below.
+
+    Attributes:
+      title: above it.
+      image: a data URI.
+      note: below it.
+      alt: what it shows, for those who do not see it; "" = title and note.
+    """
 
     title: str
     image: str
     note: str = ""
+    alt: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fact:
+    """A number of the overview: what it is, its value, and a note below."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """The picture of the overview.
+
+    Attributes:
+      title: above it.
+      images: {caption: image}, side by side.
+      legend: (name, "#rrggbb") of each class that occurs.
+    """
+
+    title: str
+    images: Mapping[str, str]
+    legend: Sequence[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +68,13 @@ class PanelTile:
       name: of the tile.
       inputs: {modality: image}.
       maps: {"label" or subset of modalities: image}, the same keys in every tile.
+      classes: number of classes among its labels.
     """
 
     name: str
     inputs: Mapping[str, str]
     maps: Mapping[str, str]
+    classes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +103,9 @@ class Page:
       simulated: whether its data are simulated.
       summary: the outcome, in sentences.
       protocol: what the numbers mean, in sentences.
+      key: the sentence of `protocol` that belongs into the overview.
+      facts: the numbers of the overview.
+      picture: of the overview, if there is one.
       tables: of scores.
       charts: figures.
       panels: predictions of test tiles, if there are any.
@@ -81,6 +118,9 @@ class Page:
     simulated: bool
     summary: Sequence[str]
     protocol: Sequence[str]
+    key: str
+    facts: Sequence[Fact]
+    picture: Picture | None
     tables: Sequence[Table]
     charts: Sequence[Chart]
     panels: Panels | None

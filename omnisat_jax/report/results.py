@@ -27,6 +27,8 @@ from omnisat_jax.types import StrPath
 
 __all__ = ["PanelCollector", "entries", "plain", "protocol", "restore_reports", "training_labels", "write_results"]
 
+PICTURE = "panels.png"  # inputs, labels and predictions of test tiles, in the folder of a run
+
 
 def entries(
     subsets: Sequence[Sequence[str]],
@@ -119,7 +121,7 @@ def write_results(workdir: StrPath, results: Results, collector: PanelCollector 
         bands = {name: records.modalities[name].bands for name in subsets[0]}
         shown = panels.shown_subsets(subsets, records.modalities)
         legend = panels.ClassLegend(facts["classes"], records.colours, records.ignore)
-        panels.save_panels(workdir / "panels.png", collector.panels, bands=bands, shown=shown, classes=legend, title=title)
+        panels.save_panels(workdir / PICTURE, collector.panels, bands=bands, shown=shown, classes=legend, title=title)
         if results["task"] == "segment":
             collector.save(workdir / "panels.npz", bands)
     atomic.write_json(workdir / "results.json", results)

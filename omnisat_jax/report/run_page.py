@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from omnisat_jax.errors import DataError
-from omnisat_jax.report import charts, pictures, representation, tables
-from omnisat_jax.report.page import Chart, Page, Panels, PanelTile, Table
+from omnisat_jax.report import charts, outcome, pictures, representation, tables
+from omnisat_jax.report.page import Chart, Fact, Page, Panels, PanelTile, Picture, Table
 from omnisat_jax.report.run_files import REPORT_PROTOCOL, Results, read_arrays, read_results, read_run_info
 from omnisat_jax.train.writers import read_rows
 
@@ -35,17 +35,22 @@ def read_page(folder: pathlib.Path) -> Page:
     seconds = {stage: _total(starts) for stage, starts in info.get("seconds", {}).items()}
     found = _curves(metrics) + _learned(folder) + _score_charts(results)
     if seconds:
-        found.append(Chart("Time per stage", charts.time_spent(seconds), "Sum over all starts of the run."))
+        spent = ", ".join(f"{stage} {sum(parts.values()):.0f}" for stage, parts in seconds.items())
+        found.append(Chart("Time per stage", charts.time_spent(seconds), "Sum over all starts of the run.", f"Bars of seconds by cause: {spent}."))
     rows = [[name, *cells] for name, cells in tables.rows(results, columns)]
+    panels, lines = _panels(folder, protocol), tables.protocol_lines(results)
     note = [f"Lines of metrics.jsonl that cannot be read: {unreadable}."] if unreadable else []
     return Page(
         title=results["name"],
         simulated=protocol["simulated"],
-        summary=summarise(results),
-        protocol=tables.protocol_lines(results) + note,
+        summary=outcome.sentences(folder, results) + _remarks(results),
+        protocol=lines + note,
+        key=next(line for line in lines if line.startswith("Protocol")),
+        facts=_facts(results),
+        picture=_picture(panels, results),
         tables=[Table("Scores by modalities", ["modalities", *(title for _, title in columns), "tiles"], rows)],
         charts=found,
-        panels=_panels(folder, protocol),
+        panels=panels,
         command=f"python {info['command']}" if info.get("command") else "",
         environment=_environment(info),
         configuration=info.get("config", {}),
@@ -54,7 +59,18 @@ def read_page(folder: pathlib.Path) -> Page:
 
 def _curves(metrics):
     drawn = {stage: charts.curves(metrics, stage) for stage in ("pretrain", "finetune")}
-    return [Chart(f"{stage}: training loss and validation score", image) for stage, image in drawn.items() if image]
+    return [Chart(f"{stage}: training loss and validation score", image, alt=_course(metrics, stage)) for stage, image in drawn.items() if image]
+
+
+def _course(metrics, stage):
+    """The course of a stage in words."""
+    losses = [row["loss"] for row in metrics if row["stage"] == stage and row.get("loss") is not None]
+    text = f"Curve: the training loss of {stage} goes from {losses[0]:.3g} to {losses[-1]:.3g}."
+    keys = [f"validation_{name}" for name in charts.VALIDATION]
+    scores = [(key, row[key]) for row in metrics if row["stage"] == stage for key in keys if row.get(key) is not None]
+    first = next((key for key in keys if any(key == name for name, _ in scores)), None)
+    shown = [f"{value:.1f}" for name, value in scores if name == first]
+    return f"{text} {first.replace('_', ' ').capitalize()}: {', '.join(shown)}." if first else text
 
 
 def _learned(folder):
@@ -72,10 +88,14 @@ def _score_charts(results):
     colours = pictures.class_colours(len(protocol["classes"]), protocol["colours"])[:-1] if dense else None
     classes = charts.bars(first["scores"]["iou" if dense else "f1"], "IoU in %" if dense else "F1 in %", colours=colours)
     note = f"{title} of the same model when only these modalities are present; {tables.NONE}: no test tile holds any of them."
-    found = [Chart("Scores by subset of modalities", bars, note), Chart("Scores by class", classes, f"With {' + '.join(first['modalities'])}.")]
+    of_classes = first["scores"]["iou" if dense else "f1"]
+    found = [
+        Chart("Scores by subset of modalities", bars, note, f"Bars of {title} in %: {charts.in_words(subsets, tables.NONE)}."),
+        Chart("Scores by class", classes, f"With {' + '.join(first['modalities'])}.", f"Bars of {'IoU' if dense else 'F1'} in %: {charts.in_words(of_classes)}."),
+    ]
     if "confusion" in first:
         image = charts.as_svg(pictures.confusion_figure(first["confusion"], protocol["classes"], ""))
-        found.append(Chart("Confusion matrix", image, "Rows are labels, in % of their pixels."))
+        found.append(Chart("Confusion matrix", image, "Rows are labels, in % of their pixels.", _confused(first["confusion"], protocol["classes"])))
     return found + _calibration(results)
 
 
@@ -101,33 +121,58 @@ def _total(starts):
     return total
 
 
-def summarise(results: Results) -> list[str]:
-    """The outcome of a run in sentences: the score with all modalities, the best single one, and the most important one."""
-    key, name = tables.COLUMNS[results["task"]][0]
+def _confused(confusion, classes):
+    """The most frequent confusions in words."""
+    counts = np.asarray(confusion)[:, : len(classes)]
+    share = np.round(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
+    np.fill_diagonal(share, 0)
+    worst = [np.unravel_index(index, share.shape) for index in np.argsort(share, axis=None)[::-1][:3]]
+    pairs = [f"{share[row, column]} % of {classes[row]} are taken for {classes[column]}" for row, column in worst if share[row, column]]
+    return f"Confusion matrix. {'; '.join(pairs) or 'No class is taken for another'}."
+
+
+def _facts(results: Results) -> list[Fact]:
+    """The numbers of the overview: with all modalities, with the best single one, and of a prediction that looks at nothing."""
+    (key, title), entry, single = tables.COLUMNS[results["task"]][0], results["subsets"][0], outcome.best_single(results)
+    found = [(entry, "all sensors" if len(entry["modalities"]) > 1 else outcome.names(entry["modalities"]))]
+    found += [(single, f"best single: {outcome.names(single['modalities'])}")] if single else []
+    facts = []
+    for scored, name in found:
+        accuracy = scored["scores"].get("oa")
+        note = f"{tables.shown(accuracy)} % of the pixels are right" if accuracy is not None else ""
+        facts.append(Fact(name, f"{tables.shown(scored['scores'][key])} % {title}", note))
+    trivial = tables.TRIVIAL[results["task"]]
+    if (floor := entry["scores"].get(trivial[0][0])) is not None:
+        facts.append(Fact("knowing nothing", f"{tables.shown(floor)} % {title}", trivial[1]))
+    return facts
+
+
+def _picture(panels: Panels | None, results: Results) -> Picture | None:
+    """The test tile with the most classes: its sharpest image, its labels, and what the model makes of all sensors and of the best one."""
+    if panels is None or not panels.tiles:
+        return None
+    tile, single = max(panels.tiles, key=lambda tile: tile.classes), outcome.best_single(results)
+    images = dict(list(tile.inputs.items())[-1:]) | {"label": tile.maps["label"], "predicted from all sensors": tile.maps[panels.start]}
+    if single and (name := "+".join(single["modalities"])) in tile.maps:
+        images[f"predicted from {name} alone"] = tile.maps[name]
+    return Picture(f"Test tile {tile.name}", images, panels.legend)
+
+
+def _remarks(results: Results) -> list[str]:
+    """Which modality the score with all of them needs most."""
+    key = tables.COLUMNS[results["task"]][0][0]
     scores = {"+".join(entry["modalities"]): entry["scores"][key] for entry in results["subsets"]}
     known = {subset: score for subset, score in scores.items() if score is not None and not math.isnan(score)}
-    whole = next(iter(scores))
+    whole, names = next(iter(scores)), results["subsets"][0]["modalities"]
     if whole not in known:
-        return [f"No test tile has both a label and a measurement, so there is no {name}."]
-    tiles = results["subsets"][0].get("tiles", results["protocol"]["test_tiles"])
-    lines = [f"With {whole.replace('+', ' + ')} the model reaches {known[whole]:.1f} % {name} on {tiles} test tiles."]
-    single = {subset: score for subset, score in known.items() if "+" not in subset and subset != whole}
-    if single:
-        best = max(single, key=lambda subset: single[subset])
-        gain = known[whole] - single[best]
-        lines.append(f"The best single modality is {best} with {single[best]:.1f} %; all modalities together differ by {gain:+.1f} points.")
-    names = results["subsets"][0]["modalities"]
+        return []
     costs = {gone: known[whole] - known[rest] for gone in names if (rest := "+".join(n for n in names if n != gone)) in known}
-    if len(names) > 1 and costs:
-        worst = max(costs, key=lambda gone: costs[gone])
-        if costs[worst] > 0:
-            lines.append(f"The score drops most without {worst}: by {costs[worst]:.1f} points.")
-        else:
-            lines.append("The score does not drop without any one of the modalities.")
-    error = results["subsets"][0]["scores"].get("ece")
-    if error is not None:
-        lines.append(f"Its probabilities are off by {error:.1f} points on average (expected calibration error).")
-    return lines
+    if len(names) < 2 or not costs:
+        return []
+    worst = max(costs, key=lambda gone: costs[gone])
+    if costs[worst] > 0:
+        return [f"The score drops most without {outcome.names([worst])}: by {costs[worst]:.1f} points."]
+    return ["The score does not drop without any one of the modalities."]
 
 
 def _panels(folder: pathlib.Path, protocol: Mapping[str, Any]) -> Panels | None:
@@ -149,6 +194,7 @@ def _panels(folder: pathlib.Path, protocol: Mapping[str, Any]) -> Panels | None:
                 name=tile,
                 inputs={name: charts.as_png(image) for name, image in inputs.items()},
                 maps={name: charts.class_map(_smaller(image), len(classes), colours) for name, image in maps.items()},
+                classes=int((np.unique(arrays["labels"][index]) < len(classes)).sum()),
             )
         )
     return Panels(tiles=tiles, choices=["label", *subsets], start=subsets[0], legend=_legend(sorted(seen), classes, colours))

@@ -29,6 +29,9 @@ def read_page(folder: pathlib.Path) -> Page:
         simulated=study["simulated"],
         summary=study["words"],
         protocol=study["notes"],
+        key="",
+        facts=(),
+        picture=None,
         tables=[Table("Rows", study["columns"], study["cells"])],
         charts=_charts(study["entries"]),
         panels=None,
@@ -46,6 +49,7 @@ def _charts(entries):
         means = {entry["row"]: entry["mean"] for entry in mine}
         intervals = {entry["row"]: entry["interval"] for entry in mine if entry["interval"]}
         image = charts.bars(means, f"{mine[0]['metric']} in %", intervals=intervals, missing=tables.NONE)
+        alt = f"Bars of {mine[0]['metric']} in %: {charts.in_words(means, tables.NONE)}."
         title = "Scores by row" if len(shares) == 1 else f"With {100 * share:g} % of the labels"
-        found.append(Chart(title, image, "Black lines are 95 % intervals over the test tiles, which do not cover other seeds."))
+        found.append(Chart(title, image, "Black lines are 95 % intervals over the test tiles, which do not cover other seeds.", alt))
     return found

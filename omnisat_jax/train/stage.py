@@ -128,7 +128,7 @@ class StageTraining:
             console.print(f"from pre-training: {report}", highlight=False)
             state = dataclasses.replace(state, params=params)
         log.debug("%s, how everything is sharded:\n%s", name, rules.describe(self.trainer.abstract_state))
-        log.info("%s parameters:\n%s", name, parameter_overview.get_parameter_overview(state.params))
+        log.debug("%s parameters:\n%s", name, parameter_overview.get_parameter_overview(state.params))
         count = sum(x.size for x in jax.tree.leaves(state.params))
         console.print(f"{name}: {number_of(count, 'parameter')}, {number_of(self.trainer.config.steps, 'step')} of {number_of(self.trainer.config.batch_size, 'tile')}")
         return state

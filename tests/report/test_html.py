@@ -27,7 +27,7 @@ def test_everything_is_in_one_file(run, capsys):
     assert len(text) < LIMIT and not re.search(r"(src|href)=[\"']?(http|//)", text)
     for title in ("Simulated data", "Scores by subset of modalities", "Scores by class", "Confusion matrix", "Calibration", "Time per stage"):
         assert title in text, title
-    assert "python launch.py" in text and "The score drops most without" in text and "best single modality" in text
+    assert "python launch.py" in text and "The score drops most without" in text and "the best single sensor" in text
     assert text.count('class="map"') == 2 * 4 and "Meadow &lt;b&gt;" in text and "<b>" not in text
 
 
@@ -40,6 +40,36 @@ def test_text_from_files_is_made_printable(run):
     results = json.loads((run / "results.json").read_text()) | {"name": "a\x1b[2J"}
     (run / "results.json").write_text(json.dumps(results))
     assert r"<h1>a\x1b[2J</h1>" in html.write(run).read_text()
+
+
+def luminance(colour):
+    """Relative luminance of "#rrggbb" (WCAG 2)."""
+    parts = [value / 255 for value in bytes.fromhex(colour.removeprefix("#"))]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_told_from_its_background_in_both_schemes(scheme, run):
+    rule = re.findall(r":root {(.*?)}", html.write(run).read_text())[scheme]
+    colours = dict(re.findall(r"--(\w+): (#\w{6})", rule))
+    for text in ("ink", "soft", "mark"):
+        for ground in ("paper", "box"):
+            low, high = sorted(luminance(colours[name]) for name in (text, ground))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
+    low, high = sorted(luminance(colours[name]) for name in ("ink", "warn"))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_the_overview_comes_first_and_images_are_described(run):
+    text = html.write(run).read_text()
+    overview = text[text.index('class="overview"') : text.index("</section>")]
+    for part in ("With all sensors", "all sensors</dt>", "Protocol: official_5fold", "predicted from all sensors", 'href="#figures"'):
+        assert part in overview, part
+    assert text.index("</section>") < text.index("<table")
+    images = re.findall(r"<img [^>]*?alt=\"([^\"]*)\"", text)
+    assert len(images) == text.count("<img ") and all(images)
+    assert any(alt.startswith("Bars of mIoU in %: s2+spot ") for alt in images)
 
 
 PROBE = """
