@@ -23,7 +23,7 @@ copyright = "The omnisat_jax contributors"
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build", "short_schedule", "**/README.md"]
+exclude_patterns = ["_build", "**/README.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 default_role = "code"  # docstrings write `name` for code
