@@ -7,6 +7,7 @@ import array
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -136,6 +137,7 @@ def serve(descriptor: int) -> str:
     for name in MODULES:
         importlib.import_module(name)
     assert threading.active_count() == 1, f"a process with threads must not be forked: {threading.enumerate()}"
+    gc.freeze()  # what was imported is shared as long as the collector does not touch it
     connection = socket.socket(fileno=descriptor)
     while True:
         head, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
