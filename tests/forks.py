@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,10 +20,10 @@ import threading
 
 from tests.conftest import ROOT
 
-# What launch.py and data/prepare.py import before or while they run. Nothing here may start a thread or ask for devices.
+# What launch.py, data/prepare.py and omnisat_jax/predict import before or while they run. Nothing here may start a thread or ask for devices.
 MODULES = (
     "launch", "absl.app", "ml_collections.config_flags", "data.prepare", "data.pastis", "omnisat_jax.experiment.cross_validation",
-    "omnisat_jax.study.runner", "omnisat_jax.rasters.sources", "tensorboardX", "tree", "rich._emoji_codes",
+    "omnisat_jax.study.runner", "omnisat_jax.predict.command", "tensorboardX", "tree", "rich._emoji_codes",
 )  # fmt: skip
 LARGEST = 2**20  # bytes of a request
 
@@ -56,8 +57,9 @@ class Fork:
                 os.close(descriptor)
         self.stdout = os.fdopen(out[0])
         self.stderr = os.fdopen(err[0]) if err else None
-        self._status = os.fdopen(status[0])
-        self.pid, self.returncode = int(self._status.readline()), None
+        self._status = status[0]
+        self.returncode = None
+        self.pid = self._number()
 
     def communicate(self, timeout: float = 600) -> tuple[str, str | None]:
         """Reads both pipes to their end and waits for the process; returns what it wrote.
@@ -79,12 +81,28 @@ class Fork:
             reader.start()
             out = self.stdout.read()
             reader.join()
-            self.returncode = int(self._status.readline())
+            if self.poll() is None:
+                self.returncode = self._number()
         finally:
             watch.cancel()
         if late.is_set():
             raise subprocess.TimeoutExpired("a forked process", timeout, out, found["err"])
         return out, found["err"]
+
+    def poll(self, seconds: float = 0.0) -> int | None:
+        """The exit code; None if the process still runs after so many seconds."""
+        if self.returncode is None and select.select([self._status], [], [], seconds)[0]:
+            self.returncode = self._number()
+        return self.returncode
+
+    def _number(self) -> int:
+        """The next line that the keeper of the process writes."""
+        text = b""
+        while not text.endswith(b"\n"):
+            found = os.read(self._status, 1)
+            assert found, "the process that is forked from has ended"
+            text += found
+        return int(text)
 
     def send_signal(self, number: int) -> None:
         """As of `subprocess.Popen`."""
@@ -108,6 +126,11 @@ def run(source: str, timeout: float = 600, **options) -> subprocess.CompletedPro
     fork = Fork(source, **options)
     out, err = fork.communicate(timeout)
     return subprocess.CompletedProcess(source, fork.returncode, out, err)
+
+
+def module(name: str, *arguments: object) -> str:
+    """Source that does what `python -m NAME ARGUMENTS` does."""
+    return f"import runpy, sys\nsys.argv[1:] = {[str(each) for each in arguments]!r}\nrunpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
 
 
 def _ask(request, descriptors):
