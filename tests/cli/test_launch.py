@@ -12,7 +12,7 @@ from tests.faults.pastis import FAULTS, TILE
 
 
 def launch(*arguments, cwd=ROOT):
-    return forks.run(program("", [str(ROOT / "launch.py"), *arguments]), cwd=cwd)
+    return forks.run(program("", [str(ROOT / "launch.py"), *arguments], end="os._exit"), cwd=cwd)
 
 
 def test_help_explains_the_flags():

@@ -124,17 +124,17 @@ class Launcher:
         return finish(self.start(workdir, **how), code)
 
 
-def program(before, argv):
-    """Source of a process that runs `before` and then what launch.py runs."""
+def program(before, argv, end="sys.exit"):
+    """Source of a process that runs `before` and then what launch.py runs; "os._exit" ends a fork without taking apart all that was imported."""
     return f"""
-import sys
+import os, sys
 from omnisat_jax.cli import signals
 signals.listen()
 sys.argv = {argv!r}
 {before}
 import launch
 from omnisat_jax.cli.command import run_command
-sys.exit(run_command(launch.program, sys.argv))
+{end}(run_command(launch.program, sys.argv))
 """
 
 
