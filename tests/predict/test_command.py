@@ -1,5 +1,6 @@
 """The command as users start it: products, resuming after a kill, shards, and one sentence for every mistake."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -12,7 +13,6 @@ import rasterio
 
 from omnisat_jax.cli.signals import PREEMPTED
 from omnisat_jax.predict.folder import BLOCKS, MapFolder
-from tests import forks
 from tests.conftest import ROOT
 from tests.inference.test_face import TRAINING_ONLY
 from tests.predict.models import BANDS, CLASSES, save_random_model
@@ -34,10 +34,10 @@ def here(tmp_path_factory):
     return folder
 
 
-def start(here, out, *options):
-    command = ["--model", here / "model", "--series", f"s1a={here / 's1a'}"]
+def start(here, out, *options, **more):
+    command = [sys.executable, "-m", "omnisat_jax.predict", "--model", here / "model", "--series", f"s1a={here / 's1a'}"]
     command += ["--image", f"spot={here / 'spot.tif'}:R,G,B", "--out", out, "--block", "16", "--batch", "4", *options]
-    return forks.Fork(forks.module("omnisat_jax.predict", *command))
+    return subprocess.Popen([str(part) for part in command], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
 
 
 def finished(process, code=0):
@@ -80,8 +80,9 @@ def test_a_map_opens_as_geotiffs(whole):
 def test_a_killed_map_is_continued_bit_for_bit(here, whole, number, code):
     out = here / f"killed{int(number)}"
     process = start(here, out, "--probabilities")
-    while process.poll(0.02) is None and len(list((out / BLOCKS).glob("*.npz"))) < 2:
-        pass
+    while process.poll() is None and len(list((out / BLOCKS).glob("*.npz"))) < 2:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
     process.send_signal(number)
     text = finished(process, code)
     assert number == signal.SIGKILL or ("run the same command again" in text and "Traceback" not in text)
@@ -95,7 +96,8 @@ def test_shards_make_the_same_map(here, whole):
     first, second = (start(here, out, "--probabilities", "--shard", f"{index}/2") for index in range(2))
     finished(first), finished(second)
     assert not MapFolder.open(out).missing()
-    finished(forks.Fork(forks.module("omnisat_jax.predict", "finish", "--out", out)))
+    command = [sys.executable, "-m", "omnisat_jax.predict", "finish", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert products(out) == products(whole)
 
 
