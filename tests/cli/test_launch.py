@@ -5,16 +5,18 @@ import sys
 
 import pytest
 
+from tests import forks
 from tests.conftest import ROOT
+from tests.distributed.processes import program
 from tests.faults.pastis import FAULTS, TILE
 
 
 def launch(*arguments, cwd=ROOT):
-    return subprocess.run([sys.executable, str(ROOT / "launch.py"), *arguments], cwd=cwd, capture_output=True, text=True)
+    return forks.run(program("", [str(ROOT / "launch.py"), *arguments], end="os._exit"), cwd=cwd)
 
 
 def test_help_explains_the_flags():
-    out = launch("--helpfull").stdout
+    out = subprocess.run([sys.executable, str(ROOT / "launch.py"), "--helpfull"], capture_output=True, text=True).stdout
     assert "--workdir" in out and "--stage" in out and "configs/pastis.py:hd" in out
 
 

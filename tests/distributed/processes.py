@@ -13,9 +13,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from tests import forks
 from tests.conftest import QUICK, ROOT
 
 LIMIT = 600  # seconds after which a process counts as hanging; compiling on a busy machine takes minutes
+# JAX has read its environment before the process is forked.
+KEEP_ALL = "import jax; jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)"
 # The process signals itself, so that the signal comes at the same step on any machine.
 SIGNAL = """
 import os
@@ -52,6 +55,7 @@ class How:
       pretrain: whether the run pre-trains.
       stage: the last one of the run, or "all"; by default that of the launcher.
       stderr: as of `subprocess.Popen`, by default together with stdout.
+      fresh: whether new interpreters import everything, instead of forks of one that has.
     """
 
     processes: int = 1
@@ -63,6 +67,7 @@ class How:
     pretrain: bool = False
     stage: str = ""
     stderr: int = subprocess.STDOUT
+    fresh: bool = False
 
 
 class Launcher:
@@ -98,17 +103,12 @@ class Launcher:
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             }
             own = SIGNAL.format(*map(int, how.signals[index])) if index in how.signals else ""
-            children.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", program(f"{how.before}\n{own}", ["launch.py", *flags])],
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=how.stderr,
-                    text=True,
-                    process_group=0,  # a test may signal all of it
-                )
-            )
+            source = program(f"{how.before}\n{own}", ["launch.py", *flags])
+            if how.fresh:
+                command, pipes = [sys.executable, "-c", source], {"stdout": subprocess.PIPE, "stderr": how.stderr, "text": True}
+                children.append(subprocess.Popen(command, cwd=ROOT, env=environment, process_group=0, **pipes))  # a test may signal all of it
+            else:
+                children.append(forks.Fork(f"{KEEP_ALL}\n{source}", env=environment, stderr=how.stderr, process_group=True))
         return children
 
     def programs_of(self, name):
@@ -124,17 +124,17 @@ class Launcher:
         return finish(self.start(workdir, **how), code)
 
 
-def program(before, argv):
-    """Source of a process that runs `before` and then what launch.py runs."""
+def program(before, argv, end="sys.exit"):
+    """Source of a process that runs `before` and then what launch.py runs; "os._exit" ends a fork without taking apart all that was imported."""
     return f"""
-import sys
+import os, sys
 from omnisat_jax.cli import signals
 signals.listen()
 sys.argv = {argv!r}
 {before}
 import launch
 from omnisat_jax.cli.command import run_command
-sys.exit(run_command(launch.program, sys.argv))
+{end}(run_command(launch.program, sys.argv))
 """
 
 

@@ -53,7 +53,8 @@ def main():
     report = []
     for devices in (1, 2, 4, 8):
         for group in (0, 2, 4):
-            for dtype in ("float32", "bfloat16"):
+            # Rounding does not depend on the group: each number of devices tries it with one.
+            for dtype in ("float32", "bfloat16") if group == {1: 0, 2: 2, 4: 4, 8: 0}[devices] else ("float32",):
                 present = jnp.asarray(rng.random((3, 8)) > 0.3)
                 case = {"devices": devices, "group": group, "dtype": dtype, "patches": 5}
                 report.append(case | compare(devices, group, jnp.dtype(dtype), 5, present, 0))

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -11,18 +9,15 @@ import pytest
 
 from omnisat_jax.config import schema
 from omnisat_jax.parallel import mesh as meshes
-from tests.conftest import ROOT
+from tests import forks
 
 
 def child(module, *arguments):
     """The JSON that a module prints in a process with eight emulated devices."""
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
-    command = [sys.executable, "-m", f"tests.distributed.{module}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True)
+    done = forks.run(forks.module(f"tests.distributed.{module}", *arguments), env=os.environ | {"XLA_FLAGS": flags})
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
-
-
 
 
 def test_ring_equals_dense():

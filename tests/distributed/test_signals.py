@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import forks
 from tests.conftest import ROOT
 from tests.distributed.processes import LIMIT, Launcher, program
 
@@ -79,7 +80,7 @@ def test_every_stage_of_a_run(number, stages, tmp_path):
     for stage in stages:
         place, call = STAGES[stage]
         before = SEND.format(number=int(number), place=place, call=call)
-        (child,) = launcher.start(tmp_path / "run", before=before, **how)
+        (child,) = launcher.start(tmp_path / "run", before=before, fresh=stage == "importing", **how)
         ended(child, CODES[number])
         assert not (tmp_path / "run" / "evaluate" / "done.json").exists(), stage
     (child,) = launcher.start(tmp_path / "run", **how)
@@ -115,7 +116,7 @@ signals.UNRESPONSIVE = 0.0
 @pytest.mark.parametrize("number", list(CODES), ids=lambda number: number.name)
 def test_a_call_that_does_not_return_is_not_waited_for(number, tmp_path):
     code = program(STUCK, ["launch.py", "--config=configs/pastis.py", f"--workdir={tmp_path}"])
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = forks.Fork(code)
     assert child.stdout.readline() == "stuck\n"
     child.send_signal(number)
     ended(child, CODES[number])
@@ -123,6 +124,7 @@ def test_a_call_that_does_not_return_is_not_waited_for(number, tmp_path):
 
 PREPARE = """
 import sys
+sys.argv[1:] = {arguments!r}
 from omnisat_jax.cli import signals
 signals.listen()
 from omnisat_jax.cli.command import run_command
@@ -139,10 +141,7 @@ def test_workers_end_with_their_command(number, simulated, tmp_path):
     # Only the command itself is killed; Ctrl-C and SIGTERM go to the whole group.
     kill = SEND.replace("os.killpg(0", "os.kill(os.getpid()" if number == signal.SIGKILL else "os.killpg(0")
     for before in (kill.format(number=int(number), place="data.preparation.builder:FrameWriters.take", call=2), ""):
-        child = subprocess.Popen(
-            [sys.executable, "-c", PREPARE.format(before=before), *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
-        )  # fmt: skip
+        child = forks.Fork(PREPARE.format(before=before, arguments=arguments), process_group=True)
         if before and number == signal.SIGKILL:
             out, err = child.communicate(timeout=LIMIT)  # ends when the workers have let go of both pipes
             assert child.returncode == -number and not err
@@ -164,8 +163,8 @@ def killing(self, timeout):
             os.kill(process.pid, signal.SIGKILL)
 workers._Pool._receive = killing
 """
-    command = [sys.executable, "-c", PREPARE.format(before=kill), "pastis", f"--raw={simulated}", f"--out={tmp_path / 'records'}", "--jobs=2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    arguments = ["pastis", f"--raw={simulated}", f"--out={tmp_path / 'records'}", "--jobs=2"]
+    done = forks.run(PREPARE.format(before=kill, arguments=arguments), timeout=LIMIT)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: the process that was working on 100") and "was killed by signal 9" in done.stderr
 
@@ -195,10 +194,7 @@ def test_runs_end_with_their_study(number, tmp_path):
     player = f"from omnisat_jax.study import runner\nrunner.Launcher.of_program = lambda path: runner.Launcher({command!r}, {str(ROOT)!r})"
     study = str(ROOT / "configs" / "studies" / "encoders.py")
     code = program(player, ["launch.py", f"--study={study}", "--study.seeds=(0,)", f"--workdir={tmp_path / 'study'}"])
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    child = forks.Fork(code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
     if number == signal.SIGKILL:
         child.communicate(timeout=LIMIT)
     else:

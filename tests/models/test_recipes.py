@@ -39,7 +39,7 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("name", [name if name == "pastis:hd,omnisat" else pytest.param(name, marks=pytest.mark.exhaustive) for name in RECIPES])
+@pytest.mark.parametrize("name", [name if name == "pastis:demo" else pytest.param(name, marks=pytest.mark.exhaustive) for name in RECIPES])
 def test_both_steps_trace(name):
     module, preset, records = RECIPES[name]
     settings = schema.parse(module.get_config(preset))
