@@ -14,6 +14,7 @@ from typing import Any
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
 from omnisat_jax.files import atomic
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.locks import exclusive
@@ -44,8 +45,10 @@ def check_path(workdir: StrPath) -> None:
       WorkdirError: naming the character in its path that does not work.
     """
     text = os.fspath(workdir)
-    if "://" in text:
-        raise WorkdirError(f"{printable(text)}: --workdir must be a folder of this machine or one that it mounts, not an address")
+    try:
+        need_local(text, "--workdir")
+    except UserError as error:
+        raise WorkdirError(str(error)) from error
     whole = str(pathlib.Path(text).resolve()) if "\0" not in text else text
     shown = printable(whole).replace("\n", "\\n")
     for character in whole:

@@ -21,7 +21,7 @@ def test_help_explains_the_flags():
 @pytest.mark.parametrize("file", [f"--config={ROOT}/configs/pastis.py", f"--study={ROOT}/configs/studies/encoders.py"])
 def test_an_address_is_no_folder_of_a_run(file, tmp_path):
     run = launch(file, "--workdir=gs://bucket/run", cwd=tmp_path)
-    assert run.returncode == 1 and "gs://bucket/run: --workdir must be a folder of this machine" in run.stderr, run.stderr
+    assert run.returncode == 1 and "--workdir: expected a path of this machine, found gs://bucket/run" in run.stderr, run.stderr
     assert not list(tmp_path.iterdir())
 
 

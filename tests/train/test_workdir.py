@@ -78,7 +78,7 @@ def test_other_paths_are_accepted(tmp_path, name):
 
 
 def test_an_address_is_no_folder():
-    with pytest.raises(WorkdirError, match="not an address"):
+    with pytest.raises(WorkdirError, match="--workdir: expected a path of this machine, found gs://bucket/run"):
         check_path("gs://bucket/run")
 
 
