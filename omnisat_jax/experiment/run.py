@@ -1,6 +1,6 @@
 """One run, from its configuration to its results: prepare, pre-train, fine-tune, evaluate."""
 
-import pathlib
+import contextlib
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +9,8 @@ from omnisat_jax.config import schema
 from omnisat_jax.experiment import scoring
 from omnisat_jax.experiment.context import RunContext, RunOptions, make_run_context, open_additional
 from omnisat_jax.experiment.stages import Stages
+from omnisat_jax.files import working_copy
+from omnisat_jax.files.addresses import need_bucket
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import UNLABELLED
@@ -36,11 +38,15 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
       UserError: with a message for the user.
       Preempted: the run was asked to end; the same command continues it.
     """
-    folder, console = pathlib.Path(options.folder), options.console
-    workdir.check_path(folder)
-    flat = schema.flatten(config)
-    hosts.check_same(folder, flat)
-    with workdir.held(folder):
+    workdir.check_path(options.folder)
+    need_bucket(config.pretrain_from, "pretrain_from")
+    flat, console = schema.flatten(config), options.console
+    hosts.check_same(options.folder, flat)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(workdir.opened(options.folder))
+        stack.enter_context(workdir.held(folder))
+        if config.pretrain_from:
+            working_copy.pull(stack.enter_context(workdir.opened(config.pretrain_from)))
         with hosts.leader_first("claim"):
             changes = workdir.claim(folder, flat)
         with hosts.leader_first("prepare", timeout=PREPARATION):
@@ -82,7 +88,7 @@ def _evaluate(stages: Stages, context: RunContext, console: Console) -> dict[str
         console.print("evaluate: finished before, not repeated")
         if context.config.eval.calibrate and context.config.eval.probe == "none" and "temperature_scaling" not in results:
             console.print(
-                f"It is of a version that fitted no temperature; to fit one, delete {context.folder / 'evaluate'} and give the same command.",
+                f"It is of a version that fitted no temperature; to fit one, delete {working_copy.place_of(context.folder / 'evaluate')} and give the same command.",
                 style="yellow",
                 markup=False,
                 highlight=False,

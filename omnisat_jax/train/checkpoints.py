@@ -17,7 +17,10 @@ from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from omnisat_jax.errors import DataError, UserError, reason, system_reason
-from omnisat_jax.files.json_file import read_json
+from omnisat_jax.files import working_copy
+from omnisat_jax.files.addresses import scheme_of
+from omnisat_jax.files.buckets import Bucket, set_up
+from omnisat_jax.files.json_file import Value, parse_json, read_json
 from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
 from omnisat_jax.train import checksums
 from omnisat_jax.types import PyTree, StrPath
@@ -25,6 +28,7 @@ from omnisat_jax.types import PyTree, StrPath
 EARLIER = {"data", "statistics", "modalities", "classes", "step", "form"}  # keys of a description from before it had a checksum
 # Reasons why an intact checkpoint cannot be read now; it must not be set aside for them.
 CIRCUMSTANCES = ("RESOURCE_EXHAUSTED", "Too many open files", "Permission denied", "PERMISSION_DENIED", "Cannot allocate memory")
+COMMITTED = "commit_success.txt"  # the object that Orbax writes last
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +46,7 @@ class BrokenStepError(UserError):
 
     def __init__(self, path: StrPath, why: str):
         super().__init__(f"{path}: this checkpoint cannot be read ({why})")
-        self.path, self.why = pathlib.Path(path), why
+        self.path, self.why = lasting(path), why
 
 
 class SaveError(UserError):
@@ -66,7 +70,7 @@ class Checkpoints:
           accept_new_data: do not refuse it.
         """
         _quieten()
-        self.directory = pathlib.Path(directory).resolve()
+        self.directory = lasting(directory)
         with leader_first("look for broken checkpoints"):
             # Orbax reads the descriptions of all checkpoints at once and fails at a broken one.
             for step in steps_in(self.directory) if is_leader() else ():
@@ -221,7 +225,7 @@ def read_step(
       OtherRunError: the checkpoint was made from other data, other tiles or another batch size; or it holds other arrays.
     """
     _quieten()
-    path = pathlib.Path(path).resolve()
+    path = lasting(path)
     state, meta, why = None, {}, ""
     try:
         meta = _description(path)
@@ -262,12 +266,12 @@ def _description(path) -> dict:
     if not path.is_dir():
         raise BrokenStepError(path, "it is not there")
     try:
-        read_json(path / "_CHECKPOINT_METADATA", what="the description of a checkpoint").items()
-        stored = read_json(path / "meta" / "metadata", what="what a checkpoint was made from")
+        _read(path / "_CHECKPOINT_METADATA", "the description of a checkpoint").items()
+        stored = _read(path / "meta" / "metadata", "what a checkpoint was made from")
         stored.get("data").items()
         stored.get("form").items()
         metrics = path / "metrics" / "metrics"
-        value = read_json(metrics, what="the rank of a checkpoint").get("value").number() if metrics.is_file() else None
+        value = _read(metrics, "the rank of a checkpoint").get("value").number() if metrics.is_file() else None
     except DataError as error:
         raise BrokenStepError(path, f"{pathlib.Path(error.path).name}: expected {error.expected}, found {error.found}") from error
     meta = stored.value
@@ -300,14 +304,39 @@ def _compare(path, meta, data, accept, expected):
         )
 
 
+def lasting(path: StrPath) -> pathlib.Path | epath.Path:
+    """Where a folder of checkpoints, or one of them, lies for good: in the bucket of a run that lives in one, or as an absolute path."""
+    place = working_copy.place_of(path)
+    scheme = scheme_of(place)
+    if scheme:
+        set_up(scheme)
+        return epath.Path(place)
+    return pathlib.Path(path).resolve()
+
+
+def _read(path: pathlib.Path | epath.Path, what: str) -> Value:
+    """A JSON file of a checkpoint."""
+    if not scheme_of(path):
+        return read_json(path, what=what)
+    try:
+        return parse_json(path.read_bytes(), path, what=what)
+    except FileNotFoundError:
+        raise DataError(tile="-", path=path, expected=what, found="no such object") from None
+
+
 def steps_in(directory: StrPath) -> list[int]:
-    """Steps of the checkpoints in a folder, ascending, whether or not they can be read."""
-    return sorted(int(path.name) for path in pathlib.Path(directory).glob("*") if re.fullmatch("[0-9]+", path.name))
+    """Steps of the checkpoints in a folder, ascending, whether or not they can be read.
+
+    In a bucket, those without Orbax's mark were never finished; Orbax removes them.
+    """
+    directory = lasting(directory)
+    found = [path for path in directory.glob("*") if re.fullmatch("[0-9]+", path.name)]
+    return sorted(int(path.name) for path in found if not scheme_of(path) or (path / COMMITTED).exists())
 
 
-def aside(directory: StrPath) -> pathlib.Path:
+def aside(directory: StrPath) -> pathlib.Path | epath.Path:
     """The folder to which broken checkpoints of a folder are moved."""
-    directory = pathlib.Path(directory)
+    directory = lasting(directory)
     return directory.with_name(f"{directory.name}-broken")
 
 
@@ -319,7 +348,12 @@ def set_aside(error: BrokenStepError) -> None:
     log.warning("%s; it is now in %s", error, target)
     if is_leader():
         target.mkdir(exist_ok=True)
-        error.path.rename(next(p for i in itertools.count() if not (p := target / f"{error.path.name}.{i}").exists()))
+        free = next(p for i in itertools.count() if not (p := target / f"{error.path.name}.{i}").exists())
+        if scheme_of(free):
+            source = Bucket(str(error.path))
+            source.move(list(source.objects()), Bucket(str(free)))
+        else:
+            error.path.rename(free)
 
 
 def _cause(error):
