@@ -62,6 +62,7 @@ def _check_places(e: "ExperimentConfig") -> None:
     try:
         need_local(e.data.raw_dir, "data.raw_dir", "copy the dataset to this machine, or set data.prepared_dir, which may be gs://BUCKET/FOLDER")
         need_local(e.data.cache_dir, "data.cache_dir", "choose a folder on a disk of this machine, which is fast")
+        need_local(e.data.mirror_dir, "data.mirror_dir", "choose a folder on a disk of this machine, which is fast")
         need_bucket(e.pretrain_from, "pretrain_from", installed=False)
         need_bucket(e.data.prepared_dir, "data.prepared_dir", installed=False)
         for folder in e.data.pretrain_folders:

@@ -51,7 +51,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
             changes = workdir.claim(folder, flat)
         with hosts.leader_first("prepare", timeout=PREPARATION):
             records = Records(options.prepare(config.data, console))
-            additional = open_additional(config)
+            additional = open_additional(config, console)
         context = make_run_context(config, folder, records, additional, console)
         stages = Stages(context, options, flat, changes)
         announce(console, records, context.split, context.input_spec)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.buckets import bucket, download, needs_bucket  # noqa: F401 - bucket is a fixture
+from tests.buckets import bucket, download, needs_bucket, store  # noqa: F401 - fixtures
 from tests.distributed.processes import Launcher, assert_same, finish, rows, state
 
 pytestmark = needs_bucket

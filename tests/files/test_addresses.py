@@ -110,7 +110,7 @@ def test_every_command_refuses_addresses(module, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("key", ["data.raw_dir", "data.cache_dir"])
+@pytest.mark.parametrize("key", ["data.raw_dir", "data.cache_dir", "data.mirror_dir"])
 def test_keys_that_must_be_local_refuse_addresses(key):
     with pytest.raises(ConfigError, match=f"{key}: expected a path of this machine, found {ADDRESS}; "):
         schema.parse(changed(**{key: ADDRESS}))
