@@ -22,6 +22,13 @@ def download(address, folder):
     return pathlib.Path(folder)
 
 
+def names(address):
+    """Names of the objects of a folder."""
+    from omnisat_jax.files.buckets import Bucket
+
+    return set(Bucket(address).objects())
+
+
 @pytest.fixture(scope="module")
 def store():
     """The objects of an empty bucket of this module, which this process and its children use."""

@@ -111,8 +111,9 @@ class WorkingCopy:
             self._there[name] = ""  # unknown; a pull would read it again
 
     def _need_own(self) -> None:
+        content = self._bucket.read(WRITER) or b"{}"
         try:
-            owner = json.loads(self._bucket.read(WRITER) or b"{}")
+            owner = json.loads(content)
             token, who = owner.get("token"), f"process {owner.get('process')} on {owner.get('host')}, since {owner.get('since')}"
         except (ValueError, AttributeError):
             token, who = None, "whose name cannot be read"
