@@ -19,7 +19,7 @@ _KINDS = {"int": "a whole number", "float": "a number"}
 
 
 def words(text: str) -> str:
-    """The type of options that are free text, which may contain addresses. Of every other option an address is refused."""
+    """The type of options whose value may be an address: free text, or what the command reads from a bucket. Every other option refuses it."""
     return text
 
 

@@ -10,7 +10,7 @@ from omnisat_jax.experiment import scoring
 from omnisat_jax.experiment.context import RunContext, RunOptions, make_run_context, open_additional
 from omnisat_jax.experiment.stages import Stages
 from omnisat_jax.files import working_copy
-from omnisat_jax.files.addresses import need_bucket
+from omnisat_jax.files.addresses import CHECKPOINTED, need_bucket
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import UNLABELLED
@@ -39,7 +39,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
       Preempted: the run was asked to end; the same command continues it.
     """
     workdir.check_path(options.folder)
-    need_bucket(config.pretrain_from, "pretrain_from")
+    need_bucket(config.pretrain_from, "pretrain_from", schemes=CHECKPOINTED)
     flat, console = schema.flatten(config), options.console
     hosts.check_same(options.folder, flat)
     with contextlib.ExitStack() as stack:

@@ -7,6 +7,7 @@ it is still text. Nothing is imported for paths without a scheme.
 import importlib.util
 import os
 import re
+from collections.abc import Collection
 
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.types import StrPath
@@ -16,6 +17,7 @@ _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.
 _DROPPED = re.compile(r"(?P<scheme>gs|gcs|s3|s3a|az|abfs|abfss|wasbs|hdfs|file|http|https|ftp|memory):/+(?P<rest>.*)", re.DOTALL)
 # {scheme: (module of fsspec that opens it, extra of this package)}
 BUCKETS = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3")}
+CHECKPOINTED = ("gs",)  # those in which Orbax marks whether a checkpoint is complete
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,221}[a-z0-9]")
 _SHORTEST = 2  # characters of a scheme; one letter and a colon is a drive of Windows
 
@@ -43,12 +45,13 @@ def need_local(path: StrPath, argument: str, advice: str = "") -> None:
         raise UserError(f"{f'{argument}: ' if argument else ''}expected a path of this machine, found {_shown(path)}; {advice or _copying(scheme)}")
 
 
-def need_bucket(path: StrPath, argument: str, *, installed: bool = True) -> None:
+def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tuple(BUCKETS), installed: bool = True) -> None:
     """Refuses an address that is not a folder in object storage, and nothing that is a path of this machine.
 
     Args:
       path: as the user gave it.
       argument: that has this value, for the message.
+      schemes: that this argument may have.
       installed: whether the library for its scheme must be there.
 
     Raises:
@@ -58,8 +61,8 @@ def need_bucket(path: StrPath, argument: str, *, installed: bool = True) -> None
     if not scheme:
         return
     text = os.fspath(path)
-    supported = " or ".join(f"{name}://BUCKET/FOLDER" for name in BUCKETS)
-    if scheme not in BUCKETS:
+    supported = " or ".join(f"{name}://BUCKET/FOLDER" for name in schemes)
+    if scheme not in schemes:
         raise UserError(f"{argument}: expected a folder of this machine or {supported}, found {_shown(path)}")
     match = _ADDRESS.fullmatch(text)
     bucket, _, folder = (match["rest"] if match else "").partition("/")

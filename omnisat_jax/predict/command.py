@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m omnisat_jax.predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("words", nargs="*", help=argparse.SUPPRESS)
-    add("--model", help="folder of a trained model, such as runs/NAME/model, or hf:ORGANISATION/NAME@TAG")
+    add("--model", type=words, help="folder of a trained model, such as runs/NAME/model or gs://BUCKET/RUN/model, or hf:ORGANISATION/NAME@TAG")
     add("--out", type=pathlib.Path, help="folder of the map; an unfinished map of the same inputs is continued")
     add_inputs(parser)
     add("--modalities", default="", help="sensors to use, joined by commas; default: all that are given")

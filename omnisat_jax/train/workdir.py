@@ -14,7 +14,7 @@ from typing import Any
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
 from omnisat_jax.files import atomic, working_copy
-from omnisat_jax.files.addresses import need_bucket, scheme_of
+from omnisat_jax.files.addresses import CHECKPOINTED, need_bucket, scheme_of
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.locks import exclusive
@@ -47,7 +47,7 @@ def check_path(workdir: StrPath) -> None:
     """
     text = os.fspath(workdir)
     try:
-        need_bucket(text, "--workdir")
+        need_bucket(text, "--workdir", schemes=CHECKPOINTED)
     except UserError as error:
         raise WorkdirError(str(error)) from error
     if scheme_of(text):

@@ -87,7 +87,7 @@ COMMANDS = {
     "omnisat_jax.export.__main__ ": ["x", "--format", "jax", "--out", ADDRESS],
     "omnisat_jax.interop.convert": ["utae", ADDRESS, "out"],
     "omnisat_jax.interop.convert ": ["utae", "weights", ADDRESS],
-    "omnisat_jax.predict.command": ["--model", ADDRESS, "--out", "out"],
+    "omnisat_jax.predict.command": ["--model", "m", "--stac", ADDRESS],
     "omnisat_jax.predict.command ": ["--model", "m", "--out", ADDRESS],
     "omnisat_jax.predict.command  ": ["--model", "m", "--out", "out", "--series", f"s2={ADDRESS}"],
     "data.prepare": ["pastis", "--raw", ADDRESS, "--out", "out"],
@@ -119,12 +119,13 @@ def test_keys_that_must_be_local_refuse_addresses(key):
 @pytest.mark.parametrize("key", ["data.prepared_dir", "data.pretrain_dirs", "pretrain_from"])
 def test_keys_that_may_be_buckets_refuse_other_addresses(key):
     schema.parse(changed(**{key: ADDRESS}))
-    with pytest.raises(ConfigError, match=f"{key}: expected a folder of this machine or gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, found https://a/b"):
+    supported = "gs://BUCKET/FOLDER" if key == "pretrain_from" else "gs://BUCKET/FOLDER or s3://BUCKET/FOLDER"
+    with pytest.raises(ConfigError, match=f"{key}: expected a folder of this machine or {supported}, found https://a/b"):
         schema.parse(changed(**{key: "https://a/b"}))
 
 
 def calls():
-    from omnisat_jax import Model, Region, load_model
+    from omnisat_jax import Region, load_model
     from omnisat_jax.aot.command import compile_for
     from omnisat_jax.inference.model_saving import save_model
     from omnisat_jax.parallel.compilation import keep_programs
@@ -132,7 +133,6 @@ def calls():
     from omnisat_jax.predict.stac_items import read_items
 
     return {
-        "Model.from_pretrained": lambda a: Model.from_pretrained(a),
         "load_model": load_model,
         "save_model": lambda a: save_model(a, {}, None),
         "Region.from_json": Region.from_json,
@@ -145,6 +145,14 @@ def calls():
         "need_file": lambda a: need_file(a, what="a file"),
         "need_folder": lambda a: need_folder(a, what="a folder"),
     }
+
+
+@pytest.mark.parametrize("address", ["https://host/model", "gs:/bucket/model", pathlib.Path("gs://bucket/model")])
+def test_models_are_read_from_folders_buckets_and_the_hub(address):
+    from omnisat_jax import Model
+
+    with pytest.raises(UserError, match="the folder of a model: expected .*gs://BUCKET/FOLDER"):
+        Model.from_pretrained(address)
 
 
 @pytest.mark.parametrize("name", calls())

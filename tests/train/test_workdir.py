@@ -78,7 +78,7 @@ def test_other_paths_are_accepted(tmp_path, name):
 
 
 def test_other_addresses_are_no_folders():
-    with pytest.raises(WorkdirError, match="--workdir: expected a folder of this machine or gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, found https://bucket/run"):
+    with pytest.raises(WorkdirError, match="--workdir: expected a folder of this machine or gs://BUCKET/FOLDER, found https://bucket/run"):
         check_path("https://bucket/run")
 
 
