@@ -3,10 +3,12 @@
 Requests that get no answer, or one such as 503, are repeated, and a warning says what is waited for.
 """
 
+import contextlib
 import functools
 import logging
 import pathlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -19,6 +21,7 @@ Result = TypeVar("Result")
 REQUEST = 120.0  # seconds after which a request counts as unanswered
 TRIES = 6  # of each call, every one of which the library of the bucket has repeated already
 LONGEST_WAIT = 60.0  # seconds between two tries
+TOLD = 30.0  # seconds between two messages about one wait
 CHUNK = 2**25  # bytes of one request when a file is downloaded
 AT_A_TIME = 8  # requests in flight when files are downloaded
 log = logging.getLogger(__name__)
@@ -186,6 +189,28 @@ class _Repeats(logging.Handler):
         text = record.getMessage()
         if " retrying after exception: " in text:
             log.warning("the object storage gave no answer (%s); asking again", text.partition("exception: ")[2].strip(" ,") or "no reason given")
+
+
+@contextlib.contextmanager
+def told_while_waiting(what: str, every: float = TOLD) -> Iterator[None]:
+    """Says, while the body runs, every few seconds what it waits for: TensorStore repeats requests without a word.
+
+    Args:
+      what: is read or written, and where.
+      every: seconds.
+    """
+    done = threading.Event()
+
+    def tell() -> None:
+        start = time.monotonic()
+        while not done.wait(every):
+            log.warning("%s: the object storage has not answered for %.0f s; still waiting", what, time.monotonic() - start)
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 @functools.cache

@@ -9,7 +9,8 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.files import working_copy
 from omnisat_jax.parallel import hosts
 from omnisat_jax.train import workdir
-from omnisat_jax.train.checkpoints import BrokenStepError, Checkpoints, lasting, read_step, set_aside, steps_in
+from omnisat_jax.train.checkpoint_folders import BrokenStepError, lasting, set_aside, steps_in
+from omnisat_jax.train.checkpoints import Checkpoints, read_step
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.types import Params
 
