@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import itertools
 import json
+import multiprocessing
 import re
 import threading
 import time
@@ -87,6 +88,34 @@ def serving() -> Iterator[tuple[str, Store]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextlib.contextmanager
+def serving_elsewhere() -> Iterator[tuple[str, Callable[[float], None]]]:
+    """Yields the address of a server in a process of its own, which takes no time from this one, and a function that sets its latency in seconds."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    try:
+        address = here.recv()
+
+        def set_latency(seconds: float) -> None:
+            here.send(seconds)
+            here.recv()
+
+        yield address, set_latency
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(pipe):
+    with serving() as (address, store):
+        pipe.send(address)
+        while True:
+            store.latency = pipe.recv()
+            pipe.send(None)
 
 
 def environment(address: str) -> dict[str, str]:

@@ -22,6 +22,15 @@ def download(address, folder):
     return pathlib.Path(folder)
 
 
+def upload(folder, address):
+    """Copies a folder into the bucket; dataset.json last."""
+    from omnisat_jax.files.buckets import Bucket
+
+    target = Bucket(address)
+    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "dataset.json"):
+        target.write(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
 def names(address):
     """Names of the objects of a folder."""
     from omnisat_jax.files.buckets import Bucket

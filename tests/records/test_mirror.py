@@ -12,17 +12,10 @@ from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.buckets import Bucket
 from omnisat_jax.records import mirror
 from omnisat_jax.records.reader import Records
-from tests.buckets import bucket, needs_bucket, store  # noqa: F401 - fixtures
+from tests.buckets import bucket, needs_bucket, store, upload  # noqa: F401 - fixtures
 from tests.conftest import ROOT, prepare_pastis
 
 pytestmark = needs_bucket
-
-
-def upload(folder, address):
-    """Copies a folder into the bucket; dataset.json last."""
-    target = Bucket(address)
-    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "dataset.json"):
-        target.write(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 @pytest.fixture(scope="module")
