@@ -40,6 +40,9 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
     """
     workdir.check_path(options.folder)
     need_bucket(config.pretrain_from, "pretrain_from", schemes=CHECKPOINTED)
+    need_bucket(config.data.prepared_dir, "data.prepared_dir")
+    for place in config.data.pretrain_folders:
+        need_bucket(place, "data.pretrain_dirs")
     flat, console = schema.flatten(config), options.console
     hosts.check_same(options.folder, flat)
     with contextlib.ExitStack() as stack:

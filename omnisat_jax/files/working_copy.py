@@ -13,17 +13,16 @@ import json
 import logging
 import os
 import pathlib
-import shutil
 import socket
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from omnisat_jax.errors import UserError, printable
+from omnisat_jax.errors import UserError, printable, system_sentence
 from omnisat_jax.files import atomic
 from omnisat_jax.files.addresses import scheme_of
-from omnisat_jax.files.buckets import Bucket
+from omnisat_jax.files.buckets import Bucket, BucketError
 from omnisat_jax.files.locks import InUseError
 from omnisat_jax.types import StrPath
 
@@ -93,12 +92,10 @@ class WorkingCopy:
         """
         if not self._token:
             return
+        self._need_own()
         files = {name: path for name, path in self._files()}
         gone = [name for name in self._here if name not in files]
         changed = [name for name, path in files.items() if self._here.get(name) != _state(path)]
-        if not gone and not changed:
-            return
-        self._need_own()
         self._bucket.delete(gone)
         for name in gone:
             del self._here[name]
@@ -202,7 +199,7 @@ def opened(place: StrPath, *, left_out: Sequence[str] = ()) -> Iterator[pathlib.
     if not scheme_of(place):
         yield pathlib.Path(place)
         return
-    made = pathlib.Path(tempfile.mkdtemp(prefix="omnisat_jax-")).resolve()
+    made = _temporary_folder()
     folder = made / os.fspath(place).rstrip("/").rpartition("/")[2]
     folder.mkdir()
     copy = WorkingCopy(os.fspath(place), folder, left_out=left_out)
@@ -211,6 +208,7 @@ def opened(place: StrPath, *, left_out: Sequence[str] = ()) -> Iterator[pathlib.
     handlers = list(logging.getLogger().handlers)
     for handler in handlers:
         handler.addFilter(names)
+    kept = ""
     try:
         try:
             yield folder
@@ -220,19 +218,30 @@ def opened(place: StrPath, *, left_out: Sequence[str] = ()) -> Iterator[pathlib.
             raise
         try:
             copy.push()
-        except UserError as error:
-            made = None
-            raise type(error)(f"{error}. What was to be written is in {copy.folder}") from error
+        except BucketError as error:
+            kept = str(made.rename(made.with_name(f"omnisat_jax-not-uploaded-{uuid.uuid4().hex[:8]}")) / folder.name)
+            raise BucketError(f"{error}. What was to be written is in {kept}") from error
     except UserError as error:
-        if made:
-            error.args = tuple(names.told(text) if isinstance(text, str) else text for text in error.args)
+        error.args = tuple(names.told(text) if isinstance(text, str) else text for text in error.args)
         raise
     finally:
         del _open[folder]
         for handler in handlers:
             handler.removeFilter(names)
-        if made:
-            shutil.rmtree(made, ignore_errors=True)
+        if not kept:
+            atomic.remove_marked(made)
+
+
+def _temporary_folder() -> pathlib.Path:
+    """A new folder that only this user can read; those of dead processes are removed."""
+    made = atomic.partial_name(pathlib.Path(tempfile.gettempdir()).resolve() / "omnisat_jax")
+    try:
+        atomic.clear_partials(made.parent)
+        made.mkdir(mode=0o700)
+        (made / atomic.MARK).touch()
+    except OSError as error:
+        raise UserError(f"{made.parent}: cannot be written ({system_sentence(error)})") from error
+    return made
 
 
 class _Names(logging.Filter):

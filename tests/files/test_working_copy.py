@@ -2,6 +2,10 @@
 
 import logging
 import os
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +14,7 @@ from omnisat_jax.files import atomic, working_copy
 from omnisat_jax.files.buckets import Bucket, BucketError
 from omnisat_jax.files.locks import InUseError
 from tests.buckets import bucket, names, needs_bucket, store  # noqa: F401 - fixtures
+from tests.conftest import ROOT
 
 LARGE = ("checkpoints",)
 
@@ -127,4 +132,36 @@ def test_what_cannot_be_uploaded_is_kept_here(address, store, monkeypatch):  # n
             store.fault = lambda number, method, path: 403
     finally:
         store.fault = lambda number, method, path: 0
-    assert str(folder) in str(raised.value) and (folder / "results.json").read_text() == "1"
+    kept = pathlib.Path(str(raised.value).rpartition(" ")[2])
+    assert (kept / "results.json").read_text() == "1" and not folder.exists()
+    shutil.rmtree(kept.parent)
+
+
+@needs_bucket
+def test_the_copy_of_a_killed_process_is_removed(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = f"""
+import os
+from omnisat_jax.files import working_copy
+with working_copy.opened({address!r}) as folder:
+    (folder / "x").touch()
+    os._exit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 3
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_mode & 0o77 == 0
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with working_copy.opened(address) as folder:
+        assert not left.exists() and folder.is_dir()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_nothing_is_imported_for_a_folder_of_this_machine(tmp_path):
+    code = f"""
+import sys
+from omnisat_jax.files import addresses, buckets, working_copy
+with working_copy.opened({str(tmp_path)!r}) as folder:
+    working_copy.push(folder)
+assert not {{"fsspec", "gcsfs", "aiohttp", "etils", "jax", "numpy"}} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
