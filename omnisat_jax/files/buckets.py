@@ -227,13 +227,13 @@ def set_up(scheme: str) -> None:
 
     Lists of objects are not cached, as other processes write too, and a request ends after REQUEST seconds.
     """
-    import fsspec
+    from fsspec import config
 
     settings: dict[str, Any] = {"use_listings_cache": False}
     if scheme == "gs":
         settings["requests_timeout"] = REQUEST
     for name in ("gs", "gcs") if scheme == "gs" else (scheme,):
-        fsspec.config.conf.setdefault(name, {}).update(settings)
+        config.conf.setdefault(name, {}).update(settings)
     logger = logging.getLogger(BUCKETS[scheme][0])
     logger.setLevel(logging.DEBUG)
     logger.propagate = False

@@ -139,8 +139,10 @@ _open: dict[pathlib.Path, WorkingCopy] = {}  # of this process, by folder
 
 
 def _find(path: StrPath) -> WorkingCopy | None:
-    path = pathlib.Path(path) if _open else None
-    return next((copy for folder, copy in _open.items() if path == folder or folder in path.parents), None) if path else None
+    if not _open:
+        return None
+    whole = pathlib.Path(path)
+    return next((copy for folder, copy in _open.items() if whole == folder or folder in whole.parents), None)
 
 
 def place_of(path: StrPath) -> str:
