@@ -40,6 +40,7 @@ class Store:
         self.requests: collections.Counter[str] = collections.Counter()
         self.numbers, self.lock = itertools.count(1), threading.Lock()
         self._objects: dict[str, tuple[bytes, int]] = {}
+        self._hashes: dict[int, str] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
         self._generations = itertools.count(10**15)
 
@@ -53,7 +54,12 @@ class Store:
             if not self._holds(name, query):
                 return 0
             self._objects[name] = content, next(self._generations)
+            self._hashes[self._objects[name][1]] = b64encode(hashlib.md5(content).digest()).decode()
             return self._objects[name][1]
+
+    def md5(self, generation: int) -> str:
+        """The MD5 of what was written as that generation, in base 64."""
+        return self._hashes[generation]
 
     def remove(self, name: str, query: Mapping[str, str]) -> int:
         """Deletes an object; returns the status."""
@@ -199,8 +205,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.query.get("ifGenerationMatch", str(generation)) != str(generation):
             return self._send(412)
         if self.query.get("alt") != "media":
-            return self._json(_about(name, content, generation))
-        headers = {"X-Goog-Generation": str(generation), "X-Goog-Hash": f"md5={_md5(content)}", "X-Goog-Stored-Content-Length": str(len(content))}
+            return self._json(self._about(name, content, generation))
+        headers = {"X-Goog-Generation": str(generation), "X-Goog-Hash": f"md5={self.store.md5(generation)}", "X-Goog-Stored-Content-Length": str(len(content))}
         part = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if not part:
             return self._send(200, content, headers)
@@ -220,7 +226,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if found:
                 prefixes[prefix + below + delimiter] = None
             elif (entry := self.store.get(name)) is not None and self.query.get("startOffset", "") <= name:
-                items.append(_about(name, *entry))
+                items.append(self._about(name, *entry))
         first = int(self.query.get("pageToken") or 0)
         last = first + int(self.query.get("maxResults") or 1000)
         more = {"nextPageToken": str(last)} if last < len(items) else {}
@@ -256,7 +262,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _written(self, name: str, content: bytes) -> None:
         generation = self.store.put(name, content, self.query)
-        return self._json(_about(name, content, generation)) if generation else self._send(412)
+        return self._json(self._about(name, content, generation)) if generation else self._send(412)
 
     def _copy(self, name: str, target: str) -> None:
         found = self.store.get(name)
@@ -265,9 +271,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         generation = self.store.put(target, found[0], {})
         if "/moveTo/" in self.path:
             self.store.remove(name, {})
-            return self._json(_about(target, found[0], generation))
+            return self._json(self._about(target, found[0], generation))
         size = str(len(found[0]))
-        return self._json({"done": True, "objectSize": size, "totalBytesRewritten": size, "resource": _about(target, found[0], generation)})
+        return self._json({"done": True, "objectSize": size, "totalBytesRewritten": size, "resource": self._about(target, found[0], generation)})
 
     def _batch(self, body: bytes) -> None:
         """Several deletions in one request."""
@@ -291,15 +297,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD" and status not in (204, 304):
             self.wfile.write(content)
 
-
-def _md5(content: bytes) -> str:
-    return b64encode(hashlib.md5(content).digest()).decode()
-
-
-def _about(name: str, content: bytes, generation: int) -> dict[str, str]:
-    when = "2026-01-01T00:00:00.000000Z"
-    return {
-        "kind": "storage#object", "id": f"{BUCKET}/{name}/{generation}", "name": name, "bucket": BUCKET, "generation": str(generation),
-        "metageneration": "1", "contentType": "application/octet-stream", "timeCreated": when, "updated": when, "storageClass": "STANDARD",
-        "size": str(len(content)), "md5Hash": _md5(content), "etag": str(generation),
-    }  # fmt: skip
+    def _about(self, name: str, content: bytes, generation: int) -> dict[str, str]:
+        when = "2026-01-01T00:00:00.000000Z"
+        return {
+            "kind": "storage#object", "id": f"{BUCKET}/{name}/{generation}", "name": name, "bucket": BUCKET, "generation": str(generation),
+            "metageneration": "1", "contentType": "application/octet-stream", "timeCreated": when, "updated": when, "storageClass": "STANDARD",
+            "size": str(len(content)), "md5Hash": self.store.md5(generation), "etag": str(generation),
+        }  # fmt: skip

@@ -118,7 +118,7 @@ def _fill(bucket: Bucket, root: pathlib.Path, info: DatasetInfo, limit: float, c
     missing = [name for name, path in files.items() if not path.is_file() or path.stat().st_size != info.files[name].bytes]
     _make_room(root, sum(info.files[name].bytes for name in info.files), sum(info.files[name].bytes for name in missing), limit)
     total = sum(info.files[name].bytes for name in missing)
-    console.print(f"copying {number_of(len(missing), 'file')}, {total / GB:.2f} GB, from {bucket.address} to {root}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"copying {number_of(len(missing), 'file')}, {total / 1e6:,.0f} MB, from {bucket.address} to {root}", markup=False, highlight=False, soft_wrap=True)
     with progress_bar(console) as bar:
         task = bar.add_task(f"copying {bucket.address}", total=total)
         for name in missing:
