@@ -19,7 +19,7 @@ from omnisat_jax.files.addresses import BUCKETS, need_bucket, scheme_of
 
 Result = TypeVar("Result")
 REQUEST = 120.0  # seconds after which a request counts as unanswered
-TRIES = 6  # of each call, every one of which the library of the bucket has repeated already
+TRIES = 4  # of each call, every one of which the library of the bucket has repeated already
 LONGEST_WAIT = 60.0  # seconds between two tries
 TOLD = 30.0  # seconds between two messages about one wait
 CHUNK = 2**25  # bytes of one request when a file is downloaded
@@ -47,10 +47,14 @@ class Bucket:
 
         Raises:
           UserError: another form of address, or a library that is not installed.
+          BucketError: the library does not find its credentials.
         """
         need_bucket(address, argument)
         self.address = address.rstrip("/")
-        self._fs = _filesystem(scheme_of(address))
+        try:
+            self._fs = _filesystem(scheme_of(address))
+        except Exception as error:  # of the library of the bucket, which looks for credentials
+            raise BucketError(f"{self.address}: the object storage cannot be used ({_reason(error)})") from error
 
     def objects(self) -> dict[str, tuple[int, str]]:
         """{name below the folder: (bytes, version)} of every object; the version changes whenever the object is written.
@@ -172,10 +176,17 @@ def _passing(error: Exception) -> bool:
     code = getattr(error, "code", None) or getattr(error, "status", None)
     if isinstance(code, int | str) and str(code).isdigit():
         return int(code) >= 500 or int(code) in (408, 429)
-    return not isinstance(error, PermissionError | ValueError | TypeError | ImportError) and "Credential" not in type(error).__name__
+    return not _is_forbidden(error) and not isinstance(error, ValueError | TypeError | ImportError) and "Credential" not in type(error).__name__
+
+
+def _is_forbidden(error: Exception) -> bool:
+    """Whether access was refused; gcsfs says that by the message of an OSError alone."""
+    return isinstance(error, PermissionError) or (isinstance(error, OSError) and str(error).startswith("Forbidden"))
 
 
 def _reason(error: Exception) -> str:
+    if _is_forbidden(error):
+        return "access is forbidden; check the credentials and the rights of this account"
     code = getattr(error, "code", None) or getattr(error, "status", None)
     if code:
         return f"status {code}"

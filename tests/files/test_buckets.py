@@ -88,17 +88,26 @@ def test_a_service_that_never_answers_is_one_sentence(bucket, store, caplog):  #
     assert f"{bucket}/gone/x: no answer (status 503); asking again in 2 s" in "\n".join(caplog.messages).replace("in 3 s", "in 2 s")
 
 
+def test_credentials_that_cannot_be_read_are_one_sentence(bucket, monkeypatch, tmp_path):  # noqa: F811
+    def broken(scheme):
+        raise OSError(f"{tmp_path}/key.json is not valid JSON")
+
+    monkeypatch.setattr(buckets, "_filesystem", broken)
+    with pytest.raises(BucketError, match=f"{bucket}/x: the object storage cannot be used .{tmp_path}/key.json is not valid JSON"):
+        Bucket(f"{bucket}/x")
+
+
 def test_a_bucket_that_does_not_exist(bucket):  # noqa: F811
     with pytest.raises(BucketError, match="gs://elsewhere/x/y: cannot be written: there is no such bucket"):
         Bucket("gs://elsewhere/x").write("y", b"")
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_no_access_is_not_asked_again(bucket, store, status):  # noqa: F811
+@pytest.mark.parametrize(("status", "why"), [(401, "status 401"), (403, "access is forbidden; check the credentials and the rights of this account")])
+def test_no_access_is_not_asked_again(bucket, store, status, why):  # noqa: F811
     store.fault = lambda number, method, path: status
     before = next(store.numbers)
     try:
-        with pytest.raises(BucketError, match=f"{bucket}/x/y: the object storage does not give or take it"):
+        with pytest.raises(BucketError, match=f"^{bucket}/x/y: the object storage does not give or take it .{why}.$"):
             Bucket(f"{bucket}/x").read("y")
     finally:
         store.fault = lambda number, method, path: 0
