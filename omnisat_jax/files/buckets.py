@@ -63,13 +63,13 @@ class Bucket:
           BucketError: the bucket does not exist or does not answer.
         """
         whole = _bare(self.address) + "/"
-        found = self._ask("the list of", "", lambda: self._fs.find(self.address, detail=True, refresh=True))
+        found = self._ask("", lambda: self._fs.find(self.address, detail=True, refresh=True))
         infos = {name.removeprefix(whole): info for name, info in (found or {}).items() if name.startswith(whole)}
         return {name: (int(info["size"]), _version(info)) for name, info in infos.items() if name and not name.endswith("/")}
 
     def top(self) -> list[str]:
         """Names of the objects and folders directly in the folder, sorted."""
-        found = self._ask("the list of", "", lambda: self._fs.ls(self.address, detail=False, refresh=True))
+        found = self._ask("", lambda: self._fs.ls(self.address, detail=False, refresh=True))
         return sorted({name.rstrip("/").rpartition("/")[2] for name in found or () if name.rstrip("/") != _bare(self.address)})
 
     def read(self, name: str) -> bytes | None:
@@ -78,7 +78,7 @@ class Bucket:
         Raises:
           BucketError: the bucket does not answer.
         """
-        return self._ask("", name, lambda: self._fs.cat_file(self._path(name)))
+        return self._ask(name, lambda: self._fs.cat_file(self._path(name)))
 
     def write(self, name: str, content: bytes) -> None:
         """Writes an object, in place of one that is there. Others see the old one or the new one, never a part.
@@ -86,7 +86,7 @@ class Bucket:
         Raises:
           BucketError: it cannot be written.
         """
-        if self._ask("", name, lambda: (self._fs.pipe_file(self._path(name), content), True)[1]) is None:
+        if self._ask(name, lambda: (self._fs.pipe_file(self._path(name), content), True)[1]) is None:
             raise BucketError(f"{self._path(name)}: cannot be written: there is no such bucket")
 
     def delete(self, names: Sequence[str]) -> None:
@@ -96,7 +96,7 @@ class Bucket:
           BucketError: they cannot be deleted.
         """
         for name in names:
-            self._ask("", name, lambda name=name: self._fs.rm_file(self._path(name)))
+            self._ask(name, lambda name=name: self._fs.rm_file(self._path(name)))
 
     def move(self, names: Sequence[str], target: "Bucket") -> None:
         """Copies objects to another folder, then deletes them here. The bytes stay in the object storage.
@@ -105,7 +105,7 @@ class Bucket:
           BucketError: they cannot be copied or deleted.
         """
         for name in names:
-            self._ask("", name, lambda name=name: self._fs.cp_file(self._path(name), target._path(name)))
+            self._ask(name, lambda name=name: self._fs.cp_file(self._path(name), target._path(name)))
         self.delete(names)
 
     def download(self, name: str, path: pathlib.Path, size: int) -> Iterator[int]:
@@ -136,7 +136,7 @@ class Bucket:
         Raises:
           BucketError: the object cannot be read, or ends earlier.
         """
-        content = self._ask("", name, lambda: self._fs.cat_file(self._path(name), start=start, end=end))
+        content = self._ask(name, lambda: self._fs.cat_file(self._path(name), start=start, end=end))
         if content is None or len(content) != end - start:
             found = "no such object" if content is None else f"{len(content):,}"
             raise BucketError(f"{self._path(name)}: expected {end - start:,} bytes from byte {start:,} on, found {found}")
@@ -145,17 +145,18 @@ class Bucket:
     def _path(self, name: str) -> str:
         return f"{self.address}/{name}" if name else self.address
 
-    def _ask(self, what: str, name: str, action: Callable[[], Result]) -> Result | None:
+    def _ask(self, name: str, action: Callable[[], Result]) -> Result | None:
         """The result of a request; None if the object does not exist."""
-        where = f"{what} {self._path(name)}".strip()
+        where = self._path(name)
         for attempt in range(1, TRIES + 1):
             try:
                 return action()
             except FileNotFoundError:
                 return None
             except Exception as error:  # of the library of the bucket, of its HTTP client or of the credentials
-                if attempt == TRIES or not _passing(error):
-                    raise BucketError(f"{where}: the object storage does not give or take it ({_reason(error)})") from error
+                passing = _passing(error)
+                if attempt == TRIES or not passing:
+                    raise BucketError(f"{where}: the object storage {'does not answer' if passing else 'refuses this'} ({_reason(error)})") from error
                 wait = min(2.0**attempt + random.random(), LONGEST_WAIT)
                 log.warning("%s: no answer (%s); asking again in %.0f s", where, _reason(error), wait)
                 time.sleep(wait)

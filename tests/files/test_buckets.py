@@ -84,7 +84,7 @@ def test_a_service_that_never_answers_is_one_sentence(bucket, store, caplog):  #
             Bucket(f"{bucket}/gone").read("x")
     finally:
         store.fault = lambda number, method, path: 0
-    assert str(raised.value) == f"{bucket}/gone/x: the object storage does not give or take it (status 503)"
+    assert str(raised.value) == f"{bucket}/gone/x: the object storage does not answer (status 503)"
     assert f"{bucket}/gone/x: no answer (status 503); asking again in 2 s" in "\n".join(caplog.messages).replace("in 3 s", "in 2 s")
 
 
@@ -107,7 +107,7 @@ def test_no_access_is_not_asked_again(bucket, store, status, why):  # noqa: F811
     store.fault = lambda number, method, path: status
     before = next(store.numbers)
     try:
-        with pytest.raises(BucketError, match=f"^{bucket}/x/y: the object storage does not give or take it .{why}.$"):
+        with pytest.raises(BucketError, match=f"^{bucket}/x/y: the object storage refuses this .{why}.$"):
             Bucket(f"{bucket}/x").read("y")
     finally:
         store.fault = lambda number, method, path: 0

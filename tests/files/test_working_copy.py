@@ -126,7 +126,7 @@ def test_messages_name_the_address(address, caplog):
 def test_what_cannot_be_uploaded_is_kept_here(address, store, monkeypatch):  # noqa: F811
     monkeypatch.setattr("omnisat_jax.files.buckets.TRIES", 1)
     try:
-        with pytest.raises(BucketError, match=f"{address}/.writer.json: the object storage does not give or take it .*What was to be written is in /") as raised, working_copy.opened(address) as folder:
+        with pytest.raises(BucketError, match=f"{address}/.writer.json: the object storage refuses this .*What was to be written is in /") as raised, working_copy.opened(address) as folder:
             working_copy.own(folder)
             atomic.write_text(folder / "results.json", "1")
             store.fault = lambda number, method, path: 403
