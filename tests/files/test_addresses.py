@@ -124,6 +124,19 @@ def test_keys_that_may_be_buckets_refuse_other_addresses(key):
         schema.parse(changed(**{key: "https://a/b"}))
 
 
+@pytest.mark.parametrize("key", ["data.prepared_dir", "data.pretrain_dirs", "pretrain_from", "--workdir"])
+def test_a_run_asks_for_the_library_of_its_bucket_before_anything_is_written(key, tmp_path, monkeypatch):
+    from omnisat_jax.experiment.context import RunOptions
+    from omnisat_jax.experiment.run import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(addresses.importlib.util, "find_spec", lambda name: None)
+    config = schema.parse(changed(**({} if key == "--workdir" else {key: ADDRESS})))
+    with pytest.raises(UserError, match=f"^{key}: {ADDRESS} needs gcsfs, which is not installed: pip install -e"):
+        run(config, RunOptions(ADDRESS if key == "--workdir" else "run", console=None, prepare=lambda config, console: "x"))
+    assert not [*tmp_path.iterdir()]
+
+
 def calls():
     from omnisat_jax import Region, load_model
     from omnisat_jax.aot.command import compile_for
