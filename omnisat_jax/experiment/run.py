@@ -57,6 +57,9 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
             additional = open_additional(config, console)
         context = make_run_context(config, folder, records, additional, console)
         stages = Stages(context, options, flat, changes)
+        if hosts.is_leader():
+            working_copy.own(folder)  # only now, as an earlier start in the same bucket ends by it
+            working_copy.push(folder)
         announce(console, records, context.split, context.input_spec)
         announce_additional(console, additional, config.data.pretrain_weights)
         wanted = STAGES if options.stage == "all" else STAGES[: STAGES.index(options.stage) + 1]

@@ -71,7 +71,7 @@ def opened(place: StrPath) -> contextlib.AbstractContextManager[pathlib.Path]:
 def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
     """Creates the folder of a run and locks it while the body runs, against starts on any host.
 
-    In a bucket, which has no locks, an earlier start ends as soon as it notices this one.
+    In a bucket there are no locks: whoever goes on must then take over, see `working_copy.own`.
 
     Args:
       workdir: the folder.
@@ -87,7 +87,6 @@ def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
         with leader_first("lock"):
             if is_leader():
                 _make(workdir, folds)
-                working_copy.own(workdir)
                 stack.enter_context(exclusive(workdir / LOCK, str(workdir)))
                 for folder in (workdir, *(workdir / name for name in (*identity.STAGES, "evaluate", "model"))):
                     atomic.clear_partials(folder)

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from omnisat_jax.files.buckets import Bucket
 from tests.buckets import bucket, download, needs_bucket, store, upload  # noqa: F401 - fixtures
 from tests.conftest import prepare_pastis
 from tests.distributed.processes import Launcher, assert_same, finish, rows, state
@@ -40,6 +41,10 @@ def test_a_killed_run_goes_on_bit_for_bit(launcher, records, bucket, tmp_path): 
         assert (found / name).read_bytes() == (tmp_path / "reference" / name).read_bytes(), name
     assert {path.name for path in (tmp_path / "reference").iterdir()} - {path.name for path in found.iterdir()} == {".lock"}
     assert "evaluate: finished before" in launcher.run(f"{bucket}/run", extra=records)[0]
+    # A start that is refused takes nothing over.
+    owner = Bucket(f"{bucket}/run").read(".writer.json")
+    refused = launcher.run(f"{bucket}/run", code=1, extra=[*records, "--config.seed=1"])[0]
+    assert f"error: {bucket}/run holds a run with another configuration" in refused and Bucket(f"{bucket}/run").read(".writer.json") == owner
 
 
 @pytest.mark.exhaustive
