@@ -130,10 +130,13 @@ def main(argv: list[str]) -> int:
 
     values = flags.FLAGS
     _check_options(values)
+    from omnisat_jax.files.addresses import need_local
     from omnisat_jax.train.workdir import check_path
 
+    if values.study is not None:
+        need_local(values.workdir, "--workdir", "the folder of a study is of this machine; its runs can be started one by one with --workdir=gs://BUCKET/FOLDER")
     if values.workdir:
-        check_path(values.workdir)  # an address such as gs://... is recognised only as long as it is text
+        check_path(values.workdir)  # an address is recognised only as long as it is text
     if values.study is not None:
         return _run_study(values)
     import logging
@@ -213,13 +216,11 @@ def _run_study(values):
     import os
 
     from omnisat_jax.cli import terminal
-    from omnisat_jax.files.addresses import need_local
     from omnisat_jax.report import html
     from omnisat_jax.study import grid, runner, summary, tables
 
     console = terminal.console()
     study = grid.parse(values.study)
-    need_local(values.workdir, "--workdir", "the folder of a study is of this machine; its runs can be started one by one with --workdir=gs://BUCKET/FOLDER")
     folder = os.path.abspath(values.workdir or os.path.join("runs", "studies", study.name))
     launcher = runner.Launcher.of_program(__file__)
     outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=values.study_shard)
