@@ -134,14 +134,17 @@ def main(argv: list[str]) -> int:
 
     values = flags.FLAGS
     _check_options(values)
-    if values.study is None and not values.compile_for:
-        _announce(values)
+    from omnisat_jax.files.addresses import need_local
     from omnisat_jax.train.workdir import check_path
 
+    if values.study is not None:
+        need_local(values.workdir, "--workdir", "the folder of a study is of this machine; its runs can be started one by one with --workdir=gs://BUCKET/FOLDER")
     if values.workdir:
-        check_path(values.workdir)  # an address such as gs://... is recognised only as long as it is text
+        check_path(values.workdir)  # an address is recognised only as long as it is text
     if values.study is not None:
         return _run_study(values)
+    if not values.compile_for:
+        _announce(values)
     import logging
     import os
 

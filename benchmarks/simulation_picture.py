@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from data.reading.datasets import open_dataset
 from data.reading.raw import RawDataset
 from data.verification.calendars import date_of
-from omnisat_jax.cli.arguments import Parser
+from omnisat_jax.cli.arguments import Parser, words
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.dates import day_zero
 from omnisat_jax.errors import UserError
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m benchmarks.simulation_picture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measured", required=True, type=pathlib.Path)
     parser.add_argument("--simulated", required=True, type=pathlib.Path)
-    parser.add_argument("--credit", required=True, help="source and licence of the measured tiles")
+    parser.add_argument("--credit", required=True, type=words, help="source and licence of the measured tiles")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--columns", type=int, default=4)
     options = parser.parse_args(arguments)

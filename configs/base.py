@@ -26,7 +26,7 @@ def base() -> ConfigDict:
     c.data = _data()
     c.modalities = ConfigDict()  # name -> modality(...), at most ten; one that the data lack is dropped and reported
     c.model = _model()
-    c.pretrain_from = ""  # folder of a run whose finished pre-training is used; "" = pre-train in this run
+    c.pretrain_from = ""  # folder of a run, maybe gs://BUCKET/FOLDER, whose finished pre-training is used; "" = pre-train in this run
     c.pretrain = stage(steps=10_000, learning_rate=1e-3)
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
 
@@ -78,13 +78,15 @@ def _data() -> ConfigDict:
     c = ConfigDict()
     c.dataset = "pastis"  # a folder of data/: pastis | treesat | flair | tiles
     c.raw_dir = ""  # raw dataset; "" = simulate one, if data.simulated.tiles > 0
-    c.prepared_dir = ""  # records of `python -m data.prepare`; "" = prepare raw_dir
+    c.prepared_dir = ""  # records of `python -m data.prepare`; "" = prepare raw_dir; may be gs://BUCKET/FOLDER
     c.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
+    c.mirror_dir = ""  # where each host copies records that lie in a bucket (gs://BUCKET/FOLDER); "" = <cache_dir>/mirrors
+    c.mirror_gb = 0.0  # GB that these copies may have together, the longest unused go first; 0 = what the disk has
     c.nomenclature = ""  # set of classes, for datasets with several (flair: 12 | 13 | 19); "" = its default
     c.on_bad = "raise"  # of a broken file: raise | skip (leave out its tile) | mask (its modality is absent)
     c.max_bad = 0.05  # largest share of tiles with a broken file, 0 to 1
     c.unlabelled = "refuse"  # tiles without labels: refuse (their labels are missing, a fault of the data) | pretrain (they serve pre-training only)
-    c.pretrain_dirs = ""  # further records of `python -m data.prepare`, joined by commas, all of whose tiles serve pre-training only; "" = none
+    c.pretrain_dirs = ""  # further records of `python -m data.prepare`, joined by commas and maybe in buckets, all of whose tiles serve pre-training only; "" = none
     c.pretrain_weights = ()  # shares of the examples of pre-training: of the main data, then of each of pretrain_dirs; () = by number of tiles
     c.float16 = False  # store float32 modalities as float16 (for radar in dB the error is below 0.016 dB)
     c.statistics = "all"  # dates of reflectance in the statistics of normalisation: all | clear (those that do not look cloudy)

@@ -18,8 +18,10 @@ from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.config.schema import DataConfig
 from omnisat_jax.errors import UserError
 from omnisat_jax.files import hashing
+from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.records.description import DESCRIPTION, VERSION, read_description
 from omnisat_jax.records.info import DatasetInfo
+from omnisat_jax.records.mirror import mirrored
 from omnisat_jax.types import StrPath
 
 
@@ -77,6 +79,8 @@ def prepare_folder(
 def _check_prepared(data_config: DataConfig, options: PreparationOptions, console: Console) -> pathlib.Path:
     """The folder of existing records, after a check that they fit the configuration."""
     folder = pathlib.Path(data_config.prepared_dir)
+    if scheme_of(data_config.prepared_dir):
+        folder = mirrored(data_config.prepared_dir, data_config.mirrors, data_config.mirror_gb, console, "data.prepared_dir")
     info = read_description(folder)
     made = info.made_with
     wanted = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from data.tiles.cut_report import print_report
 from data.tiles.cutting import CutOptions, cut
 from omnisat_jax.cli import terminal
-from omnisat_jax.cli.arguments import Parser
+from omnisat_jax.cli.arguments import Parser, words
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.rasters.grid import RasterError
 from omnisat_jax.rasters.offset import S2_OPTIONS
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=5, help="number of folds; default: 5")
     parser.add_argument("--block", type=int, default=1, help="tiles per side of the blocks that folds consist of; default: 1")
     parser.add_argument("--name", default="tiles", help="of the dataset, in reports")
-    parser.add_argument("--citation", default="own data", help="source and licence, in reports")
+    parser.add_argument("--citation", default="own data", type=words, help="source and licence, in reports")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to create")
     flags = parser.parse_args(arguments)
     console = terminal.console(width=None if sys.stdout.isatty() else 200)

@@ -14,6 +14,7 @@ from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.cli import children
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.types import StrPath
 
@@ -36,6 +37,7 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPa
     Raises:
       UserError: an unknown topology, no compiler for it, or a configuration that does not fit the number of chips.
     """
+    need_local(folder, "--workdir", "reports of --compile_for are written to this machine")
     target = parse_topology(topology)
     target.need_compiler()
     folder = pathlib.Path(folder)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from omnisat_jax.errors import UserError, printable
+from omnisat_jax.files.addresses import need_local
 
 LARGEST = 10**9  # of whole numbers
 # Messages of argparse.
@@ -17,13 +18,30 @@ _NUMBER = re.compile(r"(.+?): invalid (int|float) value: (.+)", re.DOTALL)
 _KINDS = {"int": "a whole number", "float": "a number"}
 
 
+def words(text: str) -> str:
+    """The type of options whose value may be an address: free text, or what the command reads from a bucket. Every other option refuses it."""
+    return text
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are `UserError`s without the usage, which name the nearest spelling of a misspelt option or word."""
+    """A parser whose errors are `UserError`s without the usage, which name the nearest spelling of a misspelt option or word.
+
+    An address such as gs://bucket/folder is refused unless the type of the option is `words`: nothing would read it, and as a path it
+    would become a folder of this machine.
+    """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses, and keeps the words for `error`; arguments and result are those of argparse."""
         self._words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """The value of one word, as argparse makes it, after a check that the word is no address."""
+        if action.type is not words:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            for text in re.split("[=,]", arg_string):  # of NAME=FOLDER, and of several folders
+                need_local(text, str(name))
+        return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:
         """Raises `UserError`; message: of argparse."""

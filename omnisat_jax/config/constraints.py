@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from omnisat_jax.config.registry import MODELS, encoders_of, encoders_with_dense_map
 from omnisat_jax.config.rules import ConfigError, found, nearest
+from omnisat_jax.errors import UserError
+from omnisat_jax.files.addresses import CHECKPOINTED, need_bucket, need_local
 from omnisat_jax.modalities import LOCATION
 
 if TYPE_CHECKING:  # schema imports this module
@@ -31,6 +33,7 @@ def check(e: "ExperimentConfig") -> None:
     Raises:
       ConfigError: the experiment could not run, or would train nothing.
     """
+    _check_places(e)
     _check_modalities(e.modalities)
     _check_widths(e.model)
     _check_architecture(e)
@@ -52,6 +55,20 @@ def check(e: "ExperimentConfig") -> None:
         e.data.dataset == "flair" or not e.data.nomenclature,
         f"data.nomenclature: expected '' for data.dataset {e.data.dataset!r}, which has one set of classes, found {e.data.nomenclature!r}",
     )
+
+
+def _check_places(e: "ExperimentConfig") -> None:
+    """Refuses addresses where only folders of this machine work. Whether the library for an address is installed is checked when it is used."""
+    try:
+        need_local(e.data.raw_dir, "data.raw_dir", "copy the dataset to this machine, or set data.prepared_dir, which may be gs://BUCKET/FOLDER")
+        need_local(e.data.cache_dir, "data.cache_dir", "choose a folder on a disk of this machine, which is fast")
+        need_local(e.data.mirror_dir, "data.mirror_dir", "choose a folder on a disk of this machine, which is fast")
+        need_bucket(e.pretrain_from, "pretrain_from", schemes=CHECKPOINTED, installed=False)
+        need_bucket(e.data.prepared_dir, "data.prepared_dir", installed=False)
+        for folder in e.data.pretrain_folders:
+            need_bucket(folder, "data.pretrain_dirs", installed=False)
+    except UserError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_pretrain_dirs(data: "DataConfig") -> None:

@@ -4,6 +4,7 @@ Every key is annotated with its allowed values. The dataclasses have no defaults
 """
 
 import dataclasses
+import os
 from typing import Annotated, Any
 
 from omnisat_jax.config.building import build
@@ -75,6 +76,8 @@ class DataConfig:
     raw_dir: Path
     prepared_dir: Path
     cache_dir: Path
+    mirror_dir: Path
+    mirror_gb: Annotated[float, Range(0, 1_000_000, "GB")]
     nomenclature: Annotated[str, Choice(("", "12", "13", "19"))]
     on_bad: Annotated[str, Choice(("raise", "skip", "mask"))]
     max_bad: Annotated[float, Range(0, 1, "share")]
@@ -93,6 +96,11 @@ class DataConfig:
     threads: Annotated[int, Range(1, 256, "threads")]
     buffer: Annotated[int, Range(1, 64, "batches")]  # a single batch can be as large as a gigabyte
     simulated: SimulatedConfig
+
+    @property
+    def mirrors(self) -> str:
+        """The folder of copies of records that lie in buckets."""
+        return self.mirror_dir or os.path.join(self.cache_dir, "mirrors")
 
     @property
     def pretrain_folders(self) -> tuple[str, ...]:

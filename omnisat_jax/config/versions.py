@@ -25,6 +25,8 @@ ADDED: dict[str, object] = {
     "model.temporal_first.dropout": 0.1,
     "data.unlabelled": "refuse",
     "data.pretrain_dirs": "",
+    "data.mirror_dir": "",
+    "data.mirror_gb": 0.0,
     "data.pretrain_weights": [],
 }
 # Earlier names of keys, and of groups of keys.

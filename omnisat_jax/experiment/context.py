@@ -12,11 +12,13 @@ from rich.console import Console
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.files import hashing
+from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.input.additional import need_same_units
 from omnisat_jax.input.spec import InputSpec, resolve_input_spec
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.models.registry import make_model
 from omnisat_jax.parallel import mesh as meshes
+from omnisat_jax.records.mirror import mirrored
 from omnisat_jax.records.overlap import same_ground, same_images
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split, check_labels, split_of
@@ -87,14 +89,16 @@ class RunContext:
         return hashing.joined_fingerprint([self.records.fingerprint, *(records.fingerprint for records in self.additional)])
 
 
-def open_additional(config: schema.ExperimentConfig) -> tuple[Records, ...]:
-    """Opens the records of data.pretrain_dirs, if this run pre-trains.
+def open_additional(config: schema.ExperimentConfig, console: Console) -> tuple[Records, ...]:
+    """Opens the records of data.pretrain_dirs, if this run pre-trains. Those in buckets are copied to this machine first.
 
     Raises:
       UserError, DataError: a folder that holds no records, or damaged ones; names data.pretrain_dirs.
     """
     opened = []
     for folder in config.data.pretrain_folders if config.pretrain.steps and not config.pretrain_from else ():
+        if scheme_of(folder):
+            folder = mirrored(folder, config.data.mirrors, config.data.mirror_gb, console, "data.pretrain_dirs")
         if not pathlib.Path(folder).is_dir():
             raise UserError(f"data.pretrain_dirs: expected folders of records of `python -m data.prepare`, joined by commas, found nothing at {folder}")
         opened.append(Records(folder))

@@ -11,6 +11,7 @@ from omnisat_jax.errors import DataError
 from omnisat_jax.experiment.context import RunOptions
 from omnisat_jax.experiment.run import run
 from omnisat_jax.files import atomic
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.report import folds as joining, results as reporting, tables
@@ -52,6 +53,7 @@ def run_folds(config: schema.ExperimentConfig, numbers: Sequence[int], options: 
         raise schema.ConfigError(f"--folds: data.protocol {config.data.protocol!r} has one split only")
     if len(set(numbers)) < len(numbers):
         raise schema.ConfigError(f"--folds: expected each fold once, found {', '.join(map(str, numbers))}")
+    need_local(options.folder, "--workdir", "with --folds the runs lie in one folder of this machine; run each fold by --config.data.fold in its own --workdir=gs://BUCKET/FOLDER")
     folder, console = pathlib.Path(options.folder), options.console
     with workdir.held(folder, folds=True):
         runs = {}

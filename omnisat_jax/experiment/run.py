@@ -1,5 +1,6 @@
 """One run, from its configuration to its results: prepare, pre-train, fine-tune, evaluate."""
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -9,6 +10,8 @@ from omnisat_jax.config import schema
 from omnisat_jax.experiment import scoring
 from omnisat_jax.experiment.context import RunContext, RunOptions, make_run_context, open_additional
 from omnisat_jax.experiment.stages import Stages
+from omnisat_jax.files import working_copy
+from omnisat_jax.files.addresses import CHECKPOINTED, need_bucket
 from omnisat_jax.parallel import hosts
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import UNLABELLED
@@ -36,18 +39,28 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
       UserError: with a message for the user.
       Preempted: the run was asked to end; the same command continues it.
     """
-    folder, console = pathlib.Path(options.folder), options.console
-    workdir.check_path(folder)
-    flat = schema.flatten(config)
-    hosts.check_same(folder, flat)
-    with workdir.held(folder):
+    workdir.check_path(options.folder)
+    need_bucket(config.pretrain_from, "pretrain_from", schemes=CHECKPOINTED)
+    need_bucket(config.data.prepared_dir, "data.prepared_dir")
+    for place in config.data.pretrain_folders:
+        need_bucket(place, "data.pretrain_dirs")
+    flat, console = schema.flatten(config), options.console
+    hosts.check_same(options.folder, flat)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(workdir.opened(options.folder))
+        stack.enter_context(workdir.held(folder))
+        if config.pretrain_from:
+            working_copy.pull(stack.enter_context(workdir.opened(config.pretrain_from)))
         with hosts.leader_first("claim"):
             changes = workdir.claim(folder, flat)
         with hosts.leader_first("prepare", timeout=PREPARATION):
             records = Records(options.prepare(config.data, console))
-            additional = open_additional(config)
+            additional = open_additional(config, console)
         context = make_run_context(config, folder, records, additional, console)
         stages = Stages(context, options, flat, changes)
+        if hosts.is_leader():
+            working_copy.own(folder)  # only now, as an earlier start in the same bucket ends by it
+            working_copy.push(folder)
         announce(console, records, context.split, context.input_spec)
         announce_additional(console, additional, config.data.pretrain_weights)
         wanted = STAGES if options.stage == "all" else STAGES[: STAGES.index(options.stage) + 1]
@@ -82,7 +95,7 @@ def _evaluate(stages: Stages, context: RunContext, console: Console) -> dict[str
         console.print("evaluate: finished before, not repeated")
         if context.config.eval.calibrate and context.config.eval.probe == "none" and "temperature_scaling" not in results:
             console.print(
-                f"It is of a version that fitted no temperature; to fit one, delete {context.folder / 'evaluate'} and give the same command.",
+                f"It is of a version that fitted no temperature; to fit one, delete {working_copy.place_of(context.folder / 'evaluate')} and give the same command.",
                 style="yellow",
                 markup=False,
                 highlight=False,
@@ -102,8 +115,8 @@ def _conclude(folder: pathlib.Path, results: dict[str, Any], console: Console) -
         console.print(sentence, markup=False, highlight=False)
     picture = folder / reporting.PICTURE
     if picture.is_file():
-        console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report:  {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"picture: {working_copy.place_of(picture)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report:  {working_copy.place_of(folder / 'report.html')}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _score(stages: Stages, context: RunContext, console: Console) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from omnisat_jax.experiment import calibration, released
 from omnisat_jax.experiment.context import RunContext
+from omnisat_jax.files.working_copy import place_of
 from omnisat_jax.metrics.calibration import ScalingScores, Temperature
 from omnisat_jax.modalities import subsets as all_subsets
 from omnisat_jax.parallel import hosts, mesh as meshes, rules
@@ -85,7 +86,7 @@ def score_model(
             parcels.save(context.folder / PARCELS)
         released.save(context.folder / "model", whole, released.describe(context, results["subsets"], temperature))
     _write(context, results, panels, trained)
-    console.print(f"written to {context.folder}: report.html, results.json, results.md, pictures, model/")
+    console.print(f"written to {place_of(context.folder)}: report.html, results.json, results.md, pictures, model/")
     return results
 
 
@@ -132,7 +133,7 @@ def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | No
         console.print(f"from pre-training: {report}", highlight=False)
         results |= {"subsets": score(params), "floor": floor}
     _write(context, results, None, trained)
-    console.print(f"written to {context.folder}: report.html, results.json, results.md", markup=False, highlight=False)
+    console.print(f"written to {place_of(context.folder)}: report.html, results.json, results.md", markup=False, highlight=False)
     return results
 
 

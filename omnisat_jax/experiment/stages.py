@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from omnisat_jax.errors import DataError
 from omnisat_jax.experiment.context import RunContext, RunOptions
-from omnisat_jax.files import atomic
+from omnisat_jax.files import atomic, working_copy
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.metrics.calibration import Temperature
 from omnisat_jax.parallel import hosts
@@ -147,7 +147,7 @@ class Stages:
     def _store(self, stage: str) -> StageStore:
         context, config = self.context, getattr(self.context.config, stage)
         taken = stage == "pretrain" and context.config.pretrain_from
-        folder = pathlib.Path(context.config.pretrain_from) if taken else context.folder
+        folder = working_copy.folder_of(context.config.pretrain_from) if taken else context.folder
         made_from = {
             "fingerprint": context.records.fingerprint,
             "train": list(context.split.train),

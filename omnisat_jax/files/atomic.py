@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omnisat_jax.errors import UserError, system_sentence
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.types import StrPath
 
 _PARTIAL = re.compile(r".+\.partial-(?P<host>[A-Za-z0-9_]*)-(?P<process>\d+)-[0-9a-f]{8}")
@@ -22,7 +23,12 @@ MARK = ".made-by-omnisat_jax"  # file in a folder that is being written; only fo
 
 
 def partial_name(path: StrPath) -> pathlib.Path:
-    """Returns an unused name next to `path` for an unfinished file or folder."""
+    """Returns an unused name next to `path` for an unfinished file or folder.
+
+    Raises:
+      UserError: an address, which would become a folder of this machine.
+    """
+    need_local(path, "")
     path = pathlib.Path(path)
     return path.with_name(f"{path.name}.partial-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
@@ -82,6 +88,7 @@ def new_folder(root: StrPath) -> Iterator[pathlib.Path]:
     Raises:
       UserError: the folder cannot be created.
     """
+    need_local(root, "")
     root = pathlib.Path(root)
     try:
         root.parent.mkdir(parents=True, exist_ok=True)

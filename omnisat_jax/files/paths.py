@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from omnisat_jax.errors import DataError, printable, system_reason
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.types import StrPath
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -156,7 +157,9 @@ def need_folder(root: StrPath, *, what: str, advice: str = "") -> pathlib.Path:
 
     Raises:
       DataError: it is not a folder.
+      UserError: it is an address.
     """
+    need_local(root, what)
     root = pathlib.Path(root)
     if not root.is_dir():
         raise DataError(tile="-", path=root, expected=what, found="a file" if root.exists() else "no such folder", advice=advice)
@@ -178,7 +181,9 @@ def need_file(
 
     Raises:
       DataError: missing, not a regular file, or a link out of the dataset.
+      UserError: it is an address.
     """
+    need_local(path, what)
     path = pathlib.Path(path)
     try:
         mode = os.stat(path).st_mode

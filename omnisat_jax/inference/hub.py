@@ -11,6 +11,7 @@ import re
 
 from omnisat_jax import __version__
 from omnisat_jax.errors import UserError, printable, reason
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.inference.model_folder import CARD, CONFIG, EARLIER_WEIGHTS, STATISTICS, WEIGHTS
 from omnisat_jax.types import StrPath
 
@@ -37,7 +38,10 @@ def local_folder(source: StrPath) -> pathlib.Path:
         copy in the cache, or a repository without the files of a model.
     """
     text = os.fspath(source)
-    return _download(text) if text.startswith(PREFIX) else pathlib.Path(text)
+    if text.startswith(PREFIX):
+        return _download(text)
+    need_local(text, "the folder of a model")
+    return pathlib.Path(text)
 
 
 def exact_source(source: StrPath, folder: pathlib.Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from omnisat_jax.batch import normalise
 from omnisat_jax.errors import UserError, reason
+from omnisat_jax.inference.bucket_models import downloaded
 from omnisat_jax.inference.hub import exact_source, local_folder
 from omnisat_jax.inference.inputs import InputError, make_inputs
 from omnisat_jax.inference.model_folder import load_model
@@ -62,19 +63,21 @@ class Model:
 
     @classmethod
     def from_pretrained(cls, folder: StrPath) -> "Model":
-        """Reads a model folder, such as `runs/NAME/model` of a finished run, or one of the Hugging Face hub.
+        """Reads a model folder, such as `runs/NAME/model` of a finished run, or one of a bucket or of the Hugging Face hub.
 
         Args:
           folder: a folder, or "hf:ORG/NAME" or "hf:ORG/NAME@REVISION": a branch, tag or commit; the default is main. A repository is
             downloaded once. Without a network, or with HF_HUB_OFFLINE=1, the copy in the cache is used, and a warning names its
-            commit. Needs the extra `hub`.
+            commit. Needs the extra `hub`. Or gs://BUCKET/RUN/model (extra `gcs`), whose files are read anew each time.
 
         Raises:
+          BucketError: the bucket cannot be read.
           ModelError: the folder is missing, damaged, incomplete or of a later version; lists everything that is wrong.
           HubError: no such repository or revision, no access, or no network and no copy in the cache.
         """
-        local = local_folder(folder)
-        return cls(load_model(local), exact_source(folder, local))
+        with downloaded(folder) as found:
+            local = local_folder(found)
+            return cls(load_model(local), exact_source(folder, local))
 
     @property
     def modalities(self) -> tuple[ModalitySpec, ...]:

@@ -17,6 +17,7 @@ import xxhash
 from omnisat_jax import __version__
 from omnisat_jax.config import schema
 from omnisat_jax.errors import printable
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.problems import Problems
@@ -56,6 +57,7 @@ def load_model(folder: StrPath) -> TrainedModel:
         of other bands, parameters that are missing, unknown, of another shape or type or not finite, and files that do not belong
         together; or a folder that a later version wrote.
     """
+    need_local(folder, "the folder of a model")
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"

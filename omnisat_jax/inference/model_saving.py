@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from omnisat_jax.errors import UserError, system_sentence
 from omnisat_jax.files import atomic
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.inference.model_description import CONFIG, STATISTICS, describe, own_checksum, read_description
 from omnisat_jax.inference.model_folder import EARLIER_WEIGHTS, WEIGHTS, check_statistics, check_values, folder_problems
@@ -29,6 +30,7 @@ def save_model(folder: StrPath, params: Params, info: ModelInfo) -> None:
       ModelError: weights, statistics or a description that no model can use, such as NaN or a temperature of 0.
       UserError: the folder cannot be written.
     """
+    need_local(folder, "the folder of a model")
     folder = pathlib.Path(folder)
     problems = folder_problems(folder)
     flat = {name: np.asarray(value) for name, value in flax.traverse_util.flatten_dict(params, sep="/").items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.types import StrPath
 
 _KEPT_BYTES = 4 * 2**30  # of compiled programs; those that were not used for longest are deleted first
@@ -34,12 +35,18 @@ def keep_programs(folder: StrPath | None, default: StrPath) -> None:
       folder: of the programs, which is made; one that cannot be written to is not used. "" keeps none. None takes JAX_COMPILATION_CACHE_DIR or, without
         it, `default`.
       default: see there.
+
+    Raises:
+      UserError: an address.
     """
     if folder == "":
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if folder is None:
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or default
+    argument = "--compilation_cache"
+    if folder is None and (folder := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
+        argument = "JAX_COMPILATION_CACHE_DIR"
+    folder = folder or default
+    need_local(folder, argument, "choose a folder of each host: it is locked while programs are added")
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))
     for name, value in (("jax_compilation_cache_max_size", _KEPT_BYTES), ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)):
         if name.upper() not in os.environ:

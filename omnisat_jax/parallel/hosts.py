@@ -15,12 +15,15 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
 
 from omnisat_jax.cli import signals
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.addresses import scheme_of
+from omnisat_jax.files.buckets import Bucket
 from omnisat_jax.parallel import coordination
 from omnisat_jax.parallel.coordination import CoordinationTimeout
 from omnisat_jax.types import StrPath
@@ -206,22 +209,20 @@ def check_same(folder: StrPath, flat: dict, timeout: float = 300) -> None:
     """
     if jax.process_count() == 1:
         return
-    folder = pathlib.Path(folder)
     nonce = exchange("nonce", {"nonce": uuid.uuid4().hex}, timeout)[0]["nonce"]
-    mark = folder.with_name(f"{folder.name}.hosts-{nonce}")
+    mark = _bucket_mark(os.fspath(folder), nonce) if scheme_of(folder) else _file_mark(pathlib.Path(folder), nonce)
     if is_leader():
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        mark.make()
     wait("mark", timeout)
-    here = {"host": socket.gethostname(), "sees": mark.exists(), "code": code_revision(), "config": json.loads(json.dumps(flat))}
+    here = {"host": socket.gethostname(), "sees": mark.is_there(), "code": code_revision(), "config": json.loads(json.dumps(flat))}
     first, *others = everyone = exchange("configuration", here, timeout)
     if is_leader():
-        mark.unlink()
+        mark.remove()
     problems = []
     for process, facts in enumerate(everyone):
         who = f"process {process} on {facts['host']}"
         if not facts["sees"]:
-            problems.append(f"{who} does not see {folder}: all hosts must share its file system")
+            problems.append(f"{who} does not see {folder}: all hosts must share its file system, or may read and write its bucket")
     for process, facts in enumerate(others, 1):
         who = f"process {process} on {facts['host']}"
         if facts["code"] != first["code"]:
@@ -232,6 +233,29 @@ def check_same(folder: StrPath, flat: dict, timeout: float = 300) -> None:
             problems.append(f"{who} has another configuration ({changes})")
     if problems:
         raise HostError("; ".join(problems))
+
+
+class _Mark(NamedTuple):
+    """How a mark by which hosts find out whether they share a folder is made, found and removed."""
+
+    make: Callable[[], object]
+    is_there: Callable[[], bool]
+    remove: Callable[[], object]
+
+
+def _file_mark(folder: pathlib.Path, nonce: str) -> _Mark:
+    path = folder.with_name(f"{folder.name}.hosts-{nonce}")
+
+    def make() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    return _Mark(make, path.exists, path.unlink)
+
+
+def _bucket_mark(address: str, nonce: str) -> _Mark:
+    bucket, name = Bucket(address, "--workdir"), f".hosts-{nonce}"
+    return _Mark(lambda: bucket.write(name, b""), lambda: bucket.read(name) is not None, lambda: bucket.delete([name]))
 
 
 def leave() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from omnisat_jax.cli import terminal
-from omnisat_jax.cli.arguments import Parser, whole
+from omnisat_jax.cli.arguments import Parser, whole, words
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.predict import options as defaults
 from omnisat_jax.predict.folder import MapFolder
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m omnisat_jax.predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("words", nargs="*", help=argparse.SUPPRESS)
-    add("--model", help="folder of a trained model, such as runs/NAME/model, or hf:ORGANISATION/NAME@TAG")
+    add("--model", type=words, help="folder of a trained model, such as runs/NAME/model or gs://BUCKET/RUN/model, or hf:ORGANISATION/NAME@TAG")
     add("--out", type=pathlib.Path, help="folder of the map; an unfinished map of the same inputs is continued")
     add_inputs(parser)
     add("--modalities", default="", help="sensors to use, joined by commas; default: all that are given")
@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--overlap", type=_share, default=defaults.OVERLAP, help=f"share of a window in common with the next; default: {defaults.OVERLAP}")
     add("--block", type=whole(1, "a number of pixels"), default=defaults.BLOCK, help=f"pixels per side of a block, the unit of work and of memory; default: {defaults.BLOCK}")
     add("--batch", type=whole(1, "a number of windows"), default=defaults.BATCH, help=f"windows predicted at once; default: {defaults.BATCH}")
-    add("--crs", default="", help="reference system of the map; default: that of the first sensor, or the UTM zone")
+    add("--crs", default="", type=words, help="reference system of the map; default: that of the first sensor, or the UTM zone")
     add("--origin", default="", help="day 0 of the dates: YYYY-MM-DD, season or year; default: as in training")
     add("--s2_offset", action="append", default=[], metavar="NAME=WORD", help=f"{', '.join(S2_OPTIONS)}: see docs/your_data.md")
     add("--convert", action="append", default=[], metavar="NAME=WORD", help=f"{', '.join(CONVERSIONS)}, or a factor by which values are multiplied")

@@ -14,6 +14,7 @@ import numpy as np
 
 from omnisat_jax.dates import EPOCH, parse_date
 from omnisat_jax.errors import DataError, UserError, reason
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.files.paths import need_folder
 from omnisat_jax.missing import FILL
@@ -180,8 +181,7 @@ def parse_cube(path: StrPath, texts: Sequence[str], scl: Mapping[str, str]) -> t
     Raises:
       UserError: no such folder, or texts of another form.
     """
-    if "://" in str(path):
-        raise UserError(f"{path}: expected a cube on this machine, found an address; download it first")
+    need_local(path, "--cube")
     folder = need_folder(path, what="a data cube: a Zarr folder", advice="Check the path.")
     if not texts:
         raise UserError(f"--cube: expected --cube_sensor NAME=VARIABLE for each sensor, found none; {path} has {', '.join(_open(folder).data_vars)}")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.area import Area, read_area
@@ -138,11 +139,17 @@ class Region:
         sensors += [_sensor(here, name, value, "image", rules) for name, value in content.find("image", {}).items().items()]
         others = [*_others(here, content.find("stac"), parse_stac), *_others(here, content.find("cube"), parse_cube)]
         aoi = content.find("aoi").value
-        return cls((*sensors, *others), read_area(here / content.get("aoi").text()) if aoi is not None else None)
+        return cls((*sensors, *others), read_area(_path(here, content.get("aoi"))) if aoi is not None else None)
 
 
 def _rules(on_bad: str) -> Rules:
     return Rules(warped=True, skip_bad=on_bad == "mask")
+
+
+def _path(here: pathlib.Path, value: Value) -> pathlib.Path:
+    """A path in the file, which is relative to the folder of the file."""
+    need_local(value.text(), f"{value.path}: {value.key}")
+    return here / value.text()
 
 
 def _scl(name: str, folder: str | os.PathLike, rules: Rules) -> Source:
@@ -160,17 +167,17 @@ def _others(here: pathlib.Path, value: Value, parse: Callable[[StrPath, Sequence
     wrong = [name for name in scl if name not in sensors]
     if wrong:
         raise value.error("scl of sensors that are given", ", ".join(wrong))
-    return parse(here / value.get("path").text(), [f"{name}={text}" for name, text in sensors.items()], scl)
+    return parse(_path(here, value.get("path")), [f"{name}={text}" for name, text in sensors.items()], scl)
 
 
 def _sensor(here: pathlib.Path, name: str, value: Value, kind: str, rules: Rules) -> Files:
     make = series if kind == "series" else image
     if isinstance(value.value, str):
-        return Files(make(name, here / value.text(), (), rules))
+        return Files(make(name, _path(here, value), (), rules))
     unknown = set(value.items()) - {"path", "bands", "scl"}
     if unknown or (kind == "image" and "scl" in value.items()):
         raise value.error("the keys path, bands and, of a series, scl", ", ".join(sorted(value.items())))
     bands = tuple(band.text() for band in value.find("bands", []).list())
     scl = value.find("scl").value
-    source = make(name, here / value.get("path").text(), bands, rules)
-    return Files(source, _scl(name, here / value.get("scl").text(), rules) if scl is not None else None)
+    source = make(name, _path(here, value.get("path")), bands, rules)
+    return Files(source, _scl(name, _path(here, value.get("scl")), rules) if scl is not None else None)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from omnisat_jax.dates import find_date
 from omnisat_jax.errors import DataError, UserError
+from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.paths import need_file, walk
 from omnisat_jax.types import StrPath
@@ -115,8 +116,7 @@ def read_items(path: StrPath) -> tuple[tuple[Item, ...], tuple[str, ...]]:
     Raises:
       UserError: no items, the same item twice, or an item that cannot be used.
     """
-    if _ADDRESS.match(str(path)) and "://" in str(path):
-        raise UserError(f"{path}: expected a file or folder on this machine, found an address; save the items first (stac-client search --save)")
+    need_local(path, "--stac", "save the items first (stac-client search --save)")
     path = pathlib.Path(path)
     others: list[pathlib.Path] = []
     items: list[Item] = []

@@ -1,13 +1,13 @@
 """Checkpoints of one stage: the last ones, the best one, and what they were made from. The only file that imports Orbax."""
 
+import contextlib
 import errno
-import itertools
 import logging
 import math
 import os
 import pathlib
-import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,9 +17,11 @@ from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from omnisat_jax.errors import DataError, UserError, reason, system_reason
-from omnisat_jax.files.json_file import read_json
+from omnisat_jax.files.addresses import scheme_of
+from omnisat_jax.files.buckets import BucketError, told_while_waiting
 from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
 from omnisat_jax.train import checksums
+from omnisat_jax.train.checkpoint_folders import BrokenStepError, aside, lasting, read_file, set_aside, steps_in
 from omnisat_jax.types import PyTree, StrPath
 
 EARLIER = {"data", "statistics", "modalities", "classes", "step", "form"}  # keys of a description from before it had a checksum
@@ -30,19 +32,6 @@ log = logging.getLogger(__name__)
 
 class OtherRunError(UserError):
     """An intact checkpoint that this run cannot continue: it was made from other data, or holds another model."""
-
-
-class BrokenStepError(UserError):
-    """A checkpoint that is missing, cannot be read, or is not what was saved.
-
-    Attributes:
-      path: its folder.
-      why: the reason, without the folder.
-    """
-
-    def __init__(self, path: StrPath, why: str):
-        super().__init__(f"{path}: this checkpoint cannot be read ({why})")
-        self.path, self.why = pathlib.Path(path), why
 
 
 class SaveError(UserError):
@@ -66,8 +55,8 @@ class Checkpoints:
           accept_new_data: do not refuse it.
         """
         _quieten()
-        self.directory = pathlib.Path(directory).resolve()
-        with leader_first("look for broken checkpoints"):
+        self.directory = lasting(directory)
+        with leader_first("look for broken checkpoints"), self._listing():
             # Orbax reads the descriptions of all checkpoints at once and fails at a broken one.
             for step in steps_in(self.directory) if is_leader() else ():
                 try:
@@ -81,14 +70,32 @@ class Checkpoints:
                 preservation_policy.BestN(get_metric_fn=_value, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy, best_fn=_value, best_mode="max", create=True, cleanup_tmp_directories=True
-            ),
-            item_names=("state", "meta"),
-        )
+        with self._listing():
+            self._manager = ocp.CheckpointManager(
+                self.directory,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policy, best_fn=_value, best_mode="max", create=True, cleanup_tmp_directories=True
+                ),
+                item_names=("state", "meta"),
+            )
         self._proven = bool(self._manager.all_steps())
+
+    @contextlib.contextmanager
+    def _listing(self) -> Iterator[None]:
+        """Reports a bucket whose checkpoints cannot be listed or read."""
+        try:
+            with self._telling("the checkpoints that are there"):
+                yield
+        except UserError:
+            raise
+        except Exception as error:  # of the libraries of buckets
+            if not scheme_of(self.directory):
+                raise
+            raise BucketError(f"{self.directory}: its checkpoints cannot be listed ({reason(error)}). Start the same command again") from error
+
+    def _telling(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Says what is waited for where that is a bucket."""
+        return told_while_waiting(f"{self.directory}: {what}") if scheme_of(self.directory) else contextlib.nullcontext()
 
     def save(self, step: int, state: PyTree, value: float | None = None) -> None:
         """Starts saving a state. A step is saved only once. The first checkpoint of a run is read back immediately.
@@ -186,7 +193,8 @@ class Checkpoints:
 
     def _guard(self, what, action):
         try:
-            action()
+            with self._telling(f"a checkpoint ({what})"):
+                action()
         except Exception as error:
             self._failed = True
             raise SaveError(
@@ -221,7 +229,7 @@ def read_step(
       OtherRunError: the checkpoint was made from other data, other tiles or another batch size; or it holds other arrays.
     """
     _quieten()
-    path = pathlib.Path(path).resolve()
+    path = lasting(path)
     state, meta, why = None, {}, ""
     try:
         meta = _description(path)
@@ -262,12 +270,12 @@ def _description(path) -> dict:
     if not path.is_dir():
         raise BrokenStepError(path, "it is not there")
     try:
-        read_json(path / "_CHECKPOINT_METADATA", what="the description of a checkpoint").items()
-        stored = read_json(path / "meta" / "metadata", what="what a checkpoint was made from")
+        read_file(path / "_CHECKPOINT_METADATA", "the description of a checkpoint").items()
+        stored = read_file(path / "meta" / "metadata", "what a checkpoint was made from")
         stored.get("data").items()
         stored.get("form").items()
         metrics = path / "metrics" / "metrics"
-        value = read_json(metrics, what="the rank of a checkpoint").get("value").number() if metrics.is_file() else None
+        value = read_file(metrics, "the rank of a checkpoint").get("value").number() if metrics.is_file() else None
     except DataError as error:
         raise BrokenStepError(path, f"{pathlib.Path(error.path).name}: expected {error.expected}, found {error.found}") from error
     meta = stored.value
@@ -298,28 +306,6 @@ def _compare(path, meta, data, accept, expected):
             f"{path}: this checkpoint holds another model: {len(names)} arrays differ ({'; '.join(changed)}). "
             "Go on with the code it was made with, or start again in another --workdir"
         )
-
-
-def steps_in(directory: StrPath) -> list[int]:
-    """Steps of the checkpoints in a folder, ascending, whether or not they can be read."""
-    return sorted(int(path.name) for path in pathlib.Path(directory).glob("*") if re.fullmatch("[0-9]+", path.name))
-
-
-def aside(directory: StrPath) -> pathlib.Path:
-    """The folder to which broken checkpoints of a folder are moved."""
-    directory = pathlib.Path(directory)
-    return directory.with_name(f"{directory.name}-broken")
-
-
-def set_aside(error: BrokenStepError) -> None:
-    """Moves a broken checkpoint away, on process 0, under a name that is still free."""
-    target = aside(error.path.parent)
-    if not error.path.exists():
-        return
-    log.warning("%s; it is now in %s", error, target)
-    if is_leader():
-        target.mkdir(exist_ok=True)
-        error.path.rename(next(p for i in itertools.count() if not (p := target / f"{error.path.name}.{i}").exists()))
 
 
 def _cause(error):

@@ -10,7 +10,7 @@ from omnisat_jax.words import number_of
 STAGES = ("pretrain", "finetune")
 # The location of the data is not part of a run: the data themselves are compared by their fingerprint.
 ANY_TIME = (
-    "data.raw_dir", "data.prepared_dir", "data.cache_dir", "data.pretrain_dirs", "data.threads", "data.buffer", "data.max_bad",
+    "data.raw_dir", "data.prepared_dir", "data.cache_dir", "data.mirror_dir", "data.mirror_gb", "data.pretrain_dirs", "data.threads", "data.buffer", "data.max_bad",
     "mesh.replica", "mesh.data", "mesh.fsdp", "mesh.fsdp_min_size", "nonfinite_budget",
     *(f"{stage}.{key}" for stage in STAGES for key in ("log_every", "save_every", "keep")),
     "pretrain.eval_every",  # pre-training is judged by its last step
@@ -29,7 +29,7 @@ UNTIL = {
 }
 PATHS = ("pretrain_from", "data.raw_dir", "data.prepared_dir", "data.cache_dir")
 MAY_CHANGE = (
-    "May change: the location of the data (data.raw_dir, data.prepared_dir, data.cache_dir, data.pretrain_dirs), data.threads, data.buffer, data.max_bad, mesh.*, "
+    "May change: the location of the data (data.raw_dir, data.prepared_dir, data.cache_dir, data.mirror_dir, data.mirror_gb, data.pretrain_dirs), data.threads, data.buffer, data.max_bad, mesh.*, "
     "nonfinite_budget, log_every, save_every and keep of a stage, pretrain.eval_every; more steps of a stage that has not finished; "
     "finetune.eval_every, eval.threshold and eval.probe before fine-tuning, eval.monitor_tiles before pre-training, the rest of eval.* "
     "before the evaluation."

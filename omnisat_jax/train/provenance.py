@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from omnisat_jax.errors import printable
-from omnisat_jax.files import atomic
+from omnisat_jax.files import atomic, working_copy
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.train.identity import STAGES, Change
@@ -116,13 +116,13 @@ class Start:
         record = self._read() if is_leader() else None
         if record:
             record["seconds"].setdefault(stage, []).append(seconds)
-            atomic.write_json(self._path, record)
+            self._write(record)
 
     def note(self, key: str, facts: dict[str, Any]) -> None:
         """Adds facts that the run found out, on process 0. They are kept until the next start that does something."""
         record = self._read() if is_leader() else None
         if record:
-            atomic.write_json(self._path, record | {key: facts})
+            self._write(record | {key: facts})
 
     @property
     def _path(self):
@@ -137,9 +137,14 @@ class Start:
             start["changed"] = {change.key: [change.before, change.now] for change in self._changes}
         # The top level describes the last start, for readers that look at one run.
         record = self._facts | {"config": self._flat, "data": self._data, "seconds": record["seconds"], "starts": [*record["starts"], start]}
-        atomic.write_json(self._path, record)
+        self._write(record)
         if self._changes:
             atomic.write_json(self._folder / "config.json", self._flat)
+            working_copy.push(self._folder)
+
+    def _write(self, record):
+        atomic.write_json(self._path, record)
+        working_copy.push(self._folder)
 
     def _read(self) -> dict[str, Any] | None:
         """run.json with a list of starts, even where an earlier version wrote only the last one; None if there is none."""

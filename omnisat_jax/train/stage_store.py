@@ -6,9 +6,11 @@ from typing import Any
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
+from omnisat_jax.files import working_copy
 from omnisat_jax.parallel import hosts
 from omnisat_jax.train import workdir
-from omnisat_jax.train.checkpoints import BrokenStepError, Checkpoints, read_step, set_aside, steps_in
+from omnisat_jax.train.checkpoint_folders import BrokenStepError, lasting, set_aside, steps_in
+from omnisat_jax.train.checkpoints import Checkpoints, read_step
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.types import Params
 
@@ -102,6 +104,8 @@ class StageStore:
           UserError: the stage is not finished, or its mark is damaged.
           LostStepError: that step cannot be read. In the folder of this run it is set aside.
         """
+        if not hosts.is_leader():
+            working_copy.pull(self.folder)  # the mark that process 0 has uploaded
         done = workdir.finished(self.folder, self.stage)
         if done is None:
             raise UserError(f"{self.folder}: {self.stage} has not finished; run --stage={self.stage} there first")
@@ -112,7 +116,7 @@ class StageStore:
         try:
             # Whoever takes the pre-training of another run accepts its data.
             state, checksum = read_step(
-                self.directory.resolve() / str(step),
+                self.directory / str(step),
                 abstract_state,
                 data=self.meta["data"],
                 accept_new_data=self.accept_new_data or not self.own,
@@ -124,7 +128,7 @@ class StageStore:
 
     def _lost(self, error: BrokenStepError, step: int, last: int) -> LostStepError:
         """What to report of a step that cannot be read."""
-        directory = self.directory.resolve()
+        directory = lasting(self.directory)
         if self.own:
             with hosts.leader_first("set a broken checkpoint aside"):
                 set_aside(error)

@@ -13,7 +13,8 @@ from typing import Any
 
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError, printable, system_reason
-from omnisat_jax.files import atomic
+from omnisat_jax.files import atomic, working_copy
+from omnisat_jax.files.addresses import CHECKPOINTED, need_bucket, scheme_of
 from omnisat_jax.files.hashing import file_hash
 from omnisat_jax.files.json_file import Value, read_json
 from omnisat_jax.files.locks import exclusive
@@ -23,6 +24,7 @@ from omnisat_jax.train import identity
 from omnisat_jax.types import StrPath
 
 LOCK = ".lock"
+LARGE = ("checkpoints", "checkpoints-broken", "tensorboard", "profile")  # folders of a run in a bucket that a start does not download
 MOST_SHOWN = 12  # keys of another configuration
 # What this program may have left in a folder without a run: a lock, reports of --compile_for, files that were being written, by any version.
 _OURS = re.compile(r"\.lock|compiled_.*\.json|.+\.partial-\d+")
@@ -44,8 +46,12 @@ def check_path(workdir: StrPath) -> None:
       WorkdirError: naming the character in its path that does not work.
     """
     text = os.fspath(workdir)
-    if "://" in text:
-        raise WorkdirError(f"{printable(text)}: --workdir must be a folder of this machine or one that it mounts, not an address")
+    try:
+        need_bucket(text, "--workdir", schemes=CHECKPOINTED)
+    except UserError as error:
+        raise WorkdirError(str(error)) from error
+    if scheme_of(text):
+        return
     whole = str(pathlib.Path(text).resolve()) if "\0" not in text else text
     shown = printable(whole).replace("\n", "\\n")
     for character in whole:
@@ -56,9 +62,16 @@ def check_path(workdir: StrPath) -> None:
             )
 
 
+def opened(place: StrPath) -> contextlib.AbstractContextManager[pathlib.Path]:
+    """Yields the folder of a run to work in: `place` itself, or the working copy of an address, see `working_copy.opened`."""
+    return working_copy.opened(place, left_out=LARGE)
+
+
 @contextlib.contextmanager
 def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
     """Creates the folder of a run and locks it while the body runs, against starts on any host.
+
+    In a bucket there are no locks: whoever goes on must then take over, see `working_copy.own`.
 
     Args:
       workdir: the folder.
@@ -77,13 +90,14 @@ def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
                 stack.enter_context(exclusive(workdir / LOCK, str(workdir)))
                 for folder in (workdir, *(workdir / name for name in (*identity.STAGES, "evaluate", "model"))):
                     atomic.clear_partials(folder)
+            working_copy.pull(workdir)
         yield
 
 
 def _make(workdir, folds):
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        others = [entry.name for entry in workdir.iterdir()]
+        others = working_copy.names_in(workdir)
     except OSError as error:
         what = "it is a file, or a broken link" if isinstance(error, FileExistsError) else system_reason(error)
         raise WorkdirError(f"{workdir}: cannot be the folder of a run ({what}). Choose another --workdir") from error
@@ -177,12 +191,14 @@ def mark_done(workdir: StrPath, stage: str, facts: dict[str, Any]) -> None:
         folder = pathlib.Path(workdir) / stage
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write_json(folder / "done.json", facts)
+        working_copy.push(folder)
 
 
 def unmark(workdir: StrPath, stage: str) -> None:
     """Marks a stage unfinished, on process 0."""
     if is_leader():
         (pathlib.Path(workdir) / stage / "done.json").unlink(missing_ok=True)
+        working_copy.push(workdir)
 
 
 def mark_evaluated(workdir: StrPath, facts: dict[str, Any], *, model: bool) -> None:

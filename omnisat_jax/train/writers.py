@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omnisat_jax.errors import UserError, system_reason
-from omnisat_jax.files import atomic
+from omnisat_jax.files import atomic, working_copy
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.types import StrPath
 
@@ -52,12 +52,13 @@ class MetricsWriter:
             board.write(step, values)
 
     def sync(self) -> None:
-        """Waits until everything written is on disk: a checkpoint must not outlive the curve that leads to it."""
+        """Waits until everything written is on disk, and in the bucket of the run: a checkpoint must not outlive the curve that leads to it."""
         if self._open:
             file, board = self._open
             with _said(self._path):
                 os.fsync(file.fileno())
                 board.sync()
+            working_copy.push(self._path)
 
     def close(self) -> None:
         """Closes both files; a failure to write was reported before."""

@@ -11,6 +11,7 @@ from benchmarks import (
     contrastive_loss,
     loader,
     map_speed,
+    object_storage,
     pretrain_step,
     series_encoders,
     simulation_limits,
@@ -26,12 +27,13 @@ from data.simulation.targets import LIMITS, STATISTICS
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.report import folds
+from tests.buckets import needs_bucket
 from tests.conftest import ROOT, prepare_pastis, tiny
 from tests.predict.models import save_random_model
 
 ELSEWHERE = {accelerator, accelerator_child}  # test_accelerator.py
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, object_storage, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
 
 
 def numbers(pattern, text):
@@ -159,3 +161,13 @@ def test_simulation_picture(simulated, root, tmp_path, capsys):
     for wrong, words in ((f"--measured={simulated}", "a measured and a simulated folder"), ("--columns=99", "at most the number of tiles")):
         assert run_command(simulation_picture.main, [*options, f"--measured={root}", wrong]) == 1
         assert words in capsys.readouterr().err
+
+
+@needs_bucket
+def test_object_storage(capsys):
+    assert object_storage.main(["--frames=6", "--side=4", "--draw=3", "--latencies=0,1", "--rounds=1"]) == 0
+    text = capsys.readouterr().out
+    assert len(numbers(r"ratio of times \(bucket / file\): ([0-9.]+)", text)) == 2 * len(object_storage.IN_FLIGHT)
+    assert len(re.findall("copied once: [0-9,]+ MB per second", text)) == 2
+    with pytest.raises(UserError, match="--latencies: expected milliseconds"):
+        object_storage.main(["--latencies=soon"])

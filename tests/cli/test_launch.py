@@ -20,10 +20,16 @@ def test_help_explains_the_flags():
     assert "--workdir" in out and "--stage" in out and "configs/pastis.py:hd" in out
 
 
-@pytest.mark.parametrize("file", [f"--config={ROOT}/configs/pastis.py", f"--study={ROOT}/configs/studies/encoders.py"])
-def test_an_address_is_no_folder_of_a_run(file, tmp_path):
-    run = launch(file, "--workdir=gs://bucket/run", cwd=tmp_path)
-    assert run.returncode == 1 and "gs://bucket/run: --workdir must be a folder of this machine" in run.stderr, run.stderr
+@pytest.mark.parametrize(
+    ("file", "address", "message"),
+    [
+        (f"--config={ROOT}/configs/pastis.py", "hdfs://host/run", "--workdir: expected a folder of this machine or gs://BUCKET/FOLDER, found hdfs://host/run"),
+        (f"--study={ROOT}/configs/studies/encoders.py", "gs://bucket/run", "--workdir: expected a path of this machine, found gs://bucket/run; the folder of a study is of this machine"),
+    ],
+)
+def test_an_address_that_holds_no_run_is_refused(file, address, message, tmp_path):
+    run = launch(file, f"--workdir={address}", cwd=tmp_path)
+    assert run.returncode == 1 and message in run.stderr, run.stderr
     assert not list(tmp_path.iterdir())
 
 

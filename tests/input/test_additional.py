@@ -153,7 +153,7 @@ def test_mixed_batches_do_not_depend_on_processes_and_resume_at_any_step(records
 
 def context_of(config, records, folder, console):
     config = schema.parse(config)
-    return make_run_context(config, folder, records, open_additional(config), console)
+    return make_run_context(config, folder, records, open_additional(config, console), console)
 
 
 def test_folders_are_opened_for_pretraining_only_and_identify_the_run(records, others, tmp_path, console):

@@ -243,7 +243,7 @@ def test_what_is_refused(tmp_path):
         assert ".zarr" in str(raised.value)
     for path, texts, message in [
         (tmp_path / "none.zarr", ("s=a",), "expected a data cube: a Zarr folder, found no such folder"),
-        ("s3://bucket/cube.zarr", ("s=a",), "found an address; download it first"),
+        ("s3://bucket/cube.zarr", ("s=a",), "--cube: expected a path of this machine, found s3://bucket/cube.zarr; copy it to this machine first"),
         (tmp_path / "cube0.zarr", (), "expected --cube_sensor NAME=VARIABLE for each sensor, found none; .* has a"),
         (tmp_path / "cube0.zarr", ("s=",), "expected NAME=VARIABLE"),
         (tmp_path / "cube0.zarr", ("s=a,a",), "each once"),

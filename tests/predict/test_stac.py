@@ -264,6 +264,6 @@ def test_what_is_refused(tmp_path):
     attempt("found JSON of another kind", content="[]")
     attempt("not valid JSON", content="{")
     attempt("expected a model that knows the names of its bands", good, model=Identity(bands=()))
-    for path, message in ((tmp_path / "none.json", "no such file"), ("https://example.org/items", "found an address"), (tmp_path / "x", "without any JSON")):
+    for path, message in ((tmp_path / "none.json", "no such file"), ("https://example.org/items", "--stac: expected a path of this machine, found https://example.org/items; save the items first"), (tmp_path / "x", "without any JSON")):
         with pytest.raises(UserError, match=message):
             read_items(path)

@@ -77,9 +77,9 @@ def test_other_paths_are_accepted(tmp_path, name):
     check_path(tmp_path / name)
 
 
-def test_an_address_is_no_folder():
-    with pytest.raises(WorkdirError, match="not an address"):
-        check_path("gs://bucket/run")
+def test_other_addresses_are_no_folders():
+    with pytest.raises(WorkdirError, match="--workdir: expected a folder of this machine or gs://BUCKET/FOLDER, found https://bucket/run"):
+        check_path("https://bucket/run")
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):

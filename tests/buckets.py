@@ -1,0 +1,57 @@
+"""A bucket on this machine for tests, and what is in it."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+from benchmarks.bucket_server import BUCKET, environment, serving
+
+needs_bucket = pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reason="gcsfs is not installed: pip install -e '.[gcs]'")
+
+
+def download(address, folder):
+    """Copies a folder of the bucket to this machine."""
+    from omnisat_jax.files.buckets import Bucket
+
+    bucket = Bucket(address)
+    for name in bucket.objects():
+        path = pathlib.Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bucket.read(name))
+    return pathlib.Path(folder)
+
+
+def upload(folder, address):
+    """Copies a folder into the bucket; dataset.json last."""
+    from omnisat_jax.files.buckets import Bucket
+
+    target = Bucket(address)
+    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "dataset.json"):
+        target.write(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+def names(address):
+    """Names of the objects of a folder."""
+    from omnisat_jax.files.buckets import Bucket
+
+    return set(Bucket(address).objects())
+
+
+@pytest.fixture(scope="module")
+def store():
+    """The objects of an empty bucket of this module, which this process and its children use."""
+    from omnisat_jax.files import buckets
+
+    with serving() as (address, objects), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(address).items():
+            patch.setenv(name, value)
+        buckets.forget()
+        yield objects
+        buckets.forget()
+
+
+@pytest.fixture(scope="module")
+def bucket(store):
+    """The address of the bucket of `store`."""
+    return f"gs://{BUCKET}"
