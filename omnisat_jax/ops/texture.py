@@ -1,5 +1,7 @@
 """Texture of an image as further bands. Letters: B batch, H W pixels, C channels."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -20,7 +22,8 @@ def local_mean(x: jax.Array, radius: int) -> jax.Array:
     x = pad_borders(x, radius, "reflect")
     for axis in (1, 2):
         size = x.shape[axis] - 2 * radius
-        x = sum(jax.lax.slice_in_dim(x, start, start + size, axis=axis) for start in range(side)) / side
+        shifted = [jax.lax.slice_in_dim(x, start, start + size, axis=axis) for start in range(side)]
+        x = functools.reduce(jnp.add, shifted) / side
     return x
 
 

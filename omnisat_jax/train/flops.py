@@ -43,7 +43,8 @@ def _equation(equation):
         # The gradient of a strided convolution puts zeros between pixels; a good program does not multiply by them.
         return 2 * inner * out / math.prod(parameters["lhs_dilation"])
     if name.startswith(_CUDNN_ATTENTION):
-        return _cudnn_attention(name, *(variable.aval.shape for variable in equation.invars[:2]), parameters["layout"])
+        query, key = (variable.aval.shape for variable in equation.invars[:2])
+        return _cudnn_attention(name, query, key, parameters["layout"])
     inside = [_count(inner) for inner in _programs(parameters)]
     if name == "scan":
         return parameters["length"] * sum(inside)

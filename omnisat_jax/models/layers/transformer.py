@@ -34,17 +34,17 @@ class Attention(nn.Module):
           UserError: "cudnn" where it cannot run.
         """
         width = x.shape[-1]
-        size, implementation = width // self.heads, self.implementation
-        if implementation == "cudnn":
+        size = width // self.heads
+        if self.implementation == "cudnn":
             _need_cudnn(size, self.dtype)
-        elif implementation == "auto":
-            implementation = "cudnn" if _prefers_cudnn(size, self.dtype, (x.shape[1], y.shape[1])) else "xla"
+        automatic = self.implementation == "auto" and _prefers_cudnn(size, self.dtype, (x.shape[1], y.shape[1]))
 
         def heads(name: str, inputs: jax.Array) -> jax.Array:
             return nn.DenseGeneral((self.heads, size), dtype=self.dtype, name=name)(inputs)
 
         q, k, v = heads("query", x), heads("key", y), heads("value", y)
         full = None if mask is None else jnp.broadcast_to(mask[:, None, None, :], (x.shape[0], 1, x.shape[1], y.shape[1]))
+        implementation = "cudnn" if automatic or self.implementation == "cudnn" else "xla"
         out = jax.nn.dot_product_attention(q, k, v, mask=full, implementation=implementation)
         out = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(out)
         if mask is not None:
