@@ -203,7 +203,7 @@ def _small(config: ConfigDict) -> None:
     config.data.crop = 16
     config.pretrain.steps, config.pretrain.batch_size = 200, 8
     config.pretrain.learning_rate = 2e-3
-    config.pretrain.eval_every = config.pretrain.save_every = 100
+    config.pretrain.eval_every, config.pretrain.save_every = 200, 100
     config.finetune.steps, config.finetune.batch_size = 700, 8
     config.finetune.learning_rate = 4e-3
     config.finetune.ema_decay = 0.98

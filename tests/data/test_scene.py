@@ -14,7 +14,7 @@ from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict import command as predict
-from tests.predict.models import save_random_model
+from tests.predict import models
 
 SIZE = 16
 
@@ -54,11 +54,11 @@ def test_a_seed_gives_the_same_place_and_another_one_another(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--size=3"], "at least 8 px"), (["--seed=-1"], "--seed: expected 0 or more, found -1"), ([], "expected a new folder for the scene")],
+    ("place", "arguments", "message"),
+    [("new", ["--size=3"], "at least 8 px"), ("new", ["--seed=-1"], "--seed: expected 0 or more, found -1"), ("", [], "expected a new folder for the scene")],
 )
-def test_mistakes_end_with_one_sentence(arguments, message, folder, capsys):
-    assert run_command(scene.main, [str(folder), *arguments]) == 1
+def test_mistakes_end_with_one_sentence(place, arguments, message, folder, capsys):
+    assert run_command(scene.main, [str(folder / place), *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -72,7 +72,8 @@ def test_the_commands_that_a_run_ends_with_map_the_scene(tmp_path, monkeypatch):
     config = pastis.get_config("demo")
     for name in ("s1d", "s2"):  # the model of the test has the other two sensors
         del config.modalities[name]
-    save_random_model(tmp_path / "a run" / "model")
+    monkeypatch.setitem(models.BANDS, "s1a", scene.RADAR_BANDS)
+    models.save_random_model(tmp_path / "a run" / "model")
     (_, simulate), (_, make_map), _ = launch.next_commands(schema.parse(config), "a run")
     module, *arguments = simulate.removeprefix("python -m ").split()
     assert module == "data.pastis.scene" and scene.main([*arguments, f"--size={SIZE}"]) == 0
