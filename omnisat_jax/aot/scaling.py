@@ -21,8 +21,8 @@ def scaling(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
       reports: of `compile_for`, for one configuration.
 
     Returns:
-      Dicts of "stage", "topology", "chips", "tiles" per step, "seconds" of a step, "tiles_per_second", "efficiency" (relative to the first row of the
-      stage) and "growth" (None for the first row, or where tiles per chip differ from it).
+      Dicts of "stage", "topology", "chips", "tiles" per step, "seconds" of a step, "tiles_per_second", "flops" per chip, "efficiency" (relative to the first row
+      of the stage) and "growth" (None for the first row, or where tiles per chip differ from it).
     """
     rows, first = [], {}
     for stage in dict.fromkeys(name for report in reports for name in report["stages"]):

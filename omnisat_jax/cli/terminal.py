@@ -33,10 +33,10 @@ def console(**options: Any) -> Console:
 class _OneLine(logging.Formatter):
     """Formats every record as one line, without tracebacks."""
 
-    def formatException(self, ei):
+    def formatException(self, ei: Any) -> str:
         return reason(ei[1]) if ei[1] else ""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         record.exc_text = None
         return " ".join(printable(super().format(record), None).split("\n")) if record.exc_info else printable(super().format(record), None)
 

@@ -16,8 +16,8 @@ from omnisat_jax.words import number_of
 # Seconds of the demo on two CPU cores, measured (docs/speed.md): of everything but the steps, and per tile of a step.
 # What evaluates and reports takes about as long for few tiles as for some more, as most of it is compilation.
 DEMO, CORES = ("pastis_demo", "pastis_demo_no_pretrain"), 2
-_FIXED = {"prepare": 15.0, "pretrain": 75.0, "finetune": 70.0, "evaluate": 35.0}
-_PER_TILE = {"prepare": 0.25, "pretrain": 0.026, "finetune": 0.033}
+_FIXED = {"prepare": 15.0, "pretrain": 70.0, "finetune": 80.0, "evaluate": 35.0}
+_PER_TILE = {"prepare": 0.25, "pretrain": 0.036, "finetune": 0.036}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def plan(config: schema.ExperimentConfig, folder: StrPath, last: str = "all") ->
 
     Args:
       config: what is run.
-      folder: of the run, which may hold finished stages.
+      folder: of the run, which may hold finished stages. What is finished in a bucket is not asked for: that takes its library, and seconds.
       last: the stage after which the run ends; "all" = the evaluation.
     """
     found = []

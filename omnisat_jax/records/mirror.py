@@ -98,10 +98,7 @@ def _filling(lock: IO[str], root: pathlib.Path, console: Console) -> Iterator[bo
                 yield False
                 return
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (root / DESCRIPTION).is_file():
-                yield True
-            else:
-                yield False
+            yield not (root / DESCRIPTION).is_file()
             fcntl.flock(lock, fcntl.LOCK_SH)
             return
         if not said:

@@ -316,7 +316,7 @@ def _cause(error):
 
 
 class _NotOrbax(logging.Filter):
-    def filter(self, record):
+    def filter(self, record: logging.LogRecord) -> bool:
         return "orbax" not in record.pathname and not (record.name == "asyncio" and "orbax" in record.getMessage())
 
 
@@ -328,7 +328,7 @@ def _quieten():
         logging.getLogger(name).addFilter(_NotOrbax())
     before = sys.unraisablehook
 
-    def hook(unraisable):
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         # TensorStore raises this for the other arrays of a read or write that has failed already.
         if str(unraisable.exc_value) != "Event loop is closed":
             before(unraisable)
