@@ -20,7 +20,6 @@ from rasterio._err import CPLE_BaseError  # GDAL's own errors, some of which ras
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.warp import transform
 from rasterio.windows import Window
 
 from omnisat_jax.errors import DataError, reason
@@ -64,12 +63,6 @@ class Footprint:
             return f"{other}, another reference system"
         distance = max(abs(a - b) for a, b in zip(self.bounds, other.bounds, strict=True))
         return f"{other}, up to {distance:.10g} away" if distance > tolerance else ""
-
-    def longitude_latitude(self) -> np.ndarray:
-        """Returns longitude and latitude of the centre in degrees, float64 (2,)."""
-        left, bottom, right, top = self.bounds
-        (x,), (y,) = transform(self.crs, "EPSG:4326", [(left + right) / 2], [(bottom + top) / 2])[:2]
-        return np.array([x, y])
 
 
 class GeoTIFF:

@@ -17,14 +17,6 @@ def to_patches(x: jax.Array, p: int) -> jax.Array:
     return x.reshape(b, (h // p) * (w // p), p * p * c)
 
 
-def from_patches(x: jax.Array, p: int, c: int) -> jax.Array:
-    """(B,P,p*p*c) -> (B,H,W,c), the inverse of `to_patches` on a square grid."""
-    b, count, _ = x.shape
-    side = round(count**0.5)
-    x = x.reshape(b, side, side, p, p, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, side * p, side * p, c)
-
-
 def resize(x: jax.Array, side: int) -> jax.Array:
     """Bilinear (B,h,w,C) -> (B,side,side,C), half-pixel centres, anti-aliased when it shrinks."""
     b, h, w, c = x.shape

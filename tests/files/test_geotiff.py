@@ -91,7 +91,6 @@ def test_footprints_are_compared_with_a_tolerance():
     moved = Footprint(utm, (500_003, 5_000_000, 501_003, 5_001_000), 10)
     assert here.differs(moved, 3) == "" and here.differs(moved, 2).endswith("up to 3 away")
     assert "another reference system" in here.differs(Footprint(rasterio.crs.CRS.from_epsg(32632), here.bounds, 10), 1e9)
-    np.testing.assert_allclose(here.longitude_latitude(), [3.0063, 45.1579], atol=1e-3)
 
 
 def test_other_formats_and_damaged_files_are_refused(tmp_path):
