@@ -48,7 +48,7 @@ def define_flags() -> None:
     flags.DEFINE_string("profile", "", "START:STOP. Profile steps START to STOP of each stage into <workdir>/profile.")
     flags.DEFINE_bool("accept_new_data", False, "Continue a run although its data have changed since it was started.")
     _define_config("study", "Study file to run instead of a single configuration: configs/studies/pastis_table.py.", "configs/studies/base.py")
-    flags.DEFINE_string("study_shard", "0/1", "INDEX/COUNT: the share of the runs of a study that this machine does.")
+    flags.DEFINE_string("study_shard", "0/1", "I/N, with I from 0 to N - 1: the share of the runs of a study that this machine does.")
     flags.DEFINE_integer("study_processes", 1, "Number of runs of a study at a time.")
     flags.DEFINE_string(
         "compilation_cache", None, "Folder that keeps compiled programs between runs, by default <data.cache_dir>/programs; empty = none."
@@ -285,13 +285,14 @@ def _run_study(values):
 
     from omnisat_jax.cli import terminal
     from omnisat_jax.report import html
+    from omnisat_jax.shards import Shard
     from omnisat_jax.study import grid, runner, summary, tables
 
-    console = terminal.console()
+    console, shard = terminal.console(), Shard.parse(values.study_shard, "--study_shard")
     study = grid.parse(values.study)
     folder = os.path.abspath(values.workdir or os.path.join("runs", "studies", study.name))
     launcher = runner.Launcher.of_program(__file__)
-    outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=values.study_shard)
+    outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=shard)
     found = summary.summarise(study, folder, outcomes, launcher.root)
     html.write(folder)
     console.print(tables.markdown(found), soft_wrap=True)

@@ -88,8 +88,17 @@ class BadTiles:
         """
         entries = list(entries)
         self._entries += entries
+        if entries:
+            self.check()
+
+    def check(self) -> None:
+        """Compares all entries with the limit.
+
+        Raises:
+          TooManyBadTiles: it is exceeded.
+        """
         tiles = {entry["tile"] for entry in self._entries}
-        if entries and len(tiles) > self._limit * self._total:
+        if len(tiles) > self._limit * self._total:
             self.refuse(f"{len(tiles)} of {number_of(self._total, 'tile')} are broken, more than data.max_bad = {self._limit:g} allows")
 
     def refuse(self, why: str) -> None:

@@ -26,6 +26,8 @@ def claim_folder(folder: pathlib.Path, content: dict[str, Any]) -> None:
     """
     marker = folder / CLAIM
     ours = {name: content[name] for name in ("version", "fingerprint", "made_with")}
+    # Listed before the marker is looked for: another shard writes the marker first, and anything else after it.
+    others = [path.name for path in entries(folder) if not atomic.is_partial(path.name)]
     if marker.exists():
         found = read_json(marker, what="what the folder is being prepared from", advice="Choose another folder.")
         if found.find("fingerprint").value != content["fingerprint"]:
@@ -34,7 +36,6 @@ def claim_folder(folder: pathlib.Path, content: dict[str, Any]) -> None:
                 f"({printable(str(found.find('fingerprint').value), 40)}): {_difference(found, ours)}. Choose another folder, or delete this one."
             )
         return
-    others = [path.name for path in entries(folder) if not atomic.is_partial(path.name)]
     if others:
         raise ForeignFolder(
             f"{folder}: expected an empty folder or one of an interrupted preparation, found other files "

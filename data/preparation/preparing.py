@@ -1,4 +1,4 @@
-"""Finds or makes the records of a training run, and prepares a folder for the command `python -m data.prepare`.
+"""Finds or makes the records of a training run, and opens raw folders for the command `python -m data.prepare`.
 
 Without a prepared folder, a training run prepares data.raw_dir into <cache_dir>/<dataset>-<fingerprint>.
 """
@@ -13,6 +13,7 @@ from rich.text import Text
 from data.preparation.options import Origin, PreparationOptions
 from data.preparation.writing import write_records
 from data.reading.datasets import nomenclature_of, open_dataset, reader_of, simulator
+from data.reading.raw import RawDataset
 from data.reading.workers import usual_jobs
 from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.config.schema import DataConfig
@@ -61,19 +62,34 @@ def prepare_folder(
     """Prepares a raw folder and returns the description of its records.
 
     Args:
-      name: of the dataset, one of DATASETS.
-      root: the raw folder.
+      name, root, nomenclature, options: see `open_raw_folder`.
       out: folder of the records, see `write_records`.
-      nomenclature: which set of classes; "" = the default.
-      options: how tiles are read and stored.
       console: for the progress bar.
 
     Raises:
-      UserError, DataError: see `open_dataset` and `write_records`.
+      UserError, DataError: see `open_raw_folder` and `write_records`.
+    """
+    dataset, origin = open_raw_folder(name, root, nomenclature, options, console)
+    return write_records(dataset, out, origin, options, console)
+
+
+def open_raw_folder(
+    name: str, root: StrPath, nomenclature: str, options: PreparationOptions, console: Console
+) -> tuple[RawDataset, Origin]:
+    """Indexes a raw folder and hashes its files, for `write_records` and `write_shard`.
+
+    Args:
+      name: of the dataset, one of DATASETS.
+      root: the raw folder.
+      nomenclature: which set of classes; "" = the default.
+      options: how tiles are read and stored.
+      console: says that files are being hashed.
+
+    Raises:
+      UserError, DataError: see `open_dataset`.
     """
     dataset = open_dataset(name, root, nomenclature, options.unlabelled)
-    key = _fingerprint(name, root, nomenclature, options, console)
-    return write_records(dataset, out, Origin(key, name, nomenclature_of(name, nomenclature)), options, console)
+    return dataset, Origin(_fingerprint(name, root, nomenclature, options, console), name, nomenclature_of(name, nomenclature))
 
 
 def _check_prepared(data_config: DataConfig, options: PreparationOptions, console: Console) -> pathlib.Path:

@@ -17,16 +17,16 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import filelock
 import tensorflow_datasets as tfds
 from rich.console import Console
 
 from data.preparation import builder
 from data.preparation.bad_tiles import BadTiles, read_tile
 from data.preparation.claim import claim_folder
+from data.preparation.locking import folder_lock, part_lock
 from data.preparation.options import Origin, PreparationOptions
 from data.preparation.summary import Summary
 from data.reading.raw import DataError, RawDataset
@@ -39,6 +39,7 @@ from omnisat_jax.files.paths import below, check_text
 from omnisat_jax.records import description
 from omnisat_jax.records.description import DESCRIPTION, VERSION, summary_path
 from omnisat_jax.records.info import DatasetInfo
+from omnisat_jax.shards import Shard
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
@@ -65,20 +66,49 @@ def write_records(
     folder = pathlib.Path(folder)
     content = _describe(dataset, origin, options)
     _check(dataset, content)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            console.print(f"waiting for the process that prepares {folder}", markup=False, highlight=False, soft_wrap=True)
-            lock.acquire()
-    except OSError as error:
-        raise UserError(f"{folder}: records cannot be written there ({system_sentence(error)}). Choose another folder.") from error
-    try:
-        return _write_locked(dataset, folder, content, options, console)
-    finally:
-        lock.release()
+    with folder_lock(folder, console):
+        claim_folder(folder, content)
+        if (folder / DESCRIPTION).exists():
+            return description.read_description(folder)
+        atomic.clear_partials(folder)
+        written, bad = _write_parts(dataset, folder, list(dataset.parts), options, console)
+        bad.check()  # several shards may have exceeded the limit together
+        for name, modality in content["modalities"].items():
+            if modality["kind"] == "series":
+                modality["longest"] = max(summary["longest"][name] for summary in written.values())
+        for part, summary in written.items():
+            content["files"] |= {f"{part}.json": description.hashed_entry(summary_path(folder, part))} | summary["files"]
+        description.write_signed(folder / DESCRIPTION, content)
+        return description.read_description(folder)
+
+
+def write_shard(
+    dataset: RawDataset, folder: StrPath, origin: Origin, options: PreparationOptions, console: Console, shard: Shard
+) -> list[str]:
+    """Writes some parts of the records of `dataset`, beside processes that write the others. `write_records` completes the folder.
+
+    Args:
+      dataset, folder, origin, options, console: see `write_records`.
+      shard: which parts.
+
+    Returns:
+      The parts that are still missing, of all shards.
+
+    Raises:
+      ForeignFolder, DataError, TooManyBadTiles, UserError: see `write_records`; UserError as well for more shards than parts.
+    """
+    folder = pathlib.Path(folder)
+    content = _describe(dataset, origin, options)
+    _check(dataset, content)
+    parts = list(dataset.parts)
+    if shard.count > len(parts):
+        raise UserError(f"--shard {shard}: expected at most one shard per part of {dataset.root} ({', '.join(parts)}), found {shard.count} shards")
+    with folder_lock(folder, console, shared=True):
+        claim_folder(folder, content)
+        for part in shard.of(parts):
+            with part_lock(folder, part, console):
+                _write_parts(dataset, folder, [part], options, console)
+        return [part for part in parts if not summary_path(folder, part).exists()]
 
 
 def summaries(folder: StrPath, info: DatasetInfo) -> dict[str, dict[str, Any]]:
@@ -144,31 +174,23 @@ def _check(dataset: RawDataset, content: dict[str, Any]) -> None:
     description.check_description(Value(content, dataset.root))
 
 
-def _write_locked(
-    dataset: RawDataset, folder: pathlib.Path, content: dict[str, Any], options: PreparationOptions, console: Console
-) -> DatasetInfo:
-    claim_folder(folder, content)
-    if (folder / DESCRIPTION).exists():
-        return description.read_description(folder)
-    atomic.clear_partials(folder)
-    total = len(dataset.tiles)
+def _write_parts(
+    dataset: RawDataset, folder: pathlib.Path, parts: Sequence[str], options: PreparationOptions, console: Console
+) -> tuple[dict[str, dict[str, Any]], BadTiles]:
+    """Writes those of the parts that are missing; returns the summaries of all of them, and the broken tiles of the whole folder."""
     done = {part: _read_part(folder, part) for part in dataset.parts if summary_path(folder, part).exists()}
-    _need_space(dataset, folder, [tile for part, tiles in dataset.parts.items() if part not in done for tile in tiles])
-    bad = BadTiles(options.max_bad, total, [entry for summary in done.values() for entry in summary["bad"]])
+    tiles = {part: dataset.parts[part] for part in parts}
+    total = sum(map(len, tiles.values()))
+    _need_space(dataset, folder, [tile for part in parts if part not in done for tile in tiles[part]])
+    bad = BadTiles(options.max_bad, len(dataset.tiles), [entry for summary in done.values() for entry in summary["bad"]])
     written = {}
     with progress_bar(console) as bar:
         task = bar.add_task(f"preparing {number_of(total, 'tile')} of {dataset.root}", total=total)
         writer = _PartWriter(dataset, folder, options, bad, lambda: bar.advance(task))
-        for part in dataset.parts:
+        for part in parts:
             written[part] = done[part] if part in done else writer.write(part)
-            bar.update(task, completed=sum(len(dataset.parts[name]) for name in written))
-    for name, modality in content["modalities"].items():
-        if modality["kind"] == "series":
-            modality["longest"] = max(summary["longest"][name] for summary in written.values())
-    for part, summary in written.items():
-        content["files"] |= {f"{part}.json": description.hashed_entry(summary_path(folder, part))} | summary["files"]
-    description.write_signed(folder / DESCRIPTION, content)
-    return description.read_description(folder)
+            bar.update(task, completed=sum(len(tiles[name]) for name in written))
+    return written, bad
 
 
 def _read_part(folder: pathlib.Path, part: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import functools
 import pathlib
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from omnisat_jax.predict.inputs import add_inputs, pairs, region_from
 from omnisat_jax.predict.options import CONVERSIONS, PredictOptions
 from omnisat_jax.predict.region import Region
 from omnisat_jax.rasters.offset import S2_OPTIONS
+from omnisat_jax.shards import Shard
 from omnisat_jax.words import number_of
 
 FINISH = "finish"
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("model", "out"):
         if getattr(flags, name) is None:
             raise UserError(f"expected --{name}, found none; see --help")
-    shard = _shard(flags.shard)
+    shard = Shard.parse(flags.shard, "--shard")
     console = terminal.console()
     terminal.set_up_logging(console)
     from omnisat_jax.inference.model import Model  # imports jax, which takes a second
@@ -85,7 +85,7 @@ def _with_ray(flags: argparse.Namespace, region: Region, options: PredictOptions
     from omnisat_jax.inference.model import Model
     from omnisat_jax.predict.ray_engine import Job, make_map_with_ray
 
-    if flags.dry_run or _shard(flags.shard).count > 1:
+    if flags.dry_run or Shard.parse(flags.shard, "--shard").count > 1:
         raise UserError("--engine ray: expected no --dry_run and no --shard beside it, found one")
     jax.config.update("jax_platforms", "cpu")  # this process only plans; accelerators belong to the others
     job = Job(functools.partial(Model.from_pretrained, flags.model), region, flags.out, options, flags.workers)
@@ -203,12 +203,3 @@ def _conversion(word: str) -> str | float:
         return float(word)
     except ValueError:
         return word
-
-
-def _shard(text: str):
-    from omnisat_jax.predict.run import Shard
-
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
-    if not match:
-        raise UserError(f"--shard: expected I/N with I from 0 to N - 1, such as 0/4, found {text!r}")
-    return Shard(int(match[1]), int(match[2]))

@@ -1,7 +1,6 @@
 """Makes a map: plans it, computes the blocks that are missing, and stores each as soon as it is done."""
 
 import concurrent.futures
-import dataclasses
 import os
 import pathlib
 import queue
@@ -12,7 +11,6 @@ from typing import TypeVar
 from rich.console import Console
 
 from omnisat_jax.cli.progress import progress_bar
-from omnisat_jax.errors import UserError
 from omnisat_jax.inference.model import Model
 from omnisat_jax.predict.blocks import Strip, compute_block, prediction, strips
 from omnisat_jax.predict.folder import MapFolder
@@ -23,27 +21,11 @@ from omnisat_jax.predict.plan import MapPlan, make_plan, need_unchanged
 from omnisat_jax.predict.products.finishing import check, finish
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.region import Region
+from omnisat_jax.shards import Shard
 from omnisat_jax.types import StrPath
 
 READERS = min(8, os.cpu_count() or 1)  # threads that read files
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """The part of a map that one of several machines computes.
-
-    Attributes:
-      index: from 0.
-      count: of machines.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise UserError(f"--shard: expected I/N with I from 0 to N - 1, such as 0/4, found {self.index}/{self.count}")
 
 
 def make_map(
@@ -74,7 +56,7 @@ def make_map(
     with bounded_cache(), concurrent.futures.ThreadPoolExecutor(READERS, "read") as pool:
         plan = make_plan(model, region, options, pool)
         folder = MapFolder.start(out, plan.info)
-        mine = list(plan.grid.blocks())[shard.index :: shard.count]
+        mine = shard.of(list(plan.grid.blocks()))
         todo = [block for block in mine if not folder.file(block).exists()]
         with progress_bar(console) as bar:
             task = bar.add_task("mapping", total=len(mine), completed=len(mine) - len(todo))

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from omnisat_jax.cli import children
 from omnisat_jax.errors import UserError, printable
+from omnisat_jax.shards import Shard
 from omnisat_jax.study.board import Board
 from omnisat_jax.study.folder import claim, is_done, missing, run_folder
 from omnisat_jax.study.grid import Run, Study, runs
@@ -86,20 +87,8 @@ class Slot:
     environment: dict[str, str]
 
 
-def shard_of(text: str) -> tuple[int, int]:
-    """Parses "INDEX/COUNT", with INDEX from 0.
-
-    Raises:
-      UserError: the text has another form.
-    """
-    index, _, count = text.partition("/")
-    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (index, count)) or not int(index) < int(count):
-        raise UserError(f"--study_shard: expected INDEX/COUNT with INDEX from 0, such as 0/4, found {text!r}")
-    return int(index), int(count)
-
-
 def run_study(
-    study: Study, folder: StrPath, launcher: Launcher, *, console: Console, processes: int = 1, shard: str = "0/1"
+    study: Study, folder: StrPath, launcher: Launcher, *, console: Console, processes: int = 1, shard: Shard | None = None
 ) -> dict[str, Outcome]:
     """Runs everything of a shard that is not finished.
 
@@ -109,7 +98,7 @@ def run_study(
       launcher: starts the runs.
       console: to report to.
       processes: number of simultaneous runs.
-      shard: "INDEX/COUNT"; runs that share their pre-training belong to the same shard.
+      shard: which runs this process does; None = all. Runs that share their pre-training belong to the same shard.
 
     Returns:
       {name: outcome} of every run of the study.
@@ -119,14 +108,14 @@ def run_study(
       WorkdirError: the folder belongs to another study.
       KeyboardInterrupt, Terminated: this process was asked to end; its runs have been ended too.
     """
-    folder = pathlib.Path(folder).absolute()
-    index, count = shard_of(shard)
+    folder, shard = pathlib.Path(folder).absolute(), shard or Shard()
     if processes < 1:
         raise UserError(f"--study_processes: expected 1 or more, found {processes}")
     grid = runs(study, launcher.root)
     claim(folder, study)
     groups = sorted({run.pretraining or run.name for run in grid})
-    mine = [run for run in grid if groups.index(run.pretraining or run.name) % count == index]
+    groups = set(shard.of(groups))
+    mine = [run for run in grid if (run.pretraining or run.name) in groups]
     # Pre-training that several runs need, or that an earlier call, perhaps with other label shares, has shared.
     needed = collections.Counter(run.pretraining for run in mine if run.pretraining)
     shared = {key for key, times in needed.items() if times > 1 or _pretrained(folder / "pretrain" / key)}
@@ -134,7 +123,7 @@ def run_study(
     todo = _in_order([run for run in mine if outcomes[run.name].state != "done"], shared)
     console.print(
         f"study {study.name}: {number_of(len(grid), 'run')}, {sum(o.state == 'done' for o in outcomes.values())} finished before, {len(todo)} to run"
-        + (f" in shard {shard}" if count > 1 else ""),
+        + (f" in shard {shard}" if shard.count > 1 else ""),
         highlight=False,
     )
     board, crew = Board(console, len(todo)), Crew()

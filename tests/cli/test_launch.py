@@ -54,7 +54,7 @@ def test_an_address_that_holds_no_run_is_refused(file, address, message, tmp_pat
         (["--config=configs/pastis.py", "--folds=1,1"], "expected each fold once"),
         (["--study=configs/studies/nothing.py"], "--study: No such file or directory: 'configs/studies/nothing.py'"),
         (["--study=configs/studies/encoders.py", "--study.sedes=1"], "did you mean 'seeds'? configs/studies/base.py lists all"),
-        (["--study=configs/studies/encoders.py", "--study_shard=3/2"], "--study_shard: expected INDEX/COUNT"),
+        (["--study=configs/studies/encoders.py", "--study_shard=3/2"], "--study_shard: expected I/N with I from 0 to N - 1"),
         (["--config=configs/pastis.py", "--config.data.dataset=pasits"], "data.dataset: expected one of pastis"),
         (["--config=configs/treesat.py", "--folds=1,2"], "joins counts of pixels"),
         (["--config=configs/pastis.py:hd"], "zenodo.org"),

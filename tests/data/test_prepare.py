@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ from data.reading.datasets import open_dataset
 from data.reading.raw import DataError, RawModality, absent
 from omnisat_jax.files import atomic
 from omnisat_jax.records.reader import Records
-from tests import faults
+from tests import faults, forks
 from tests.conftest import ROOT, prepare_pastis as run
 from tests.faults import TILE
 
@@ -60,6 +62,66 @@ def test_two_commands_at_once_make_one_folder(simulated, tmp_path):
     both = [subprocess.Popen(command_line, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(100) for process in both] == [0, 0]
     assert len(Records(tmp_path / "out").tile_ids) == 10
+
+
+def files(folder):
+    """{path: content} of records without what depends on the clock, and without tables, whose bytes differ from one writing to the next."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "array_record" not in path.name:
+            text = re.sub(rb'"(seconds|xxh3|checksum|bytes)": ("[^"]*"|[0-9.e-]+)', b"", path.read_bytes()) if path.suffix == ".json" else path.read_bytes()
+            found[path.relative_to(folder).as_posix()] = text
+    return found
+
+
+def test_shards_at_once_write_what_one_command_does(simulated, tmp_path, capsys):
+    assert run(simulated, tmp_path / "one") == 0
+    source = "import sys\nfrom data.prepare import main\nfrom omnisat_jax.cli.command import run_command\nsys.exit(run_command(main, {!r}))"
+    arguments = ["pastis", "--raw", str(simulated), "--out", str(tmp_path / "many"), "--jobs", "1", "--shard"]
+    children = [forks.Fork(source.format([*arguments, f"{index}/3"]), stderr=subprocess.STDOUT) for index in range(3)]
+    for index, child in enumerate(children):
+        text = " ".join(child.communicate()[0].split())
+        assert child.returncode == 0 and f"shard {index}/3 of" in text and "without --shard" in text, text
+    assert not (tmp_path / "many" / "dataset.json").exists()  # nothing can be trained on it yet
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("fold_*.json")}
+    assert len(kept) == 5
+    capsys.readouterr()
+    assert run(simulated, tmp_path / "many") == 0 and "fold_5" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    one, many = files(tmp_path / "one"), files(tmp_path / "many")
+    assert one.keys() == many.keys() and not [name for name in one if one[name] != many[name]]
+    one, many = Records(tmp_path / "one"), Records(tmp_path / "many")
+    assert one.tile_ids == many.tile_ids and one.fingerprint == many.fingerprint
+    for pair in zip(one.source(one.parts), many.source(many.parts), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, *pair)
+
+
+def test_what_a_killed_shard_left_is_prepared_by_the_last_command(simulated, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(simulated, out, "--shard", "1/4") == 0
+    assert "fold_1, fold_3, fold_4, fold_5 of other shards are not done yet" in " ".join(capsys.readouterr().out.split())
+    (out / "tiles" / "fold_3").mkdir()  # as after a kill
+    (out / "tiles" / "fold_3" / atomic.MARK).touch()
+    assert run(simulated, out) == 0 and len(Records(out).tile_ids) == 10
+
+
+def test_more_shards_than_parts_and_a_shard_of_other_data_are_refused(simulated, root, tmp_path, capsys):
+    assert run(simulated, tmp_path / "out", "--shard", "0/6") == 1
+    assert "expected at most one shard per part" in " ".join(capsys.readouterr().err.split())
+    assert run(simulated, tmp_path / "out", "--shard", "0/2") == 0
+    (root / "ANNOTATIONS" / f"TARGET_{TILE}.npy").unlink()
+    assert run(root, tmp_path / "out", "--shard", "1/2", "--unlabelled", "pretrain") == 1
+    assert "expected records of these data" in " ".join(capsys.readouterr().err.split())
+
+
+def test_shards_together_may_not_exceed_the_limit_of_broken_tiles(root, tmp_path, capsys):
+    for tile in sorted(path.stem.removeprefix("TARGET_") for path in (root / "ANNOTATIONS").glob("TARGET_*.npy"))[:2]:
+        (root / "DATA_S2" / f"S2_{tile}.npy").write_bytes(b"")
+    for index in range(2):
+        assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.5", "--shard", f"{index}/2") == 0
+    assert run(root, tmp_path / "out", "--on_bad", "mask", "--max_bad", "0.1") == 1
+    assert "2 of 10 tiles are broken, more than data.max_bad = 0.1 allows" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out" / "dataset.json").exists()
 
 
 def test_a_killed_command_leaves_no_process_behind_and_is_resumed(simulated, tmp_path):

@@ -19,7 +19,8 @@ from omnisat_jax.predict.blending import hann
 from omnisat_jax.predict.embedding import dequantise, quantise
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.options import PredictOptions
-from omnisat_jax.predict.run import Shard, make_map
+from omnisat_jax.predict.run import make_map
+from omnisat_jax.shards import Shard
 from tests.predict.models import save_random_model
 from tests.predict.region import WIDTH, Identity, put
 from tests.predict.test_run import joined, region

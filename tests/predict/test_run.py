@@ -10,7 +10,8 @@ from omnisat_jax.predict.folder import NO_DATA, MapFolder
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.plan import make_plan
 from omnisat_jax.predict.region import Region
-from omnisat_jax.predict.run import Shard, make_map
+from omnisat_jax.predict.run import make_map
+from omnisat_jax.shards import Shard
 from tests.predict.region import Identity, put, scene, spec
 
 
