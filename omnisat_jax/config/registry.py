@@ -23,10 +23,12 @@ class EncoderInfo:
     Attributes:
       kind: of the modalities it reads, one of `KINDS`.
       dense_map: whether it returns a dense map besides tokens.
+      settings: keys and groups of the configuration of the model that it reads, beside the width and the norm; None = perhaps all.
     """
 
     kind: str
     dense_map: bool
+    settings: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +101,13 @@ class Registry(Mapping[str, T]):
 ENCODERS = Registry(
     "an encoder",
     {
-        "utae": EncoderInfo("series", dense_map=True),
-        "patch_ltae": EncoderInfo("series", dense_map=False),
-        "temporal_first": EncoderInfo("series", dense_map=True),
-        "vit": EncoderInfo("image", dense_map=False),
-        "resnet": EncoderInfo("image", dense_map=True),
-        "patch_cnn": EncoderInfo("image", dense_map=False),
-        "location": EncoderInfo("location", dense_map=False),
+        "utae": EncoderInfo("series", dense_map=True, settings=("utae", "ltae")),
+        "patch_ltae": EncoderInfo("series", dense_map=False, settings=("patch_ltae", "ltae")),
+        "temporal_first": EncoderInfo("series", dense_map=True, settings=("temporal_first", "utae.border")),
+        "vit": EncoderInfo("image", dense_map=False, settings=("vit",)),
+        "resnet": EncoderInfo("image", dense_map=True, settings=("resnet",)),
+        "patch_cnn": EncoderInfo("image", dense_map=False, settings=("patch_cnn",)),
+        "location": EncoderInfo("location", dense_map=False, settings=("location",)),
     },
 )
 _BASELINE = ModelInfo(kinds=("series",), pretrainable=False, one_resolution=True)

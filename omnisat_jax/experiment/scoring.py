@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.experiment import calibration, released
 from omnisat_jax.experiment.context import RunContext
 from omnisat_jax.files.working_copy import place_of
@@ -130,6 +131,11 @@ def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | No
         results["subsets"] = floor
     else:
         params, report = warm_start(random, trained.params)
+        if report.fresh:
+            raise UserError(
+                f"eval.probe: expected pre-trained parameters of the whole model, found none of {len(report.fresh)}, such as {report.fresh[0]}, in "
+                f"{context.config.pretrain_from or context.folder}: tokens would depend on random numbers. Leave out the modalities that it has not seen."
+            )
         console.print(f"from pre-training: {report}", highlight=False)
         results |= {"subsets": score(params), "floor": floor}
     _write(context, results, None, trained)

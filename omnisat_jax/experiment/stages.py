@@ -165,6 +165,7 @@ class Stages:
                 "data": made_from,
                 "statistics": context.statistics,
                 "modalities": list(context.names),
+                "bands": {name: list(bands) for name in context.names if (bands := context.records.info.modalities[name].bands)},
                 "classes": list(context.input_spec.classes),
             },
             # Pre-training is judged by its last step. Without validation tiles nothing can choose among checkpoints.

@@ -1,37 +1,26 @@
-"""Checkpoints of one stage: the last ones, the best one, and what they were made from. The only file that imports Orbax."""
+"""Checkpoints of one stage: the last ones, the best one, and what they were made from. Only this file and checkpoint_reading.py import Orbax."""
 
 import contextlib
-import errno
 import logging
 import math
-import os
-import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from omnisat_jax.errors import DataError, UserError, reason, system_reason
+from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.files.buckets import BucketError, told_while_waiting
-from omnisat_jax.parallel.hosts import exchange, is_leader, leader_first
+from omnisat_jax.parallel.hosts import is_leader, leader_first
 from omnisat_jax.train import checksums
-from omnisat_jax.train.checkpoint_folders import BrokenStepError, aside, lasting, read_file, set_aside, steps_in
+from omnisat_jax.train.checkpoint_folders import BrokenStepError, aside, lasting, set_aside, steps_in
+from omnisat_jax.train.checkpoint_reading import cause, description, form, quieten, read_step
 from omnisat_jax.types import PyTree, StrPath
 
-EARLIER = {"data", "statistics", "modalities", "classes", "step", "form"}  # keys of a description from before it had a checksum
-# Reasons why an intact checkpoint cannot be read now; it must not be set aside for them.
-CIRCUMSTANCES = ("RESOURCE_EXHAUSTED", "Too many open files", "Permission denied", "PERMISSION_DENIED", "Cannot allocate memory")
 log = logging.getLogger(__name__)
-
-
-class OtherRunError(UserError):
-    """An intact checkpoint that this run cannot continue: it was made from other data, or holds another model."""
 
 
 class SaveError(UserError):
@@ -54,13 +43,13 @@ class Checkpoints:
           meta: plain values stored with each checkpoint. A checkpoint with other values under "data" is refused.
           accept_new_data: do not refuse it.
         """
-        _quieten()
+        quieten()
         self.directory = lasting(directory)
         with leader_first("look for broken checkpoints"), self._listing():
             # Orbax reads the descriptions of all checkpoints at once and fails at a broken one.
             for step in steps_in(self.directory) if is_leader() else ():
                 try:
-                    _description(self.directory / str(step))
+                    description(self.directory / str(step))
                 except BrokenStepError as error:
                     set_aside(error)
         self._meta, self._accept, self._failed = meta, accept_new_data, False
@@ -147,7 +136,7 @@ class Checkpoints:
 
     def checksum(self, step: int) -> str | None:
         """The checksum that identifies the content of a checkpoint on disk; None of one from before checkpoints had any."""
-        return _description(self.directory / str(step)).get("checksum")
+        return description(self.directory / str(step)).get("checksum")
 
     def restore(self, step: int, abstract_state: PyTree) -> Any:
         """The state of a step; see `read_step`."""
@@ -198,7 +187,7 @@ class Checkpoints:
         except Exception as error:
             self._failed = True
             raise SaveError(
-                f"{self.directory}: a checkpoint ({what}) could not be written ({_cause(error)}). Older checkpoints are untouched: "
+                f"{self.directory}: a checkpoint ({what}) could not be written ({cause(error)}). Older checkpoints are untouched: "
                 "check the disk and start the same command again"
             ) from error
 
@@ -209,138 +198,5 @@ class Checkpoints:
         self._manager.close()
 
 
-def read_step(
-    path: StrPath, abstract_state: PyTree, *, data: dict[str, Any], accept_new_data: bool = False, checksum: str | None = None
-) -> tuple[Any, str | None]:
-    """Reads one checkpoint and compares it with what was saved.
-
-    Args:
-      path: its folder.
-      abstract_state: ShapeDtypeStructs with the shardings that the arrays get, or NumPy arrays.
-      data: what it must have been made from.
-      accept_new_data: it may have been made from other data.
-      checksum: the one that it must have, or None.
-
-    Returns:
-      The state, and the checksum of the checkpoint (None of one from before checkpoints had any).
-
-    Raises:
-      BrokenStepError: on every process alike.
-      OtherRunError: the checkpoint was made from other data, other tiles or another batch size; or it holds other arrays.
-    """
-    _quieten()
-    path = lasting(path)
-    state, meta, why = None, {}, ""
-    try:
-        meta = _description(path)
-        if checksum and meta.get("checksum") != checksum:
-            raise BrokenStepError(path, f"it is another one than was recorded: checksum {meta.get('checksum')}, not {checksum}")
-        _compare(path, meta, data, accept_new_data, form(abstract_state))
-        state = ocp.StandardCheckpointHandler().restore(epath.Path(path / "state"), args=ocp.args.StandardRestore(abstract_state))
-    except OtherRunError:
-        raise
-    except BrokenStepError as error:
-        why = error.why
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        if isinstance(error, MemoryError) or any(words in str(error) for words in CIRCUMSTANCES):
-            raise UserError(f"{path}: this checkpoint cannot be read now ({_cause(error)}); it is left unchanged") from error
-        why = reason(error)
-    _raise_together(path, why)
-    if "checksums" in meta:
-        wrong = checksums.differing(state, meta["checksums"])
-        _raise_together(path, f"{len(wrong)} of its arrays are not what was saved: {', '.join(wrong[:3])}" if wrong else "")
-    else:
-        log.debug("%s: from before checkpoints had checksums; its arrays cannot be compared with what was saved", path)
-    return state, meta.get("checksum")
-
-
-def _raise_together(path, why):
-    """Raises on every process if one of them cannot read the checkpoint."""
-    reasons = [facts["why"] for facts in exchange("restore", {"why": why}) if facts["why"]]
-    if reasons:
-        raise BrokenStepError(path, reasons[0])
-
-
-def _description(path) -> dict:
-    """The description stored with a checkpoint.
-
-    Raises:
-      BrokenStepError: files that are missing, damaged or contradict each other.
-    """
-    if not path.is_dir():
-        raise BrokenStepError(path, "it is not there")
-    try:
-        read_file(path / "_CHECKPOINT_METADATA", "the description of a checkpoint").items()
-        stored = read_file(path / "meta" / "metadata", "what a checkpoint was made from")
-        stored.get("data").items()
-        stored.get("form").items()
-        metrics = path / "metrics" / "metrics"
-        value = read_file(metrics, "the rank of a checkpoint").get("value").number() if metrics.is_file() else None
-    except DataError as error:
-        raise BrokenStepError(path, f"{pathlib.Path(error.path).name}: expected {error.expected}, found {error.found}") from error
-    meta = stored.value
-    known = meta.get("checksum")
-    if known is None and "checksums" not in meta and meta.keys() <= EARLIER:
-        return meta
-    content = {key: entry for key, entry in meta.items() if key != "checksum"}
-    if checksums.of_text(content) != known:
-        raise BrokenStepError(path, "metadata: what it was made from is not what was saved")
-    if content["value"] != value:
-        raise BrokenStepError(path, f"metrics: the rank {value} is not the one that was saved, {content['value']}")
-    return meta
-
-
-def _compare(path, meta, data, accept, expected):
-    found = meta["data"]
-    if found != data and not accept:
-        changed = [f"{key}: {found.get(key)!r} then, {data.get(key)!r} now" for key in data if found.get(key) != data[key]]
-        raise OtherRunError(
-            f"{path}: this checkpoint was made from other data ({'; '.join(changed)}); "
-            "restore the data, start again in another --workdir, or continue anyway with --accept_new_data"
-        )
-    found = meta["form"]
-    if found != expected:
-        names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-        changed = [f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} here" for name in names[:5]]
-        raise OtherRunError(
-            f"{path}: this checkpoint holds another model: {len(names)} arrays differ ({'; '.join(changed)}). "
-            "Go on with the code it was made with, or start again in another --workdir"
-        )
-
-
-def _cause(error):
-    """What a library reports of a disk, in our words where the error is a known one."""
-    known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE, errno.EFBIG)
-    found = next((number for number in known if os.strerror(number) in str(error)), None)
-    return system_reason(OSError(found, os.strerror(found))) if found else reason(error)
-
-
-class _NotOrbax(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "orbax" not in record.pathname and not (record.name == "asyncio" and "orbax" in record.getMessage())
-
-
-def _quieten():
-    """Silences Orbax: a failed write or read is raised where it is waited for, but Orbax also logs it, with tracebacks, from each of its threads."""
-    if any(isinstance(known, _NotOrbax) for known in logging.getLogger("absl").filters):
-        return
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_NotOrbax())
-    before = sys.unraisablehook
-
-    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        # TensorStore raises this for the other arrays of a read or write that has failed already.
-        if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
-
-    sys.unraisablehook = hook
-
-
 def _value(metrics):
     return metrics["value"]
-
-
-def form(state: PyTree) -> dict[str, list[int]]:
-    """The shape of every array of a state, by its path."""
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {jax.tree_util.keystr(path): list(leaf.shape) for path, leaf in leaves}

@@ -31,7 +31,7 @@ def of_text(value: Any) -> str:
 def of_state(state: PyTree) -> Checksums:
     """Checksums of every array of a state of jax.Arrays, complete on every process. All processes must call it."""
     mine = {}
-    for name, leaf in _named(state):
+    for name, leaf in named(state):
         shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
         mine[name] = {region(shard.index, leaf.shape): _hash(shard.data) for shard in shards}
     whole: Checksums = {name: {} for name in mine}
@@ -48,7 +48,7 @@ def differing(state: PyTree, expected: Checksums) -> list[str]:
       state: jax.Arrays in any layout, or NumPy arrays.
       expected: checksums of the state that was saved.
     """
-    found = dict(_named(state))
+    found = dict(named(state))
     wrong = sorted(found.keys() ^ expected.keys())
     for name in sorted(found.keys() & expected.keys()):
         leaf, regions = found[name], expected[name]
@@ -85,5 +85,5 @@ def _hash(block):
     return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
 
-def _named(state):
+def named(state):
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]]

@@ -10,7 +10,8 @@ from omnisat_jax.files import working_copy
 from omnisat_jax.parallel import hosts
 from omnisat_jax.train import workdir
 from omnisat_jax.train.checkpoint_folders import BrokenStepError, lasting, set_aside, steps_in
-from omnisat_jax.train.checkpoints import Checkpoints, read_step
+from omnisat_jax.train.checkpoint_reading import read_parameters, read_step
+from omnisat_jax.train.checkpoints import Checkpoints
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.types import Params
 
@@ -95,7 +96,7 @@ class StageStore:
         hosts.wait(f"{self.stage} is not done")
 
     def load(self, abstract_state: TrainState) -> Trained:
-        """Reads the step that the mark of the finished stage names, and no other.
+        """Reads the step that the mark of the finished stage names, and no other. Of another run, what it has of the parameters of this one.
 
         Args:
           abstract_state: ShapeDtypeStructs with shardings.
@@ -113,18 +114,16 @@ class StageStore:
         chosen = self.by_validation and best is not None
         # Marks of earlier versions name no step, and a best one also where nothing was ranked.
         step = done.find("step", best if chosen else last).integer(0, 2**53)
+        path, checksum = self.directory / str(step), done.find("checksum").value
         try:
-            # Whoever takes the pre-training of another run accepts its data.
-            state, checksum = read_step(
-                self.directory / str(step),
-                abstract_state,
-                data=self.meta["data"],
-                accept_new_data=self.accept_new_data or not self.own,
-                checksum=done.find("checksum").value,
-            )
+            if self.own:
+                state, found = read_step(path, abstract_state, data=self.meta["data"], accept_new_data=self.accept_new_data, checksum=checksum)
+                params = state.evaluated
+            else:  # whoever takes the pre-training of another run accepts its data
+                params, found = read_parameters(path, abstract_state.params, bands=self.meta["bands"], checksum=checksum)
         except BrokenStepError as error:
             raise self._lost(error, step, last) from error
-        return Trained(step, state.evaluated, checksum, chosen and step == best)
+        return Trained(step, params, found, chosen and step == best)
 
     def _lost(self, error: BrokenStepError, step: int, last: int) -> LostStepError:
         """What to report of a step that cannot be read."""

@@ -1,17 +1,21 @@
 """Whole runs at tiny size on simulated tiles: every stage, resume, refusals."""
 
 import dataclasses
+import io
 import json
 import pathlib
+import re
 import shutil
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from rich.console import Console
 
 from data.pastis.simulated import simulate
 from omnisat_jax.config import schema
+from omnisat_jax.errors import UserError
 from omnisat_jax.experiment.cross_validation import run_folds
 from omnisat_jax.inference.model_folder import load_model
 from omnisat_jax.report.contributions import read_parcels
@@ -194,8 +198,35 @@ def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
         assert units.counts.pixels.sum() == entry["scores"]["pixels"] and entry["parcels"]["scores"]["parcels"] > 0
     assert sum(results["training"][0]["pixels"]) > 0 and "test parcels" in text
     config.pretrain_from = str(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
+    with pytest.raises(ValueError, match=r"nowhere/config\.json: expected the configuration of the run that was pre-trained"):
         go(config, tmp_path / "third", console)
     config.pretrain.steps = 0
     with pytest.raises(schema.ConfigError, match="pretrain.steps is 0"):
         go(config, tmp_path / "fourth", console)
+
+
+def test_pretraining_with_other_sensors_is_taken_where_it_fits(config, tmp_path, console):
+    both, other = config.copy_and_resolve_references(), config.copy_and_resolve_references()
+    for name in ("s1a", "s1d"):
+        del both.modalities[name]
+    both.pretrain.ema_decay = 0.5
+    go(both, tmp_path / "first", console, stage="pretrain")
+    for name in ("s1d", "spot"):
+        del other.modalities[name]
+    other.pretrain_from = str(tmp_path / "first")
+    shown = Console(file=io.StringIO(), width=1000)
+    go(other, tmp_path / "second", shown, stage="finetune")
+    assert re.search(r"parameters taken over \(encoders_s2, fusion\); \d+ start fresh \(encoders_s1a, fusion, head\)", shown.file.getvalue())
+    # The second starts from the averages of the first: after a step at no learning rate they are still there.
+    average = [part for part in state_of(tmp_path / "first", "pretrain", 4)["opt_state"] if part and "average" in part][0]["average"]
+    still = other.copy_and_resolve_references()
+    still.finetune.steps, still.finetune.learning_rate, still.finetune.save_every = 1, 1e-12, 1
+    go(still, tmp_path / "third", console, stage="finetune")
+    found = state_of(tmp_path / "third", "finetune", 1)["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found["encoders_s2"], average["encoders_s2"])
+    other.eval.probe = "linear"
+    with pytest.raises(UserError, match="eval.probe: expected pre-trained parameters of the whole model, found none of .* encoders_s1a"):
+        go(other, tmp_path / "fourth", console)
+    other.model.fusion.heads = 1
+    with pytest.raises(UserError, match="model.fusion.heads: 2 there, 1 here"):
+        go(other, tmp_path / "fifth", console)

@@ -10,12 +10,17 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from omnisat_jax.errors import UserError
+from omnisat_jax.optim.optimizer import keep_average
 from omnisat_jax.parallel.rules import abstract_like
-from omnisat_jax.train import checkpoints as checkpoint
-from omnisat_jax.train.checkpoints import BrokenStepError, Checkpoints, OtherRunError, SaveError, read_step, steps_in
+from omnisat_jax.train import checkpoint_reading, checkpoints as saving, checksums
+from omnisat_jax.train.checkpoint_folders import BrokenStepError, steps_in
+from omnisat_jax.train.checkpoint_reading import OtherRunError, read_parameters, read_step
+from omnisat_jax.train.checkpoints import Checkpoints, SaveError
+from omnisat_jax.train.step import TrainState
 from tests.conftest import ROOT
 
 META = {"data": {"fingerprint": "abc", "seed": 0}}
@@ -120,7 +125,7 @@ def flip_array(folder, value):
     sums = next(iter(about["checksums"].values()))
     sums[next(iter(sums))] = value
     del about["checksum"]
-    about["checksum"] = checkpoint.checksums.of_text(about)
+    about["checksum"] = checksums.of_text(about)
     (folder / "meta" / "metadata").write_text(json.dumps(about))
 
 
@@ -171,7 +176,7 @@ def test_a_state_without_room_is_not_a_broken_checkpoint(saved, monkeypatch):
         def restore(self, *_, **__):
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory while trying to allocate 17 bytes")
 
-    monkeypatch.setattr(checkpoint.ocp, "StandardCheckpointHandler", Handler)
+    monkeypatch.setattr(checkpoint_reading.ocp, "StandardCheckpointHandler", Handler)
     checkpoints = reopen(saved)
     with pytest.raises(UserError, match="cannot be read now .*it is left unchanged"):
         checkpoints.restore_newest(abstract(state(0)))
@@ -190,13 +195,13 @@ def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
         read.append(path.name)
         raise BrokenStepError(path, "NOT_FOUND")
 
-    monkeypatch.setattr(checkpoint, "read_step", unreadable)
+    monkeypatch.setattr(saving, "read_step", unreadable)
     with pytest.raises(SaveError, match="was written, but cannot be read back .NOT_FOUND.. Check the disk, or choose another --workdir"):
         checkpoints.save(1, state(1))
     checkpoints.close()
     monkeypatch.undo()
     checkpoints = Checkpoints(tmp_path / "good", keep=3, meta=META)
-    monkeypatch.setattr(checkpoint, "read_step", lambda path, host, **_: read.append(path.name))
+    monkeypatch.setattr(saving, "read_step", lambda path, host, **_: read.append(path.name))
     for step in (1, 2):
         checkpoints.save(step, state(step))
     checkpoints.close()
@@ -210,6 +215,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, limit):
 import resource, signal
 import jax
 from omnisat_jax.train.checkpoints import Checkpoints, SaveError
+from omnisat_jax.train.step import TrainState
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def state(value):
     return {{f"array{{i}}": jax.random.normal(jax.random.key(i + value), (32, 33)) for i in range(60)}}
@@ -235,3 +241,51 @@ def test_names_that_are_no_steps_are_passed_over(tmp_path):
     for name in ("2", "10", "²", "٣", "1a", "-1", "1.5"):
         (tmp_path / name).mkdir()
     assert steps_in(tmp_path) == [2, 10]
+
+
+def trained(with_average, width=3):
+    """A state as training leaves it, with parameters of two encoders."""
+    params = {"encoder_a": {"kernel": jnp.arange(2.0 * width).reshape(2, width)}, "encoder_b": {"bias": jnp.ones(4)}}
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3), *([keep_average(0.5)] if with_average else []))
+    zero, opt_state = jnp.zeros((), jnp.int32), optimizer.init(params)
+    updates, opt_state = optimizer.update(jax.tree.map(jnp.ones_like, params), opt_state, params)
+    return TrainState(step=zero, skipped=zero, params=optax.apply_updates(params, updates), opt_state=opt_state)
+
+
+@pytest.fixture(params=[False, True], ids=["parameters", "average"])
+def other_run(request, tmp_path):
+    """(state, folder of its checkpoint)"""
+    made = trained(request.param)
+    checkpoints = Checkpoints(tmp_path / "other", keep=1, meta=META | {"bands": {"a": ["VV", "VH"], "b": ["B02"]}})
+    checkpoints.save(7, made)
+    checkpoints.close()
+    return made, tmp_path / "other" / "7"
+
+
+def test_parameters_that_both_models_have_are_read(other_run):
+    made, folder = other_run
+    wanted = abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}, "encoder_c": {"kernel": jnp.zeros(9)}})
+    found, checksum = read_parameters(folder, wanted, bands={"a": ["VV", "VH"], "c": ["HH"]})
+    assert found.keys() == {"encoder_a"} and checksum
+    np.testing.assert_array_equal(found["encoder_a"]["kernel"], made.evaluated["encoder_a"]["kernel"])
+    assert read_parameters(folder, abstract({"encoder_c": {"kernel": jnp.zeros(9)}}), bands={})[0] == {}
+
+
+def test_parameters_of_other_shapes_or_bands_are_not(other_run):
+    _, folder = other_run
+    with pytest.raises(OtherRunError, match=r"\['encoder_a'\]\['kernel'\]: \[2, 3\] there, \[2, 4\] here"):
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 4))}}), bands={})
+    with pytest.raises(OtherRunError, match="a: VV, VH there, VH, VV here"):
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), bands={"a": ["VH", "VV"]})
+
+
+def test_parameters_that_are_not_what_was_saved_are_not_taken(other_run):
+    made, folder = other_run
+    about = json.loads((folder / "meta" / "metadata").read_text())
+    about.pop("checksum")
+    start = ".opt_state[2].average" if len(made.opt_state) > 2 else ".params"
+    about["checksums"][f"{start}['encoder_a']['kernel']"] = {"0:2,0:3": "0" * 16}
+    (folder / "meta" / "metadata").write_text(json.dumps(about | {"checksum": checksums.of_text(about)}))
+    with pytest.raises(BrokenStepError, match="1 of its arrays are not what was saved"):
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), bands={})
+    read_parameters(folder, abstract({"encoder_b": {"bias": jnp.zeros(4)}}), bands={})

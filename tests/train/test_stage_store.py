@@ -12,7 +12,7 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.train.stage_store import LostStepError, StageStore
 from tests.train.toy import toy_trainer
 
-META = {"data": {"fingerprint": "abc"}, "modalities": ["s2"]}
+META = {"data": {"fingerprint": "abc"}, "modalities": ["s2"], "bands": {"s2": ["B02"]}}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_lost_best_step_is_not_recoverable(store, trainer):
 
 
 def test_the_files_of_another_run_are_never_changed(store, trainer):
-    other = dataclasses.replace(store, own=False, meta={"data": {"fingerprint": "other"}})
+    other = dataclasses.replace(store, own=False, meta={"data": {"fingerprint": "other"}, "bands": {}})
     assert other.load(trainer.abstract_state).step == 2  # whoever takes it accepts its data
     damage(store.directory / "2")
     with pytest.raises(LostStepError, match="Restore it, or train finetune there again"):

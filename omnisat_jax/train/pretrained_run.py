@@ -1,0 +1,80 @@
+"""Whether the pre-training of another run (`pretrain_from`) has the encoders of this one.
+
+Parameters are taken over by name and shape. The same shapes can mean other things: tokens of other widths per head, dates from another origin.
+"""
+
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from omnisat_jax.config import versions
+from omnisat_jax.config.registry import ENCODERS
+from omnisat_jax.errors import UserError, printable
+from omnisat_jax.files.json_file import read_json
+from omnisat_jax.types import StrPath
+
+# Keys of model.* that change neither what a taken parameter means nor what it is applied to, or whose parameters are not taken.
+FREE = ("model.precision", "model.remat", "model.fusion.attention", "model.head.", "model.projection.", "model.decoder.")
+SAMPLING = ("dates_train", "dates_eval")  # keys of a modality
+MOST_SHOWN = 8
+_ENCODER_GROUPS = frozenset(group.partition(".")[0] for info in ENCODERS.values() for group in info.settings or ()) | {"published", "skysense"}
+
+
+def need_same_encoders(folder: StrPath, flat: Mapping[str, Any], names: Collection[str]) -> None:
+    """Compares the configuration of this run with that of the run whose pre-training it takes.
+
+    The other run may have more modalities, or fewer: those that only this run has start fresh.
+
+    Args:
+      folder: of the other run.
+      flat: {dotted key: plain value} of the whole configuration of this run.
+      names: of its modalities.
+
+    Raises:
+      UserError: the runs share no modality, or configure the encoders of a shared one or the fusion differently; shows the keys.
+      DataError: config.json of the other run is missing or damaged.
+    """
+    path = pathlib.Path(folder) / "config.json"
+    advice = "pretrain_from must name the folder of a run; restore the file there."
+    stored = read_json(path, what="the configuration of the run that was pre-trained", advice=advice)
+    there = versions.upgrade({key: value.value for key, value in stored.items().items()})
+    shared = [name for name in names if f"modalities.{name}.kind" in there]
+    if not shared:
+        others = sorted({key.split(".")[1] for key in there if key.startswith("modalities.")})
+        raise UserError(
+            printable(f"pretrain_from: expected a run with one of the modalities {', '.join(names)}, found {', '.join(others)} in {folder}", None)
+        )
+    keys = sorted(key for key in {*there, *flat} if isinstance(key, str) and _matters(key, flat, shared))
+    wrong = [key for key in keys if _plain(there.get(key, "nothing")) != _plain(flat.get(key, "nothing"))]
+    if wrong:
+        shown = "".join(f"\n  {key}: {there.get(key, '(absent)')!r} there, {flat.get(key, '(absent)')!r} here" for key in wrong[:MOST_SHOWN])
+        more = f"\n  and {len(wrong) - MOST_SHOWN} more keys" if len(wrong) > MOST_SHOWN else ""
+        raise UserError(
+            printable(f"pretrain_from: expected a run whose encoders and fusion are configured as here, found other values in {folder}:", None)
+            + printable(shown, None)
+            + more
+            + "\nSet the values of that run, or pre-train with these."
+        )
+
+
+def _matters(key: str, flat: Mapping[str, Any], shared: Collection[str]) -> bool:
+    """Whether the parameters of the shared modalities and of fusion mean something else with another value of the key."""
+    group, _, rest = key.partition(".")
+    if group == "modalities":
+        name, _, attribute = rest.partition(".")
+        return name in shared and attribute not in SAMPLING
+    if group != "model":
+        return key == "data.origin" and any(flat[f"modalities.{name}.kind"] == "series" for name in shared)
+    if key.startswith(FREE) or key.endswith("dropout"):
+        return False
+    if rest.partition(".")[0] not in _ENCODER_GROUPS or flat["model.architecture"] != "omnisat":
+        return True
+    for name in shared:
+        settings = ENCODERS.find(flat[f"modalities.{name}.encoder"]).settings
+        if settings is None or any(f"{rest}.".startswith(f"{used}.") for used in settings):
+            return True
+    return False
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
