@@ -9,11 +9,10 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.records.info import DatasetInfo, ModalityInfo
 from omnisat_jax.records.reader import Records, TileSource
+from omnisat_jax.records.units import band_of_other_unit
 from omnisat_jax.types import StrPath
 
 SAME_RESOLUTION = 0.05  # tolerated relative difference, as projections stretch the ground
-# Standard deviations of a band that differ by this factor mean another unit, such as power instead of dB. Landscapes differ by less.
-OTHER_UNIT = 20.0
 
 
 def additional_grid(folder: StrPath, info: DatasetInfo, specs: Sequence[ModalitySpec], main: DatasetInfo) -> int:
@@ -87,12 +86,12 @@ def need_same_units(records: Records, statistics: Mapping[str, Mapping[str, Sequ
     for name in found.keys() & statistics.keys():
         if records.modalities[name].kind == "location":
             continue
-        for band, here, there in zip(records.modalities[name].bands, found[name]["std"], statistics[name]["std"], strict=True):
-            if not there / OTHER_UNIT <= here <= OTHER_UNIT * there:
-                raise UserError(
-                    f"data.pretrain_dirs: {records.root}: {name}: expected values of band {band} in the unit of the main data, whose standard "
-                    f"deviation is {there:.3g}, found {here:.3g}; convert one of them"
-                )
+        here, there = found[name]["std"], statistics[name]["std"]
+        if (band := band_of_other_unit(there, here)) is not None:
+            raise UserError(
+                f"data.pretrain_dirs: {records.root}: {name}: expected values of band {records.modalities[name].bands[band]} in the unit of the main "
+                f"data, whose standard deviation is {there[band]:.3g}, found {here[band]:.3g}; convert one of them"
+            )
 
 
 class AdditionalTiles:

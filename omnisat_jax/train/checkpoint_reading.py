@@ -15,6 +15,7 @@ from etils import epath
 
 from omnisat_jax.errors import DataError, UserError, reason, system_reason
 from omnisat_jax.parallel.hosts import exchange
+from omnisat_jax.records.units import band_of_other_unit
 from omnisat_jax.train import checksums
 from omnisat_jax.train.checkpoint_folders import BrokenStepError, lasting, read_file
 from omnisat_jax.types import PyTree, StrPath
@@ -57,14 +58,15 @@ def read_step(
 
 
 def read_parameters(
-    path: StrPath, abstract_params: PyTree, *, bands: dict[str, list[str]], checksum: str | None = None
+    path: StrPath, abstract_params: PyTree, *, about: dict[str, Any], checksum: str | None = None
 ) -> tuple[Any, str | None]:
     """Reads the evaluated parameters of a checkpoint of another run that this model has under the same names, and compares them with what was saved.
 
     Args:
       path: its folder.
       abstract_params: nested dict of ShapeDtypeStructs with the shardings that the arrays get.
-      bands: {modality: names of its bands}; of those that both runs have, they must be equal.
+      about: what this run stores with its own checkpoints; "bands" ({modality: names}) must be equal for the modalities that both runs have, and
+        "statistics" must allow the same units.
       checksum: the one that the checkpoint must have, or None.
 
     Returns:
@@ -72,12 +74,12 @@ def read_parameters(
 
     Raises:
       BrokenStepError: on every process alike.
-      OtherRunError: other bands, or arrays of the same names and other shapes.
+      OtherRunError: other bands or units, or arrays of the same names and other shapes.
     """
     wanted = dict(checksums.named(abstract_params))
 
     def read(folder: epath.Path, meta: dict[str, Any]) -> Any:
-        _compare_bands(path, meta, bands)
+        _compare_sensors(path, meta, about)
         start, there = _evaluated(meta["form"])
         both = {name: wanted[name] for name in wanted if name in there}
         wrong = [f"{name}: {there[name]} there, {list(leaf.shape)} here" for name, leaf in both.items() if there[name] != list(leaf.shape)]
@@ -113,11 +115,18 @@ def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kept.items() if not (value is None or isinstance(value, dict) and not value)}
 
 
-def _compare_bands(path, meta, bands):
-    there = meta.get("bands", {})  # checkpoints of earlier versions do not say
-    wrong = [f"{name}: {', '.join(there[name])} there, {', '.join(found)} here" for name, found in bands.items() if name in there and there[name] != found]
+def _compare_sensors(path, meta, about):
+    there, here = meta.get("bands", {}), about["bands"]  # checkpoints of earlier versions do not name bands
+    wrong = [f"{name}: {', '.join(there[name])} there, {', '.join(here[name])} here" for name in here if name in there and there[name] != here[name]]
     if wrong:
         raise OtherRunError(f"{path}: expected the bands of this run, in its order, found others ({'; '.join(wrong)})")
+    for name in here:
+        known = [source.get("statistics", {}).get(name, {}).get("std") for source in (meta, about)]
+        if all(known) and name != "location" and len(known[0]) == len(known[1]) and (band := band_of_other_unit(*known)) is not None:
+            raise OtherRunError(
+                f"{path}: {name}: expected values of band {here[name][band]} in the unit of this run, whose standard deviation is {known[1][band]:.3g}, "
+                f"found {known[0][band]:.3g} in pre-training; convert one of the datasets"
+            )
 
 
 def _read(

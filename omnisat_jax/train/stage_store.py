@@ -120,7 +120,7 @@ class StageStore:
                 state, found = read_step(path, abstract_state, data=self.meta["data"], accept_new_data=self.accept_new_data, checksum=checksum)
                 params = state.evaluated
             else:  # whoever takes the pre-training of another run accepts its data
-                params, found = read_parameters(path, abstract_state.params, bands=self.meta["bands"], checksum=checksum)
+                params, found = read_parameters(path, abstract_state.params, about=self.meta, checksum=checksum)
         except BrokenStepError as error:
             raise self._lost(error, step, last) from error
         return Trained(step, params, found, chosen and step == best)

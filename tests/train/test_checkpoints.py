@@ -256,7 +256,7 @@ def trained(with_average, width=3):
 def other_run(request, tmp_path):
     """(state, folder of its checkpoint)"""
     made = trained(request.param)
-    checkpoints = Checkpoints(tmp_path / "other", keep=1, meta=META | {"bands": {"a": ["VV", "VH"], "b": ["B02"]}})
+    checkpoints = Checkpoints(tmp_path / "other", keep=1, meta=META | {"bands": {"a": ["VV", "VH"], "b": ["B02"]}, "statistics": {"a": {"std": [3.0, 4.0]}}})
     checkpoints.save(7, made)
     checkpoints.close()
     return made, tmp_path / "other" / "7"
@@ -265,18 +265,21 @@ def other_run(request, tmp_path):
 def test_parameters_that_both_models_have_are_read(other_run):
     made, folder = other_run
     wanted = abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}, "encoder_c": {"kernel": jnp.zeros(9)}})
-    found, checksum = read_parameters(folder, wanted, bands={"a": ["VV", "VH"], "c": ["HH"]})
+    found, checksum = read_parameters(folder, wanted, about={"bands": {"a": ["VV", "VH"], "c": ["HH"]}})
     assert found.keys() == {"encoder_a"} and checksum
     np.testing.assert_array_equal(found["encoder_a"]["kernel"], made.evaluated["encoder_a"]["kernel"])
-    assert read_parameters(folder, abstract({"encoder_c": {"kernel": jnp.zeros(9)}}), bands={})[0] == {}
+    assert read_parameters(folder, abstract({"encoder_c": {"kernel": jnp.zeros(9)}}), about={"bands": {}})[0] == {}
 
 
 def test_parameters_of_other_shapes_or_bands_are_not(other_run):
     _, folder = other_run
     with pytest.raises(OtherRunError, match=r"\['encoder_a'\]\['kernel'\]: \[2, 3\] there, \[2, 4\] here"):
-        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 4))}}), bands={})
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 4))}}), about={"bands": {}})
+    about = {"bands": {"a": ["VV", "VH"]}, "statistics": {"a": {"std": [3.5, 0.01]}}}
+    with pytest.raises(OtherRunError, match="a: expected values of band VH in the unit of this run, whose standard deviation is 0.01, found 4 in pre-training"):
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), about=about)
     with pytest.raises(OtherRunError, match="a: VV, VH there, VH, VV here"):
-        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), bands={"a": ["VH", "VV"]})
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), about={"bands": {"a": ["VH", "VV"]}})
 
 
 def test_parameters_that_are_not_what_was_saved_are_not_taken(other_run):
@@ -287,5 +290,5 @@ def test_parameters_that_are_not_what_was_saved_are_not_taken(other_run):
     about["checksums"][f"{start}['encoder_a']['kernel']"] = {"0:2,0:3": "0" * 16}
     (folder / "meta" / "metadata").write_text(json.dumps(about | {"checksum": checksums.of_text(about)}))
     with pytest.raises(BrokenStepError, match="1 of its arrays are not what was saved"):
-        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), bands={})
-    read_parameters(folder, abstract({"encoder_b": {"bias": jnp.zeros(4)}}), bands={})
+        read_parameters(folder, abstract({"encoder_a": {"kernel": jnp.zeros((2, 3))}}), about={"bands": {}})
+    read_parameters(folder, abstract({"encoder_b": {"bias": jnp.zeros(4)}}), about={"bands": {}})
