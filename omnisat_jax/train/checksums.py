@@ -85,5 +85,6 @@ def _hash(block):
     return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
 
-def named(state):
+def named(state: PyTree) -> list[tuple[str, Any]]:
+    """(path, array) of every array of a state."""
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]]
