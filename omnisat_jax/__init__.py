@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from omnisat_jax.predict.region import Region
     from omnisat_jax.predict.run import map_region
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = ["ModalitySpec", "Model", "PredictOptions", "Region", "__version__", "load_model", "map_region"]
 
 _MODULES = {
