@@ -33,11 +33,12 @@ _MODULES = {
     "map_region": "predict.run",
 }
 
-# Under `python -m omnisat_jax.report`: Ctrl-C ends the program with one sentence, also while it is still importing.
+# Under `python -m omnisat_jax.report`: Ctrl-C and a missing library end the program with one sentence, also while it is still importing.
 if sys.argv[:1] == ["-m"]:
-    from omnisat_jax.cli import signals
+    from omnisat_jax.cli import extras, signals
 
     signals.listen()
+    extras.listen()
 
 
 def __getattr__(name: str) -> Any:

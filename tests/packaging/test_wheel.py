@@ -72,7 +72,7 @@ def test_the_page_on_pypi_has_no_relative_links(distributions):
     """README.md as PyPI shows it: every link and picture of the repository leads to the files of the released tag."""
     with zipfile.ZipFile(distributions[1]) as archive:
         metadata = email.message_from_bytes(archive.read(f"omnisat_jax-{omnisat_jax.__version__}.dist-info/METADATA"))
-    page, original = str(metadata.get_payload()), (ROOT / "README.md").read_text()
+    page, original = metadata.get_payload(decode=True).decode(), (ROOT / "README.md").read_text()
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert not re.findall(r"\]\((?!https://|#)[^)]*", page)
     repository, tag = "omnisat-jax/omnisat-jax", f"v{omnisat_jax.__version__}"
@@ -158,5 +158,16 @@ def test_console_scripts_name_a_missing_extra(installed, tmp_path, script):
         f"import {name} as scripts; sys.argv = ['{script}', '--help']; sys.exit(scripts.{function}())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    extra = "predict" if script == "omnisat-predict" else "train"
     assert done.returncode == 1
-    assert "omnisat-jax[train]" in done.stderr and "Traceback" not in done.stderr
+    assert f"omnisat-jax[{extra}]" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module, missing, extra", [("predict", "rasterio", "predict"), ("report", "jinja2", "train"), ("publish", "jinja2", "train")])
+def test_modules_name_a_missing_extra(installed, tmp_path, module, missing, extra):
+    """Under `python -m`, libraries are imported before any function of the command runs."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{missing!r}] = None")
+    environment = {**installed[1], "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed[0]}"}
+    done = subprocess.run([sys.executable, "-m", f"omnisat_jax.{module}", "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: this command needs {missing}: pip install 'omnisat-jax[{extra}]'\n"
