@@ -9,9 +9,10 @@ from omnisat_jax import Model, Region, map_region
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "docs" / "models" / "pastis_simulated"
-SENSORS = ("s1a", "s1d", "s2")
 LARGEST = 2**21  # bytes, of a folder that everybody clones
-MARGIN = 10  # points of overall accuracy: the place has few fields, and the card is about the mean of twenty tiles
+ACCURACY = 78.1  # overall, in %, of the map of this place from Sentinel-2; clouds and fields are drawn once, and single test tiles have 45 to 98
+MARGIN = 2.0  # points; other processors round otherwise
+CARD_MARGIN = 10.0  # points; the card has the mean of twenty tiles
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +22,19 @@ def model():
 
 def test_it_is_small_simulated_and_licensed(model):
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < LARGEST
-    assert model.simulated and {sensor.name for sensor in model.modalities} == {*SENSORS, "spot"}
+    assert model.simulated and {sensor.name for sensor in model.modalities} == {"s1a", "s1d", "s2", "spot"}
     card = (FOLDER / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n") and "Simulated data: do not use on real imagery." in card
 
 
-def test_a_map_is_as_good_as_the_card_says(model, tmp_path):
-    (stated,) = [entry.scores["oa"] for entry in model.trained.info.provenance.scores if {*entry.modalities} == {*SENSORS}]
-    write_scene(tmp_path / "scene", size=64)
-    region = Region.from_arguments([f"{name}={tmp_path / 'scene' / name}" for name in SENSORS], [], {})
-    products = map_region(model, region, tmp_path / "map")
-    with rasterio.open(products["class"]) as found, rasterio.open(tmp_path / "scene" / "labels.tif") as labels:
+def test_a_map_is_as_good_as_it_was(model, tmp_path):
+    """ACCURACY changes with the model and with the simulation, and with nothing else."""
+    (stated,) = [entry.scores["oa"] for entry in model.trained.info.provenance.scores if entry.modalities == ("s2",)]
+    write_scene(tmp_path / "scene", size=48)
+    products = map_region(model, Region.from_arguments([f"s2={tmp_path / 'scene' / 's2'}"], [], {}), tmp_path / "map")
+    with rasterio.open(products["class.tif"]) as found, rasterio.open(tmp_path / "scene" / "labels.tif") as labels:
         predicted, true = found.read(1), labels.read(1)
     known = true != VOID
+    accuracy = 100 * (predicted == true)[known].mean()
     assert len({*true[known]}) > 4
-    assert 100 * (predicted == true)[known].mean() == pytest.approx(stated, abs=MARGIN)
+    assert accuracy == pytest.approx(ACCURACY, abs=MARGIN) and accuracy == pytest.approx(stated, abs=CARD_MARGIN)
