@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from omnisat_jax.predict.region import Region
     from omnisat_jax.predict.run import map_region
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = ["ModalitySpec", "Model", "PredictOptions", "Region", "__version__", "load_model", "map_region"]
 
 _MODULES = {
@@ -33,11 +33,12 @@ _MODULES = {
     "map_region": "predict.run",
 }
 
-# Under `python -m omnisat_jax.report`: Ctrl-C ends the program with one sentence, also while it is still importing.
+# Under `python -m omnisat_jax.report`: Ctrl-C and a missing library end the program with one sentence, also while it is still importing.
 if sys.argv[:1] == ["-m"]:
-    from omnisat_jax.cli import signals
+    from omnisat_jax.cli import extras, signals
 
     signals.listen()
+    extras.listen()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 import importlib
 
 from omnisat_jax.cli.command import run_command
-from omnisat_jax.errors import UserError
+from omnisat_jax.cli.extras import missing_library
 
 
 def report() -> int:
@@ -40,12 +40,12 @@ def _main(module: str) -> int:
     """Imports a module and calls its main function, so that Ctrl-C during the import is handled as well.
 
     Raises:
-      UserError: a library of the extra `train` is not installed.
+      UserError: a library of the extra that the command needs is not installed.
     """
     try:
         main = importlib.import_module(module).main
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "omnisat_jax":
+        if (sentence := missing_library(error, module)) is None:
             raise
-        raise UserError(f"this command needs {error.name}: pip install 'omnisat-jax[train]'") from error
+        raise sentence from error
     return main()

@@ -36,6 +36,7 @@ RENAMED = {
     "finetune.parts": "finetune.num_microbatches",
     "contrast.granularity": "contrastive.granularities",
     "contrast.scope": "contrastive.group_size",
+    "model.resnet.local_contrast": "model.resnet.texture_radius",
 }
 RENAMED_GROUPS = {"contrast": "contrastive"}
 

@@ -71,7 +71,7 @@ def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tupl
         raise UserError(f"{argument}: expected {scheme}://BUCKET/FOLDER with plain names, found {_shown(path)}")
     module, extra = BUCKETS[scheme]
     if installed and importlib.util.find_spec(module) is None:
-        raise UserError(f'{argument}: {_shown(path)} needs {module}, which is not installed: pip install -e ".[{extra}]"')
+        raise UserError(f'{argument}: {_shown(path)} needs {module}, which is not installed: pip install "omnisat-jax[{extra}]"')
 
 
 def _copying(scheme: str) -> str:

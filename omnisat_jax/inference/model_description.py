@@ -198,11 +198,11 @@ def _read_more(out: Description, entries: dict[str, Value], problems: Problems) 
         with problems.gathered(CONFIG):
             sensors = _fields(entries["sensors"], [spec.name for spec in out.specs])
             more["sensors"] = {spec.name: _sensor(sensors[spec.name], spec) for spec in out.specs}
+        with problems.gathered(CONFIG):
+            more["provenance"] = _provenance(entries["provenance"], [spec.name for spec in out.specs])
     if out.classes is not None:
         with problems.gathered(CONFIG):
             more["legend"] = _legend(entries["legend"], out.classes)
-    with problems.gathered(CONFIG):
-        more["provenance"] = _provenance(entries["provenance"], [spec.name for spec in out.specs or ()])
 
 
 def read_temperature(value: Value) -> float:

@@ -54,7 +54,7 @@ def test_other_schemes_are_refused_with_those_that_work():
 def test_a_missing_library_names_its_extra(scheme, monkeypatch):
     monkeypatch.setattr(addresses.importlib.util, "find_spec", lambda name: None)
     module, extra = addresses.BUCKETS[scheme]
-    expected = f'--workdir: {scheme}://bucket/folder needs {module}, which is not installed: pip install -e ".[{extra}]"'
+    expected = f'--workdir: {scheme}://bucket/folder needs {module}, which is not installed: pip install "omnisat-jax[{extra}]"'
     assert refused(f"{scheme}://bucket/folder") == expected
     addresses.need_bucket(f"{scheme}://bucket/folder", "--workdir", installed=False)
 
@@ -132,7 +132,7 @@ def test_a_run_asks_for_the_library_of_its_bucket_before_anything_is_written(key
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(addresses.importlib.util, "find_spec", lambda name: None)
     config = schema.parse(changed(**({} if key == "--workdir" else {key: ADDRESS})))
-    with pytest.raises(UserError, match=f"^{key}: {ADDRESS} needs gcsfs, which is not installed: pip install -e"):
+    with pytest.raises(UserError, match=f"^{key}: {ADDRESS} needs gcsfs, which is not installed: pip install"):
         run(config, RunOptions(ADDRESS if key == "--workdir" else "run", console=None, prepare=lambda config, console: "x"))
     assert not [*tmp_path.iterdir()]
 

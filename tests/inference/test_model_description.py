@@ -125,3 +125,10 @@ def test_the_content_of_files_is_checked(original, tmp_path, name):
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
+
+
+def test_scores_are_not_blamed_for_a_configuration_that_cannot_be_read(original, tmp_path):
+    put(tmp_path, configured_with(seeed=1)(original))
+    with pytest.raises(ModelError, match="unknown configuration key 'seeed'") as refused:
+        load_model(tmp_path)
+    assert "provenance" not in str(refused.value)

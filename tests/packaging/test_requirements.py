@@ -1,4 +1,4 @@
-"""requirements.txt, the set-up command of a checkout, installs what pyproject.toml declares, and nothing else."""
+"""requirements.txt, the set-up command of a checkout, installs what pyproject.toml declares, and nothing else; constraints/ are tested stacks."""
 
 import re
 import tomllib
@@ -40,3 +40,24 @@ def test_constraints_pin_every_requirement_within_its_range(path):
         assert canonical(requirement.name) in pins, f"{path.name} does not pin {requirement.name}"
         version = pins[canonical(requirement.name)]
         assert requirement.specifier.contains(version), f"{path.name}: {requirement.name} {version} is not {requirement.specifier}"
+
+
+def test_the_lowest_stack_is_that_of_the_lower_bounds():
+    """Otherwise a bound would be lower than what CI tests."""
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    pins = pinned(ROOT / "constraints" / "python3.11-lowest.txt")
+    for requirement in map(Requirement, WANTED):
+        (lowest,) = [Version(part.version) for part in requirement.specifier if part.operator == ">="]
+        assert Version(pins[canonical(requirement.name)]) == lowest, requirement
+
+
+def test_extras_of_one_library_have_one_range():
+    from packaging.requirements import Requirement
+
+    ranges = {}
+    for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]:
+        requirement = Requirement(text)
+        ranges.setdefault(canonical(requirement.name), set()).add(str(requirement.specifier))
+    assert not {name: found for name, found in ranges.items() if len(found) > 1}

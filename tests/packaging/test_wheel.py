@@ -4,6 +4,7 @@ import configparser
 import email
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS = PROJECT["scripts"]
-SOURCE = ("pyproject.toml", "README.md", "LICENSE", "omnisat_jax")
+SOURCE = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "omnisat_jax")
 
 
 def run(*command, **options):
@@ -61,9 +62,29 @@ def test_wheel_holds_the_package_and_nothing_else(distributions):
 
 def test_sdist_builds_the_package_without_the_rest(distributions):
     with tarfile.open(distributions[0]) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "omnisat_jax/__init__.py", "omnisat_jax/py.typed"} <= names
-    assert not {name for name in names if name.partition("/")[0] in ("data", "configs", "docs", "benchmarks")}
+        names = {name.partition("/")[2] for name in archive.getnames()} - {""}
+    assert {"omnisat_jax/__init__.py", "omnisat_jax/py.typed"} <= names
+    made = {"PKG-INFO", "setup.cfg", "omnisat_jax.egg-info"}
+    assert {name.partition("/")[0] for name in names} == {*SOURCE, *made}
+
+
+def test_the_page_on_pypi_has_no_relative_links(distributions):
+    """README.md as PyPI shows it: every link and picture of the repository leads to the files of the released tag."""
+    with zipfile.ZipFile(distributions[1]) as archive:
+        metadata = email.message_from_bytes(archive.read(f"omnisat_jax-{omnisat_jax.__version__}.dist-info/METADATA"))
+    page, original = metadata.get_payload(decode=True).decode(), (ROOT / "README.md").read_text()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert not re.findall(r"\]\((?!https://|#)[^)]*", page)
+    repository, tag = "omnisat-jax/omnisat-jax", f"v{omnisat_jax.__version__}"
+    for picture, path in re.findall(r"(!?)\[[^][]*\]\((?!https?:|#)([^)#]+)", original):
+        host = "https://raw.githubusercontent.com/{}/{}/" if picture else "https://github.com/{}/blob/{}/"
+        assert f"]({host.format(repository, tag)}{path}" in page
+    assert re.sub(rf"https://[^/)]+/{repository}/(blob/)?{tag}/", "", page).strip() == original.strip()
+
+
+def test_twine_accepts_the_distributions(distributions):
+    pytest.importorskip("twine")
+    run(sys.executable, "-m", "twine", "check", "--strict", *distributions)
 
 
 def test_metadata(distributions):
@@ -137,5 +158,16 @@ def test_console_scripts_name_a_missing_extra(installed, tmp_path, script):
         f"import {name} as scripts; sys.argv = ['{script}', '--help']; sys.exit(scripts.{function}())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    extra = "predict" if script == "omnisat-predict" else "train"
     assert done.returncode == 1
-    assert "omnisat-jax[train]" in done.stderr and "Traceback" not in done.stderr
+    assert f"omnisat-jax[{extra}]" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module, missing, extra", [("predict", "rasterio", "predict"), ("report", "jinja2", "train"), ("publish", "jinja2", "train")])
+def test_modules_name_a_missing_extra(installed, tmp_path, module, missing, extra):
+    """Under `python -m`, libraries are imported before any function of the command runs."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{missing!r}] = None")
+    environment = {**installed[1], "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed[0]}"}
+    done = subprocess.run([sys.executable, "-m", f"omnisat_jax.{module}", "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: this command needs {missing}: pip install 'omnisat-jax[{extra}]'\n"
