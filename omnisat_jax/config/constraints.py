@@ -44,7 +44,7 @@ def check(e: "ExperimentConfig") -> None:
             f"{name}.num_microbatches must divide {name}.batch_size {stage.batch_size}, found {stage.num_microbatches}",
         )
     _check_pretraining(e)
-    if e.pretrain.steps:
+    if e.pretrain.steps and not e.pretrain_from:
         check_objective(e)
     need(
         e.data.protocol != "tile_f1" or e.task == "classify",
@@ -177,7 +177,7 @@ def _check_pretraining(e: "ExperimentConfig") -> None:
     )
     need(
         not e.pretrain_from or e.pretrain.steps,
-        "pretrain_from names a run, but pretrain.steps is 0, so nothing would be taken from it; clear one of them",
+        "pretrain_from names a run, but pretrain.steps is 0, so nothing would be taken from it; clear pretrain_from, or set pretrain.steps to 1 or more (that run's own number counts)",
     )
 
 

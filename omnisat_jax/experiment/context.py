@@ -11,7 +11,7 @@ from rich.console import Console
 
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
-from omnisat_jax.files import hashing
+from omnisat_jax.files import hashing, working_copy
 from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.input.additional import need_same_units
 from omnisat_jax.input.spec import InputSpec, resolve_input_spec
@@ -22,6 +22,7 @@ from omnisat_jax.records.mirror import mirrored
 from omnisat_jax.records.overlap import same_ground, same_images
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split, check_labels, split_of
+from omnisat_jax.train.pretrained_run import PretrainedRun, need_same_encoders, need_unseen, read_pretrained_run
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
@@ -65,6 +66,7 @@ class RunContext:
       statistics: of the training tiles, for the modalities of `input_spec`.
       model: whose parameters are trained.
       precision: dtype of its activations, "float32" or "bfloat16".
+      pretrained: the run whose pre-training is taken (pretrain_from), or None.
     """
 
     config: schema.ExperimentConfig
@@ -77,6 +79,7 @@ class RunContext:
     statistics: dict[str, dict[str, list[float]]]
     model: MultimodalModel
     precision: str
+    pretrained: PretrainedRun | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,11 +125,15 @@ def make_run_context(
     """
     split = split_of(records, config.data.protocol, config.data.fold)
     check_labels(records, split, config)
+    pretrained = read_pretrained_run(working_copy.folder_of(config.pretrain_from)) if config.pretrain_from else None
     mesh = _make_mesh(config, console)
     input_spec = resolve_input_spec(config, records.info, {str(other.root): other.info for other in additional})
     precision = config.model.precision
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if pretrained:
+        need_same_encoders(pretrained.folder, schema.flatten(config), [spec.name for spec in input_spec.specs])
+        need_unseen(pretrained, records.fingerprint, (*split.validation, *split.test))
     all_statistics = records.statistics(split.train, clear=config.data.statistics == "clear")
     for other, grid in zip(additional, input_spec.additional_grids, strict=True):
         need_same_units(other, all_statistics)
@@ -143,6 +150,7 @@ def make_run_context(
         statistics={spec.name: all_statistics[spec.name] for spec in input_spec.specs},
         model=make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype),
         precision=precision,
+        pretrained=pretrained,
     )
 
 

@@ -18,7 +18,6 @@ from omnisat_jax.records.splits import UNLABELLED
 from omnisat_jax.report import outcome, results as reporting, tables
 from omnisat_jax.report.announcement import announce, announce_additional
 from omnisat_jax.train import workdir
-from omnisat_jax.train.pretrained_run import need_same_encoders
 
 STAGES = ("prepare", "pretrain", "finetune", "evaluate")
 PREPARATION = 24 * 3600.0  # seconds that other hosts wait for the records
@@ -58,9 +57,6 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
             records = Records(options.prepare(config.data, console))
             additional = open_additional(config, console)
         context = make_run_context(config, folder, records, additional, console)
-        if config.pretrain_from:
-            with hosts.leader_first("compare the pre-training"):
-                need_same_encoders(working_copy.folder_of(config.pretrain_from), flat, context.names)
         stages = Stages(context, options, flat, changes)
         if hosts.is_leader():
             working_copy.own(folder)  # only now, as an earlier start in the same bucket ends by it

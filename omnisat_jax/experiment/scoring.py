@@ -158,6 +158,10 @@ def _results(context, trained):
     """Everything in results.json but the scores."""
     config, split = context.config, context.split
     protocol = reporting.protocol(config, context.records, split, context.input_spec, _checkpoint(trained))
+    if run := context.pretrained:
+        # The numbers of this configuration say nothing of what another run did.
+        protocol["pretrain_steps"] = run.steps
+        protocol["pretrain_run"] = {"dataset": run.dataset, "simulated": run.simulated, "fingerprint": run.fingerprint, "parts": list(run.parts)}
     if context.additional:
         protocol["pretrain_data"] = [
             {"folder": str(r.root), "dataset": r.info.dataset, "fingerprint": r.fingerprint, "simulated": r.info.simulated, "tiles": len(r.tile_ids)}

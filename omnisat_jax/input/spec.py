@@ -72,7 +72,7 @@ def resolve_input_spec(
             f"({', '.join(info.modalities)})"
         )
     grid = _token_grid(specs, info)
-    if config.pretrain.steps and len(specs) < len(config.modalities):
+    if config.pretrain.steps and not config.pretrain_from and len(specs) < len(config.modalities):
         try:
             check_objective(dataclasses.replace(config, modalities=specs))
         except ConfigError as error:

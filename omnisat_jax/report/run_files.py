@@ -27,6 +27,7 @@ NUMBER = (int, float)
 _COMMON = {
     "dataset": str, "simulated": bool, "protocol": str, "test": [str], "test_tiles": int, "train_tiles": int, "classes": [str], "unscored": [str],
     "method?": str, "unlabelled_train_tiles?": int,
+    "pretrain_run?": {"dataset": str, "simulated": bool, "fingerprint": str, "parts": [str]},
     "pretrain_data?": [{"folder": str, "dataset": str, "fingerprint": str, "simulated": bool, "tiles": int}],
 }  # fmt: skip
 STUDY_PROTOCOL = _COMMON | {"threshold": NUMBER}  # what a study needs

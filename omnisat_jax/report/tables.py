@@ -62,13 +62,13 @@ def protocol_lines(results: Results) -> list[str]:
         _training(results),
     ]
     if p["pretrain_from"]:
-        lines.append(f"Pre-trained by the run in {p['pretrain_from']}.")
+        lines.append(f"Pre-trained by the run in {p['pretrain_from']}{_pretrained_on(p)}.")
     if p["label_share"] < 1:
         lines.append(f"Labels: {100 * p['label_share']:g} % of the training tiles.")
     for data in p.get("pretrain_data", ()):
         simulated = ", simulated" if data["simulated"] else ""
         lines.append(f"Pre-trained also on {number_of(data['tiles'], 'tile')} of {data['folder']} ({data['dataset']}{simulated}).")
-    if p.get("unlabelled_train_tiles") and p["pretrain_steps"]:
+    if p.get("unlabelled_train_tiles") and p["pretrain_steps"] and not p["pretrain_from"]:
         lines.append(f"Pre-trained also on {number_of(p['unlabelled_train_tiles'], 'training tile')} without labels.")
     if p["missing_modalities"]:
         lines.append(f"Configured, but not in the data: {', '.join(p['missing_modalities'])}.")
@@ -138,6 +138,12 @@ def _metric(results):
     name = COLUMNS[results["task"]][0][1]
     more = f", mAP {shown(scores['map_every_label'])}" if "map_every_label" in scores else ""
     return f"{metric}; a prediction of {what} scores {name} {shown(scores[key])}{more}"
+
+
+def _pretrained_on(protocol):
+    """On which data another run was pre-trained; results of earlier versions do not say."""
+    run = protocol.get("pretrain_run")
+    return f", on {run['dataset']}{' (SIMULATED)' if run['simulated'] else ''}, {' '.join(run['parts'])}" if run else ""
 
 
 def _training(results):

@@ -1,8 +1,9 @@
-"""Whether the pre-training of another run (`pretrain_from`) has the encoders of this one.
+"""The run whose pre-training another run takes (`pretrain_from`): what it was, and whether it fits.
 
 Parameters are taken over by name and shape. The same shapes can mean other things: tokens of other widths per head, dates from another origin.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from omnisat_jax.config import versions
 from omnisat_jax.config.registry import ENCODERS
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files.json_file import read_json
+from omnisat_jax.train import workdir
 from omnisat_jax.types import StrPath
 
 # Keys of model.* that change neither what a taken parameter means nor what it is applied to, or whose parameters are not taken.
@@ -18,6 +20,77 @@ FREE = ("model.precision", "model.remat", "model.fusion.attention", "model.head.
 SAMPLING = ("dates_train", "dates_eval")  # keys of a modality
 MOST_SHOWN = 8
 _ENCODER_GROUPS = frozenset(group.partition(".")[0] for info in ENCODERS.values() for group in info.settings or ()) | {"published", "skysense"}
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedRun:
+    """A run whose pre-training has finished.
+
+    Attributes:
+      folder: of the run.
+      steps: of its pre-training.
+      dataset: name of the dataset that it was pre-trained on.
+      simulated: whether that is simulated.
+      fingerprint: of its records.
+      parts: of them that it was pre-trained on.
+      additional: fingerprints of the further records that it was pre-trained on.
+    """
+
+    folder: pathlib.Path
+    steps: int
+    dataset: str
+    simulated: bool
+    fingerprint: str
+    parts: tuple[str, ...]
+    additional: tuple[str, ...] = ()
+
+
+def read_pretrained_run(folder: StrPath) -> PretrainedRun:
+    """Reads what a run was pre-trained on.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      UserError: its pre-training has not finished.
+      DataError: a file of the run is missing or damaged.
+    """
+    folder = pathlib.Path(folder)
+    done = workdir.finished(folder, "pretrain")
+    if done is None:
+        raise UserError(f"{folder}: pretrain has not finished; run --stage=pretrain there first")
+    advice = "pretrain_from must name the folder of a run; restore the file there."
+    data = read_json(folder / "run.json", what="the record of the run that was pre-trained", advice=advice).get("data")
+    additional = data.find("additional", [])
+    return PretrainedRun(
+        folder=folder,
+        steps=done.get("last").integer(0, 2**53),
+        dataset=data.get("dataset").text(),
+        simulated=data.get("simulated").boolean(),
+        fingerprint=data.get("fingerprint").text(),
+        parts=tuple(part.text() for part in data.get("train").list()),
+        additional=tuple(entry.get("fingerprint").text() for entry in additional.list()),
+    )
+
+
+def need_unseen(run: PretrainedRun, fingerprint: str, parts: Collection[str]) -> None:
+    """Refuses a pre-training on tiles on which this run is validated or tested. Equal data are known by their fingerprint only.
+
+    Args:
+      run: that was pre-trained.
+      fingerprint: of the records of this run.
+      parts: of them that validate or test.
+
+    Raises:
+      UserError: names the parts.
+    """
+    seen = set(run.parts) & set(parts) if run.fingerprint == fingerprint else set()
+    seen |= set(parts) if fingerprint in run.additional else set()
+    if seen:
+        raise UserError(
+            f"pretrain_from: expected a pre-training without the tiles on which this run is validated or tested ({', '.join(parts)}), found one in "
+            f"{run.folder} that has seen {', '.join(sorted(seen))} of the same data. Take that of a run of the same fold."
+        )
 
 
 def need_same_encoders(folder: StrPath, flat: Mapping[str, Any], names: Collection[str]) -> None:

@@ -186,11 +186,13 @@ def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
     go(config, tmp_path / "first", console, stage="pretrain")
     config.pretrain_from = str(tmp_path / "first")
     config.data.label_share = 0.5
+    config.pretrain.steps, config.pretrain.batch_size = 9, 4  # of which nothing is done
     results = go(config, tmp_path / "second", console)
     assert not (tmp_path / "second" / "pretrain").exists() and (tmp_path / "second" / "report.html").is_file()
     assert results["protocol"]["pretrain_from"] == str(tmp_path / "first") and results["protocol"]["label_share"] == 0.5
     text = (tmp_path / "second" / "results.md").read_text()
-    assert "Labels: 50 % of the training tiles" in text and f"Pre-trained by the run in {tmp_path / 'first'}" in text
+    assert "Labels: 50 % of the training tiles" in text and "Pre-training: 4 steps" in text
+    assert f"Pre-trained by the run in {tmp_path / 'first'}, on pastis (SIMULATED), fold_1 fold_2 fold_3." in text
     with np.load(tmp_path / "second" / "tiles.npz") as tiles:
         assert tiles["counts"].sum((0, 2, 3)).tolist() == [results["subsets"][0]["scores"]["pixels"]] * 3
     for position, entry in enumerate(results["subsets"]):
@@ -198,8 +200,11 @@ def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
         assert units.counts.pixels.sum() == entry["scores"]["pixels"] and entry["parcels"]["scores"]["parcels"] > 0
     assert sum(results["training"][0]["pixels"]) > 0 and "test parcels" in text
     config.pretrain_from = str(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"nowhere/config\.json: expected the configuration of the run that was pre-trained"):
+    with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
         go(config, tmp_path / "third", console)
+    config.pretrain_from, config.data.fold = str(tmp_path / "first"), 2
+    with pytest.raises(UserError, match="without the tiles on which this run is validated or tested .* that has seen fold_1 of the same data"):
+        go(config, tmp_path / "other_fold", console)
     config.pretrain.steps = 0
     with pytest.raises(schema.ConfigError, match="pretrain.steps is 0"):
         go(config, tmp_path / "fourth", console)
@@ -224,6 +229,9 @@ def test_pretraining_with_other_sensors_is_taken_where_it_fits(config, tmp_path,
     go(still, tmp_path / "third", console, stage="finetune")
     found = state_of(tmp_path / "third", "finetune", 1)["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found["encoders_s2"], average["encoders_s2"])
+    alone = still.copy_and_resolve_references()
+    del alone.modalities["s1a"]  # one sensor, which alone could not be pre-trained
+    go(alone, tmp_path / "alone", console, stage="finetune")
     other.eval.probe = "linear"
     with pytest.raises(UserError, match="eval.probe: expected pre-trained parameters of the whole model, found none of .* encoders_s1a"):
         go(other, tmp_path / "fourth", console)

@@ -1,6 +1,8 @@
 """What of the configuration of a pre-trained run must be as in the run that takes its parameters."""
 
+import dataclasses
 import json
+import pathlib
 
 import pytest
 
@@ -8,7 +10,7 @@ from configs import pastis
 from omnisat_jax.config import schema
 from omnisat_jax.config.registry import ENCODERS, EncoderInfo
 from omnisat_jax.errors import UserError
-from omnisat_jax.train.pretrained_run import need_same_encoders
+from omnisat_jax.train.pretrained_run import PretrainedRun, need_same_encoders, need_unseen, read_pretrained_run
 
 NAMES = ("s1a", "s1d", "s2", "spot")
 
@@ -91,3 +93,38 @@ def test_of_encoders_that_do_not_say_what_they_read_everything_is_compared(other
 def test_a_folder_without_configuration_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json.*pretrain_from must name the folder of a run"):
         need_same_encoders(tmp_path, flat(), NAMES)
+
+
+RUN = PretrainedRun(pathlib.Path("runs/x"), 4, "pastis", False, "abc", ("fold_1", "fold_2"), ("def",))
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "parts", "seen"),
+    [
+        ("abc", ("fold_3",), ""),
+        ("abc", ("fold_2", "fold_3"), "fold_2"),
+        ("other", ("fold_2",), ""),
+        ("def", ("fold_3", "fold_4"), "fold_3, fold_4"),  # all tiles of further records are pre-trained on
+        ("abc", (), ""),
+    ],
+)
+def test_tiles_that_are_scored_may_not_have_been_seen(fingerprint, parts, seen):
+    if not seen:
+        return need_unseen(RUN, fingerprint, parts)
+    with pytest.raises(UserError, match=f"that has seen {seen} of the same data"):
+        need_unseen(RUN, fingerprint, parts)
+
+
+def test_what_a_run_was_pretrained_on_is_read_from_its_record(tmp_path):
+    (tmp_path / "pretrain").mkdir()
+    with pytest.raises(UserError, match="pretrain has not finished; run --stage=pretrain there first"):
+        read_pretrained_run(tmp_path)
+    (tmp_path / "pretrain" / "done.json").write_text(json.dumps({"last": 4}))
+    with pytest.raises(ValueError, match=r"run\.json.*expected the record of the run that was pre-trained, found no such file"):
+        read_pretrained_run(tmp_path)
+    data = {"dataset": "pastis", "simulated": False, "fingerprint": "abc", "train": ["fold_1", "fold_2"], "additional": [{"fingerprint": "def"}]}
+    (tmp_path / "run.json").write_text(json.dumps({"data": data}))
+    assert read_pretrained_run(tmp_path) == dataclasses.replace(RUN, folder=tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"data": data | {"simulated": "no"}}))
+    with pytest.raises(ValueError, match="expected data.simulated: true or false"):
+        read_pretrained_run(tmp_path)
