@@ -29,7 +29,7 @@ PARSE = ("parse_args", "parse_known_args", "parse_intermixed_args")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENT = re.compile(r"(\.|[A-Za-z][\w-]*)(?:\[([\w,-]+)\])?(?:[=<>]=[\d.]+)?")
 OTHERS = ("jax2onnx",)  # packages of pages that no extra installs
-TOOLS = ("build", "pip", "pytest", "sphinx", "venv")  # modules of `python -m` that are not of this project
+TOOLS = ("build", "pip", "pytest", "sphinx", "twine", "venv")  # modules of `python -m` that are not of this project
 
 
 class Mistake(Exception):
