@@ -114,7 +114,7 @@ def _make(workdir, folds):
 
 
 def claim(workdir: StrPath, flat: dict[str, Any]) -> list[identity.Change]:
-    """Gives an empty folder to this configuration, or checks that it belongs to it. The folder must be `held`.
+    """Gives a folder in which no run has started to this configuration, or checks that it belongs to it. The folder must be `held`.
 
     Args:
       workdir: the folder.
@@ -132,6 +132,9 @@ def claim(workdir: StrPath, flat: dict[str, Any]) -> list[identity.Change]:
     if path.exists():
         advice = "Restore it; or delete it: it is then made again from run.json."
         before = {key: value.value for key, value in read_json(path, what="the configuration of the run", advice=advice).items().items()}
+        if not any((workdir / name).exists() for name in ("run.json", *identity.STAGES, "evaluate")):
+            atomic.write_json(path, flat)  # an earlier start was refused before it did anything, such as for a mistake in its configuration
+            return []
     elif (workdir / "run.json").exists():
         record = read_json(workdir / "run.json", what="the record of the run", advice="Restore it, or choose another --workdir.")
         before = {key: value.value for key, value in record.get("config").items().items()}

@@ -119,6 +119,16 @@ with held({str(folder)!r}):
     assert read(folder / "config.json") == FLAT
 
 
+def test_a_start_that_was_refused_before_it_did_anything_keeps_no_configuration(tmp_path):
+    with held(tmp_path / "run"):
+        claim(tmp_path / "run", FLAT)
+        other = FLAT | {"seed": 1}
+        assert claim(tmp_path / "run", other) == [] and read(tmp_path / "run" / "config.json") == other
+        (tmp_path / "run" / "finetune").mkdir()  # with a stage it is a run, also without its record
+        with pytest.raises(WorkdirError, match="seed: 1 before, 0 now"):
+            claim(tmp_path / "run", FLAT)
+
+
 # What may change.
 
 
