@@ -108,6 +108,7 @@ def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | No
     reader = TokenReader(context.model, context.statistics)
     random = _random_params(context, reader)
     abstract = rules.abstract(random, context.mesh, config.mesh.fsdp_min_size)
+    params = random if trained is None else _all_pretrained(context, random, trained, console)
     with console.status("compiling", spinner="dots"):
         read_all = evaluator.compile(reader, abstract, [context.names])
         read_each = evaluator.compile(reader, abstract, subsets)
@@ -130,17 +131,22 @@ def score_probe(context: RunContext, evaluator: Evaluator, trained: Trained | No
     if trained is None:
         results["subsets"] = floor
     else:
-        params, report = warm_start(random, trained.params)
-        if report.fresh:
-            raise UserError(
-                f"eval.probe: expected pre-trained parameters of the whole model, found none of {len(report.fresh)}, such as {report.fresh[0]}, in "
-                f"{context.config.pretrain_from or context.folder}: tokens would depend on random numbers. Leave out the modalities that it has not seen."
-            )
-        console.print(f"from pre-training: {report}", highlight=False)
         results |= {"subsets": score(params), "floor": floor}
     _write(context, results, None, trained)
     console.print(f"written to {place_of(context.folder)}: report.html, results.json, results.md", markup=False, highlight=False)
     return results
+
+
+def _all_pretrained(context, random, trained, console):
+    """The parameters of pre-training in the place of random ones, of which none may be left."""
+    params, report = warm_start(random, trained.params)
+    if report.fresh:
+        raise UserError(
+            f"eval.probe: expected pre-trained parameters of the whole model, found none of {len(report.fresh)}, such as {report.fresh[0]}, in "
+            f"{context.config.pretrain_from or context.folder}: tokens would depend on random numbers. Leave out the modalities that it has not seen."
+        )
+    console.print(f"from pre-training: {report}", highlight=False)
+    return params
 
 
 def _random_params(context, reader):
