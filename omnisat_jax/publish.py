@@ -15,8 +15,10 @@ from collections.abc import Sequence
 
 from omnisat_jax.cli.arguments import Parser, words
 from omnisat_jax.cli.command import FAILED, run_command
+from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files import atomic
+from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.files.text_file import read_text
 from omnisat_jax.inference.hub import PREFIX, HubError, check_address
@@ -120,7 +122,7 @@ def licence_of(card: str | None) -> str:
 
 
 def completed(folder: pathlib.Path, info: ModelInfo, citation: str) -> ModelInfo:
-    """What a folder says, with what the results of its run add where an earlier version saved it.
+    """What a folder says, with what the results of its run add where an earlier version saved it, and without the folders of this machine.
 
     Args:
       folder: of the model.
@@ -132,7 +134,19 @@ def completed(folder: pathlib.Path, info: ModelInfo, citation: str) -> ModelInfo
     """
     if not info.provenance.dataset and folder.resolve().name == "model":
         info = _with_results(folder.resolve().parent, info)
+    info = dataclasses.replace(info, config=_without_folders(info.config))
     return dataclasses.replace(info, provenance=dataclasses.replace(info.provenance, citation=citation)) if citation else info
+
+
+def _without_folders(config: schema.ExperimentConfig) -> schema.ExperimentConfig:
+    """The configuration with the last part of absolute paths and of addresses, as the rest is nobody else's concern."""
+
+    def last(path: str) -> str:
+        return pathlib.PurePath(path).name if scheme_of(path) or pathlib.PurePath(path).is_absolute() else path
+
+    data = {key: last(getattr(config.data, key)) for key in ("raw_dir", "prepared_dir", "cache_dir", "mirror_dir")}
+    data["pretrain_dirs"] = ",".join(map(last, config.data.pretrain_folders))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **data), pretrain_from=last(config.pretrain_from))
 
 
 def _with_results(run: pathlib.Path, info: ModelInfo) -> ModelInfo:

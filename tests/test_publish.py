@@ -14,7 +14,7 @@ from omnisat_jax.inference.model_folder import CARD, CONFIG, EARLIER_WEIGHTS, FO
 from omnisat_jax.inference.model_info import Provenance, SubsetScores
 from omnisat_jax.inference.model_saving import save_model
 from omnisat_jax.metrics.segmentation import SegmentationScores
-from omnisat_jax.publish import licence_of, main, review
+from omnisat_jax.publish import completed, licence_of, main, review
 from omnisat_jax.report import model_card, tables, trivial
 from omnisat_jax.train import workdir
 from tests.inference.folders import assert_original, made, put, second_version
@@ -107,6 +107,15 @@ def test_the_results_of_its_run_complete_an_earlier_folder(earlier, tmp_path, ca
     (earlier / CONFIG).write_bytes((earlier / CONFIG).read_bytes() + b"\n")
     assert main([str(earlier)]) == 1
     assert load_model(tmp_path / "model-published").info.provenance == Provenance()
+
+
+def test_a_published_model_does_not_name_the_folders_of_this_machine(folder):
+    info = load_model(folder).info
+    paths = {"raw_dir": "/home/me/pastis", "cache_dir": "runs/cache", "pretrain_dirs": "gs://ours/a,/home/me/b"}
+    config = dataclasses.replace(info.config, data=dataclasses.replace(info.config.data, **paths), pretrain_from="/home/me/run")
+    found = completed(folder, dataclasses.replace(info, config=config), "").config
+    assert (found.data.raw_dir, found.data.cache_dir, found.data.pretrain_dirs, found.pretrain_from) == ("pastis", "runs/cache", "a,b", "run")
+    assert found.model == config.model and found.modalities == config.modalities
 
 
 def test_an_edited_card_is_kept(folder, capsys):
