@@ -5,6 +5,8 @@ rows, the running maximum and sum of exponentials (online softmax, Milakov & Gim
 Within a block, keys are processed in chunks. The backward pass computes the logits again, chunk by chunk; the gradients of keys travel with
 their block and are complete after a full rotation.
 
+Embeddings in bfloat16 are multiplied as such, with sums in float32 (as in FlashAttention, Dao et al. 2022), and travel in half the bytes.
+
 Letters: V views, B tiles (b on one device), P patches, E width, R = V*b*P rows of one device, c rows of one chunk.
 """
 
@@ -19,7 +21,7 @@ from jax.sharding import PartitionSpec
 from omnisat_jax.losses.infonce import ALL_TILES, NOT_COMPARED, Comparison, combine_positives, resolve_group_size, separate
 
 _CHUNK_ELEMENTS = 2**22  # logits of one chunk held at once, on one device
-_MIN_CHUNK_ROWS = 64  # fewer rows would make the matrix products inefficient
+_CHUNK_ROWS = 128  # chunks have a multiple of these; products of other sizes miss the fast kernels of tensor cores
 _TIE_TOLERANCE = 1e-5  # relative; two maxima of the same products may differ by their order of summation
 
 
@@ -105,8 +107,8 @@ def _sums(z, present, apart, temperature, first, ring: _Ring):
     apart: (V,V,b) bool, pairs of views that are not compared within a tile.
     """
     v, b, p, e = z.shape
-    keys = z.astype(jnp.float32)
-    queries = keys / temperature
+    z = z if z.dtype == jnp.bfloat16 else z.astype(jnp.float32)
+    scale = lax.pcast(1 / temperature, ring.axes, to="varying")
     tile = first + lax.pcast(jnp.arange(b), ring.axes, to="varying")
     view = lax.pcast(jnp.arange(v), ring.axes, to="varying")
     bits = (apart << jnp.arange(v)[:, None]).sum(1)  # (V,b) int32, bit u of a row: not compared with view u of its tile
@@ -114,11 +116,12 @@ def _sums(z, present, apart, temperature, first, ring: _Ring):
         jnp.repeat(of_tile.reshape(-1), p)
         for of_tile in (jnp.broadcast_to(view[:, None], (v, b)), jnp.tile(tile, (v, 1)), present, bits)
     )
-    sums: Any = _ring_logsumexp(queries.reshape(-1, e), keys.reshape(-1, e), rows, ring)
+    sums: Any = _ring_logsumexp(z.reshape(-1, e), scale, rows, ring)
     denominator, best = sums
 
     # Positives, the same patch of the same tile in the other views, are all on this device.
-    pairs = jnp.einsum("vbpe,ubpe->vubp", queries, keys, precision="highest")
+    exact = z.astype(jnp.float32)
+    pairs = scale * jnp.einsum("vbpe,ubpe->vubp", exact, exact, precision="highest")
     allowed = present[:, None] & present[None] & ~apart
     counted = jnp.repeat(allowed.any(1).reshape(-1), p)
     pairs, allowed = (
@@ -131,21 +134,22 @@ def _sums(z, present, apart, temperature, first, ring: _Ring):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _ring_logsumexp(q, k, rows, ring: _Ring):
-    """Logsumexp and maximum (R,) of q k' over the rows of all devices that each row of q is compared with.
+def _ring_logsumexp(z, scale, rows, ring: _Ring):
+    """Logsumexp and maximum (R,) of scale z z' over the rows of all devices that each row of z is compared with.
 
     Args:
-      q, k: (R,E) float32, of this device.
+      z: (R,E) float32 or bfloat16, of this device.
+      scale: scalar float32, one divided by the temperature.
       rows: view (R,), tile in the whole batch (R,), present (R,) bool, and views of the same tile that are not compared, as bits (R,) int32.
       ring: of the devices.
     """
-    return _forward(q, k, rows, ring)[0]
+    return _forward(z, scale, rows, ring)[0]
 
 
-def _forward(q, k, rows, ring: _Ring):
+def _forward(z, scale, rows, ring: _Ring):
     def absorb(carry: tuple[jax.Array, jax.Array], chunk: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, jax.Array], None]:
         top, total = carry
-        s = _logits(q, rows, chunk, ring.how.group)
+        s = _logits(z, scale, rows, chunk, ring.how.group)
         new = jnp.maximum(top, s.max(1))
         return (new, total * jnp.exp(top - new) + jnp.exp(s - new[:, None]).sum(1)), None
 
@@ -154,21 +158,21 @@ def _forward(q, k, rows, ring: _Ring):
         sums, _ = lax.scan(absorb, sums, _chunks(block))
         return (_pass_on(block, ring), sums), None
 
-    start = tuple(lax.pcast(jnp.full(len(q), value, jnp.float32), ring.axes, to="varying") for value in (NOT_COMPARED, 0.0))
-    (_, (top, total)), _ = lax.scan(hop, ((k, *rows), start), length=ring.hops)
+    start = tuple(lax.pcast(jnp.full(len(z), value, jnp.float32), ring.axes, to="varying") for value in (NOT_COMPARED, 0.0))
+    (_, (top, total)), _ = lax.scan(hop, ((z, *rows), start), length=ring.hops)
     lse = top + jnp.log(total)
-    return (lse, top), (q, k, rows, lse)
+    return (lse, top), (z, scale, rows, lse)
 
 
 def _backward(ring: _Ring, saved, cotangents):
-    q, k, rows, lse = saved
+    z, scale, rows, lse = saved
     weight = cotangents[0][:, None]  # the maximum is used for the accuracy only, which has no gradient
 
     def absorb(dq: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        s = _logits(q, rows, chunk, ring.how.group)
-        share = jnp.exp(s - lse[:, None]) * weight
+        s = _logits(z, scale, rows, chunk, ring.how.group)
+        share = (jnp.exp(s - lse[:, None]) * weight).astype(z.dtype)
         # In TF32 on GPUs and three bfloat16 products on TPUs: more exact than the layers before, and several times faster than float32.
-        return dq + _matmul(share, chunk[0], "high"), _matmul(share.T, q, "high")
+        return dq + _matmul(share, chunk[0], "high"), _matmul(share.T, z, "high")
 
     def hop(carry: Any, _: None) -> tuple[Any, None]:
         block, dk, dq = carry
@@ -176,9 +180,9 @@ def _backward(ring: _Ring, saved, cotangents):
         dk = dk + chunk_dks.reshape(-1, chunk_dks.shape[-1])[: len(dk)]
         return (*_pass_on((block, dk), ring), dq), None
 
-    start = (k, *rows), jnp.zeros_like(k), jnp.zeros_like(q)
-    (_, dk, dq), _ = lax.scan(hop, start, length=ring.hops)
-    return dq, dk, None
+    nothing = jnp.zeros_like(z, jnp.float32)
+    (_, dk, dq), _ = lax.scan(hop, ((z, *rows), nothing, nothing), length=ring.hops)
+    return (scale * (dq + dk)).astype(z.dtype), (z.astype(jnp.float32) * dq).sum(), None
 
 
 _ring_logsumexp.defvjp(_forward, _backward)
@@ -196,19 +200,20 @@ def _pass_on(block, ring: _Ring):
 def _chunks(block):
     """The rows of a block as (n,c,...), the last chunk padded with absent rows."""
     count = len(block[0])
-    size = min(count, max(_MIN_CHUNK_ROWS, _CHUNK_ELEMENTS // count))
+    size = min(count, max(1, _CHUNK_ELEMENTS // count // _CHUNK_ROWS) * _CHUNK_ROWS)
     missing = -count % size
     return tuple(jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))).reshape(-1, size, *x.shape[1:]) for x in block)
 
 
-def _logits(q, rows, chunk, group):
-    """(R,c) products of this device's rows with those of a chunk; NOT_COMPARED for pairs that are left out."""
+def _logits(z, scale, rows, chunk, group):
+    """(R,c) float32: scaled products of this device's rows with those of a chunk; NOT_COMPARED for pairs that are left out."""
     _, tile, _, apart = rows
     keys, key_view, key_tile, key_present, _ = chunk
     hidden = ((apart[:, None] >> key_view) & 1).astype(bool) & (tile[:, None] == key_tile)
     compared = key_present & ~hidden & (tile[:, None] // group == key_tile // group)
-    return jnp.where(compared, _matmul(q, keys.T), NOT_COMPARED)
+    return jnp.where(compared, scale * _matmul(z, keys.T), NOT_COMPARED)
 
 
 def _matmul(a, b, precision="highest"):
-    return jnp.matmul(a, b, precision=precision)
+    """The product in float32: of bfloat16 numbers exact but for the sum, whatever the precision, which is of products of float32 numbers."""
+    return jnp.matmul(a, b, precision=precision if a.dtype == jnp.float32 else None, preferred_element_type=jnp.float32)

@@ -17,7 +17,7 @@ def representation_scores(z: jax.Array, present: jax.Array) -> dict[str, jax.Arr
     """Monitors of pre-training over the rows (patches) of present views.
 
     Args:
-      z: (V,B,P,E) float32, unit length.
+      z: (V,B,P,E) float32 or bfloat16, unit length.
       present: (V,B) bool.
 
     Returns:
@@ -27,6 +27,7 @@ def representation_scores(z: jax.Array, present: jax.Array) -> dict[str, jax.Arr
       "retrieval": share of tiles whose mean embedding in one view is closest to that of the same tile in another, over all ordered pairs.
     """
     v, b, p, e = z.shape
+    z = z.astype(jnp.float32)
     both = (present[:, None] & present[None]) & ~jnp.eye(v, dtype=bool)[:, :, None]  # (V,V,B)
     distance = 2 - 2 * jnp.einsum("vbpe,wbpe->vwb", z, z, precision=_EXACT) / p
     alignment = (distance * both).sum() / jnp.maximum(both.sum(), 1)
@@ -59,7 +60,7 @@ def position_r2(z: jax.Array, present: jax.Array) -> jax.Array:
     An encoder that sees more than one patch can solve the contrastive loss by recognising positions, which teaches nothing about the ground.
 
     Args:
-      z: (V,B,P,E) float32, of square grids of patches.
+      z: (V,B,P,E) float32 or bfloat16, of square grids of patches.
       present: (V,B) bool.
 
     Returns:
@@ -67,6 +68,7 @@ def position_r2(z: jax.Array, present: jax.Array) -> jax.Array:
       single patch or of fewer patches than dimensions.
     """
     _, b, p, e = z.shape
+    z = z.astype(jnp.float32)
     side = round(p**0.5)
     position = jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="ij"), -1).reshape(p, 2)
     target = jnp.tile(position - (side - 1) / 2, (b, 1)).astype(jnp.float32)

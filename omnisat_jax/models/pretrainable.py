@@ -52,7 +52,7 @@ class Views:
     """The views of one granularity.
 
     Attributes:
-      z: (V,B,P,E) float32, unit length.
+      z: (V,B,P,E) in the dtype of the model, unit length.
       names: of the V views: modalities, and FUSED.
     """
 
@@ -234,4 +234,4 @@ class PretrainableModel(MultimodalModel):
         if granularity == "tile":
             views = {name: view.mean(1, keepdims=True) for name, view in views.items()}
         z = jnp.stack([self.projections[f"{granularity}_{name}"](view) for name, view in views.items()])
-        return Views(z, tuple(views))
+        return Views(z.astype(self.dtype), tuple(views))

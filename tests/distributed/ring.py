@@ -16,7 +16,7 @@ from omnisat_jax.losses import infonce_ring as ring
 from omnisat_jax.losses.infonce import Comparison, infonce_loss
 from omnisat_jax.parallel.mesh import make_mesh
 
-ring._CHUNK_ELEMENTS = 2_000  # several chunks a block, the last one not full
+ring._CHUNK_ELEMENTS, ring._CHUNK_ROWS = 2_000, 16  # several chunks a block, the last one not full
 
 
 def compare(devices, group, dtype, patches, present, seed):

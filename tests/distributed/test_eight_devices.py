@@ -24,9 +24,9 @@ def test_ring_equals_dense():
     cases = child("ring")
     assert {case["devices"] for case in cases} == {1, 2, 4, 8}
     for case in cases:
-        # A bfloat16 gradient is rounded to eight bits after it was computed.
-        tolerance = 1e-5 if case["dtype"] == "float32" else 1e-2
-        assert case["value"] < 1e-5 and case["gradient"] < tolerance and case["temperature"] < 1e-5, case
+        # In bfloat16 the weights of the gradient are rounded to eight bits, and the gradient of an embedding once more.
+        gradient, temperature = (1e-5, 1e-5) if case["dtype"] == "float32" else (1e-2, 1e-3)
+        assert case["value"] < 1e-5 and case["gradient"] < gradient and case["temperature"] < temperature, case
         assert case["accuracy"] < 1e-6, case
     # A ring is as long as its group: tiles of other groups do not travel.
     sent = {(case["devices"], case["group"]): case["sent"] for case in cases if case["dtype"] == "float32" and case["patches"] == 5}

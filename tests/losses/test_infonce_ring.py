@@ -53,8 +53,8 @@ def test_ring_refuses_groups_that_do_not_fit():
 def test_chunks_hold_every_row_once(monkeypatch):
     """The last chunk is padded with rows that are absent."""
     monkeypatch.setattr(infonce_ring, "_CHUNK_ELEMENTS", 1)
-    rows = infonce_ring._MIN_CHUNK_ROWS + 6
+    rows = infonce_ring._CHUNK_ROWS + 6
     keys, present = infonce_ring._chunks((jnp.arange(rows * 2.0).reshape(rows, 2) + 1, jnp.ones(rows, bool)))
-    assert keys.shape == (2, infonce_ring._MIN_CHUNK_ROWS, 2) and present.sum() == rows
+    assert keys.shape == (2, infonce_ring._CHUNK_ROWS, 2) and present.sum() == rows
     np.testing.assert_array_equal(keys.reshape(-1, 2)[:rows, 0], np.arange(rows) * 2.0 + 1)
     assert not present.reshape(-1)[rows:].any()

@@ -3,7 +3,7 @@
 The order is that of TSViT (Tarasiou et al., CVPR 2023). Space is computed once instead of once per date, so all dates of a year can be read.
 Attention goes from reference times to dates, as in mTAN (Shukla & Marlin, ICLR 2021).
 
-Letters: B batch, T dates, R reference times, H W pixels, h w patches, C channels, E channels per date, F width, P patches, D token width.
+Letters: B batch, T dates, R reference times, H W pixels, h w patches, S pixels of a tile, C channels, E channels per date, F width, P patches, D token width.
 """
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from omnisat_jax.config import schema
 from omnisat_jax.models.encoders.encoding import Encoding
 from omnisat_jax.models.layers.blocks import Conv, gelu
+from omnisat_jax.models.layers.channels_first import ChannelsFirstDense
 from omnisat_jax.models.layers.reference_times import ReferenceTimes
 from omnisat_jax.ops.patches import to_patches
 
@@ -60,13 +61,15 @@ class TemporalFirst(nn.Module):
     def __call__(self, values: jax.Array, dates: jax.Array, valid: jax.Array, *, train: bool) -> Encoding:
         """values (B,T,H,W,C) normalised, dates (B,T) days, valid (B,T) bool -> Encoding with features (B,H,W,F)."""
         config = self.config
+        b, t, h, w, c = values.shape
         values = jnp.where(valid[:, :, None, None, None], values, 0).astype(self.dtype)
-        hidden = nn.relu(nn.Dense(config.date_width, dtype=self.dtype, name="date")(values))
-        doubt = nn.Dense(1, dtype=self.dtype, name="doubt")(hidden)[..., 0]
+        values = values.reshape(b, t, h * w, c).swapaxes(2, 3)
+        hidden = nn.relu(ChannelsFirstDense(config.date_width, self.dtype, name="date")(values))
+        doubt = ChannelsFirstDense(1, self.dtype, name="doubt")(hidden)[:, :, 0]
         x, attention = ReferenceTimes(config.times, config.days, self.dtype, name="times")(
-            jnp.concatenate([values, hidden], -1), doubt, dates, valid
+            jnp.concatenate([values, hidden], 2), doubt, dates, valid
         )
-        x = nn.Dense(config.width, dtype=self.dtype, name="in")(x)
+        x = ChannelsFirstDense(config.width, self.dtype, channels_last=True, name="in")(x).reshape(b, h, w, -1)
         y = gelu(nn.Dense(config.width, dtype=self.dtype, name="mlp0")(nn.LayerNorm(dtype=self.dtype, name="mlp_norm")(x)))
         x = x + nn.Dense(config.width, dtype=self.dtype, name="mlp1")(y)
         block = nn.remat(SpatialBlock) if self.remat else SpatialBlock
@@ -74,4 +77,4 @@ class TemporalFirst(nn.Module):
             x = block(self.border, self.dtype, name=f"block{index}")(x)
         x = nn.Dropout(config.dropout, deterministic=not train, broadcast_dims=(1, 2))(x)
         tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(x, self.patch))
-        return Encoding(tokens, x, attention)
+        return Encoding(tokens, x, attention.reshape(b, t, h, w))

@@ -1,4 +1,4 @@
-"""Attention from learned reference times to the dates of a series. Letters: B batch, T dates, R reference times, H W pixels, E channels."""
+"""Attention from learned reference times to the dates of a series. Letters: B batch, T dates, R reference times, S pixels, E channels."""
 
 import flax.linen as nn
 import jax
@@ -31,15 +31,15 @@ class ReferenceTimes(nn.Module):
         """Reads all dates.
 
         Args:
-          x: (B,T,H,W,E).
-          doubt: (B,T,H,W) any real number; a larger one gives a date less weight at a pixel.
+          x: (B,T,E,S), channels before pixels: on accelerators the last axis is the one that is read in long rows.
+          doubt: (B,T,S) any real number; a larger one gives a date less weight at a pixel.
           dates: (B,T) days.
           valid: (B,T) bool; other dates are not read.
 
         Returns:
-          (B,H,W,R*E) in `dtype`, 0 without a valid date; and the attention of each date (B,T,H,W) float32, averaged over the times.
+          (B,R*E,S) in `dtype`, 0 without a valid date; and the attention of each date (B,T,S) float32, averaged over the times.
         """
-        b, t, h, w, e = x.shape
+        b, t, e, s = x.shape
         spacing = self.days / max(self.times - 1, 1)
         centre = self.param("centre", lambda key: jnp.arange(self.times, dtype=jnp.float32) * spacing)
         width = self.param("log_width", lambda key: jnp.full((self.times,), jnp.log(spacing), jnp.float32))
@@ -48,11 +48,10 @@ class ReferenceTimes(nn.Module):
         # Relative to the nearest date, so that a long gap does not leave a sum of zeros.
         nearest = logits.max(-1, keepdims=True)
         kernel = jnp.where(valid[:, None], jnp.exp(logits - jnp.where(jnp.isfinite(nearest), nearest, 0)), 0)
-        trust = jnp.exp(-_STRONGEST_DOUBT * jax.nn.sigmoid(doubt.astype(jnp.float32))).reshape(b, t, h * w)
-        total = jnp.einsum("brt,bts->brs", kernel, trust)
-        weighted = (x.reshape(b, t, h * w, e) * trust[..., None].astype(x.dtype)).astype(self.dtype)
-        out = jnp.einsum("brt,btse->bsre", kernel.astype(self.dtype), weighted)
-        share = 1 / jnp.maximum(total, _SMALLEST_SUM)
-        out = out * share.swapaxes(1, 2)[..., None].astype(self.dtype)
+        trust = jnp.exp(-_STRONGEST_DOUBT * jax.nn.sigmoid(doubt.astype(jnp.float32)))
+        share = 1 / jnp.maximum(jnp.einsum("brt,bts->brs", kernel, trust), _SMALLEST_SUM)
+        weighted = (x * trust[:, :, None].astype(x.dtype)).astype(self.dtype)
+        out = jnp.einsum("brt,btes->bres", kernel.astype(self.dtype), weighted)
+        out = out * share[:, :, None].astype(self.dtype)
         attention = jnp.einsum("brt,brs->bts", kernel, share) * trust / self.times
-        return out.reshape(b, h, w, self.times * e), attention.reshape(b, t, h, w)
+        return out.reshape(b, self.times * e, s), attention

@@ -9,26 +9,26 @@ from hypothesis import given, settings, strategies as st
 from omnisat_jax.models.layers.reference_times import ReferenceTimes
 from tests.layers_in_numpy import gradient, random_params, run
 
-B, T, H, W, E, TIMES = 2, 5, 2, 3, 4, 3
+B, T, S, E, TIMES = 2, 5, 6, 4, 3
 VALID = np.array([[1, 1, 1, 1, 1], [1, 0, 1, 0, 1]], bool)
 MODULE = ReferenceTimes(TIMES, 360.0)
 
 
 def inputs(seed=0):
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(B, T, H, W, E)).astype(np.float32)
-    return x, rng.normal(size=(B, T, H, W)).astype(np.float32), rng.integers(-20, 400, (B, T)).astype(np.int32)
+    x = rng.normal(size=(B, T, E, S)).astype(np.float32)
+    return x, rng.normal(size=(B, T, S)).astype(np.float32), rng.integers(-20, 400, (B, T)).astype(np.int32)
 
 
 def expected(x, doubt, dates, valid, params):
-    """(H,W,R*E) of one sample and its attention (T,H,W), in float64, with invalid dates left out by hand."""
+    """(R*E,S) of one sample and its attention (T,S), in float64, with invalid dates left out by hand."""
     centre, width = np.asarray(params["centre"], float), np.exp(np.asarray(params["log_width"], float))
     distance = (dates[valid].astype(float) - centre[:, None]) / width[:, None]
-    weights = np.exp(-0.5 * distance**2)[:, :, None, None] * np.exp(-6 / (1 + np.exp(-doubt[valid].astype(float))))
+    weights = np.exp(-0.5 * distance**2)[:, :, None] * np.exp(-6 / (1 + np.exp(-doubt[valid].astype(float))))
     weights = weights / weights.sum(1, keepdims=True)
     attention = np.zeros(doubt.shape)
     attention[valid] = weights.mean(0)
-    return np.einsum("rthw,thwe->hwre", weights, x[valid]).reshape(H, W, -1), attention
+    return np.einsum("rts,tes->res", weights, x[valid]).reshape(-1, S), attention
 
 
 def test_equals_numpy():
@@ -39,7 +39,7 @@ def test_equals_numpy():
         "centre": np.array([10.0, 200.0, 350.0], np.float32),
     }
     out, attention = run(MODULE, params, x, doubt, dates, VALID)
-    assert out.shape == (B, H, W, TIMES * E) and attention.shape == (B, T, H, W) and attention.dtype == jnp.float32
+    assert out.shape == (B, TIMES * E, S) and attention.shape == (B, T, S) and attention.dtype == jnp.float32
     for b in range(B):
         values, weights = expected(x[b], doubt[b], dates[b], VALID[b], params)
         np.testing.assert_allclose(out[b], values, rtol=1e-4, atol=1e-5)
@@ -59,8 +59,8 @@ def test_invalid_dates_are_invisible():
     params = random_params(MODULE, x, doubt, dates, VALID)
     before = run(MODULE, params, x, doubt, dates, VALID)
     moved = np.where(VALID, dates, 9999).astype(np.int32)
-    other = np.where(VALID[:, :, None, None], doubt, -99).astype(np.float32)
-    after = run(MODULE, params, np.where(VALID[:, :, None, None, None], x, 7).astype(np.float32), other, moved, VALID)
+    other = np.where(VALID[:, :, None], doubt, -99).astype(np.float32)
+    after = run(MODULE, params, np.where(VALID[:, :, None, None], x, 7).astype(np.float32), other, moved, VALID)
     for a, b in zip(before, after):
         np.testing.assert_array_equal(a, b)
     slope = gradient(MODULE, params, 0, x, doubt, dates, VALID)
