@@ -29,6 +29,7 @@ def base() -> ConfigDict:
     c.pretrain_from = ""  # folder of a run, maybe gs://BUCKET/FOLDER, whose finished pre-training is used; "" = pre-train in this run
     c.pretrain = stage(steps=10_000, learning_rate=1e-3)
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
+    c.finetune.encoder_rate = 1.0  # factor, 0 to 1, of the learning rate (and decay) of what pre-training trains: encoders and fusion; 0 = frozen
 
     c.contrastive = ConfigDict()
     c.contrastive.weight = 1.0  # of the contrastive loss, 0 to 1000

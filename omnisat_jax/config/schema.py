@@ -128,6 +128,13 @@ class StageConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FinetuneConfig(StageConfig):
+    """Fine-tuning, which may start from pre-trained parameters."""
+
+    encoder_rate: Annotated[float, Range(0, 1, "factor")]
+
+
+@dataclasses.dataclass(frozen=True)
 class ContrastiveConfig:
     """Contrastive loss between modalities: InfoNCE (van den Oord et al., 2018, arXiv:1807.03748)."""
 
@@ -199,7 +206,7 @@ class ExperimentConfig:
     model: ModelConfig
     pretrain_from: Path
     pretrain: StageConfig
-    finetune: StageConfig
+    finetune: FinetuneConfig
     contrastive: ContrastiveConfig
     reconstruction: ReconstructionConfig
     segmentation: SegmentationConfig
