@@ -29,6 +29,7 @@ def base() -> ConfigDict:
     c.pretrain_from = ""  # folder of a run, maybe gs://BUCKET/FOLDER, whose finished pre-training is used; "" = pre-train in this run
     c.pretrain = stage(steps=10_000, learning_rate=1e-3)
     c.finetune = stage(steps=10_000, learning_rate=1e-3)
+    c.finetune.encoder_rate = 1.0  # factor, 0 to 1, of the learning rate (and decay) of what pre-training trains: encoders and fusion; 0 = frozen
 
     c.contrastive = ConfigDict()
     c.contrastive.weight = 1.0  # of the contrastive loss, 0 to 1000
@@ -48,6 +49,7 @@ def base() -> ConfigDict:
     c.reconstruction.weight = 0.0  # of masked reconstruction beside the contrastive loss, up to 1000; 0 = none
     c.reconstruction.mask_ratio = 0.75  # share of the tokens that are hidden from fusion, below 1
     c.reconstruction.date_share = 0.25  # share of the dates of a series that are reconstructed, the most attended ones; above 0
+    c.reconstruction.target = "standardised"  # standardised (each band of a date over the tile, each image patch) | normalised (by the dataset: keeps the level)
     c.segmentation = ConfigDict()
     c.segmentation.dice_weight = 1.0  # 0 to 1000; loss = cross-entropy + dice_weight * Dice, without void pixels
     c.segmentation.unimodal_weight = 1.0  # of the mean loss of what each modality predicts by itself, up to 1000

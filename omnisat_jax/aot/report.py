@@ -61,7 +61,9 @@ def make_trainer(config: schema.ExperimentConfig, stage: str, mesh: Mesh) -> tup
     model = make_model(input_spec.specs, config, len(input_spec.classes), input_spec.label_patch, dtype)
     statistics = {s.name: {"mean": np.zeros(s.channels), "std": np.ones(s.channels)} for s in input_spec.specs}
     task = make_task(stage, config, model, statistics, LabelInfo(input_spec.classes, info.ignore), mesh)
-    trainer = Trainer(task, stage_config, input_spec.train.abstract(1), mesh, config.mesh.fsdp_min_size)
+    rate = config.finetune.encoder_rate if stage == "finetune" else 1.0
+    rates = {} if rate == 1 else dict.fromkeys(make_trainer(config, "pretrain", mesh)[0].abstract_state.params, rate)
+    trainer = Trainer(task, stage_config, input_spec.train.abstract(1), mesh, config.mesh.fsdp_min_size, rates)
     tokens = stage_config.batch_size * input_spec.crop**2 * len(input_spec.specs) * config.model.width
     parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(trainer.abstract_state.params))
     return trainer, StageFacts(stage_config.batch_size, parameters, tokens * dtype.itemsize)

@@ -44,6 +44,7 @@ def check(e: "ExperimentConfig") -> None:
             f"{name}.num_microbatches must divide {name}.batch_size {stage.batch_size}, found {stage.num_microbatches}",
         )
     _check_pretraining(e)
+    _check_encoder_rate(e)
     if e.pretrain.steps and not e.pretrain_from:
         check_objective(e)
     need(
@@ -178,6 +179,14 @@ def _check_pretraining(e: "ExperimentConfig") -> None:
     need(
         not e.pretrain_from or e.pretrain.steps,
         "pretrain_from names a run, but pretrain.steps is 0, so nothing would be taken from it; clear pretrain_from, or set pretrain.steps to 1 or more (that run's own number counts)",
+    )
+
+
+def _check_encoder_rate(e: "ExperimentConfig") -> None:
+    """Refuses slower encoders where nothing is pre-trained."""
+    need(
+        e.finetune.encoder_rate == 1 or e.pretrain.steps,
+        f"finetune.encoder_rate slows what pre-training has trained, but pretrain.steps is 0: set it to 1, found {e.finetune.encoder_rate}",
     )
 
 

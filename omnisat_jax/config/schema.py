@@ -128,6 +128,13 @@ class StageConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FinetuneConfig(StageConfig):
+    """Fine-tuning, which may start from pre-trained parameters."""
+
+    encoder_rate: Annotated[float, Range(0, 1, "factor")]
+
+
+@dataclasses.dataclass(frozen=True)
 class ContrastiveConfig:
     """Contrastive loss between modalities: InfoNCE (van den Oord et al., 2018, arXiv:1807.03748)."""
 
@@ -153,6 +160,7 @@ class ReconstructionConfig:
     weight: Weight
     mask_ratio: Annotated[float, Range(0, 1, "share of the tokens", excluding=(1,))]
     date_share: Share
+    target: Annotated[str, Choice(("standardised", "normalised"))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +207,7 @@ class ExperimentConfig:
     model: ModelConfig
     pretrain_from: Path
     pretrain: StageConfig
-    finetune: StageConfig
+    finetune: FinetuneConfig
     contrastive: ContrastiveConfig
     reconstruction: ReconstructionConfig
     segmentation: SegmentationConfig

@@ -12,6 +12,7 @@ ADDED: dict[str, object] = {
     "eval.calibrate": True,  # changes no score; so earlier studies go on with the present default
     "pretrain.ema_decay": 0.0,
     "finetune.ema_decay": 0.0,
+    "finetune.encoder_rate": 1.0,
     "segmentation.unimodal_weight": 0.0,
     "contrastive.positives": "sum",
     "model.head.unimodal": "none",
@@ -23,6 +24,7 @@ ADDED: dict[str, object] = {
     "model.temporal_first.width": 128,
     "model.temporal_first.blocks": 4,
     "model.temporal_first.dropout": 0.1,
+    "reconstruction.target": "standardised",
     "data.unlabelled": "refuse",
     "data.pretrain_dirs": "",
     "data.mirror_dir": "",

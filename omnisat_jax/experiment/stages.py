@@ -128,7 +128,9 @@ class Stages:
         if stage not in self._trainers:
             config, spec = self.context.config, self.context.input_spec
             sample = (spec.pretrain if stage == "pretrain" else spec.train).abstract(1)
-            made = Trainer(self._task(stage), getattr(config, stage), sample, self.context.mesh, config.mesh.fsdp_min_size)
+            rate = config.finetune.encoder_rate if stage == "finetune" else 1.0
+            rates = {} if rate == 1 else dict.fromkeys(self.trainer("pretrain").abstract_state.params, rate)
+            made = Trainer(self._task(stage), getattr(config, stage), sample, self.context.mesh, config.mesh.fsdp_min_size, rates)
             self._trainers[stage] = made
         return self._trainers[stage]
 

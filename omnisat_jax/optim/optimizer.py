@@ -1,5 +1,6 @@
-"""AdamW with linear warm-up, cosine decay, gradient clipping, a mask for weight decay, and a moving average of the parameters."""
+"""AdamW with linear warm-up, cosine decay, gradient clipping, a mask for weight decay, slower modules, and a moving average of the parameters."""
 
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,13 +25,30 @@ def decayed(params: Params) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, leaf: str(path[-1].key) == "kernel", params)
 
 
-def make_optimizer(stage_config: schema.StageConfig) -> optax.GradientTransformation:
-    """The optimizer of a stage: the global gradient norm is clipped, then AdamW updates."""
+def make_optimizer(stage_config: schema.StageConfig, rates: Mapping[str, float] | None = None) -> optax.GradientTransformation:
+    """The optimizer of a stage: the global gradient norm, of frozen modules as well, is clipped, then AdamW updates.
+
+    Args:
+      stage_config: of the stage.
+      rates: {top-level module: factor of its learning rate and thereby of its weight decay}; a factor of 0 freezes the module.
+    """
     adam = optax.adamw(schedule(stage_config), b1=_B1, b2=_B2, weight_decay=stage_config.weight_decay, mask=decayed)
     parts = [optax.clip_by_global_norm(stage_config.clip), adam]
+    if rates:
+        parts.append(scale_modules(rates))
     if stage_config.ema_decay:
-        parts.append(keep_average(stage_config.ema_decay))
+        parts.append(keep_average(stage_config.ema_decay, [module for module, rate in (rates or {}).items() if rate == 0]))
     return optax.chain(*parts)
+
+
+def scale_modules(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of some modules, by their top-level names; keeps no state."""
+
+    def scale(updates: Any, params: Any = None) -> Any:
+        del params
+        return {name: optax.tree.scale(rates[name], module) if name in rates else module for name, module in updates.items()}
+
+    return optax.stateless(scale)
 
 
 class Average(NamedTuple):
@@ -45,7 +63,7 @@ class Average(NamedTuple):
     count: jax.Array
 
 
-def keep_average(decay: float) -> optax.GradientTransformation:
+def keep_average(decay: float, frozen: Collection[str] = ()) -> optax.GradientTransformation:
     """Keeps an exponential moving average of the parameters (Polyak & Juditsky, 1992) in its state; the updates pass unchanged.
 
     It must be the last transformation of a chain. Update n, from 0, has the decay min(decay, n / (10 + n)), so that the initial parameters
@@ -53,12 +71,16 @@ def keep_average(decay: float) -> optax.GradientTransformation:
 
     Args:
       decay: share of the average that an update keeps, below 1.
+      frozen: top-level modules that do not change. Their average is their parameters as they are, without the rounding of a mean.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Average]:
         rate = jnp.minimum(decay, state.count / (10 + state.count))
-        new = optax.apply_updates(params, updates)
-        return updates, Average(jax.tree.map(lambda old, p: rate * old + (1 - rate) * p, state.average, new), state.count + 1)
+        new: Any = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda old, p: rate * old + (1 - rate) * p, state.average, new)
+        if frozen:
+            average |= {name: module for name, module in new.items() if name in frozen}
+        return updates, Average(average, state.count + 1)
 
     return optax.GradientTransformation(lambda params: Average(params, jnp.zeros((), jnp.int32)), update)
 

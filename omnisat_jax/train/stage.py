@@ -24,7 +24,7 @@ from omnisat_jax.train.stage_store import StageStore
 from omnisat_jax.train.step import TrainState
 from omnisat_jax.train.timing import Ledger, Profile
 from omnisat_jax.train.trainer import CompiledStep, Trainer
-from omnisat_jax.train.warmstart import warm_start
+from omnisat_jax.train.warmstart import need_trained, warm_start
 from omnisat_jax.train.writers import MetricsWriter
 from omnisat_jax.types import Batch, Params, PyTree
 from omnisat_jax.words import number_of
@@ -125,6 +125,7 @@ class StageTraining:
         if self.pretrained:
             with ledger.during("restore"):
                 params, report = warm_start(state.params, self.pretrained())
+            need_trained(report, self.trainer.rates)
             console.print(f"from pre-training: {report}", highlight=False)
             state = dataclasses.replace(state, params=params)
         log.debug("%s, how everything is sharded:\n%s", name, rules.describe(self.trainer.abstract_state))

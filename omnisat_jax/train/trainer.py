@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,6 +43,7 @@ class Trainer:
       sample: arrays or ShapeDtypeStructs of a training batch; neither its values nor its number of tiles matter.
       mesh: the devices.
       fsdp_min_size: elements below which a parameter is not cut.
+      rates: {top-level module: factor of its learning rate}; see `optim.optimizer.make_optimizer`.
     """
 
     task: Task
@@ -50,11 +51,12 @@ class Trainer:
     sample: Batch
     mesh: Mesh
     fsdp_min_size: int
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer of the stage."""
-        return make_optimizer(self.config)
+        return make_optimizer(self.config, self.rates)
 
     @functools.cached_property
     def abstract_batch(self) -> PyTree:

@@ -1,7 +1,7 @@
 """Takes over the parameters of one stage as the start of the next, by name."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -57,6 +57,24 @@ def warm_start(params: Params, trained: Params) -> tuple[dict[str, Any], Report]
     new = target | {name: jax.device_put(source[name], target[name].sharding) for name in both}
     report = Report(tuple(both), tuple(n for n in target if n not in source), tuple(n for n in source if n not in target))
     return flax.traverse_util.unflatten_dict(new, sep="/"), report
+
+
+def need_trained(report: Report, rates: Mapping[str, float]) -> None:
+    """Refuses to slow or freeze a module of which parameters start fresh.
+
+    Args:
+      report: of the start; the pre-training of another run may lack modules.
+      rates: {top-level module: factor of its learning rate}.
+
+    Raises:
+      UserError: names the modules.
+    """
+    fresh = sorted({name.split("/")[0] for name in report.fresh} & rates.keys())
+    if fresh:
+        raise UserError(
+            f"finetune.encoder_rate {rates[fresh[0]]:g}: expected pre-trained parameters of every encoder and of fusion, found none for some of "
+            f"{', '.join(fresh)}, which start fresh; set finetune.encoder_rate to 1, or take the pre-training of a run with these modalities"
+        )
 
 
 def _modules(names: Iterable[str]) -> str:

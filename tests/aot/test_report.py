@@ -28,6 +28,14 @@ def test_the_trainer_is_that_of_a_run_on_nominal_tiles():
     assert facts == report.StageFacts(batch_size=2, parameter_bytes=4 * parameters, token_bytes=3 * 2 * 32**2 * 16 * 4)
 
 
+def test_slower_encoders_are_part_of_the_step():
+    settings = config()
+    settings = dataclasses.replace(settings, finetune=dataclasses.replace(settings.finetune, encoder_rate=0.5))
+    assert report.make_trainer(settings, "pretrain", one_device())[0].rates == {}
+    rates = report.make_trainer(settings, "finetune", one_device())[0].rates
+    assert rates.keys() >= {"encoders_s2", "fusion"} and "head" not in rates and set(rates.values()) == {0.5}
+
+
 def test_a_batch_that_cannot_be_cut_is_refused():
     settings = config()
     settings = dataclasses.replace(settings, pretrain=dataclasses.replace(settings.pretrain, num_microbatches=4))

@@ -25,6 +25,7 @@ def changed(remove=(), **changes):
         ((), {"contrastive.views": ("s2", "s3")}, "contrastive.views must name configured modalities, found s3. Did you mean 's2'"),
         ((), {"contrastive.group_size": 3}, "pretrain.batch_size 2 must be a multiple of contrastive.group_size 3"),
         ((), {"pretrain_from": "runs/x", "pretrain.steps": 0}, "pretrain_from names a run, but pretrain.steps is 0, so nothing"),
+        ((), {"finetune.encoder_rate": 0.5, **NO_PRETRAINING}, "finetune.encoder_rate slows .* set it to 1, found 0.5"),
         ((), {"contrastive.weight": 0.0}, "contrastive.weight and reconstruction.weight are 0"),
         ((), {"data.protocol": "tile_f1"}, "data.protocol 'tile_f1' scores labels of tiles: set task to 'classify'"),
         (("spot", "location"), {"model.architecture": "early"}, "'early' has no pre-training: set pretrain.steps to 0, found 4"),
@@ -47,6 +48,14 @@ def test_a_location_alone_is_not_enough():
 def test_constraints_of_skipped_pretraining_do_not_apply():
     schema.parse(changed(**{"contrastive.weight": 0.0, "pretrain.steps": 0}))
     schema.parse(changed(**{"contrastive.granularities": ("tile",), "pretrain.batch_size": 1, "pretrain.steps": 0}))
+
+
+def test_only_finetuning_has_a_rate_of_encoders():
+    values = changed(**{"finetune.encoder_rate": 0.0})
+    assert schema.parse(values).finetune.encoder_rate == 0
+    values["pretrain"]["encoder_rate"] = 0.0
+    with pytest.raises(schema.ConfigError, match="unknown configuration key 'pretrain.encoder_rate'"):
+        schema.parse(values)
 
 
 def test_need_raises_with_its_message():

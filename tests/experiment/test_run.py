@@ -236,6 +236,23 @@ def test_pretraining_with_other_sensors_is_taken_where_it_fits(config, tmp_path,
 
 
 @pytest.mark.exhaustive
+def test_frozen_encoders_are_those_of_pretraining_to_the_last_bit(config, tmp_path, console):
+    for name in ("s1a", "s1d"):
+        del config.modalities[name]
+    config.finetune.encoder_rate = 0.0
+    config.finetune.ema_decay = 0.5
+    go(config, tmp_path / "run", console, stage="pretrain")
+    go(config, tmp_path / "run", console, stage="finetune")
+    before, after = state_of(tmp_path / "run", "pretrain", 4)["params"], state_of(tmp_path / "run", "finetune", 4)
+    average = [part for part in after["opt_state"] if part and "average" in part][0]["average"]
+    shared = before.keys() & after["params"].keys()
+    assert shared == {"encoders_s2", "encoders_spot", "fusion"} and after["params"].keys() - shared == {"head"}
+    for name in shared:
+        for found in (after["params"], average):
+            jax.tree.map(np.testing.assert_array_equal, found[name], before[name])
+
+
+@pytest.mark.exhaustive
 def test_one_sensor_takes_a_pretraining_with_others(config, tmp_path, console):
     for name in ("s1a", "s1d"):
         del config.modalities[name]

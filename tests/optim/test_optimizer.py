@@ -4,10 +4,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from omnisat_jax.config import schema
-from omnisat_jax.optim.optimizer import averaged, decayed, make_optimizer, schedule
+from omnisat_jax.optim.optimizer import Average, averaged, decayed, keep_average, make_optimizer, schedule
 from tests.conftest import tiny
 
 STAGE = schema.parse(tiny()).finetune
@@ -94,3 +95,45 @@ def test_the_average_of_the_parameters_equals_numpy_and_changes_no_update():
         np.testing.assert_allclose(averaged(state)["kernel"], average, rtol=1e-5)
     assert np.abs(averaged(state)["kernel"] - params["kernel"]).max() > 1e-3
     assert averaged(make_optimizer(stage()).init(params)) is None
+
+
+MODULES = {"encoders_s2": {"layer": {"kernel": jnp.ones(3), "bias": jnp.ones(3)}}, "head": {"kernel": jnp.ones(3)}}
+
+
+def trained(config, rates, start=MODULES):
+    """(Parameters, optimizer state) after ten steps of random gradients."""
+    rng, optimizer, params = np.random.default_rng(3), make_optimizer(config, rates), start
+    state = optimizer.init(params)
+    for _ in range(10):
+        gradients = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+        updates, state = optimizer.update(gradients, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return params, state
+
+
+def test_a_factor_of_a_module_is_one_of_its_learning_rate_and_of_its_decay():
+    config = stage(weight_decay=0.3)
+    slowed, _ = trained(config, {"encoders_s2": 0.25, "projections_patch_s2": 0.25})  # fine-tuning has no projections
+    whole, _ = trained(config, {})
+    slower, _ = trained(dataclasses.replace(config, learning_rate=0.25 * config.learning_rate), {})
+    np.testing.assert_allclose(slowed["encoders_s2"]["layer"]["kernel"], slower["encoders_s2"]["layer"]["kernel"], rtol=1e-5)
+    np.testing.assert_allclose(slowed["encoders_s2"]["layer"]["bias"], slower["encoders_s2"]["layer"]["bias"], rtol=1e-5)
+    np.testing.assert_array_equal(slowed["head"]["kernel"], whole["head"]["kernel"])
+    assert np.abs(slowed["encoders_s2"]["layer"]["kernel"] - whole["encoders_s2"]["layer"]["kernel"]).max() > 0.1
+
+
+def test_frozen_modules_and_their_average_stay_the_same_to_the_last_bit():
+    start = jax.tree.map(lambda p: jnp.asarray(np.random.default_rng(4).normal(size=p.shape), jnp.float32), MODULES)
+    params, state = trained(stage(weight_decay=0.3, ema_decay=0.7), {"encoders_s2": 0.0}, start)
+    for found in (params, averaged(state)):
+        jax.tree.map(np.testing.assert_array_equal, found["encoders_s2"], start["encoders_s2"])
+        assert np.abs(found["head"]["kernel"] - start["head"]["kernel"]).max() > 0.1
+
+
+def test_without_factors_the_state_has_the_parts_of_earlier_checkpoints():
+    config = stage(ema_decay=0.5)
+    adam = optax.adamw(schedule(config), weight_decay=config.weight_decay, mask=decayed)
+    earlier = optax.chain(optax.clip_by_global_norm(config.clip), adam, keep_average(0.5))
+    whole, slowed = make_optimizer(config), make_optimizer(config, {"head": 0.5})
+    assert jax.tree.structure(whole.init(MODULES)) == jax.tree.structure(earlier.init(MODULES))
+    assert jax.tree.leaves(slowed.init(MODULES)) and isinstance(slowed.init(MODULES)[-1], Average)

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from omnisat_jax.errors import UserError
-from omnisat_jax.train.warmstart import Report, warm_start
+from omnisat_jax.train.warmstart import Report, need_trained, warm_start
 
 FRESH = {"encoder": {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}, "head": {"kernel": jnp.full((3, 1), 7.0)}}
 TRAINED = {"encoder": {"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)}, "projection": {"kernel": np.ones((3, 3), np.float32)}}
@@ -48,3 +48,11 @@ def test_another_shape_is_refused_with_both():
 def test_nothing_in_common_is_refused():
     with pytest.raises(UserError, match="share no name with this model"):
         warm_start(FRESH, {"other": {"kernel": np.ones(3)}})
+
+
+def test_modules_that_start_fresh_are_neither_slowed_nor_frozen():
+    report = Report(("encoders_s2/kernel", "fusion/kernel"), ("encoders_s1a/kernel", "fusion/modality_s1a", "head/kernel"), ())
+    need_trained(report, {})
+    need_trained(report, {"encoders_s2": 0.0, "projections_patch_s2": 0.0})
+    with pytest.raises(UserError, match="finetune.encoder_rate 0.5: expected .* found none for some of encoders_s1a, fusion, which start fresh; set"):
+        need_trained(report, dict.fromkeys(("encoders_s2", "encoders_s1a", "fusion"), 0.5))
