@@ -1,8 +1,8 @@
 """What an accelerator makes of this project, in one run: correctness, speed, memory, compilation, kernels, and the main job.
 
-    python -m benchmarks.accelerator --out=DIR [--preset=hd] [--sizes=16,32] [--steps=8] [--seconds=330] [--main_job] [--input_tiles=24]
+    python -m benchmarks.accelerator --out=DIR [--preset=hd] [--parity_preset=demo] [--sizes=16,32] [--steps=8] [--seconds=330] [--main_job] [--input_tiles=24]
 
-- parity: ten training steps of the preset's model on small crops, from the same numbers, on the CPU and on the accelerator in float32
+- parity: ten training steps of a smaller preset on small crops, from the same numbers, on the CPU and on the accelerator in float32
   (exact products) and bfloat16: losses, norms of the gradients and first moments of the optimizer.
 - speed: training steps at full size in bfloat16, and what one change makes of them: the series encoder, recomputation, attention, borders,
   norms, precision, more tiles. MFU counts the products of the model without recomputation, against the peak of the device.
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     keep()
     accelerated = report["device"]["platform"] == "gpu"
-    parity = parity_jobs(options.preset, options.parity_steps)
+    parity = parity_jobs(options.parity_preset, options.parity_steps)
     speed = speed_jobs(options.preset, options.sizes, options.steps, accelerated, json.loads(options.shrink))[: options.variants]
     with Running([*speed, *parity], folder, options.parallel) as running:
         deadline = start + options.seconds
@@ -81,10 +81,11 @@ def _parse(arguments):
     parser = Parser(prog="python -m benchmarks.accelerator", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for the results")
     parser.add_argument("--preset", default="hd", help="of configs/pastis.py")
+    parser.add_argument("--parity_preset", default="demo", help="of configs/pastis.py, whose steps are compared with the CPU")
     parser.add_argument("--sizes", type=_two, default=(16, 32), metavar="N,M", help="tiles per step, the usual and a larger number")
     parser.add_argument("--steps", type=whole(1, "a number of steps"), default=8, help="that are timed per variant")
     parser.add_argument("--parity_steps", type=whole(1, "a number of steps"), default=10, help="that are compared with the CPU")
-    parser.add_argument("--variants", type=whole(1, "a number of variants"), default=5, help="at most this many variants of a step, out of eleven")
+    parser.add_argument("--variants", type=whole(1, "a number of variants"), default=5, help="at most this many variants of a step, of those of benchmarks/accelerator/jobs.py")
     parser.add_argument("--parallel", type=whole(1, "a number of processes"), default=os.cpu_count(), help="processes that compile side by side")
     parser.add_argument("--seconds", type=whole(1, "a number of seconds"), default=330, help="after which the last step must have been timed")
     parser.add_argument("--job_seconds", type=whole(1, "a number of seconds"), default=150, help="after which the main job, and the one after it, is ended")

@@ -9,7 +9,7 @@ from omnisat_jax.files.json_file import read_json
 
 STAGES = ("pretrain", "finetune")
 SERIES = ("s2", "s1a", "s1d")
-PROFILED = ("pretrain", "pretrain_temporal_first", "pretrain_temporal_first_xla_attention")  # speed jobs that list their kernels
+PROFILED = ("pretrain", "pretrain_temporal_first", "finetune_temporal_first")  # speed jobs that list their kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,15 +96,15 @@ def speed_jobs(preset: str, sizes: tuple[int, int], steps: int, accelerator: boo
         ("finetune_temporal_first", "finetune", usual, first),
         ("pretrain", "pretrain", usual, wide),
         ("finetune", "finetune", usual, wide),
-        ("pretrain_temporal_first_larger", "pretrain", larger, first),
         ("pretrain_temporal_first_no_remat", "pretrain", usual, first | {"model.remat": False}),
+        ("pretrain_temporal_first_larger", "pretrain", larger, first),
         ("pretrain_temporal_first_pixel_norm", "pretrain", usual, first | {"model.norm": "pixel"}),
         ("pretrain_temporal_first_float32", "pretrain", usual, first | {"model.precision": "float32"}),
         ("pretrain_zeros", "pretrain", usual, wide | {"model.utae.border": "zeros"}),
         ("pretrain_larger", "pretrain", larger, wide),
     ]
     if accelerator:  # elsewhere it is what the others have
-        variants.insert(2, ("pretrain_temporal_first_xla_attention", "pretrain", usual, first | xla))
+        variants.insert(6, ("pretrain_temporal_first_xla_attention", "pretrain", usual, first | xla))
     return [
         Job(f"speed_{name}", "speed", stage, configure(preset, stage, size, shrink | changes), steps, profile=name in PROFILED)
         for name, stage, size, changes in variants
