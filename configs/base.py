@@ -49,7 +49,6 @@ def base() -> ConfigDict:
     c.reconstruction.weight = 0.0  # of masked reconstruction beside the contrastive loss, up to 1000; 0 = none
     c.reconstruction.mask_ratio = 0.75  # share of the tokens that are hidden from fusion, below 1
     c.reconstruction.date_share = 0.25  # share of the dates of a series that are reconstructed, the most attended ones; above 0
-    c.reconstruction.target = "standardised"  # standardised (each band of a date over the tile, each image patch) | normalised (by the dataset: keeps the level)
     c.segmentation = ConfigDict()
     c.segmentation.dice_weight = 1.0  # 0 to 1000; loss = cross-entropy + dice_weight * Dice, without void pixels
     c.segmentation.unimodal_weight = 1.0  # of the mean loss of what each modality predicts by itself, up to 1000

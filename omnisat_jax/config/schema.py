@@ -160,7 +160,6 @@ class ReconstructionConfig:
     weight: Weight
     mask_ratio: Annotated[float, Range(0, 1, "share of the tokens", excluding=(1,))]
     date_share: Share
-    target: Annotated[str, Choice(("standardised", "normalised"))]
 
 
 @dataclasses.dataclass(frozen=True)

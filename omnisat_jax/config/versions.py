@@ -24,7 +24,6 @@ ADDED: dict[str, object] = {
     "model.temporal_first.width": 128,
     "model.temporal_first.blocks": 4,
     "model.temporal_first.dropout": 0.1,
-    "reconstruction.target": "standardised",
     "data.unlabelled": "refuse",
     "data.pretrain_dirs": "",
     "data.mirror_dir": "",

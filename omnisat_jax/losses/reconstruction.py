@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from omnisat_jax.ops.patches import to_patches
 
@@ -50,39 +49,12 @@ def series_error(predicted: jax.Array, values: jax.Array, valid: jax.Array, patc
     return (error * counted).sum(1) / jnp.maximum(counted.sum(1), 1)
 
 
-def level_error(predicted: jax.Array, values: jax.Array, known: jax.Array, patch: int) -> tuple[jax.Array, jax.Array]:
-    """Mean Huber error of each patch against values that keep their level, over the known ones.
-
-    The error is squared below one standard deviation of the dataset and linear above, so that the gradient of a cloud is at most that of
-    one standard deviation.
-
-    Args:
-      predicted: (B,N,P,p*p*C); an image has N = 1.
-      values: (B,N,H,W,C) normalised.
-      known: (B,N,H,W,C) bool, values that count.
-      patch: p.
-
-    Returns:
-      error: (B,P) float32; 0 where nothing is known.
-      counted: (B,P) bool, patches of which something is known.
-    """
-    b, n = values.shape[:2]
-
-    def patches(x: jax.Array) -> jax.Array:
-        return to_patches(x.reshape(b * n, *x.shape[2:]), patch).reshape(predicted.shape)
-
-    inside = patches(known)
-    error = optax.losses.huber_loss(predicted, patches(values.astype(jnp.float32)), delta=1.0)
-    count = inside.sum((1, 3))
-    return jnp.where(inside, error, 0).sum((1, 3)) / jnp.maximum(count, 1), count > 0
-
-
 def hidden_mean(errors: Sequence[jax.Array], hidden: jax.Array) -> jax.Array:
     """Mean over modalities of the mean error of the tokens that fusion did not see.
 
     Args:
       errors: (B,P) for each modality.
-      hidden: (B,M,P) bool: present, but masked or dropped; tokens without a known target may be left out.
+      hidden: (B,M,P) bool: present, but masked or dropped.
 
     Returns:
       Scalar float32; a modality without a hidden token does not enter.

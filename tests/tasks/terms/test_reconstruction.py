@@ -5,12 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from omnisat_jax.batch import normalise
 from omnisat_jax.config import schema
-from omnisat_jax.losses.reconstruction import image_error, level_error, series_error
-from omnisat_jax.missing import NO_DATA_INT16, measured
+from omnisat_jax.losses.reconstruction import image_error, series_error
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.pretrainable import Decoded
 from omnisat_jax.tasks.terms.base import Draws, Step
@@ -23,8 +21,7 @@ SPECS = (
 )
 PATCHES = (SIDE // 2) ** 2
 STATISTICS = {"s2": {"mean": [100.0, 0.0, 5.0], "std": [10.0, 20.0, 3.0]}, "spot": {"mean": [3.0, 4.0], "std": [2.0, 5.0]}}
-TERM = Reconstruction(schema.ReconstructionConfig(weight=1.0, mask_ratio=0.5, date_share=0.25, target="standardised"), SPECS)
-LEVELS = dataclasses.replace(TERM, config=dataclasses.replace(TERM.config, target="normalised"))
+TERM = Reconstruction(schema.ReconstructionConfig(weight=1.0, mask_ratio=0.5, date_share=0.25), SPECS)
 
 
 def batch(dates=T, side=SIDE):
@@ -74,53 +71,14 @@ def test_the_loss_is_the_error_of_hidden_tokens_against_the_normalised_measureme
     assert TERM.loss(read, step(tiles, np.zeros_like(masked), np.ones_like(visible)))[0] == 0
 
 
-def test_unknown_numbers_are_no_targets_that_keep_their_level():
-    tiles, chosen = batch(), np.array([[4, 1], [0, 5]])
-    tiles["s2"]["valid"][:] = True
-    tiles["s2"]["valid"][0, 4] = False
-    tiles["s2"]["values"][0, 1, :2, :2] = NO_DATA_INT16  # the first patch, of the only valid chosen date
-    tiles["s2"]["values"][1, 5, 3, 3, 0] = NO_DATA_INT16
-    read = decoded(tiles, chosen)
-    hidden, seen = np.ones((B, 2, PATCHES), bool), np.ones((B, 2), bool)
-    loss = jax.jit(lambda values, tiles: LEVELS.loss({n: read[n]._replace(values=v) for n, v in values.items()}, step(tiles, hidden, seen))[0])
-    values = {name: entry.values for name, entry in read.items()}
-    found, gradient = jax.value_and_grad(loss)(values, tiles)
-
-    inputs = normalise(tiles, STATISTICS, ("s2", "spot"))
-    known = measured(tiles["s2"]["values"]) & tiles["s2"]["valid"][:, :, None, None, None]
-    take = chosen[:, :, None, None, None]
-    frames = jnp.take_along_axis(inputs["s2"]["values"], take, axis=1)
-    series, counted = level_error(values["s2"], frames, jnp.asarray(np.take_along_axis(known, take, axis=1)), 2)
-    image, whole = level_error(values["spot"][:, None], inputs["spot"]["values"][:, None], jnp.ones((B, 1, SIDE, SIDE, 2), bool), 2)
-    assert counted.tolist() == [[False, True, True, True], [True] * 4] and whole.all()
-    np.testing.assert_allclose(found, (series.sum() / 7 + image.mean()) / 2, rtol=1e-6)
-
-    assert not gradient["s2"][0, 0].any() and not gradient["s2"][0, 1, 0].any() and gradient["s2"][0, 1, 1].all()
-    assert gradient["s2"][1, 1, 3, 9] == 0 and all(jnp.isfinite(g).all() for g in gradient.values())
-    others = batch()
-    others["s2"] |= {"valid": tiles["s2"]["valid"], "values": np.where(known, tiles["s2"]["values"], NO_DATA_INT16).astype(np.int16)}
-    assert loss(values, others) == found  # whatever an invalid date holds
-
-
-def test_a_level_changes_the_loss_of_targets_that_keep_it():
-    tiles, chosen = batch(), np.array([[4, 1], [0, 5]])
-    tiles["s2"]["valid"][:] = True
-    higher = tiles | {"s2": tiles["s2"] | {"values": tiles["s2"]["values"] + np.int16(30)}}
-    hidden, visible = np.ones((B, 2, PATCHES), bool), np.ones((B, 2), bool)
-    losses = {term.config.target: [term.loss(decoded(t, chosen), step(t, hidden, visible))[0] for t in (tiles, higher)] for term in (TERM, LEVELS)}
-    np.testing.assert_allclose(*losses["standardised"], rtol=1e-4)
-    assert abs(losses["normalised"][0] - losses["normalised"][1]) > 0.01
-
-
-@pytest.mark.parametrize("term", [TERM, LEVELS], ids=lambda term: term.config.target)
-def test_the_batch_is_never_held_as_float32(term):
+def test_the_batch_is_never_held_as_float32():
     tiles, chosen = batch(dates=64, side=32), np.array([[4, 1], [0, 5]])
     read = decoded(tiles, chosen)
     masked = np.ones((B, 2, 256), bool)
 
     def loss(values, tiles):
         entries = {name: read[name]._replace(values=value) for name, value in values.items()}
-        return term.loss(entries, step(tiles, masked, np.ones((B, 2), bool)))[0]
+        return TERM.loss(entries, step(tiles, masked, np.ones((B, 2), bool)))[0]
 
     values = {name: entry.values for name, entry in read.items()}
     compiled = jax.jit(jax.value_and_grad(loss)).lower(values, tiles).compile()
