@@ -28,8 +28,9 @@ from omnisat_jax.files.atomic import new_folder, write_json
 from omnisat_jax.files.geotiff import LARGEST, open_geotiff
 from omnisat_jax.files.paths import check_names, check_text
 from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.rasters.file_names import ADVICE
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
-from omnisat_jax.rasters.sources import ADVICE, Source, need_sources, read_grid, read_labels_grid
+from omnisat_jax.rasters.sources import Source, need_sources, read_grid, read_labels_grid
 from omnisat_jax.types import StrPath
 
 BUFFER = 2**28  # bytes of tiles in memory; each file is opened once for as many tiles as fit
@@ -231,14 +232,15 @@ class _Cutter:
                 if wrong.any():
                     raise RasterError(
                         f"{labels}: expected classes 0 to {classes - 1}, or {ignore} for unknown, found {values[wrong][0]} in tile "
-                        f"{self.grid.name(tile)}; name more --classes, or declare it as the nodata value of the labels"
+                        f"{self.grid.name(tile)}; name more --classes, number the classes from 0, or declare it as the nodata value of the labels"
                     )
                 report.pixels += np.bincount(values[known].astype(np.int64), minlength=classes)
                 report.unknown += int((~known).sum())
                 report.tiles += 1
                 self._write(LABELS, tile, np.where(known, values, ignore).astype(np.uint8))
-        if not report.tiles:
-            raise RasterError(f"{labels}: expected known labels that cover a tile of --grid completely, found none; leave --labels out")
+        if not report.pixels.sum():
+            where = "a tile" if options.grid is None else "a tile of --grid completely"
+            raise RasterError(f"{labels}: expected known labels that cover {where}, found none; for tiles without labels, use --grid without --labels")
         return report
 
     def cut_sensor(self, plan: _Plan, any_radiometry: bool) -> SensorReport:
