@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
@@ -23,6 +22,7 @@ from data.simulation.folder import mark_simulated, need_sizes
 from data.simulation.landscape import smooth_field
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import new_folder
+from omnisat_jax.files.geotiff_writing import new_geotiff
 from omnisat_jax.types import StrPath
 
 VERSION = 2
@@ -178,12 +178,12 @@ def _write_image(rng: np.random.Generator, work: pathlib.Path, zone: _Zone, name
     bands = [np.clip((_lookup(window, band) + texture) * shade * gain[band], 0, 255) for band in range(4)]
     bands.append(np.clip(5 * height, 0, 255))
     x, y = zone.corner[0] + left * 0.2, zone.corner[1] - top * 0.2
-    profile: dict[str, Any] = dict(driver="GTiff", width=size, height=size, dtype="uint8", crs="EPSG:2154", compress="deflate")
+    profile: dict[str, Any] = dict(width=size, height=size, dtype="uint8", crs="EPSG:2154", compress="deflate")
     profile["transform"] = from_origin(x, y, 0.2, 0.2)
     for folder, prefix, images in (("aerial", "IMG", bands), ("labels", "MSK", [window])):
         path = work / f"flair_{zone.kind.replace('aerial', folder)}" / zone.folder / prefix.lower() / f"{prefix}_{name}.tif"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(path, "w", count=len(images), **profile) as target:
+        with new_geotiff(path, count=len(images), **profile) as target:
             target.write(np.stack(images).astype(np.uint8))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.transform import from_origin
 
 from data.pastis.reader import CLASSES, RADAR_BANDS, VOID
@@ -23,6 +22,7 @@ from omnisat_jax.cli.command import run_command
 from omnisat_jax.colours import class_colours
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files.atomic import new_folder
+from omnisat_jax.files.geotiff_writing import new_geotiff
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
@@ -70,10 +70,10 @@ def write_scene(root: StrPath, *, size: int = SIZE, seed: int = SEED) -> dict[st
 def _write(path: pathlib.Path, values: np.ndarray, name: str) -> None:
     """Writes an image (C,H,W) of a sensor, or the labels (1,H,W) with the colours of maps."""
     profile: dict[str, Any] = dict(
-        driver="GTiff", count=len(values), height=values.shape[1], width=values.shape[2], dtype=values.dtype, crs=REFERENCE_SYSTEM,
+        count=len(values), height=values.shape[1], width=values.shape[2], dtype=values.dtype, crs=REFERENCE_SYSTEM,
         transform=from_origin(*CORNER, PIXEL[name], PIXEL[name]), compress="deflate",
     )  # fmt: skip
-    with rasterio.open(path, "w", alpha="unspecified", **profile) as target:
+    with new_geotiff(path, alpha="unspecified", **profile) as target:
         target.write(values)
         if name == "labels":
             target.nodata = VOID

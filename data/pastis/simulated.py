@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.transform import from_origin
 
 from data.pastis.instances import annotate_instances
@@ -21,6 +20,7 @@ from data.reading.workers import in_order
 from data.simulation import crops, landscape, optics, radar, seasons, spot as very_high, weather
 from data.simulation.folder import need_sizes
 from omnisat_jax.files.atomic import new_folder
+from omnisat_jax.files.geotiff_writing import new_geotiff
 from omnisat_jax.types import StrPath
 
 START = datetime.date(2018, 9, 1)
@@ -190,10 +190,10 @@ def _write_spot(path: pathlib.Path, image: np.ndarray, corner: tuple[int, int]) 
     """Writes an image (3, side, side) whose south-west corner (x, y) is given, m."""
     side = image.shape[-1]
     profile: dict[str, Any] = dict(
-        driver="GTiff", count=3, height=side, width=side, dtype="uint8", crs="EPSG:2154", compress="deflate",
+        count=3, height=side, width=side, dtype="uint8", crs="EPSG:2154", compress="deflate",
         transform=from_origin(corner[0], corner[1] + side, 1, 1),
     )  # fmt: skip
-    with rasterio.open(path, "w", **profile) as target:
+    with new_geotiff(path, **profile) as target:
         target.write(image)
 
 

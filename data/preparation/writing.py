@@ -210,7 +210,12 @@ def _need_space(dataset: RawDataset, folder: pathlib.Path, tiles: Iterable[str])
                 need += modality.shape[0] * modality.shape[1] * modality.shape[2]
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise UserError(f"{folder}: expected about {need / 1e9:.1f} GB of free disk for {number_of(count, 'tile')}, found {free / 1e9:.1f} GB")
+        raise UserError(f"{folder}: expected about {_size(need)} of free disk for {number_of(count, 'tile')}, found {_size(free)}")
+
+
+def _size(count: int) -> str:
+    """A number of bytes with its unit."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.2g} MB"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from rasterio import Affine
-from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 from rich.console import Console
 
 from data.tiles.band_check import BandCheck
@@ -23,13 +21,14 @@ from data.tiles.grid import TileGrid, folds, lay_tiles, need_same_system, pixels
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS, band_name
 from data.tiles.values import OffsetCheck, Storage, known_pixels, plan_storage
 from omnisat_jax.cli.progress import progress_bar
-from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.atomic import new_folder, write_json
 from omnisat_jax.files.geotiff import LARGEST, open_geotiff
+from omnisat_jax.files.geotiff_writing import new_geotiff
 from omnisat_jax.files.paths import check_names, check_text
 from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.rasters.file_names import ADVICE
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
-from omnisat_jax.rasters.sources import ADVICE, Source, need_sources, read_grid, read_labels_grid
+from omnisat_jax.rasters.sources import Source, need_sources, read_grid, read_labels_grid
 from omnisat_jax.types import StrPath
 
 BUFFER = 2**28  # bytes of tiles in memory; each file is opened once for as many tiles as fit
@@ -231,14 +230,15 @@ class _Cutter:
                 if wrong.any():
                     raise RasterError(
                         f"{labels}: expected classes 0 to {classes - 1}, or {ignore} for unknown, found {values[wrong][0]} in tile "
-                        f"{self.grid.name(tile)}; name more --classes, or declare it as the nodata value of the labels"
+                        f"{self.grid.name(tile)}; name more --classes, number the classes from 0, or declare it as the nodata value of the labels"
                     )
                 report.pixels += np.bincount(values[known].astype(np.int64), minlength=classes)
                 report.unknown += int((~known).sum())
                 report.tiles += 1
                 self._write(LABELS, tile, np.where(known, values, ignore).astype(np.uint8))
-        if not report.tiles:
-            raise RasterError(f"{labels}: expected known labels that cover a tile of --grid completely, found none; leave --labels out")
+        if not report.pixels.sum():
+            where = "a tile" if options.grid is None else "a tile of --grid completely"
+            raise RasterError(f"{labels}: expected known labels that cover {where}, found none; for tiles without labels, use --grid without --labels")
         return report
 
     def cut_sensor(self, plan: _Plan, any_radiometry: bool) -> SensorReport:
@@ -285,23 +285,16 @@ class _Cutter:
         path = self.work / name / f"{self.grid.name(tile)}.tif"
         (left, top), pixel = self.grid.corner(tile), self.grid.side / values.shape[-1]
         profile: dict[str, Any] = {
-            "driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype,
+            "count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype,
             "compress": "deflate", "crs": self.grid.crs, "transform": Affine(pixel, 0, left, 0, -pixel, top),
             "photometric": "minisblack", "alpha": "unspecified",  # otherwise GDAL calls the last of four uint8 bands alpha
             "nodata": {"int16": NO_DATA_INT16, "float32": np.nan}.get(str(values.dtype)),
         }  # fmt: skip
-        try:
-            # First in memory, as GDAL does not report a full disk.
-            with MemoryFile() as memory:
-                with memory.open(**profile) as target:
-                    target.write(values)
-                    if storage is not None:
-                        source = storage.source
-                        target.descriptions = tuple(band_name(layer.day, band) for layer in source.layers for band in source.bands)
-                        target.scales = storage.scale * len(source.layers)
-                        if source.dates:
-                            target.update_tags(**{DATES_TAG: ",".join(source.dates)})
-                content = memory.read()
-        except RasterioError as error:
-            raise UserError(f"{path}: cannot be written ({reason(error)})") from error
-        path.write_bytes(content)
+        with new_geotiff(path, **profile) as target:
+            target.write(values)
+            if storage is not None:
+                source = storage.source
+                target.descriptions = tuple(band_name(layer.day, band) for layer in source.layers for band in source.bands)
+                target.scales = storage.scale * len(source.layers)
+                if source.dates:
+                    target.update_tags(**{DATES_TAG: ",".join(source.dates)})

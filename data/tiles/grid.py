@@ -49,8 +49,13 @@ def lay_tiles(labels: RasterGrid, size: int) -> TileGrid:
     """Tiles of size x size label pixels, from the north-west corner.
 
     Raises:
-      RasterError: not a single tile fits, or tiles are too large.
+      RasterError: not a single tile fits, tiles are too large, or coordinates are degrees, so that pixels are not square on the ground.
     """
+    if not labels.crs.is_projected:
+        raise RasterError(
+            f"{labels.path}: expected a projected reference system, such as UTM, in which square pixels are square on the ground, found "
+            f"{_short(labels.crs)}; warp all files first (gdalwarp -t_srs -tr)"
+        )
     rows, columns = labels.height // size, labels.width // size
     if size**2 > LARGEST:
         raise RasterError(f"--size {size}: expected tiles that fit into memory; use a smaller --size")

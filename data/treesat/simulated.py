@@ -7,6 +7,7 @@ contain the clouds, and a few radar values are missing.
 
 import dataclasses
 import datetime
+import io
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -14,7 +15,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
@@ -24,6 +24,7 @@ from data.simulation.landscape import smooth_field
 from data.treesat.reader import CLASSES, LABELS, PARTS, PIXELS
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import new_folder
+from omnisat_jax.files.geotiff_writing import new_geotiff
 from omnisat_jax.types import StrPath
 
 VERSION = 1
@@ -124,16 +125,17 @@ def _write_aerial(rng: np.random.Generator, path: pathlib.Path, traits: Sequence
         crowns = ndimage.gaussian_filter(rng.standard_normal((AERIAL, AERIAL)), t["crown"] / 2)
         layers.append(t["colour"] * (1 + 0.35 * crowns / crowns.std())[..., None])
     image = np.where(second[..., None], layers[1], layers[0]) * rng.uniform(0.85, 1.15, 4) + rng.normal(0, 5, (AERIAL, AERIAL, 4))
-    profile: dict[str, Any] = dict(driver="GTiff", count=4, width=AERIAL, height=AERIAL, dtype="uint8", crs="EPSG:25832", compress="deflate")
+    profile: dict[str, Any] = dict(count=4, width=AERIAL, height=AERIAL, dtype="uint8", crs="EPSG:25832", compress="deflate")
     profile["transform"] = from_origin(500_000 + 100 * index, 5_800_000, 0.2, 0.2)
-    with rasterio.open(path, "w", **profile) as target:
+    with new_geotiff(path, **profile) as target:
         target.write(np.clip(image, 0, 255).astype(np.uint8).transpose(2, 0, 1))
 
 
 def _write_series(rng: np.random.Generator, path: pathlib.Path, traits: Sequence[dict], second: np.ndarray) -> None:
     side = AERIAL // PIXELS
     share = second[: side * PIXELS, : side * PIXELS].reshape(PIXELS, side, PIXELS, side).mean((1, 3))
-    with h5py.File(path, "w") as target:
+    content = io.BytesIO()  # in memory first: HDF5 crashes the process on a full disk
+    with h5py.File(content, "w") as target:
         days = np.sort(rng.choice(np.arange(2, 363, 5), 45, replace=False))
         values = _mix([_reflectance(t, days) for t in traits], share) * (1 + rng.normal(0, 0.04, (len(days), 10, PIXELS, PIXELS)))
         masks = np.zeros((len(days), 2, PIXELS, PIXELS), np.float32)
@@ -150,6 +152,7 @@ def _write_series(rng: np.random.Generator, path: pathlib.Path, traits: Sequence
             power[rng.random(power.shape) < 1e-4] = np.nan
             target[f"sen-1-{orbit}-data"] = power.astype(np.float32)
             target[f"sen-1-{orbit}-products"] = _products(days, "S1A_IW_GRDH_1SDV_{}T171656_025287_02CC09")
+    path.write_bytes(content.getvalue())
 
 
 def _reflectance(t: dict[str, Any], days: np.ndarray) -> np.ndarray:

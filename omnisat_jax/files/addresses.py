@@ -1,4 +1,4 @@
-"""Addresses such as gs://bucket/folder: which ones there are, and the sentence that refuses one where a path of this machine is needed.
+"""Addresses such as gs://bucket/folder: which ones there are, and the sentence that refuses one, or a ~, where a path of this machine is needed.
 
 `pathlib` turns "gs://bucket/run" into the relative folder "gs:/bucket/run" without a word, so every path that a user can give is checked here while
 it is still text. Nothing is imported for paths without a scheme.
@@ -30,7 +30,7 @@ def scheme_of(path: StrPath) -> str:
 
 
 def need_local(path: StrPath, argument: str, advice: str = "") -> None:
-    """Refuses an address.
+    """Refuses an address, and a ~ that no shell has replaced.
 
     Args:
       path: as the user gave it.
@@ -38,8 +38,9 @@ def need_local(path: StrPath, argument: str, advice: str = "") -> None:
       advice: what to do; by default, how to copy the files.
 
     Raises:
-      UserError: it has a scheme.
+      UserError: it has a scheme, or begins with ~.
     """
+    _need_expanded(path, argument)
     scheme = scheme_of(path)
     if scheme:
         raise UserError(f"{f'{argument}: ' if argument else ''}expected a path of this machine, found {_shown(path)}; {advice or _copying(scheme)}")
@@ -55,8 +56,9 @@ def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tupl
       installed: whether the library for its scheme must be there.
 
     Raises:
-      UserError: another scheme, no bucket or no folder in it, or a library that is not installed; names the extra.
+      UserError: a ~ that no shell has replaced, another scheme, no bucket or no folder in it, or a library that is not installed; names the extra.
     """
+    _need_expanded(path, argument)
     scheme = scheme_of(path)
     if not scheme:
         return
@@ -72,6 +74,15 @@ def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tupl
     module, extra = BUCKETS[scheme]
     if installed and importlib.util.find_spec(module) is None:
         raise UserError(f'{argument}: {_shown(path)} needs {module}, which is not installed: pip install "omnisat-jax[{extra}]"')
+
+
+def _need_expanded(path: StrPath, argument: str) -> None:
+    """Refuses ~, which shells replace at the beginning of a word only: --workdir=~/run would make a folder with the name ~."""
+    text = os.fspath(path)
+    if isinstance(text, str) and (text == "~" or text.startswith("~/")):
+        raise UserError(
+            f"{f'{argument}: ' if argument else ''}expected a path, found {_shown(path)}, in which the shell has not replaced ~; write $HOME instead"
+        )
 
 
 def _copying(scheme: str) -> str:

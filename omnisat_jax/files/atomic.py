@@ -19,6 +19,7 @@ from omnisat_jax.files.addresses import need_local
 from omnisat_jax.types import StrPath
 
 _PARTIAL = re.compile(r".+\.partial-(?P<host>[A-Za-z0-9_]*)-(?P<process>\d+)-[0-9a-f]{8}")
+FULL = 2**16  # bytes; a disk with less is full
 MARK = ".made-by-omnisat_jax"  # file in a folder that is being written; only folders that contain it are ever removed
 
 
@@ -93,9 +94,7 @@ def new_folder(root: StrPath) -> Iterator[pathlib.Path]:
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         clear_partials(root.parent)
-        work = partial_name(root)
-        work.mkdir()
-        (work / MARK).touch()
+        work = _marked_folder(root)
     except OSError as error:
         raise UserError(f"{root}: cannot be created ({system_sentence(error)})") from error
     try:
@@ -104,8 +103,11 @@ def new_folder(root: StrPath) -> Iterator[pathlib.Path]:
         work.rename(root)
         sync_folder(root.parent)
     except BaseException as error:
+        full = isinstance(error, Exception) and not isinstance(error, UserError) and _is_full(work)
         (work / MARK).touch()
         remove_marked(work)
+        if full:
+            raise UserError(f"{root}: cannot be written (the disk is full); free some space, then run the same command again") from error
         if not (isinstance(error, OSError) and root.exists()):
             raise
 
@@ -117,18 +119,37 @@ def scratch_folder(beside: StrPath) -> Iterator[pathlib.Path]:
     Raises:
       UserError: the folder cannot be created.
     """
-    work = partial_name(beside)
+    parent = pathlib.Path(beside).parent
     try:
-        clear_partials(work.parent)
-        work.mkdir()
-        (work / MARK).touch()
+        clear_partials(parent)
+        work = _marked_folder(beside)
     except OSError as error:
-        raise UserError(f"{work.parent}: cannot be written ({system_sentence(error)})") from error
+        raise UserError(f"{parent}: cannot be written ({system_sentence(error)})") from error
     try:
         yield work
     finally:
         (work / MARK).touch()
         remove_marked(work)
+
+
+def _marked_folder(path: StrPath) -> pathlib.Path:
+    """Makes an unfinished folder next to `path`. No folder is left without its mark, as nothing would ever remove it."""
+    work = partial_name(path)
+    work.mkdir()
+    try:
+        (work / MARK).touch()
+    except OSError:
+        work.rmdir()
+        raise
+    return work
+
+
+def _is_full(folder: pathlib.Path) -> bool:
+    """Whether nothing more can be written. Libraries report that in many ways, and not always as an error of the operating system."""
+    with contextlib.suppress(OSError):
+        state = os.statvfs(folder)
+        return state.f_bavail * state.f_frsize < FULL or (state.f_files > 0 and not state.f_favail)
+    return False
 
 
 def publish(finished: StrPath, path: StrPath) -> None:

@@ -169,7 +169,7 @@ class GeoTIFF:
         if self.crs is None or not self._placed:
             points, advice = bool(self._source.gcps[0]), "Warp it first (gdalwarp -t_srs)."
             expected, found = f"{what} with a coordinate reference system and a position in it", "ground control points only" if points else "none"
-            raise self.error(expected.strip(), found, advice if points else "", kind="georeference")
+            raise self.error(expected.strip(), found, advice if points else "Assign them (gdal_edit.py -a_srs -a_ullr).", kind="georeference")
         if not square and all(map(math.isfinite, t[:6])) and not t.is_degenerate:
             return
         if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:

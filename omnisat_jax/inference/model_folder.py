@@ -112,7 +112,7 @@ def _need_no_run(folder: pathlib.Path) -> None:
     Raises:
       ModelError: naming the folder to use.
     """
-    if (folder / STATISTICS).exists():
+    if any((folder / name).exists() for name in (WEIGHTS, EARLIER_WEIGHTS)):  # a run has a config.json and a statistics.json of its own
         return
     inside = [path for path in (folder / "model", *sorted(folder.glob("fold_*/model"))) if (path / STATISTICS).exists()]
     if inside:

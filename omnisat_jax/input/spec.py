@@ -9,7 +9,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.config.constraints import check_objective
 from omnisat_jax.config.rules import ConfigError
 from omnisat_jax.errors import UserError
-from omnisat_jax.input.additional import additional_grid
+from omnisat_jax.input.additional import SAME_RESOLUTION, additional_grid
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.words import number_of
@@ -122,6 +122,11 @@ def _token_grid(specs: Sequence[ModalitySpec], info: DatasetInfo) -> int:
             )
         if spec.kind == "location":
             continue
+        if stored.resolution and abs(stored.resolution - spec.resolution) > SAME_RESOLUTION * spec.resolution:
+            raise UserError(
+                f"{where}: configured with pixels of {spec.resolution:g} m, stored with pixels of {stored.resolution:.4g} m on the ground; set "
+                f"{where}.resolution={stored.resolution:.4g}, or cut the tiles from files of other pixels"
+            )
         if stored.shape[0] != stored.shape[1] or stored.shape[0] % spec.patch:
             raise UserError(
                 f"{where}: tiles of {stored.shape[0]}x{stored.shape[1]} px cannot be divided into patches of {spec.patch} px; "

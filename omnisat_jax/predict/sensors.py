@@ -17,9 +17,10 @@ from omnisat_jax.errors import UserError
 from omnisat_jax.files.geotiff import open_geotiff
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.rasters.file_names import ADVICE
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
 from omnisat_jax.rasters.offset import added_by_esa
-from omnisat_jax.rasters.sources import ADVICE, Layer, Source
+from omnisat_jax.rasters.sources import Layer, Source
 from omnisat_jax.words import number_of
 
 # Classes of the Sentinel-2 scene classification that are no view of the ground: no data, saturated, cloud shadow, clouds, cirrus.

@@ -16,10 +16,10 @@ from omnisat_jax.files.paths import check_names, entries, is_stray, need_file, n
 from omnisat_jax.files.tiff_structure import needed_bytes
 from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.rasters.bands import BandNames
+from omnisat_jax.rasters.file_names import ADVICE, date_of, format_advice, series_dates
 from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
 from omnisat_jax.words import number_of
 
-_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)", re.ASCII)
 # Files beside GeoTIFFs that are no images.
 _BESIDE = (".xml", ".msk", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".txt", ".md", ".json", ".csv", ".md5", ".qml", ".pdf", ".html")
 
@@ -38,8 +38,6 @@ class Rules:
 
 
 STRICT = Rules()
-# About a file of the user's own, which no archive holds.
-ADVICE = "Check the path, and whether gdalinfo reads it; download or export it again, or remove it."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,16 +137,7 @@ def series(name: str, folder: str | os.PathLike, bands: Sequence[str] = (), rule
       UserError: no file, a file without a date in its name, two files of one date unless `rules.warped`, or files that do not fit together.
     """
     files, remarks = _geotiffs(f"series {name}", need_folder(folder, what=f"a folder of GeoTIFFs of series {name}", advice="Check the path."))
-    dated = []
-    for path in files:
-        day = date_of(path)
-        if day is None:
-            raise RasterError(f"{path}: expected a date in the file's name (YYYYMMDD or YYYY-MM-DD), found no valid one")
-        dated.append((day, path))
-    days = dict(reversed(dated))  # the first file of each date
-    for day, path in dated:
-        if path != days[day] and not rules.warped:
-            raise RasterError(f"{path}: expected one file per date, found {days[day].name} of the same date; join them first")
+    dated = series_dates(files, one_file_per_date=not rules.warped)
     return _source(name, "series", sorted(dated), bands, remarks, rules)
 
 
@@ -164,6 +153,8 @@ def image(name: str, path: str | os.PathLike, bands: Sequence[str] = (), rules: 
     Raises:
       UserError: an unusable file.
     """
+    if pathlib.Path(path).is_dir() and not rules.warped:
+        raise RasterError(f"{path}: expected one GeoTIFF of the image {name}, found a folder; name a file, or use --series for dated files")
     files, remarks = _geotiffs(name, pathlib.Path(path)) if rules.warped and pathlib.Path(path).is_dir() else ([pathlib.Path(path)], [])
     return _source(name, "image", [("", file) for file in files], bands, remarks, rules)
 
@@ -181,18 +172,13 @@ def _geotiffs(what: str, folder: pathlib.Path) -> tuple[list[pathlib.Path], list
     hidden = sorted(path for path in folder.iterdir() if is_geotiff(path) and is_stray(path.name) and not path.name.startswith("._"))
     if not found:
         instead = ", ".join(f"the folder {path.name}" if path.is_dir() else path.name for path in (*others, *hidden)[:3]) or "none"
-        raise RasterError(f"{folder}: expected GeoTIFFs of {what} ({' or '.join(SUFFIXES)}), found {instead}")
+        advice = next((f". {text}" for path in others if (text := format_advice(path)) != ADVICE), "")
+        raise RasterError(f"{folder}: expected GeoTIFFs of {what} ({' or '.join(SUFFIXES)}), found {instead}{advice}")
     remarks = []
     for noun, paths in (("file", [path for path in others if not path.is_dir()]), ("folder", [path for path in others if path.is_dir()])):
         remarks += [f"not read, as they are not GeoTIFFs: {number_of(len(paths), noun)} in {folder}, such as {paths[0].name}"] if paths else []
     remarks += [f"not read, as they are hidden: {number_of(len(hidden), 'file')} in {folder}, such as {hidden[0].name}"] if hidden else []
     return found, remarks
-
-
-def date_of(path: str | os.PathLike) -> str | None:
-    """YYYYMMDD of the first valid date in a file name, or None."""
-    days = ("".join(match.groups()) for match in _DATE.finditer(pathlib.Path(path).stem))
-    return next((day for day in days if find_date(day)), None)
 
 
 def parse_source(text: str, kind: str, rules: Rules = STRICT) -> Source:
@@ -304,13 +290,13 @@ def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
     Raises:
       DataError: no GeoTIFF, no georeference, or values that cannot be used.
     """
-    need_file(path, what="a raster: a GeoTIFF", advice=ADVICE)
+    need_file(path, what="a raster: a GeoTIFF", advice=format_advice(path))
     size, needed = path.stat().st_size, needed_bytes(path)
     if size < needed:
         raise DataError(
-            tile="-", path=path, expected=f"at least {needed:,} bytes, as its header declares", found=f"{size:,}", advice=f"It is cut off. {ADVICE}"
+            tile="-", path=path, expected=f"at least {needed:,} bytes, as its header declares", found=f"{size:,}", advice=f"It is cut off. {format_advice(path)}"
         )
-    with open_geotiff(path, what="a raster: a GeoTIFF", bands=count, advice=ADVICE) as source:
+    with open_geotiff(path, what="a raster: a GeoTIFF", bands=count, advice=format_advice(path)) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
         if dtype.kind == "c":
             raise source.error("real numbers", f"complex ones ({source.form()})", "Compute an intensity first.")
@@ -329,7 +315,7 @@ def read_labels_grid(path: pathlib.Path) -> RasterGrid:
     Raises:
       UserError: not a single band of integers.
     """
-    with open_geotiff(path, what="labels: a GeoTIFF", advice=ADVICE) as source:
+    with open_geotiff(path, what="labels: a GeoTIFF", advice=format_advice(path)) as source:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
         source.need_plain()
@@ -342,7 +328,7 @@ def read_grid(path: pathlib.Path) -> RasterGrid:
     Raises:
       UserError: pixels that are not square, or no reference system.
     """
-    with open_geotiff(path, what="a raster: a GeoTIFF", advice=ADVICE) as source:
+    with open_geotiff(path, what="a raster: a GeoTIFF", advice=format_advice(path)) as source:
         return raster_grid(source, square=True)
 
 

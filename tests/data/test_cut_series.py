@@ -8,8 +8,8 @@ from rasterio.transform import from_origin
 
 from data.reading.datasets import open_dataset
 from omnisat_jax.errors import UserError
-from omnisat_jax.rasters.sources import date_of, parse_source
-from tests.region import GRADIENT, LEFT, SIDE, TOP, cut, described, make_region, refused, tile, write
+from omnisat_jax.rasters.sources import parse_source
+from tests.region import FIELDS, GRADIENT, LEFT, SIDE, TOP, cut, described, make_region, refused, tile, write
 
 
 @pytest.fixture
@@ -47,23 +47,6 @@ def test_other_files_of_a_folder_are_counted(here, capsys):
     (here / "s" / "2021-02-03.jp2").write_bytes(b"x")
     assert cut(here, "--series", f"s={here / 's'}") == 0
     assert "not GeoTIFFs: 1 file in" in (shown := capsys.readouterr().out) and "2021-02-03.jp2" in shown
-
-
-@pytest.mark.parametrize(
-    "name, day",
-    [
-        ("S2A_MSIL2A_20220208T105421_N0400_R051_T31UFS_20220209T140000.tif", "20220208"),
-        ("a_2020-02-29.tif", "20200229"),
-        ("12345678_20210101.tif", "20210101"),
-        ("2021-02-29.tif", None),
-        ("0001-01-01.tif", None),
-        ("21010101.tif", None),
-        ("a.tif", None),
-        ("120210101.tif", None),
-    ],
-)
-def test_dates_of_names(name, day):
-    assert date_of(name) == day
 
 
 def test_the_date_that_covers_the_fewest_tiles_is_named(here, capsys):
@@ -320,3 +303,36 @@ def test_any_number_of_folds_uses_every_tile(here, folds):
     assert cut(here, "--image", f"im={here / 'im.tif'}", "--folds", str(folds)) == 0
     parts = open_dataset("tiles", here / "out").parts
     assert set(parts) == {f"fold_{n + 1}" for n in range(folds)} and len({tile for tiles in parts.values() for tile in tiles}) == 16
+
+
+# What is no raster of this kind.
+
+
+@pytest.mark.parametrize(
+    "name, advice",
+    [("fields.gpkg", "Rasterize it first (gdal_rasterize)"), ("mosaic.vrt", "Convert it first (gdal_translate)")],
+)
+def test_other_formats_come_with_what_to_do(here, capsys, name, advice):
+    (here / name).write_bytes(b"<VRTDataset/>")
+    refused(here, capsys, advice, labels=name)("--image", f"im={here / 'labels.tif'}")
+    refused(here, capsys, advice)("--image", f"im={here / name}")
+    (here / "s").mkdir()
+    (here / name).rename(here / "s" / name)
+    refused(here, capsys, f"found {name}", advice)("--series", f"s={here / 's'}")
+
+
+def test_a_folder_is_no_image(here, capsys):
+    refused(here, capsys, "expected one GeoTIFF of the image im, found a folder", "--series")("--image", f"im={here}")
+
+
+def test_degrees_are_refused(here, capsys):
+    place = from_origin(8, 53, 1e-4, 1e-4)
+    write(here / "degrees.tif", FIELDS[None].astype(np.uint8), transform=place, crs="EPSG:4326")
+    write(here / "im.tif", GRADIENT[None], transform=place, crs="EPSG:4326")
+    refused(here, capsys, "degrees.tif: expected a projected reference system", "EPSG:4326", labels="degrees.tif")("--image", f"im={here / 'im.tif'}")
+
+
+def test_labels_without_a_known_pixel_are_refused(here, capsys):
+    write(here / "void.tif", np.full((1, SIDE, SIDE), 255, np.uint8))
+    write(here / "im.tif", GRADIENT[None])
+    refused(here, capsys, "void.tif: expected known labels that cover a tile, found none", labels="void.tif")("--image", f"im={here / 'im.tif'}")

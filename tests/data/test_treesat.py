@@ -1,6 +1,7 @@
 """TreeSatAI-TS: series, aerial images, labels and lists in all their forms, and what is refused."""
 
 import json
+import pathlib
 import shutil
 
 import h5py
@@ -10,7 +11,7 @@ import rasterio
 
 from data.reading.datasets import open_dataset
 from data.reading.raw import DataError
-from data.treesat import reader
+from data.treesat import reader, simulated
 from data.treesat.simulated import simulate
 from omnisat_jax.missing import NO_DATA_INT16
 from tests.faults.breaking import link_out
@@ -333,3 +334,11 @@ def test_an_empty_aerial_image_is_absent_with_a_remark(root):
     write_aerial(root, np.zeros((4, 304, 304), np.uint8))
     example = read(root)
     assert example["aerial"]["values"].shape == (0, 300, 300, 4) and "0" in example["remarks"]["aerial"]
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_does_not_crash_the_process():
+    traits = {"evergreen": True, "depth": np.ones(1), "radar": np.zeros(2), "out": 100, "off": 300}
+    second = np.zeros((simulated.AERIAL, simulated.AERIAL), bool)
+    with pytest.raises(OSError, match="No space left"):
+        simulated._write_series(np.random.default_rng(0), pathlib.Path("/dev/full"), [traits, traits], second)

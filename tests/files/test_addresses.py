@@ -11,9 +11,12 @@ from omnisat_jax.config.rules import ConfigError
 from omnisat_jax.errors import UserError
 from omnisat_jax.files import addresses, atomic
 from omnisat_jax.files.paths import need_file, need_folder
+from omnisat_jax.train import workdir
 from tests.config.test_constraints import changed
 
 ADDRESS = "gs://bucket/folder"
+HOME = "~/x"
+NOT_REPLACED = f"expected a path, found {HOME}, in which the shell has not replaced ~; write "
 LOCAL = ["/a/b", "a", "a:b", "C:/a", "hf:org/name", "a//b", "./gs/x", "name=a", "", "~x", "gs/bucket"]
 
 
@@ -100,14 +103,34 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_every_command_refuses_addresses(module, tmp_path, monkeypatch):
+@pytest.mark.parametrize("found, message", [(ADDRESS, f"expected a path of this machine, found {ADDRESS}"), (HOME, NOT_REPLACED)])
+def test_every_command_refuses_addresses_and_a_tilde(module, found, message, tmp_path, monkeypatch):
     import importlib
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["command", *COMMANDS[module]])
-    with pytest.raises(UserError, match=f"expected a path of this machine, found {ADDRESS}"):
+    monkeypatch.setattr("sys.argv", ["command", *(text.replace(ADDRESS, found) for text in COMMANDS[module])])
+    with pytest.raises(UserError, match=message):
         importlib.import_module(module.strip()).main()
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("key", ["data.raw_dir", "data.cache_dir", "data.mirror_dir", "data.prepared_dir", "data.pretrain_dirs", "pretrain_from"])
+def test_keys_refuse_a_tilde(key):
+    with pytest.raises(ConfigError, match=f"{key}: {NOT_REPLACED}"):
+        schema.parse(changed(**{key: HOME}))
+
+
+@pytest.mark.parametrize("path", [HOME, "~", pathlib.Path(HOME)])
+def test_a_run_makes_no_folder_of_the_name_of_a_tilde(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--workdir: expected a path, found ~.*, in which the shell has not replaced ~; write"), workdir.held(path):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
+def test_other_names_with_a_tilde_are_paths():
+    for path in ("~user/x", "a/~", "data~", "./~/x"):
+        addresses.need_local(path, "--out")
 
 
 @pytest.mark.parametrize("key", ["data.raw_dir", "data.cache_dir", "data.mirror_dir"])

@@ -1,6 +1,7 @@
 """Files and folders appear completely or not at all, and leftovers of killed processes are removed."""
 
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -54,6 +55,28 @@ def test_a_folder_whose_body_fails_is_removed(tmp_path):
     with pytest.raises(KeyError), atomic.new_folder(tmp_path / "data") as work:
         (work / "x").write_text("x")
         raise KeyError
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_recognised_however_a_library_reports_it(tmp_path, monkeypatch):
+    for error in (RuntimeError("write failed"), OSError("4096 requested and 0 written")):
+        with pytest.raises(type(error)), atomic.new_folder(tmp_path / "data"):
+            raise error
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=r"data: cannot be written \(the disk is full\); free some space"):
+            patch.setattr(atomic, "FULL", 2**70)
+            with atomic.new_folder(tmp_path / "data"):
+                raise error
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [atomic.new_folder, atomic.scratch_folder])
+def test_no_folder_is_left_without_its_mark(tmp_path, monkeypatch, make):
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "touch", full)
+    with pytest.raises(UserError, match="the disk is full"), make(tmp_path / "data"):
+        pass
     assert names(tmp_path) == []
 
 

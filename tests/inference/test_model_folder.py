@@ -142,7 +142,8 @@ def test_the_folder_of_a_run_is_told_from_that_of_its_model(original, tmp_path):
     for parent in (run, *folds):
         (parent / "model").mkdir(parents=True)
         put(parent / "model", original)
-    (run / CONFIG).write_text("{}")  # of the run
+    for name in (CONFIG, STATISTICS):
+        (run / name).write_text("{}")  # of the run
     with pytest.raises(ModelError, match=r"run: expected the folder of a trained model, found that of a run; use .*run/model$"):
         load_model(run)
     with pytest.raises(ModelError, match=r"use .*folds/fold_1/model \(or that of another of 2 folds\)$"):

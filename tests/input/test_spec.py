@@ -71,6 +71,7 @@ def changed(info, **changes):
         (lambda info: changed(info, s2={"shape": (16, 12, 10)}), {}, "tiles of 16x12 px cannot be divided into patches of 4 px"),
         (lambda info: changed(info, s2={}, s1a={"shape": (32, 32, 3)}), {}, "modalities must have the same patch grid, found .*'s1a': 8, 's2': 4"),
         (lambda info: changed(info, s2={"kind": "image"}), {}, "configured as series of 10 channels, stored as image of 10"),
+        (lambda info: changed(info, s2={"resolution": 20.0}), {}, "pixels of 10 m, stored with pixels of 20 m .* set modalities.s2.resolution=20"),
         (lambda info: dataclasses.replace(info, label_side=18), {}, "labels of 18 px cannot be divided into 4 patches"),
         (lambda info: info, {"task": "classify", "data.crop": 8}, "data.crop is only for dense labels"),
         (lambda info: info, {"data.crop": 20}, "data.crop must be a multiple of 4 up to 16 label pixels, found 20"),
@@ -79,3 +80,9 @@ def changed(info, **changes):
 def test_other_mismatches_are_explained(records, description, changes, message):
     with pytest.raises(UserError, match=message):
         resolve_input_spec(schema.parse(tiny(**changes)), description(records.info))
+
+
+@pytest.mark.parametrize("resolution", [0.0, 9.8, 10.2])
+def test_pixels_of_nearly_the_same_or_of_unknown_size_are_used(records, resolution):
+    info = changed(records.info, s2={"resolution": resolution}, s1a={})
+    assert resolve_input_spec(schema.parse(tiny()), info).grid == 4
