@@ -43,7 +43,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("process_id", -1, "Number of this process, counted from 0; needs --coordinator.")
     flags.DEFINE_integer("host_timeout", 300, "Seconds without a heartbeat after which a host counts as dead.")
     flags.DEFINE_string(
-        "compile_for", "", "Compile the steps for TPU chips or GPUs that need not be present, e.g. v5e:16x16, h100:8 or v5e:4x4,v5e:16x16, report memory, time per step and scaling, and exit."
+        "compile_for", "", "Compile the steps for TPU chips or GPUs that need not be present, e.g. v5e:16x16, 2_of_v5e:16x16, h100:8 or v5e:4x4,v5e:16x16, report memory, time per step and scaling, and exit."
     )
     flags.DEFINE_string("profile", "", "START:STOP. Profile steps START to STOP of each stage into <workdir>/profile.")
     flags.DEFINE_bool("accept_new_data", False, "Continue a run although its data have changed since it was started.")

@@ -53,7 +53,7 @@ def compile_for(config: schema.ExperimentConfig, topology: str, *, folder: StrPa
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     if not target.is_gpu:
-        environment["TPU_ACCELERATOR_TYPE"] = f"{target.chip.accelerator}-{target.count * target.chip.cores}"
+        environment["TPU_ACCELERATOR_TYPE"] = f"{target.chip.accelerator}-{target.count // target.slices * target.chip.cores}"
     with tempfile.NamedTemporaryFile("w", suffix=".json") as given:
         given.write(json.dumps(schema.flatten(config)))
         given.flush()
@@ -95,6 +95,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
             f"sent by {kind}": lambda s, kind=kind: f"{s['interconnect_bytes'][kind] / 2**20:.1f} MiB"
             for kind in ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
         },
+        "sent between slices": lambda s: f"{s['between_slices_bytes'] / 2**20:.1f} MiB",
         "at least: compute": lambda s: f"{1000 * s['seconds']['compute']:.1f} ms",
         "at least: memory access": lambda s: f"{1000 * s['seconds']['memory']:.1f} ms",
         "at least: communication": lambda s: f"{1000 * s['seconds']['communication']:.1f} ms",

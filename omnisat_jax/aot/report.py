@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from omnisat_jax.aot.collectives import totals
+from omnisat_jax.aot.collectives import between_slices, totals
 from omnisat_jax.aot.command import TOO_LARGE
 from omnisat_jax.aot.hlo import operations, traffic
 from omnisat_jax.aot.topology import parse_topology
@@ -107,6 +107,8 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
     access = touched / chip.bandwidth
     # An all-reduce over a ring of chips sends everything around twice, the other collectives once.
     communication = (sum(sent.values()) + sent["all-reduce"]) / chip.interconnect
+    if far := between_slices(found):
+        communication += far / chip.network
     step = max(compute, access) + communication
     return {
         "batch_size": facts.batch_size,
@@ -122,6 +124,7 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
         "parameter_bytes": facts.parameter_bytes,
         "token_bytes": facts.token_bytes,
         "interconnect_bytes": sent,
+        "between_slices_bytes": far,
         "seconds": {"compute": compute, "memory": access, "communication": communication, "step": step},
         "mfu": compute / step,
     }

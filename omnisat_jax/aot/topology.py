@@ -38,11 +38,13 @@ class Topology:
       name: as on the command line.
       chip: what one of them can do.
       count: their number.
+      slices: of TPUs, equal parts that only the data-centre network joins.
     """
 
     name: str
     chip: Chip
     count: int
+    slices: int = 1
 
     @property
     def is_gpu(self) -> bool:
@@ -56,7 +58,8 @@ class Topology:
           UserError: the compiler does not know the topology.
         """
         if not self.is_gpu:
-            return _describe(self.name, platform="tpu", topology_name=self.name)
+            several = {"num_slices": self.slices} if self.slices > 1 else {}
+            return _describe(self.name, platform="tpu", topology_name=self.name.rpartition("of_")[2], **several)
         chip, generation = self.chip, _AMPERE if self.chip is GPUS["a100"] else _HOPPER
         target = _TARGET.format(
             cores=chip.cores, bandwidth=int(chip.bandwidth), memory=int(chip.memory), name=chip.accelerator, **generation
@@ -86,18 +89,22 @@ def _describe(name: str, **description: Any) -> list[Any]:
 
 
 def parse_topology(name: str) -> Topology:
-    """The topology of a name: TPU chips such as v5e:4x4 or v4:2x2x1, or a number of GPUs such as h100:8.
+    """The topology of a name: TPU chips such as v5e:4x4, slices of them such as 2_of_v5e:4x4, or a number of GPUs such as h100:8.
 
     Raises:
-      UserError: another form, an unknown chip, or GPUs that do not fill their hosts.
+      UserError: another form, an unknown chip, slices of a chip whose network is not documented, or GPUs that do not fill their hosts.
     """
-    if (match := re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)) and match[1] in CHIPS:
-        return Topology(name, CHIPS[match[1]], math.prod(int(side) for side in match[2].split("x")))
+    if (match := re.fullmatch(r"(?:([1-9]\d{0,2})_of_)?(\w+):(\d+(?:x\d+)+)", name)) and match[2] in CHIPS:
+        chip, slices = CHIPS[match[2]], int(match[1] or 1)
+        if slices > 1 and not chip.network:
+            known = ", ".join(other for other, facts in CHIPS.items() if facts.network)
+            raise UserError(f"--compile_for={name}: expected slices of {known}, as the bandwidth between slices of {match[2]} is not documented")
+        return Topology(name, chip, slices * math.prod(int(side) for side in match[3].split("x")), slices)
     if (match := re.fullmatch(r"(\w+):([1-9]\d{0,4})", name)) and match[1] in GPUS:
         count = int(match[2])
         if count > PER_HOST and count % PER_HOST:
             raise UserError(f"--compile_for={name}: expected up to {PER_HOST} GPUs, or a multiple of {PER_HOST}, found {count}")
         return Topology(name, GPUS[match[1]], count)
     raise UserError(
-        f"--compile_for: expected CHIP:AxB or CHIP:AxBxC with a TPU chip of {', '.join(CHIPS)}, or GPU:N with a GPU of {', '.join(GPUS)}, found {name!r}"
+        f"--compile_for: expected CHIP:AxB or CHIP:AxBxC, or SLICES_of_CHIP:AxB, with a TPU chip of {', '.join(CHIPS)}, or GPU:N with a GPU of {', '.join(GPUS)}, found {name!r}"
     )

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from omnisat_jax.aot.collectives import totals
+from omnisat_jax.aot.collectives import between_slices, totals
 from omnisat_jax.aot.command import compile_for, fits, show
 from omnisat_jax.aot.hlo import operations, size, traffic
 from omnisat_jax.aot.topology import parse_topology
@@ -45,6 +45,22 @@ def test_collectives_are_counted_as_often_as_they_run():
     assert sent["all-reduce"] == 16 * 4 + 4 * 2
     assert sent["all-gather"] == 16 * 4
     assert sent["reduce-scatter"] == 0
+
+
+def test_what_goes_to_other_slices_is_counted_apart():
+    text = """HloModule jit_step
+
+ENTRY %main (p: bf16[6,8]) -> bf16[6,8] {
+  %p = bf16[6,8]{1,0} parameter(0)
+  %after = token[] after-all()
+  %far = (bf16[6,8]{0,1:T(8,128)(2,1)}, u32[], token[]) send(%p, %after), channel_id=2, is_host_transfer=true
+  %done = token[] send-done(%far), channel_id=2, is_host_transfer=true
+  ROOT %near = bf16[6,8]{1,0} all-reduce(%p), to_apply=%add
+}
+"""
+    found = operations(text)
+    assert between_slices(found) == 6 * 8 * 2 and sum(totals(found).values()) == 6 * 8 * 2
+    assert between_slices(operations(HLO)) == 0
 
 
 def test_traffic_is_operands_and_results_of_what_is_not_fused():
@@ -87,7 +103,11 @@ def test_topologies():
     assert (v5e.chip, v5e.count, v5e.is_gpu) == (CHIPS["v5e"], 16, False)
     assert v4.count == 16
     assert (h100.chip, h100.count, h100.is_gpu) == (GPUS["h100"], 16, True)
-    for wrong in ("v9:4x4", "v5e", "v5e:4", "4x4", "h100", "h100:0", "h100:2x2", "h300:8"):
+    pods = parse_topology("2_of_v5e:4x4")
+    assert (pods.chip, pods.count, pods.slices, v5e.slices) == (CHIPS["v5e"], 32, 2, 1)
+    with pytest.raises(UserError, match="2_of_v4:2x2x1: expected slices of v5e, v5p, v6e"):
+        parse_topology("2_of_v4:2x2x1")
+    for wrong in ("v9:4x4", "0_of_v5e:4x4", "2_of_h100:8", "2xv5e:4x4", "v5e", "v5e:4", "4x4", "h100", "h100:0", "h100:2x2", "h300:8"):
         with pytest.raises(UserError, match=f"expected CHIP:AxB .*GPU:N .*found '{wrong}'"):
             parse_topology(wrong)
     with pytest.raises(UserError, match="h100:12: expected up to 8 GPUs, or a multiple of 8"):
@@ -121,6 +141,17 @@ def test_the_tpu_compiler_takes_both_steps(num_microbatches, tmp_path):
         assert stage["flops"] > 1e9 and 0 < stage["mfu"] < 1 and stage["interconnect_bytes"]["all-reduce"] > 0
         assert stage["interconnect_bytes"]["all-gather"] < min(stage["parameter_bytes"], stage["token_bytes"])
     assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0  # of the ring InfoNCE
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")
+def test_the_tpu_compiler_takes_two_slices(tmp_path):
+    """Copies of the model on each slice: what crosses is a share of the gradients."""
+    config = tiny("omnisat_resnet,no_spot,equal_compute", **{"mesh.data": -1, "model.precision": "auto", "finetune.batch_size": 8})
+    del config.modalities["s1d"]
+    report = compile_for(schema.parse(config), "2_of_v5e:2x2", folder=tmp_path, console=Console(quiet=True))
+    assert report["chips"] == 8 and report["mesh"] == {"replica": 2, "data": 4, "fsdp": 1}
+    (stage,) = report["stages"].values()
+    assert 0 < stage["between_slices_bytes"] < 4 * stage["parameter_bytes"]  # each array is padded to 128 numbers
 
 
 GPU_COMPILER = importlib.util.find_spec("jax_cuda13_plugin") is not None
