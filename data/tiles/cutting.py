@@ -27,6 +27,7 @@ from omnisat_jax.files.geotiff_writing import new_geotiff
 from omnisat_jax.files.paths import check_names, check_text
 from omnisat_jax.missing import NO_DATA_INT16
 from omnisat_jax.rasters.file_names import ADVICE
+from omnisat_jax.rasters.fill_values import need_declared
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
 from omnisat_jax.rasters.sources import Source, need_sources, read_grid, read_labels_grid
 from omnisat_jax.types import StrPath
@@ -260,6 +261,7 @@ class _Cutter:
                         values, known = raster.read(window(self.grid, tile, layer.grid))
                         values, known = values[list(layer.order)], known[list(layer.order)]
                         known = known_pixels(storage, position, values, known)
+                        need_declared(values, known, layer.text)
                         check.add(position, values, known)
                         stacks[number, position] = storage.store(position, values, known)
                         bands.add(position, stacks[number, position], known)

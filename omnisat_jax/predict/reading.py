@@ -11,6 +11,7 @@ import numpy as np
 
 from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.sensors import SCL_UNKNOWN, Frame, Piece, Raster, Sensor
+from omnisat_jax.rasters.fill_values import need_declared
 from omnisat_jax.rasters.sampling import Target, sampler
 
 CHUNK = 2**18  # values that are brought onto the grid at once by a thread: interpolation needs many times the memory of its result
@@ -56,6 +57,7 @@ def read(
 
     Raises:
       DataError: a file cannot be read.
+      RasterError: a file has fill values that it does not declare.
     """
     place = target(grid, sensor.spec.patch, tokens)
     out = np.full((len(frames), place.height, place.width, sensor.spec.channels), np.nan, np.float32)
@@ -132,6 +134,8 @@ def _sampled(
             stored, measured = stored[list(bands)], measured[list(bands)]
         for number in no_data:
             measured = measured & (stored != number)
+        if not nearest:
+            need_declared(stored, measured, raster.text)
         first = part.row - place.row
         yield slice(first, first + part.height), *plan(stored, measured, nearest)
 

@@ -276,9 +276,8 @@ def test_counts_start_at_one(here, capsys, option, number):
         (np.full((1, SIDE, SIDE), 2**32 - 1, np.uint32), "4294967295"),
         (np.full((1, SIDE, SIDE), 2**63 + 5, np.uint64), "9223372036854775813"),
         (np.full((1, SIDE, SIDE), -(2**40), np.int64), "-1099511627776"),
-        (np.full((1, SIDE, SIDE), NO_DATA_INT16, np.int16), "-32768"),
     ],
-    ids=["uint16", "int32", "uint32", "uint64", "int64", "the no-data value"],
+    ids=["uint16", "int32", "uint32", "uint64", "int64"],
 )
 def test_integers_that_do_not_fit_are_refused_with_file_and_date(here, capsys, values, found):
     write(here / "s" / "a_2021-01-01.tif", GRADIENT[None])
@@ -336,3 +335,11 @@ def test_pixels_left_over_at_the_edges_are_reported(here, capsys):
     write(here / "im.tif", GRADIENT[None])
     assert cut(here, "--image", f"im={here / 'im.tif'}", size=9) == 0
     assert "5 rows at the bottom and 5 columns at the right do not fill a tile" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fill", [-9999, NO_DATA_INT16])
+def test_a_fill_value_that_is_not_declared_is_refused(here, capsys, fill):
+    values = GRADIENT[None].astype(np.int16)
+    values[0, :3, :3] = fill
+    write(here / "im.tif", values)
+    refused(here, capsys, "im.tif", f"expected measurements, found {fill} in 9 pixels of band 1")("--image", f"im={here / 'im.tif'}")

@@ -324,3 +324,15 @@ def test_dates_far_from_those_of_the_training(here, capsys, monkeypatch):
     monkeypatch.setattr(Model, "from_pretrained", lambda folder: model)
     assert mapped(here) == 1
     assert "--origin" in said(capsys) and not (here / "out").exists()
+
+
+def test_a_fill_value_that_is_not_declared(here, capsys):
+    """It would count as a measurement; declared, it does not."""
+    values = scene().astype(np.float32)
+    values[:2, :5] = -9999
+    put(here / FIRST, values, compress="deflate")
+    assert mapped(here, "--any_radiometry") == 1
+    assert "x_20210105.tif (20210105): expected measurements, found -9999 in" in printable(capsys.readouterr().err).replace("\n", " ")
+    assert not (here / "out" / "classes.tif").exists()
+    put(here / FIRST, values, compress="deflate", nodata=-9999)
+    assert mapped(here, "--any_radiometry") == 0
