@@ -172,7 +172,7 @@ def need_labels(path: StrPath, tile: str) -> None:
 def sample_evenly(items: Iterable[T]) -> list[T]:
     """At most SAMPLE of the items, evenly spread."""
     items = list(items)
-    return items[:: max(1, len(items) // SAMPLE)][:SAMPLE]
+    return items[:: max(1, -(-len(items) // SAMPLE))]
 
 
 def usual_size(tiles: Iterable[str], size_of: Callable[[str], int]) -> int:
