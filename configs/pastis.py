@@ -70,7 +70,13 @@ def _no_pretrain(config: ConfigDict) -> None:
 
 
 def _equal_compute(config: ConfigDict) -> None:
-    """Fine-tuning alone sees the tiles that pre-training would have seen as well."""
+    """Fine-tuning alone sees the tiles that pre-training would have seen as well.
+
+    Raises:
+      UserError: there is no pre-training before this change, so that nothing would be equal to it.
+    """
+    if not config.pretrain.steps:
+        raise UserError("configs/pastis.py: equal_compute: expected a preset with pre-training, found one without; leave equal_compute out")
     config.finetune.steps += -(-config.pretrain.steps * config.pretrain.batch_size // config.finetune.batch_size)
     _no_pretrain(config)
 
