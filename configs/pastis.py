@@ -47,6 +47,7 @@ def get_config(preset: str = "demo") -> ConfigDict:
         )
     size = sizes[0] if sizes else "demo"
     changes = [*rows, *(part for part in parts if part in ABLATIONS)]
+    changes.sort(key=lambda change: change == "equal_compute")  # it depends on the others
     config = base.base()
     config.name = "_".join(["pastis", size, *changes])
     config.modalities.s2 = base.modality(kind="series", channels=10, resolution=10.0, patch=4, encoder="utae")
@@ -58,11 +59,16 @@ def get_config(preset: str = "demo") -> ConfigDict:
         (ROWS | ABLATIONS)[change](config)
         if (change, size) in SIZED:
             SIZED[change, size](config)
-    if len(config.modalities) == 1:  # a single modality has nothing to be aligned with
+    if len(config.modalities) == 1:
         config.contrastive.weight = 0.0
-        if not config.reconstruction.weight:
+        if _is_alone(config):
             _no_pretrain(config)
     return config
+
+
+def _is_alone(config: ConfigDict) -> bool:
+    """Whether there is a single modality, which has nothing to be aligned with, and is not reconstructed either."""
+    return len(config.modalities) == 1 and not config.reconstruction.weight
 
 
 def _no_pretrain(config: ConfigDict) -> None:
@@ -70,7 +76,13 @@ def _no_pretrain(config: ConfigDict) -> None:
 
 
 def _equal_compute(config: ConfigDict) -> None:
-    """Fine-tuning alone sees the tiles that pre-training would have seen as well."""
+    """Fine-tuning alone sees the tiles that pre-training would have seen as well.
+
+    Raises:
+      UserError: there is no pre-training before this change, so that nothing would be equal to it.
+    """
+    if not config.pretrain.steps or _is_alone(config):
+        raise UserError("configs/pastis.py: equal_compute: expected a preset with pre-training, found one without; leave equal_compute out")
     config.finetune.steps += -(-config.pretrain.steps * config.pretrain.batch_size // config.finetune.batch_size)
     _no_pretrain(config)
 

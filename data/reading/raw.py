@@ -5,6 +5,7 @@ Shapes: T dates, H x W pixels, C bands, K classes.
 
 import collections
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -145,11 +146,26 @@ class RawDataset:
                     raise
                 return on_error(name, error)
 
-        example = {name: attempt(name, reader) for name, reader in self.readers.items()}
+        example = {name: attempt(name, functools.partial(self.read_modality, name)) for name in self.readers}
         remarks = {name: remark for name, entry in example.items() if (remark := entry.pop("remark", ""))}
         labelled = tile not in self.unlabelled
         labels = attempt("labels", self.labels) if labelled else self.no_labels()
         return {"tile_id": tile} | example | labels | {"labelled": labelled, "remarks": remarks}
+
+    def read_modality(self, name: str, tile: str) -> Entry:
+        """Reads one modality of a tile; see `read`.
+
+        Raises:
+          DataError: a broken file, or a reader whose entry has another form than its RawModality says: records would cast it.
+        """
+        entry, modality = self.readers[name](tile), self.modalities[name]
+        values = entry["values"]
+        if values.dtype != np.dtype(modality.dtype) or values.shape[1:] != modality.shape:
+            raise DataError(
+                tile=tile, path=self.path_of(tile, name), expected=f"{name} as {modality.dtype} {('T' if modality.kind == 'series' else 1, *modality.shape)}",
+                found=f"{values.dtype} {values.shape}", advice="Convert it in the reader, or declare this form in its RawModality.",
+            )  # fmt: skip
+        return entry
 
     def no_labels(self) -> Entry:
         """What stands in the place of labels in records of an unlabelled tile: void everywhere, or no label of the tile."""
@@ -172,7 +188,7 @@ def need_labels(path: StrPath, tile: str) -> None:
 def sample_evenly(items: Iterable[T]) -> list[T]:
     """At most SAMPLE of the items, evenly spread."""
     items = list(items)
-    return items[:: max(1, len(items) // SAMPLE)][:SAMPLE]
+    return items[:: max(1, -(-len(items) // SAMPLE))]
 
 
 def usual_size(tiles: Iterable[str], size_of: Callable[[str], int]) -> int:

@@ -94,7 +94,7 @@ def cut(out: StrPath, labels: StrPath | None, sources: Sequence[Source], options
     Args:
       out: folder to create.
       labels: raster of classes, whose grid is that of the tiles unless the options name another; None = no tile has labels.
-      sources: see `data.tiles.sources`.
+      sources: see `omnisat_jax.rasters.sources`.
       options: how to cut.
       console: for the progress bar.
 

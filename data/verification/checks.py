@@ -17,11 +17,11 @@ NEARLY_ALL = 0.95  # unknown share of the values of a modality in a tile from wh
 def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts]:
     """Reads all of one tile. Whatever goes wrong becomes a finding, and the rest of the tile is still read."""
     findings, sensors, labels, parcels = [], {}, None, np.zeros(0, np.int64)
-    for name, reader in dataset.readers.items():
+    for name in dataset.readers:
         path = "-"
         try:
             path = dataset.path_of(tile, name)
-            entry = reader(tile)
+            entry = dataset.read_modality(name, tile)
             found, facts = _check_sensor(dataset, tile, name, path, entry)
             findings += found
             if facts is not None:

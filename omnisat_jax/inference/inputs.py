@@ -173,7 +173,7 @@ def _days(spec, dates) -> tuple[np.ndarray, np.ndarray]:
     if array.dtype.kind not in "iu":
         raise InputError(f"{spec.name}: expected dates as {expected}, found {array.dtype}")
     # Beyond int64 lies no date, and clipping keeps such numbers out of range.
-    return np.minimum(array, np.iinfo(np.int32).max).astype(np.int64), np.zeros(array.shape, bool) | masked
+    return np.minimum(array, np.array(np.iinfo(np.int32).max, np.uint32)).astype(np.int64), np.zeros(array.shape, bool) | masked
 
 
 def _check_location(spec, values, unknown):

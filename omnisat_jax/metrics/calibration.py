@@ -203,6 +203,12 @@ def _labelled(labels, classes, weight, ignore):
 
 def _binned(confidence, correct, counted):
     """(BINS,3): counted predictions, their summed confidence, and the correct ones, by confidence."""
-    index = jnp.where(counted, jnp.minimum((confidence * BINS).astype(jnp.int32), BINS - 1), BINS).reshape(-1)
+    index = jnp.where(counted, jnp.minimum((confidence * BINS).astype(jnp.int32), BINS - 1), BINS)
     columns = [jnp.ones_like(confidence), confidence, correct.astype(jnp.float32)]
-    return jnp.stack([jnp.bincount(index, column.reshape(-1), length=BINS + 1)[:BINS] for column in columns], 1)
+
+    # Row by row: a bin of a million numbers, added one by one in float32, would round 0.99 to 1.
+    def add_up(index: jax.Array, column: jax.Array) -> jax.Array:
+        return jnp.bincount(index, column, length=BINS + 1)[:BINS]
+
+    rows = [index.reshape(-1, index.shape[-1]), *(column.reshape(-1, index.shape[-1]) for column in columns)]
+    return jnp.stack([jax.vmap(add_up)(rows[0], row).sum(0) for row in rows[1:]], 1)

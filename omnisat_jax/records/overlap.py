@@ -15,7 +15,7 @@ TOUCHING = 0.05  # share of a side by which neighbours seem to overlap, as tiles
 def same_images(records: Records, parts: Sequence[str], other: Records, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Finds images that two folders share byte for byte, by the checksums of their frames.
 
-    Images of a single value, such as those of a wholly clouded date, do not count.
+    Images of a single value, such as those of a wholly clouded or unknown date, do not count.
 
     Args:
       records: one folder.
@@ -35,7 +35,7 @@ def same_images(records: Records, parts: Sequence[str], other: Records, names: I
                     here, there = (int(np.flatnonzero(store.checksums == value)[0]) for store in (mine, their))
                     frame = np.empty(mine.shape, mine.dtype)
                     mine.read_into(here, frame)
-                    if (frame != frame[:1, :1]).any():
+                    if not np.array_equal(frame, np.broadcast_to(frame[:1, :1], frame.shape), equal_nan=True):
                         yield name, _tile_of(records, part, name, here), _tile_of(other, their_part, name, there)
                         break
 

@@ -235,7 +235,10 @@ def runs(study: Study, root: StrPath | None = None) -> list[Run]:
                 found[same] = dataclasses.replace(found[same], rows=(*found[same].rows, name))
                 continue
             file = locate(study.config, root)
-            config = schema.parse(apply(load_config(file, preset), changes))
+            plain = load_config(file, preset)
+            if not plain.pretrain.steps and (steps := changes.get("pretrain.steps", "0")) != "0":
+                raise ConfigError(f"expected no change of pretrain.steps, as the preset {preset} does not pre-train, found {steps}; change it in the rows that do")
+            config = schema.parse(apply(plain, changes))
         except ConfigError as error:
             raise ConfigError(f"row {name}: {error}") from error
         if config.eval.probe != "none":

@@ -235,6 +235,12 @@ def test_more_steps_of_fine_tuning_stand_in_for_pretraining():
         assert without.pretrain.steps == 0 and 0 <= without.finetune.steps * without.finetune.batch_size - seen < without.finetune.batch_size
 
 
+@pytest.mark.parametrize("preset", ["no_pretrain,equal_compute", "equal_compute,no_pretrain", "utae,equal_compute", "hd,dual,equal_compute", "equal_compute,s2_only"])
+def test_nothing_stands_in_for_a_pretraining_that_there_is_not(preset):
+    with pytest.raises(ValueError, match="equal_compute: expected a preset with pre-training"):
+        pastis.get_config(preset)
+
+
 def test_a_single_sensor_has_nothing_to_be_aligned_with():
     assert pastis.get_config("s2_only").pretrain.steps == 0
     masked = schema.parse(pastis.get_config("s2_only,masked"))

@@ -3,10 +3,12 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 
 from data.reading.datasets import check, open_dataset, simulator
-from data.reading.raw import DataError, RawModality, location_modality
+from data.reading.raw import SAMPLE, DataError, RawModality, location_modality, sample_evenly
+from data.verification.checks import check_tile
 
 IMAGE = RawModality("image", (8, 8, 3), "uint8", ("R", "G", "B"))
 
@@ -50,6 +52,31 @@ def test_a_contradiction_is_refused(simulated, name):
     assert check(good) is good
     with pytest.raises(DataError, match=message):
         check(dataclasses.replace(good, **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "convert", "found"),
+    [
+        ("spot", lambda values: values.astype(np.uint16) + 300, r"spot as uint8 \(1, .*found uint16"),  # as uint8, 300 would be 44
+        ("s2", lambda values: values.astype(np.int32), r"s2 as int16 \('T', .*found int32"),
+        ("s1a", lambda values: values.transpose(0, 3, 1, 2), r"s1a as float32 \('T', .*, 3\).*found float32 .*3, "),
+    ],
+)
+def test_a_reader_of_another_form_than_it_declares_is_refused(simulated, name, convert, found):
+    good = open_dataset("pastis", simulated)
+    reader, tile = good.readers[name], good.tiles[0]
+    odd = dataclasses.replace(good, readers={**good.readers, name: lambda tile: (entry := reader(tile)) | {"values": convert(entry["values"])}})
+    assert good.read(tile)[name].keys() == odd.readers[name](tile).keys()
+    with pytest.raises(DataError, match=f"tile {tile}: .*{found}"):
+        odd.read(tile)
+    findings, _ = check_tile(odd, tile)
+    assert any(finding.kind == "unreadable" and name in finding.expected for finding in findings)
+
+
+def test_a_sample_reaches_from_the_first_item_to_the_last_ones():
+    for count in (1, 64, 65, 127, 128, 1000):
+        found = sample_evenly(range(count))
+        assert found[0] == 0 and len(found) <= SAMPLE and found[-1] >= count - max(1, count // 20)
 
 
 @pytest.mark.parametrize(("source", "target"), [("train", "test"), ("val", "test"), ("train", "val")])

@@ -98,7 +98,10 @@ def test_no_dict():
     "dates",
     [
         DAYS,
-        DAYS.astype(np.int16).tolist(),
+        DAYS.astype(np.int16),
+        DAYS.astype(np.uint16),
+        DAYS.astype(np.uint64),
+        DAYS.tolist(),
         DAYS.astype("datetime64[D]"),
         DAYS.astype("datetime64[D]").astype("datetime64[ns]"),
         DAYS.astype("datetime64[D]") + np.timedelta64(23, "h"),

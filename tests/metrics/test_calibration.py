@@ -52,6 +52,15 @@ def drawn(seed, count=20_000, classes=5):
     return logits, (softmax(logits).cumsum(1) < rng.random((count, 1))).sum(1).clip(max=classes - 1)
 
 
+def test_sums_of_large_images_are_not_rounded():
+    """As many pixels as four tiles of FLAIR, nearly all in one bin."""
+    margin = np.random.default_rng(0).uniform(3.5, 8, (4, 512, 512, 1)).astype(np.float32)
+    logits = np.concatenate([margin, np.zeros_like(margin)], -1)
+    counts = np.asarray(jax.jit(lambda x: calibration_counts(x, jnp.zeros(x.shape[:3], int), jnp.ones(4), ignore=VOID))(logits), np.float64)
+    assert counts[:, 0].sum() == counts[:, 2].sum() == 4 * 512**2
+    np.testing.assert_allclose(counts[:, 1].sum(), sigmoid(margin).sum(), rtol=1e-5)
+
+
 def test_calibration_error_is_that_of_the_definition():
     logits, labels, weight = pixels()
     counts = np.asarray(calibration_counts(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(weight), ignore=VOID))

@@ -43,6 +43,16 @@ def test_units_are_guarded(tmp_path):
         assert any(message in text for text in make_map(*arguments, PredictOptions(any_radiometry=True)).info.remarks)
 
 
+def test_a_band_without_a_known_value_is_remarked_on(tmp_path):
+    """The others are not compared either, so that a wrong unit is not recognised."""
+    model = three("B02", "B03", "B04")
+    values = np.full((3, 24, 40), 1e6, np.float32)
+    values[1] = np.nan
+    put(tmp_path / "s" / "x_20210105.tif", values, descriptions=("B02", "B03", "B04"))
+    remarks = make_map(model, region(f"s={tmp_path / 's'}"), tmp_path / "out").info.remarks
+    assert any(text.startswith("s: no known value of B03, so that the unit") for text in remarks), remarks
+
+
 def decibels():
     """A model of radar whose third band is a ratio, which is positive in decibels as well."""
     model = three(*DECIBELS)

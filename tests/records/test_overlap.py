@@ -48,6 +48,21 @@ def test_equal_images_are_found_whatever_their_names(records, tmp_path):
     assert not list(same_images(records, records.parts, Records(tmp_path / "more_out"), ("s2", "s1a", "spot")))
 
 
+def test_images_without_a_known_value_are_not_the_same(tmp_path):
+    """A date of radar that is NaN everywhere has the same bytes in every folder."""
+    folders = []
+    for seed in (0, 1):
+        root = simulate(tmp_path / f"raw{seed}", tiles=5, tile_size=16, seed=seed)
+        for path in (root / "DATA_S1A").iterdir():
+            values = np.load(path)
+            values[0] = np.nan
+            np.save(path, values)
+        prepare_folder("pastis", root, tmp_path / f"out{seed}", "", PreparationOptions(), Console(quiet=True))
+        folders.append(Records(tmp_path / f"out{seed}"))
+    assert not list(same_images(folders[0], folders[0].parts, folders[1], ("s1a",)))
+    assert len(list(same_images(folders[0], ("fold_1",), folders[0], ("s1a",)))) == 1  # with itself, by another date
+
+
 def test_places_are_those_of_the_rows(records):
     """Records of earlier versions do not keep them."""
     earlier = Records(records.root)
