@@ -1,6 +1,7 @@
 """One CPU device, tiny configurations, and one small simulated dataset. Several devices: tests/distributed."""
 
 import atexit
+import gc
 import logging
 import os
 import pathlib
@@ -20,6 +21,9 @@ if PROGRAMS not in os.environ:
     atexit.register(shutil.rmtree, os.environ[PROGRAMS], ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[PROGRAMS]
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# Tracing and compiling make millions of objects that stay. At Python's own thresholds a tenth of the time goes into looking through them for garbage.
+COLLECT = (20_000, 20, 20)
+gc.set_threshold(*COLLECT)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would parse the package anew, half a second each
 
 import pytest  # noqa: E402
@@ -36,6 +40,7 @@ REAL = "OMNISAT_REAL_DATA"  # environment variable: folder of real imagery, for 
 
 # Folders and files in the order in which they start. Those of whole runs, many programs and several processes come first and are marked slow.
 SLOW = (
+    "aot",  # the longest of all, where compilers for TPUs and GPUs are installed
     "distributed",
     "experiment",
     "study/test_runner.py",
@@ -49,7 +54,6 @@ SLOW = (
     "export/test_jax_file.py",
     "export/test_onnx_file.py",
     "predict/test_ray_engine.py",
-    "aot",
 )
 THEN = ("train", "tasks", "inference", "export", "report", "study", "data", "interop", "records")
 

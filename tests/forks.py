@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 
-from tests.conftest import ROOT
+from tests.conftest import COLLECT, ROOT
 
 # What launch.py, data/prepare.py and omnisat_jax/predict import before or while they run. Nothing here may start a thread or ask for devices.
 MODULES = (
@@ -161,6 +161,7 @@ def serve(descriptor: int) -> str:
         importlib.import_module(name)
     assert threading.active_count() == 1, f"a process with threads must not be forked: {threading.enumerate()}"
     gc.freeze()  # what was imported is shared as long as the collector does not touch it
+    gc.set_threshold(*COLLECT)
     connection = socket.socket(fileno=descriptor)
     while True:
         head, descriptors, _, _ = socket.recv_fds(connection, 4, 3)

@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_said():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")
-@pytest.mark.parametrize("num_microbatches", [1, 2])
+@pytest.mark.parametrize("num_microbatches", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_the_tpu_compiler_takes_both_steps(num_microbatches, tmp_path):
     """Small model, full tiles, with and without microbatches: it fits four chips, and data-parallel means that nothing whole is gathered."""
     config = tiny("omnisat_resnet,no_spot", **{"mesh.data": -1, "model.precision": "auto"})

@@ -1,6 +1,6 @@
 """Run with eight emulated devices: prints the losses of two steps in several layouts as JSON, one line.
 
-python -m tests.distributed.eight_devices RECORDS [TASK,...]
+python -m tests.distributed.eight_devices RECORDS TASK LAYOUT...
 """
 
 import dataclasses
@@ -13,12 +13,9 @@ from omnisat_jax.records.reader import Records
 from tests import steps
 from tests.conftest import QUICK_MODEL
 
-# (devices, replica, fsdp, microbatches)
-LAYOUTS = ((1, 1, 1, 1), (8, 2, 2, 1), (4, 2, 2, 2))
-
 
 def losses(settings, task, batch, layout):
-    """Losses of two steps, the number of compilations, and how many parameters are cut over fsdp.
+    """Losses of two steps, the number of compilations, and how many parameters are cut over fsdp. layout: devices, replica, fsdp, microbatches.
 
     On one device InfoNCE is dense, on several it runs as a ring.
     """
@@ -38,14 +35,12 @@ MODELS = {"pretrain": ("demo,no_s1", QUICK_MODEL), "finetune": ("utae", {})}
 
 
 def main():
-    """The tasks, by default all, in every layout."""
-    records, report = Records(sys.argv[1]), {}
-    chosen = sys.argv[2].split(",") if sys.argv[2:] else MODELS
-    for name in chosen:
-        preset, changes = MODELS[name]
-        settings, tasks, batch = steps.bench(records, batch_size=8, preset=preset, **changes)
-        report[name] = {"x".join(map(str, layout)): losses(settings, tasks[name], batch, layout) for layout in LAYOUTS}
-    print(json.dumps({"devices": jax.device_count(), "tasks": report}))
+    """The task in every layout, such as 8x2x2x1."""
+    records, name, layouts = Records(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    preset, changes = MODELS[name]
+    settings, tasks, batch = steps.bench(records, batch_size=8, preset=preset, **changes)
+    runs = {layout: losses(settings, tasks[name], batch, map(int, layout.split("x"))) for layout in layouts}
+    print(json.dumps({"devices": jax.device_count(), "runs": runs}))
 
 
 if __name__ == "__main__":

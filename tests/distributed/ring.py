@@ -3,6 +3,7 @@
 python -m tests.distributed.ring
 """
 
+import functools
 import json
 
 import jax
@@ -19,6 +20,22 @@ from omnisat_jax.parallel.mesh import make_mesh
 ring._CHUNK_ELEMENTS, ring._CHUNK_ROWS = 2_000, 16  # several chunks a block, the last one not full
 
 
+@functools.cache
+def program(name, devices, group, dtype, patches):
+    """(value, accuracy) and gradients as a compiled function of embeddings, temperature, presence and copies."""
+    if name == "dense":
+        loss = infonce_loss
+    else:
+        loss = functools.partial(ring.ring_infonce_loss, mesh=make_mesh(schema.MeshConfig(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices]))
+
+    def call(z, temperature, present, copies):
+        return loss(z, present, temperature, Comparison(group), copies=copies)
+
+    arguments = ((3, 8, patches, 6), dtype), ((), "float32"), ((3, 8), bool), ((3, 3, 8), bool)
+    step = jax.jit(jax.value_and_grad(call, argnums=(0, 1), has_aux=True))
+    return step.lower(*(jax.ShapeDtypeStruct(*each) for each in arguments)).compile()
+
+
 def compare(devices, group, dtype, patches, present, seed):
     """Largest deviations of value, accuracy and gradients, and what travels around the ring."""
     rng = np.random.default_rng(seed)
@@ -26,17 +43,11 @@ def compare(devices, group, dtype, patches, present, seed):
     copies = jnp.asarray(drawn | drawn.swapaxes(0, 1))
     z = rng.normal(size=(3, 8, patches, 6)).astype(np.float32)
     z = jnp.asarray(z / np.linalg.norm(z, axis=-1, keepdims=True)).astype(dtype)
-    mesh = make_mesh(schema.MeshConfig(1, -1, 2 if devices > 1 else 1, 0), jax.devices()[:devices])
-    losses = {
-        "dense": lambda z, t: infonce_loss(z, present, t, Comparison(group), copies=copies),
-        "ring": lambda z, t: ring.ring_infonce_loss(z, present, t, Comparison(group), mesh=mesh, copies=copies),
-    }
-    found = {}
-    for name, loss in losses.items():
-        program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)).lower(z, 0.1).compile()
-        (value, accuracy), (dz, dt) = program(z, 0.1)
+    around, found = program("ring", devices, group, dtype, patches), {}
+    for name, compiled in (("dense", program("dense", 1, group, dtype, patches)), ("ring", around)):
+        (value, accuracy), (dz, dt) = compiled(z, jnp.float32(0.1), present, copies)
         found[name] = (value, accuracy, np.asarray(dz, np.float32), dt)
-    sent = totals(operations(program.as_text()))["collective-permute"]
+    sent = totals(operations(around.as_text()))["collective-permute"]
     (a, p, da, ta), (b, q, db, tb) = found["dense"], found["ring"]
     return {
         "value": float(abs(a - b) / max(abs(a), 1e-6)),

@@ -83,28 +83,38 @@ MOMENTS = (
 )
 
 
-SOME = MOMENTS[2::8]
-OTHERS = tuple(moment for moment in MOMENTS if moment not in SOME)
-
-
-@pytest.mark.parametrize("moments", [SOME, pytest.param(OTHERS, marks=pytest.mark.exhaustive)], ids=["some", "others"])
-def test_killed_at_every_moment_of_every_stage(launcher, simulated, mixed, tmp_path, moments):
-    launcher.run(tmp_path / "reference" / "run", pretrain=True, stage="all", extra=mixed)
-    again = Launcher(simulated, tmp_path / "cache", launcher.programs)
+def kill_at(moments, stage, launcher, mixed, tmp_path):
+    """Kills a run at each moment in turn; returns (launcher, what the start after the last one writes, folder, folder of an undisturbed run)."""
+    how, again = {"pretrain": True, "extra": mixed, "stage": stage}, Launcher(launcher.raw, tmp_path / "cache", launcher.programs)
+    folder, reference = tmp_path / "run", tmp_path / "reference" / "run"
+    launcher.run(reference, **how)
     for moment in moments:
-        again.run(tmp_path / "run", code=-signal.SIGKILL, pretrain=True, before=KILL.format(moment), extra=mixed)
-    output = again.run(tmp_path / "run", pretrain=True, extra=mixed)[0]
-    assert "pretrain: finished before" in output and "finetune: finished before" in output and "evaluate: finished" not in output
-    reference = tmp_path / "reference" / "run"
-    assert rows(tmp_path / "run") == rows(reference)
-    for stage in ("pretrain", "finetune"):
-        assert_same(state(tmp_path / "run", stage), state(reference, stage))
-    for name in ("results.json", "results.md", "model/model.safetensors", "statistics.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (reference / name).read_bytes(), name
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in reference.iterdir()}
+        again.run(folder, code=-signal.SIGKILL, before=KILL.format(moment), **how)
+    output = again.run(folder, **how)[0]
+    assert rows(folder) == rows(reference)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in reference.iterdir()}
     # Nothing half-written is left.
-    assert not [path for path in (tmp_path / "run").rglob("*") if "partial-" in path.name or "orbax-checkpoint-tmp" in path.name]
-    assert "evaluate: finished before" in again.run(tmp_path / "run", pretrain=True, extra=mixed)[0]
+    assert not [path for path in folder.rglob("*") if "partial-" in path.name or "orbax-checkpoint-tmp" in path.name]
+    return again, output, folder, reference
+
+
+def test_killed_at_moments_of_pretraining(launcher, mixed, tmp_path):
+    """The evaluation is stopped in test_signals.py and damaged in tests/experiment/test_lost_checkpoints.py."""
+    moments = (MOMENTS[2], r"/pretrain/checkpoints/4$")
+    _, output, folder, reference = kill_at(moments, "pretrain", launcher, mixed, tmp_path)
+    assert "pretrain: goes on after step 2" in output
+    assert_same(state(folder, "pretrain"), state(reference, "pretrain"))
+
+
+@pytest.mark.exhaustive
+def test_killed_at_every_moment_of_every_stage(launcher, mixed, tmp_path):
+    again, output, folder, reference = kill_at(MOMENTS, "all", launcher, mixed, tmp_path)
+    assert "pretrain: finished before" in output and "finetune: finished before" in output and "evaluate: finished" not in output
+    for stage in ("pretrain", "finetune"):
+        assert_same(state(folder, stage), state(reference, stage))
+    for name in ("results.json", "results.md", "model/model.safetensors", "statistics.json"):
+        assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
+    assert "evaluate: finished before" in again.run(folder, pretrain=True, extra=mixed)[0]
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.exhaustive)])

@@ -39,37 +39,45 @@ def config(simulated, tmp_path):
     return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | QUICK_MODEL)
 
 
-def test_a_run_writes_everything(config, tmp_path, console):
-    for name in ("s1a", "s1d"):  # rows run with radar in test_rows.py
+@pytest.fixture(scope="module")
+def finished(simulated, tmp_path_factory):
+    """(configuration, folder, results) of a run with a series and an image; rows run with radar in test_rows.py."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache"), "eval.monitor_tiles": 4} | QUICK_MODEL)
+    for name in ("s1a", "s1d"):
         del config.modalities[name]
-    config.eval.monitor_tiles = 4
-    whole = go(config, tmp_path / "whole", console)
+    return config, folder / "run", go(config, folder / "run", Console(quiet=True))
+
+
+def test_a_run_writes_everything(finished, console):
+    config, folder, whole = finished
     for name in ("results.json", "results.md", "panels.png", "confusion.png", "metrics.jsonl", "run.json", "statistics.json"):
-        assert (tmp_path / "whole" / name).stat().st_size > 0, name
-    assert list((tmp_path / "whole" / "tensorboard" / "finetune").iterdir())
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "tensorboard" / "finetune").iterdir())
     assert len(whole["subsets"]) == 3 and whole["subsets"][0]["modalities"] == ["s2", "spot"]
     assert all(s["scores"]["pixels"] == whole["subsets"][0]["scores"]["pixels"] for s in whole["subsets"])
     # What pre-training learned is watched, at both of its validations, and drawn.
-    watched = [row for row in lines(tmp_path / "whole") if row["stage"] == "pretrain" and "validation_loss" in row]
+    watched = [row for row in lines(folder) if row["stage"] == "pretrain" and "validation_loss" in row]
     assert len(watched) == 2 and all(0 <= row["validation_knn_miou"] <= 100 for row in watched)
     for name in ("embedding.png", "attention.png"):
-        assert (tmp_path / "whole" / "pretrain" / name).stat().st_size > 0, name
-    about = json.loads((tmp_path / "whole" / "run.json").read_text())
+        assert (folder / "pretrain" / name).stat().st_size > 0, name
+    about = json.loads((folder / "run.json").read_text())
     assert about["data"]["fingerprint"] and about["versions"]["jax"] and about["config"]["seed"] == 0
     assert about["cores"] == len(cores())
 
     # The model goes out as plain files and comes back identical, numbers and settings.
-    model = load_model(tmp_path / "whole" / "model")
+    model = load_model(folder / "model")
     assert schema.flatten(model.config) == schema.flatten(schema.parse(config)) and model.module.names == ("s2", "spot")
-    best = json.loads((tmp_path / "whole" / "evaluate" / "done.json").read_text())["checkpoint"]
-    kept = state_of(tmp_path / "whole", "finetune", best)["params"]
+    best = json.loads((folder / "evaluate" / "done.json").read_text())["checkpoint"]
+    kept = state_of(folder, "finetune", best)["params"]
     jax.tree.map(np.testing.assert_array_equal, model.params, kept)
-    assert model.statistics == json.loads((tmp_path / "whole" / "statistics.json").read_text())
+    assert model.statistics == json.loads((folder / "statistics.json").read_text())
 
     # Another configuration in the same folder is refused, key by key.
+    config = config.copy_and_resolve_references()
     config.finetune.learning_rate = 0.5
     with pytest.raises(WorkdirError, match=r"finetune\.learning_rate: 0\.002 before, 0\.5 now"):
-        go(config, tmp_path / "whole", console)
+        go(config, folder, console)
 
 
 @pytest.mark.exhaustive  # tests/distributed does it with real processes
@@ -180,19 +188,17 @@ def test_folds_are_one_run(config, tmp_path, console, monkeypatch):
     assert run_until("all")["subsets"] == results["subsets"]
 
 
-def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
-    for name in ("s1a", "s1d"):
-        del config.modalities[name]
-    go(config, tmp_path / "first", console, stage="pretrain")
-    config.pretrain_from = str(tmp_path / "first")
+def test_pretraining_of_another_run_is_taken(finished, tmp_path, console):
+    config, first = finished[0].copy_and_resolve_references(), finished[1]
+    config.pretrain_from = str(first)
     config.data.label_share = 0.5
     config.pretrain.steps, config.pretrain.batch_size = 9, 4  # of which nothing is done
     results = go(config, tmp_path / "second", console)
     assert not (tmp_path / "second" / "pretrain").exists() and (tmp_path / "second" / "report.html").is_file()
-    assert results["protocol"]["pretrain_from"] == str(tmp_path / "first") and results["protocol"]["label_share"] == 0.5
+    assert results["protocol"]["pretrain_from"] == str(first) and results["protocol"]["label_share"] == 0.5
     text = (tmp_path / "second" / "results.md").read_text()
     assert "Labels: 50 % of the training tiles" in text and "Pre-training: 4 steps" in text
-    assert f"Pre-trained by the run in {tmp_path / 'first'}, on pastis (SIMULATED), fold_1 fold_2 fold_3." in text
+    assert f"Pre-trained by the run in {first}, on pastis (SIMULATED), fold_1 fold_2 fold_3." in text
     with np.load(tmp_path / "second" / "tiles.npz") as tiles:
         assert tiles["counts"].sum((0, 2, 3)).tolist() == [results["subsets"][0]["scores"]["pixels"]] * 3
     for position, entry in enumerate(results["subsets"]):
@@ -202,7 +208,7 @@ def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
     config.pretrain_from = str(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
         go(config, tmp_path / "third", console)
-    config.pretrain_from, config.data.fold = str(tmp_path / "first"), 2
+    config.pretrain_from, config.data.fold = str(first), 2
     with pytest.raises(UserError, match="without the tiles on which this run is validated or tested .* that has seen fold_1 of the same data"):
         go(config, tmp_path / "other_fold", console)
     config.pretrain.steps = 0
@@ -210,6 +216,7 @@ def test_pretraining_of_another_run_is_taken(config, tmp_path, console):
         go(config, tmp_path / "fourth", console)
 
 
+@pytest.mark.exhaustive  # tests/train/test_pretrained_run.py compares, tests/train/test_warmstart.py takes over
 def test_pretraining_with_other_sensors_is_taken_where_it_fits(config, tmp_path, console):
     both, other = config.copy_and_resolve_references(), config.copy_and_resolve_references()
     for name in ("s1a", "s1d"):

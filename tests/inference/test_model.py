@@ -163,6 +163,7 @@ def test_dense_predictions_are_those_of_an_evaluation(records, tmp_path):
     assert model._probabilities._cache_size() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_tile_labels_are_those_of_a_run(tmp_path, console):
     """Days are counted from the year of a tile's dates, so all series are given."""

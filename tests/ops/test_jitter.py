@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from omnisat_jax.ops.jitter import draw_jitter, jittered
 from omnisat_jax.ops.random import Streams
 from tests import steps
+from tests.conftest import QUICK_MODEL
 
 B, T, H, C = 3, 4, 2, 5
 
@@ -66,7 +67,7 @@ def test_spreads_are_as_configured():
 
 
 def test_training_sees_jitter_and_evaluation_does_not(records):
-    _, tasks, batch = steps.bench(records, 2, "demo,no_s1")
+    _, tasks, batch = steps.bench(records, 2, "demo,no_s1", **QUICK_MODEL)
     plain = tasks["pretrain"]
     term = next(term for term in plain.terms if term.name == "contrastive")
     jittered_term = dataclasses.replace(term, config=dataclasses.replace(term.config, jitter=0.5, jitter_days=20.0))

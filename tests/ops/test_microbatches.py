@@ -36,7 +36,7 @@ def test_values_gradients_and_order_are_those_of_the_whole_batch(count, axis, se
     np.testing.assert_allclose(gradient, right, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", pytest.param("finetune", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("stage", ["pretrain", pytest.param("finetune", marks=[pytest.mark.exhaustive, pytest.mark.slow])])
 def test_a_step_in_microbatches_is_the_same_step_in_less_memory(records, stage):
     _, tasks, batch = steps.bench(
         records,

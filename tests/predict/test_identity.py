@@ -22,7 +22,7 @@ LEFT, TOP = 600_000, 5_700_000
 NAMES = ("s1a", "s1d", "s2", "spot")
 
 
-@pytest.fixture(scope="module", params=[("s1a", "s2", "spot"), pytest.param(NAMES, marks=pytest.mark.exhaustive)], ids="+".join)
+@pytest.fixture(scope="module", params=[("s2", "spot"), pytest.param(NAMES, marks=[pytest.mark.exhaustive, pytest.mark.slow])], ids="+".join)
 def names(request):
     return request.param
 
