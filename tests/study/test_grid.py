@@ -145,3 +145,11 @@ def test_configuration_files_are_found_in_the_current_folder_or_in_the_root(tmp_
     assert grid.locate("configs/pastis.py", ROOT).resolve() == tmp_path / "configs" / "pastis.py"
     with pytest.raises(ConfigError, match=f"found nothing at none.py and {ROOT}/none.py"):
         grid.locate("none.py", ROOT)
+
+
+def test_a_preset_without_pre_training_is_not_given_any():
+    """Its equal compute was computed from other steps."""
+    study = grid.parse(importlib.import_module("configs.studies.label_efficiency").get_config())
+    with pytest.raises(ConfigError, match="row equal_compute: expected no change of pretrain.steps, as the preset demo,equal_compute does not pre-train, found 50"):
+        grid.runs(dataclasses.replace(study, changes=("pretrain.steps=50",)))
+    assert grid.runs(dataclasses.replace(study, changes=("pretrain.steps=50",), only=(), rows={"omnisat": study.rows["omnisat"]}))
