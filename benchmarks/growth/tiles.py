@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ def prepare_tiles(raw: str, out: str) -> None:
 
 def verify_tiles(raw: str) -> None:
     """Verifies a raw folder by one process."""
-    _need(verify.main(["pastis", "--raw", raw, "--jobs", "1"]), raw)
+    _need(verify.main(["pastis", "--raw", raw, "--jobs", "1", "--update"]), raw)
 
 
 def verify_records(out: str) -> None:
@@ -167,6 +168,7 @@ def measure(sizes: Sequence[int], folder: pathlib.Path, *, training: bool) -> tu
         raw, out, workdir = (str(root / name) for name in ("raw", "records", "run"))
         if not root.is_dir():
             make_tiles(root / "raw", size)
+        shutil.rmtree(workdir if training else out, ignore_errors=True)  # of an earlier start
         jobs: dict[str, tuple] = {
             "prepare": (prepare_tiles, raw, out),
             "verify raw tiles": (verify_tiles, raw),
@@ -181,7 +183,8 @@ def measure(sizes: Sequence[int], folder: pathlib.Path, *, training: bool) -> tu
         for what, (function, *arguments) in jobs.items():
             costs.setdefault(what, {})[size], _ = in_process(function, *arguments)
         counted = {"run": workdir} if training else {"raw data": raw, "records": out}
-        notes.append(f"{number_of(size, 'tile')}: {', '.join(f'{number_of(_files(path), "file")} of {what}' for what, path in counted.items())}")
+        files = ", ".join(f"{number_of(_files(path), 'file')} of {what}" for what, path in counted.items())
+        notes.append(f"{number_of(size, 'tile')}: {files}")
     return [Growth(what, "tiles", {size: found[size] for size in sizes}, found[START]) for what, found in costs.items()], notes
 
 
