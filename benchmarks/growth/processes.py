@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import io
 import multiprocessing
+import os
 import pathlib
 import resource
 from collections.abc import Callable
@@ -16,7 +17,7 @@ PEAK_ONLY = "5"  # what RESET takes for: forget the peak of the resident memory
 
 
 def in_process(function: Callable[..., Any], *arguments: Any) -> tuple[Cost, Any]:
-    """Calls a function in a fresh process that has imported its module.
+    """Calls a function in a fresh process that has imported this program.
 
     Args:
       function: at the top level of a module; what it prints is dropped.
@@ -25,11 +26,13 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> tuple[Cost, Any
     Returns:
       CPU seconds of the call, with the processes that it starts, and the growth of the process's resident memory to its peak; and the result.
     """
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, function, arguments).result()
+    # The server of this context imports the program once; its forks share that.
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        return pool.submit(_measured, function, arguments, dict(os.environ)).result()
 
 
-def _measured(function: Callable[..., Any], arguments: tuple) -> tuple[Cost, Any]:
+def _measured(function: Callable[..., Any], arguments: tuple, environment: dict[str, str]) -> tuple[Cost, Any]:
+    os.environ.update(environment)  # the server keeps the one of its start
     RESET.write_text(PEAK_ONLY)
     before, start = _cpu(), _status("VmRSS")
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Many small tiles: each is one of a few simulated ones, cut to a few dates, with noise and parcels of its own."""
+"""Many small tiles of two series: each is one of a few simulated tiles, cut to a few dates, with noise and parcels of its own."""
 
 import json
 import os
@@ -9,15 +9,13 @@ from typing import Any
 
 import grain
 import numpy as np
-import rasterio
-from rasterio.transform import from_origin
 from rich.console import Console
 
 from benchmarks.growth.powers import Cost, Growth
 from benchmarks.growth.processes import in_process
 from configs import pastis
 from data import prepare, verify
-from data.pastis.simulated import SPOT, simulate
+from data.pastis.simulated import simulate
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
 from omnisat_jax.experiment.context import RunOptions
@@ -30,9 +28,10 @@ from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import choose_split
 from omnisat_jax.words import number_of
 
-SIDE, DATES = 8, 4  # pixels of 10 m per side of a tile, dates of its series
+SIDE, DATES = 8, 2  # pixels of 10 m per side of a tile, dates of its series
 TEMPLATES = 20  # simulated tiles
-PLACES = 100  # tiles that lie at a place of their own, whose parcels are numbered anew
+PLACES = 10  # tiles whose parcels are numbered together
+NOISE = {"DATA_S2": 20.0, "DATA_S1A": 0.1}  # folder of a series -> standard deviation of what makes tiles differ
 BATCH = 8
 STEPS = 4  # of training
 START = 10  # tiles of the smallest folder; what it costs counts as the start
@@ -42,7 +41,7 @@ def make_tiles(root: pathlib.Path, count: int) -> pathlib.Path:
     """Writes a folder in PASTIS layout with `count` tiles, all of them different."""
     templates = simulate(root.with_name("templates"), tiles=TEMPLATES, tile_size=SIDE, seed=0)
     collection = json.loads((templates / "metadata.geojson").read_text())
-    for folder in ("DATA_S2", "DATA_S1A", "DATA_S1D", SPOT, "ANNOTATIONS"):
+    for folder in (*NOISE, "ANNOTATIONS"):
         (root / folder).mkdir(parents=True)
     rng, known = np.random.default_rng(0), {}
     kinds = collection["features"]
@@ -57,32 +56,23 @@ def _write_tile(root: pathlib.Path, templates: pathlib.Path, feature: dict, inde
     template = properties["ID_PATCH"]
     if template not in known:
         known[template] = _read(templates, template)
-    arrays, (image, profile) = known[template]
-    for sensor in ("S2", "S1A", "S1D"):
-        values = arrays[f"DATA_{sensor}/{sensor}"][:DATES]
-        noise = rng.normal(0, 20 if sensor == "S2" else 0.1, values.shape)
-        np.save(root / f"DATA_{sensor}" / f"{sensor}_{name}.npy", (values + noise).astype(values.dtype))
-    parcels = arrays["ANNOTATIONS/ParcelIDs"]
-    np.save(root / "ANNOTATIONS" / f"TARGET_{name}.npy", arrays["ANNOTATIONS/TARGET"])
+    labels, parcels, series = known[template]
+    for folder, values in series.items():
+        noise = rng.normal(0, NOISE[folder], values.shape)
+        np.save(root / folder / f"{folder[5:]}_{name}.npy", (values + noise).astype(values.dtype))
+    np.save(root / "ANNOTATIONS" / f"TARGET_{name}.npy", labels)
     np.save(root / "ANNOTATIONS" / f"ParcelIDs_{name}.npy", np.where(parcels > 0, parcels % 1000 + 1000 * index, 0))
-    north = 10 * SIDE * (index // 20)  # of its template, which lies in the first rows
-    changed = image.copy()
-    changed[:, 0, :4] = np.frombuffer(index.to_bytes(4, "little"), np.uint8)
-    corner = profile["transform"]
-    profile = profile | {"transform": from_origin(corner.c, corner.f + north, 1, 1)}
-    with rasterio.open(root / SPOT / f"SPOT6_RVB_1M00_2019_{name}.tif", "w", **profile) as target:
-        target.write(changed)
+    north = 10 * SIDE * (index // TEMPLATES)  # m, of its template
     ring = [[x, y + north] for x, y in feature["geometry"]["coordinates"][0]]
     days = {key: dict(list(value.items())[:DATES]) for key, value in properties.items() if key.startswith("dates-")}
     own: dict[str, Any] = {"ID_PATCH": name, "Fold": index % 5 + 1, "location_id": f"place {index // PLACES}"}
     return feature | {"id": name, "properties": properties | days | own, "geometry": feature["geometry"] | {"coordinates": [ring]}}
 
 
-def _read(templates: pathlib.Path, name: int) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, dict]]:
-    """The arrays of a template by folder and prefix, and its image."""
-    stems = ("DATA_S2/S2", "DATA_S1A/S1A", "DATA_S1D/S1D", "ANNOTATIONS/TARGET", "ANNOTATIONS/ParcelIDs")
-    with rasterio.open(templates / SPOT / f"SPOT6_RVB_1M00_2019_{name}.tif") as source:
-        return {stem: np.load(templates / f"{stem}_{name}.npy") for stem in stems}, (source.read(), source.profile)
+def _read(root: pathlib.Path, name: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Labels, parcels and the first dates of the series of a template."""
+    labels, parcels = (np.load(root / "ANNOTATIONS" / f"{kind}_{name}.npy") for kind in ("TARGET", "ParcelIDs"))
+    return labels, parcels, {folder: np.load(root / folder / f"{folder[5:]}_{name}.npy")[:DATES] for folder in NOISE}
 
 
 def prepare_tiles(raw: str, out: str) -> None:
@@ -181,7 +171,9 @@ def measure(sizes: Sequence[int], folder: pathlib.Path, *, training: bool) -> tu
                 prepare_tiles(raw, out)
             jobs = {"train, validate, score": (train, out, workdir)}
         for what, (function, *arguments) in jobs.items():
-            costs.setdefault(what, {})[size], _ = in_process(function, *arguments)
+            cost, _ = in_process(function, *arguments)
+            costs.setdefault(what, {})[size] = cost
+            print(f"{what}, {number_of(size, 'tile')}: {cost.seconds:.2f} s, {cost.mib:.0f} MiB", flush=True)
         counted = {"run": workdir} if training else {"raw data": raw, "records": out}
         files = ", ".join(f"{number_of(_files(path), 'file')} of {what}" for what, path in counted.items())
         notes.append(f"{number_of(size, 'tile')}: {files}")

@@ -39,7 +39,7 @@ def test_many_tiles_are_different_and_whole(tmp_path):
     tiles.read_epoch(out)
     records = Records(out)
     assert len(records.tile_ids) == 2 * tiles.TEMPLATES + 3 and records.info.simulated
-    assert len({records.source(records.parts)[i]["spot"]["values"][0].tobytes() for i in range(len(records.tile_ids))}) == len(records.tile_ids)
+    assert len({records.source(records.parts)[i]["s2"]["values"][0].tobytes() for i in range(len(records.tile_ids))}) == len(records.tile_ids)
 
 
 def test_rows(capsys):
