@@ -1,12 +1,13 @@
 """A run of one, two or four processes on this machine with the same global batch: when the first step is done, and what each process reads."""
 
+import contextlib
+import io
 import multiprocessing
 import os
 import pathlib
 import re
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -53,7 +54,6 @@ def run_host(arguments: Sequence[str], started: float, devices: int, answers: An
       answers: queue that takes a `Host`.
     """
     os.environ["XLA_FLAGS"] = f"{as_flags(unoptimised())} --xla_force_host_platform_device_count={devices}"
-    sys.stdout = open(os.devnull, "w")
     marks, sizes = [], []
     next_batch, read_into = timing.Ledger.next_batch, FrameStore.read_into
 
@@ -68,7 +68,8 @@ def run_host(arguments: Sequence[str], started: float, devices: int, answers: An
     timing.Ledger.next_batch, FrameStore.read_into = marking, counting
     import launch  # it answers signals from here on
 
-    code = run_command(launch.program, ["launch.py", *arguments])
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = run_command(launch.program, ["launch.py", *arguments])
     peak = re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())
     answers.put(Host(*marks[1], sum(sizes) / 2**20, int(peak[1]) / 1024) if code == 0 and peak else code)
 

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.growth.powers import Cost
 
 STATUS, RESET = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
+PRELOADED = "benchmarks.growth.tiles"  # what takes seconds to import
 PEAK_ONLY = "5"  # what RESET takes for: forget the peak of the resident memory
 
 
@@ -26,8 +27,9 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> tuple[Cost, Any
     Returns:
       CPU seconds of the call, with the processes that it starts, and the growth of the process's resident memory to its peak; and the result.
     """
-    # The server of this context imports the program once; its forks share that.
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOADED])  # once, by the server; its forks share it
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
         return pool.submit(_measured, function, arguments, dict(os.environ)).result()
 
 

@@ -1,5 +1,6 @@
 """Many small tiles of two series: each is one of a few simulated tiles, cut to a few dates, with noise and parcels of its own."""
 
+import io
 import json
 import os
 import pathlib
@@ -121,7 +122,7 @@ def read_epoch(out: str) -> None:
 def train(out: str, folder: str) -> None:
     """Fine-tunes a few steps of a small model, validates and scores it."""
     os.environ["XLA_FLAGS"] = as_flags(unoptimised())  # what grows with the tiles is not the model
-    options = RunOptions(folder, Console(file=open(os.devnull, "w")), prepare.prepare)
+    options = RunOptions(folder, Console(file=io.StringIO()), prepare.prepare)
     run(schema.parse(_config(out, f"{folder}-cache")), options)
 
 
