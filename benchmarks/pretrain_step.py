@@ -9,10 +9,12 @@ on their values. `configs/pastis.py` sets the number of tiles per step.
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from benchmarks.timing import device, measure
 from configs import pastis
@@ -24,11 +26,46 @@ from omnisat_jax.models.registry import make_model
 from omnisat_jax.optim.optimizer import make_optimizer
 from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
-from omnisat_jax.train.step import create_state, make_step
+from omnisat_jax.train.step import TrainState, create_state, make_step
 
 DTYPES = {"s2": "int16", "s1a": "float32", "s1d": "float32", "spot": "uint8"}
 LABEL_RESOLUTION = 10.0  # metres per pixel
 CLASSES = tuple(map(str, range(19)))
+
+
+class Stage(NamedTuple):
+    """A stage of training without data.
+
+    Attributes:
+      task: of the stage.
+      optimizer: of the stage.
+      arguments: (state, batch, root key) of its training step; the batch is all ones.
+    """
+
+    task: Any
+    optimizer: optax.GradientTransformation
+    arguments: tuple[TrainState, Any, jax.Array]
+
+
+def make_stage(config: schema.ExperimentConfig, name: str, side: int) -> Stage:
+    """Makes a stage on tiles of PASTIS-HD.
+
+    Args:
+      config: of the experiment.
+      name: of the stage, "pretrain" or "finetune".
+      side: label pixels per side of a tile.
+    """
+    specs, stage_config = config.modalities, getattr(config, name)
+    sides = {spec.name: round(side * LABEL_RESOLUTION / spec.resolution) for spec in specs}
+    layouts = (ModalityLayout(s.name, s.dates_train, (sides[s.name], sides[s.name], s.channels), DTYPES[s.name]) for s in specs)
+    layout = BatchLayout(tuple(layouts), (side, side), "uint8")
+    statistics = {spec.name: {"mean": np.zeros(spec.channels), "std": np.ones(spec.channels)} for spec in specs}
+    model = make_model(specs, config, len(CLASSES), 4, jnp.float32)
+    task = make_task(name, config, model, statistics, LabelInfo(CLASSES, len(CLASSES)))
+    batch = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), layout.abstract(stage_config.batch_size))
+    optimizer, root = make_optimizer(stage_config), jax.random.key(0)
+    state = jax.jit(lambda batch: create_state(task, optimizer, root, batch))(batch)
+    return Stage(task, optimizer, (state, batch, root))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,22 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=32, help="label pixels per side of a tile")
     options = parser.parse_args(arguments)
     config = schema.parse(pastis.get_config(options.preset))
-    specs = config.modalities
-    sides = {spec.name: round(options.side * LABEL_RESOLUTION / spec.resolution) for spec in specs}
-    layouts = (ModalityLayout(s.name, s.dates_train, (sides[s.name], sides[s.name], s.channels), DTYPES[s.name]) for s in specs)
-    layout = BatchLayout(tuple(layouts), (options.side, options.side), "uint8")
-    statistics = {spec.name: {"mean": np.zeros(spec.channels), "std": np.ones(spec.channels)} for spec in specs}
-    model = make_model(specs, config, len(CLASSES), 4, jnp.float32)
     print(device())
     for name in ("pretrain", "finetune"):
         stage_config = getattr(config, name)
         if not stage_config.steps:
             continue
-        task = make_task(name, config, model, statistics, LabelInfo(CLASSES, len(CLASSES)))
-        batch = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), layout.abstract(stage_config.batch_size))
-        optimizer, root = make_optimizer(stage_config), jax.random.key(0)
-        state = jax.jit(lambda batch: create_state(task, optimizer, root, batch))(batch)  # noqa: B023
-        measured = measure(make_step(task, optimizer), state, batch, root)
+        stage = make_stage(config, name, options.side)
+        measured = measure(make_step(stage.task, stage.optimizer), *stage.arguments)
         print(
             f"{name:8s} {stage_config.batch_size} tiles: {measured.seconds:5.2f} s per step "
             f"({stage_config.batch_size / measured.seconds:4.1f} tiles/s)  {measured.temporary_mib:6.0f} MiB temporary  "

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     config = schema.parse(pastis.get_config(options.preset)).model
     counts = (options.few, options.all)
-    found = {(name, dates): _measure(name, config, dates, options.side) for name in ("utae", "temporal_first") for dates in counts}
+    found = {(name, dates): measure_encoder(name, config, dates, options.side) for name in ("utae", "temporal_first") for dates in counts}
     print(device())
     for (name, dates), measured in found.items():
         print(f"{name:16s} {dates:4d} dates  {1000 * measured.seconds:8.1f} ms per step  {measured.temporary_mib:7.0f} MiB temporary")
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(name: str, config: schema.ModelConfig, dates: int, side: int) -> Measurement:
+def measure_encoder(name: str, config: schema.ModelConfig, dates: int, side: int) -> Measurement:
+    """Measures forward and backward pass of the encoder `name` on a series of `dates` dates and `side` x `side` pixels."""
     spec = ModalitySpec(name="s2", kind="series", channels=BANDS, resolution=10.0, patch=PATCH, encoder=name, dates_train=0, dates_eval=0)
     module: nn.Module = make_encoder(spec, config, jnp.float32)
     inputs = (

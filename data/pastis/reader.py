@@ -219,8 +219,8 @@ class _Reader:
         self.size = 0
         # Parcel numbers that restart at each place are made unique by the place.
         location_ids = {tile: feature.get("properties").find("location_id").value for tile, feature in features.items()}
-        order = sorted({str(place) for place in location_ids.values()})
-        self.numbering = {tile: 1 + order.index(str(place)) for tile, place in location_ids.items() if place is not None}
+        numbers = {place: number for number, place in enumerate(sorted({str(place) for place in location_ids.values()}), 1)}
+        self.numbering = {tile: numbers[str(place)] for tile, place in location_ids.items() if place is not None}
 
     def path_of(self, tile: str, name: str) -> pathlib.Path:
         return self.held.get(name, {}).get(tile) or _path(self.root, name, tile)

@@ -79,6 +79,7 @@ class BadTiles:
           before: entries of parts that were prepared earlier.
         """
         self._limit, self._total, self._entries = limit, total, list(before)
+        self._tiles = {entry["tile"] for entry in self._entries}
 
     def add(self, entries: Iterable[BadEntry]) -> None:
         """Counts the entries of a tile.
@@ -88,6 +89,7 @@ class BadTiles:
         """
         entries = list(entries)
         self._entries += entries
+        self._tiles.update(entry["tile"] for entry in entries)
         if entries:
             self.check()
 
@@ -97,9 +99,8 @@ class BadTiles:
         Raises:
           TooManyBadTiles: it is exceeded.
         """
-        tiles = {entry["tile"] for entry in self._entries}
-        if len(tiles) > self._limit * self._total:
-            self.refuse(f"{len(tiles)} of {number_of(self._total, 'tile')} are broken, more than data.max_bad = {self._limit:g} allows")
+        if len(self._tiles) > self._limit * self._total:
+            self.refuse(f"{len(self._tiles)} of {number_of(self._total, 'tile')} are broken, more than data.max_bad = {self._limit:g} allows")
 
     def refuse(self, why: str) -> None:
         """Raises TooManyBadTiles with the first entries."""

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 KEPT = 18  # leading bits of a float32 that are counted: sign, exponent, 10 significant bits; whole numbers up to 1,024 are exact
 CODES = 2**KEPT
+SORTED = 2**14  # fewer values than this are sorted, which takes less time than to go through all codes
 _DROPPED = 32 - KEPT
 _SIGN = np.uint32(2**31)
 
@@ -31,7 +32,10 @@ def values_of(codes: ArrayLike) -> np.ndarray:
 
 def sparse(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(codes, counts) of finite values (N,), small enough to send to another process."""
-    counts = np.bincount(codes_of(values), minlength=CODES)
+    found = codes_of(values)
+    if len(found) < SORTED:
+        return np.unique(found, return_counts=True)
+    counts = np.bincount(found, minlength=CODES)
     codes = np.flatnonzero(counts)
     return codes, counts[codes]
 

@@ -34,7 +34,8 @@ class Value:
           advice: what to do if the value is wrong, for messages.
         """
         self.value: Any = value
-        self.path, self.key, self.tile, self.advice = pathlib.Path(path), key, tile, advice
+        self.path = path if isinstance(path, pathlib.Path) else pathlib.Path(path)  # a path would be parsed again for every entry of a file
+        self.key, self.tile, self.advice = key, tile, advice
 
     def error(self, expected: str, found: str | None = None, advice: str = "") -> DataError:
         """Returns the error to raise if the value is not what is expected."""
@@ -47,23 +48,29 @@ class Value:
     def _child(self, value, key):
         return Value(value, self.path, key, self.tile, self.advice)
 
-    def items(self) -> dict[str, "Value"]:
-        """Returns the entries of an object."""
+    def _entry(self, key, value):
+        return self._child(value, f"{self.key}.{key}" if self.key else key)
+
+    def _object(self):
         if not isinstance(self.value, dict):
             raise self.error("an object")
-        return {key: self._child(value, f"{self.key}.{key}" if self.key else key) for key, value in self.value.items()}
+        return self.value
+
+    def items(self) -> dict[str, "Value"]:
+        """Returns the entries of an object."""
+        return {key: self._entry(key, value) for key, value in self._object().items()}
 
     def get(self, key: str) -> "Value":
         """Returns a required entry of an object."""
-        found = self.items()
+        found = self._object()
         if key not in found:
             raise self.error(f"a key {key!r}", f"only {', '.join(list(found)[:8])}" if found else "an empty object")
-        return found[key]
+        return self._entry(key, found[key])
 
     def find(self, key: str, default: Any = None) -> "Value":
         """Returns an entry of an object, or `default` if it is missing or null."""
-        found = self.items().get(key)
-        return self._child(default, f"{self.key}.{key}" if self.key else key) if found is None or found.value is None else found
+        found = self._object().get(key)
+        return self._entry(key, default if found is None else found)
 
     def list(self, length: int | None = None) -> "list[Value]":
         """Returns the entries of a list, which must have `length` of them unless that is None."""

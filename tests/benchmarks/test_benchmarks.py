@@ -21,6 +21,7 @@ from benchmarks import (
 )
 from benchmarks.accelerator import __main__ as accelerator, child as accelerator_child
 from benchmarks.classical import __main__ as classical
+from benchmarks.growth import __main__ as growth
 from configs import pastis
 from data.simulation import crops
 from data.simulation.targets import LIMITS, STATISTICS
@@ -31,7 +32,7 @@ from tests.buckets import needs_bucket
 from tests.conftest import ROOT, prepare_pastis, tiny
 from tests.predict.models import save_random_model
 
-ELSEWHERE = {accelerator, accelerator_child}  # test_accelerator.py
+ELSEWHERE = {accelerator, accelerator_child, growth}  # test_accelerator.py, test_growth.py
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
 BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, object_storage, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
 

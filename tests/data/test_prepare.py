@@ -15,7 +15,7 @@ import pytest
 
 from data import prepare as command
 from data.preparation import preparing, writing
-from data.preparation.bad_tiles import read_tile
+from data.preparation.bad_tiles import BadTiles, TooManyBadTiles, read_tile
 from data.preparation.options import Origin, PreparationOptions
 from data.preparation.summary import Summary, clear_dates
 from data.reading.datasets import open_dataset
@@ -25,6 +25,24 @@ from omnisat_jax.records.reader import Records
 from tests import faults, forks
 from tests.conftest import ROOT, prepare_pastis as run
 from tests.faults import TILE
+
+
+def test_broken_tiles_are_counted_one_by_one():
+    """Thousands of broken tiles that are kept, each of which is compared with the limit."""
+    read = []
+
+    class Entry(dict):
+        def __getitem__(self, key):
+            read.append(key)
+            return super().__getitem__(key)
+
+    bad = BadTiles(0.75, 1000, [Entry(tile="0", message="m")])
+    for number in range(1, 750):
+        bad.add([Entry(tile=str(number), message="m")] * 2)
+    assert len(read) < 5 * 750
+    with pytest.raises(TooManyBadTiles, match="751 of 1,000 tiles are broken"):
+        bad.add([{"tile": "750", "message": "m"}])
+        bad.add([{"tile": "751", "message": "m"}])
 
 
 def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):

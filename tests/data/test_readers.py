@@ -10,6 +10,7 @@ import rasterio
 from data.pastis import reader
 from data.reading.datasets import open_dataset
 from data.reading.raw import DataError
+from omnisat_jax.files.json_file import Value
 from omnisat_jax.missing import NO_DATA_INT16
 from tests.faults import LABEL, S1A, SPOT, TILE, change_array, change_metadata, pickled, truncate
 from tests.faults.breaking import link_out
@@ -342,6 +343,27 @@ def test_two_files_that_differ_in_case_are_refused(root):
     path.with_suffix(".NPY").write_bytes(path.read_bytes())
     with pytest.raises(DataError, match="one file of that name, in upper or lower case, found .* as well"):
         open_dataset("pastis", root)
+
+
+class Compared(str):
+    """A string that counts how often it is compared."""
+
+    count = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        Compared.count += 1
+        return super().__eq__(other)
+
+    def __str__(self):
+        return self
+
+
+def test_places_are_numbered_without_comparing_each_with_each(tmp_path):
+    places = [Compared(f"place {index:03d}") for index in range(500)]
+    features = {place[6:]: Value({"properties": {"location_id": place}}, tmp_path) for place in places}
+    assert reader._Reader(tmp_path, features, {}, {}, {}).numbering == {f"{index:03d}": index + 1 for index in range(500)}
+    assert Compared.count < 5 * len(places)
 
 
 def test_parcel_numbers_that_restart_at_each_place_are_kept_apart(root):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -299,6 +300,19 @@ def test_codes_keep_the_order_and_the_size_of_values():
     for chunk in np.array_split(whole, 3):
         counted.add(*histogram.sparse(chunk))
     assert counted.quantiles((0, 0.5, 1)) == [-1_024, 0, 1_024]
+
+
+def test_a_few_values_are_counted_in_little_memory():
+    """A tile of 8 px has 64 pixels per band; to count them in 2 MiB took most of the time of a check."""
+    values = np.random.default_rng(0).normal(0, 100, histogram.SORTED).astype(np.float32)
+    few, many = values[1:], np.concatenate([values[1:], values[1:]])
+    codes, counts = histogram.sparse(few)
+    np.testing.assert_array_equal(histogram.sparse(many), (codes, 2 * counts))
+    tracemalloc.start()
+    histogram.sparse(values[:64])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**16 and not len(histogram.sparse(values[:0])[0])
 
 
 def test_parts_without_labels_and_classes_that_are_only_tested():

@@ -52,6 +52,14 @@ def test_large_files_are_not_read(tmp_path):
 TREE = Value({"a": {"b": [1, "x", None, True]}, "n": None}, "x.json", tile="7")
 
 
+def test_one_entry_is_read_without_touching_the_others(monkeypatch):
+    made, init = [], Value.__init__
+    large = Value({str(number): number for number in range(1000)}, "x.json")
+    monkeypatch.setattr(Value, "__init__", lambda self, *arguments: made.append(1) or init(self, *arguments))
+    assert large.get("7").integer(0, 9) == 7 and large.find("8").key == "8" and large.find("no", 3).value == 3
+    assert len(made) == 3
+
+
 def test_values_know_their_keys():
     entries = TREE.get("a").get("b").list()
     assert [entry.key for entry in entries] == ["a.b[0]", "a.b[1]", "a.b[2]", "a.b[3]"]

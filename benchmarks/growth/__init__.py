@@ -1,0 +1,1 @@
+"""How time and memory grow with the sizes of the data, the model and the machine."""
