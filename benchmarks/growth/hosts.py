@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -65,13 +66,20 @@ def run_host(arguments: Sequence[str], started: float, devices: int, answers: An
         sizes.append(out.nbytes)
         read_into(store, position, out)
 
-    timing.Ledger.next_batch, FrameStore.read_into = marking, counting
     import launch  # it answers signals from here on
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    with (
+        mock.patch.object(timing.Ledger, "next_batch", marking),
+        mock.patch.object(FrameStore, "read_into", counting),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         code = run_command(launch.program, ["launch.py", *arguments])
     peak = re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())
-    answers.put(Host(*marks[1], sum(sizes) / 2**20, int(peak[1]) / 1024) if code == 0 and peak else code)
+    if code or not peak:
+        answers.put(code)
+        return
+    seconds, cpu_seconds = marks[1]
+    answers.put(Host(seconds, cpu_seconds, sum(sizes) / 2**20, int(peak[1]) / 1024))
 
 
 def start_run(records: pathlib.Path, folder: pathlib.Path, processes: int, steps: int) -> list[Host]:

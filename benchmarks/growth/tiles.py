@@ -103,8 +103,8 @@ def open_records(out: str) -> None:
     for parts in split.train, split.validation, split.test:
         records.known_statistics(parts, clear=True)
         records.label_counts(parts, 0.5, 0)
-        records.counts(parts), records.days(parts), records.places(parts), records.parcels(parts)  # noqa: B018
-        records.source(parts)
+        for read in (records.counts, records.days, records.places, records.parcels, records.source):
+            read(parts)
 
 
 def read_epoch(out: str) -> None:

@@ -76,8 +76,8 @@ def keep_average(decay: float, frozen: Collection[str] = ()) -> optax.GradientTr
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Average]:
         rate = jnp.minimum(decay, state.count / (10 + state.count))
-        new = optax.apply_updates(params, updates)
-        average = jax.tree.map(lambda old, p: rate * old + (1 - rate) * p, state.average, new)
+        new: Any = optax.apply_updates(params, updates)
+        average: Any = jax.tree.map(lambda old, p: rate * old + (1 - rate) * p, state.average, new)
         if frozen:
             average |= {name: module for name, module in new.items() if name in frozen}
         return updates, Average(average, state.count + 1)
