@@ -88,12 +88,14 @@ def _local_loss(z, present, apart, temperature, *, ring: _Ring):
             z.reshape(v, b // group, group, p, e).swapaxes(0, 1),
             present.reshape(v, b // group, group).swapaxes(0, 1),
             apart.reshape(v, v, b // group, group).transpose(2, 0, 1, 3),
+            # The same for each group. As a constant of the loop, JAX would compute all comparisons of its rows at once before the loop and keep them.
+            jnp.zeros(b // group, jnp.int32),
         )
         alone = ring._replace(hops=1)
 
-        def group_sums(of_group: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-            z, present, apart = of_group
-            return _sums(z, present, apart, temperature, 0, alone)
+        def group_sums(of_group: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
+            z, present, apart, first = of_group
+            return _sums(z, present, apart, temperature, first, alone)
 
         sums = jax.tree.map(jnp.sum, lax.map(group_sums, groups))
     loss, correct, count = lax.psum(sums, axes)

@@ -58,3 +58,15 @@ def test_chunks_hold_every_row_once(monkeypatch):
     assert keys.shape == (2, infonce_ring._CHUNK_ROWS, 2) and present.sum() == rows
     np.testing.assert_array_equal(keys.reshape(-1, 2)[:rows, 0], np.arange(rows) * 2.0 + 1)
     assert not present.reshape(-1)[rows:].any()
+
+
+@pytest.mark.parametrize("group", [0, 2])
+def test_no_array_has_an_element_for_each_pair_of_rows(group, monkeypatch):
+    """Memory is linear in the number of rows, also where groups lie within one device and their comparisons do not depend on the embeddings."""
+    monkeypatch.setattr(infonce_ring, "_CHUNK_ELEMENTS", 2**16)
+    mesh = make_mesh(schema.MeshConfig(1, 1, 1, 0), jax.devices()[:1])
+    z, present = jax.ShapeDtypeStruct((3, 4, 512, 4), jnp.float32), jax.ShapeDtypeStruct((3, 4), bool)
+    loss = jax.value_and_grad(lambda z, present: ring_infonce_loss(z, present, 0.1, Comparison(group), mesh=mesh)[0])
+    program = jax.jit(loss).lower(z, present).compile()
+    rows = 3 * (group or 4) * 512  # that are compared with each other
+    assert program.memory_analysis().temp_size_in_bytes < rows**2 / 2
