@@ -11,10 +11,11 @@ import socket
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
-from benchmarks.growth.powers import Cost, Growth
+from benchmarks.growth.powers import Cost, Growth, announce
 from benchmarks.growth.tiles import make_tiles, prepare_tiles
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
@@ -65,13 +66,17 @@ def run_host(arguments: Sequence[str], started: float, devices: int, answers: An
         sizes.append(out.nbytes)
         read_into(store, position, out)
 
-    timing.Ledger.next_batch, FrameStore.read_into = marking, counting
     import launch  # it answers signals from here on
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    hooks = mock.patch.object(timing.Ledger, "next_batch", marking), mock.patch.object(FrameStore, "read_into", counting)
+    with hooks[0], hooks[1], contextlib.redirect_stdout(io.StringIO()):
         code = run_command(launch.program, ["launch.py", *arguments])
     peak = re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())
-    answers.put(Host(*marks[1], sum(sizes) / 2**20, int(peak[1]) / 1024) if code == 0 and peak else code)
+    if code or not peak:
+        answers.put(code)
+        return
+    seconds, cpu = marks[1]
+    answers.put(Host(seconds, cpu, sum(sizes) / 2**20, int(peak[1]) / 1024))
 
 
 def start_run(records: pathlib.Path, folder: pathlib.Path, processes: int, steps: int) -> list[Host]:
@@ -133,7 +138,7 @@ def measure(counts: Sequence[int], folder: pathlib.Path, steps: int) -> tuple[li
     for count in counts:
         shutil.rmtree(folder / f"{count}_hosts", ignore_errors=True)  # of an earlier start
         hosts = start_run(records, folder / f"{count}_hosts", count, steps)
-        costs[count] = Cost(sum(host.cpu for host in hosts), sum(host.peak for host in hosts))
+        costs[count] = announce("first step", count, "processes", Cost(sum(host.cpu for host in hosts), sum(host.peak for host in hosts)))
         read, seconds = ", ".join(f"{host.mib:.2f}" for host in hosts), max(host.seconds for host in hosts)
         notes.append(f"{number_of(count, 'process')}: first step after {seconds:.0f} s; MiB of frames read by each in {number_of(steps, 'step')}: {read}")
     return [Growth("start to first step, all processes", "processes", costs)], notes
