@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.growth.powers import Cost, Growth
+from benchmarks.growth.powers import Cost, Growth, announce
 from benchmarks.growth.tiles import make_tiles, prepare_tiles
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
@@ -141,7 +141,7 @@ def measure(counts: Sequence[int], folder: pathlib.Path, steps: int) -> tuple[li
     for count in counts:
         shutil.rmtree(folder / f"{count}_hosts", ignore_errors=True)  # of an earlier start
         hosts = start_run(records, folder / f"{count}_hosts", count, steps)
-        costs[count] = Cost(sum(host.cpu for host in hosts), sum(host.peak for host in hosts))
+        costs[count] = announce("first step", count, "processes", Cost(sum(host.cpu for host in hosts), sum(host.peak for host in hosts)))
         read, seconds = ", ".join(f"{host.mib:.2f}" for host in hosts), max(host.seconds for host in hosts)
         notes.append(f"{number_of(count, 'process')}: first step after {seconds:.0f} s; MiB of frames read by each in {number_of(steps, 'step')}: {read}")
     return [Growth("start to first step, all processes", "processes", costs)], notes

@@ -20,6 +20,12 @@ class Cost:
     mib: float
 
 
+def announce(what: str, size: int, of: str, cost: Cost) -> Cost:
+    """Prints what one size costs as soon as it is known, as larger ones may take long; returns the cost."""
+    print(f"{what}, {size:,} {of}: {cost.seconds:.3g} s, {cost.mib:.0f} MiB", flush=True)
+    return cost
+
+
 @dataclasses.dataclass(frozen=True)
 class Growth:
     """Something that is measured at several sizes.

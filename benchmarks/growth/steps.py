@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks.contrastive_loss import MAX_LOGITS, VIEWS, make_inputs, value_and_gradient
-from benchmarks.growth.powers import Cost, Growth
+from benchmarks.growth.powers import Cost, Growth, announce
 from benchmarks.pretrain_step import make_stage
 from benchmarks.series_encoders import measure_encoder
 from benchmarks.timing import Measurement, measure
@@ -23,8 +23,8 @@ BATCH = 2  # tiles of a fine-tuning step and of an evaluation
 ORDER = ("s2", "s1a", "s1d", "spot")  # in which modalities are added
 
 
-def _cost(measured: Measurement) -> Cost:
-    return Cost(measured.seconds, measured.temporary_mib)
+def _cost(what: str, size: int, of: str, measured: Measurement) -> Cost:
+    return announce(what, size, of, Cost(measured.seconds, measured.temporary_mib))
 
 
 def dates(counts: Sequence[int], side: int) -> list[Growth]:
@@ -36,7 +36,7 @@ def dates(counts: Sequence[int], side: int) -> list[Growth]:
     """
     config = schema.parse(pastis.get_config("demo")).model
     return [
-        Growth(f"{name}, a training step", "dates", {count: _cost(measure_encoder(name, config, count, side)) for count in counts})
+        Growth(f"{name}, a training step", "dates", {count: _cost(name, count, "dates", measure_encoder(name, config, count, side)) for count in counts})
         for name in ("temporal_first", "utae")
     ]
 
@@ -55,7 +55,7 @@ def rows(tiles: Sequence[int], patches: int) -> list[Growth]:
         for count in tiles:
             size = VIEWS * count * patches
             if name == "ring" or 4 * size**2 < MAX_LOGITS:
-                found[name][size] = _cost(measure(value_and_gradient(loss), *make_inputs(count, patches)))
+                found[name][size] = _cost(name, size, "rows", measure(value_and_gradient(loss), *make_inputs(count, patches)))
     return [Growth(f"contrastive loss, {name}", "rows", costs) for name, costs in found.items()]
 
 
@@ -73,11 +73,11 @@ def modalities(counts: Sequence[int], side: int) -> list[Growth]:
             del config.modalities[name]
         config.finetune.batch_size = BATCH
         stage = make_stage(schema.parse(config), "finetune", side)
-        steps[count] = _cost(measure(make_step(stage.task, stage.optimizer), *stage.arguments))
+        steps[count] = _cost("fine-tuning", count, "modalities", measure(make_step(stage.task, stage.optimizer), *stage.arguments))
         if count == counts[-1]:
             state, batch, _ = stage.arguments
             every = subsets(ORDER[:count])
             for number in (2**fewer - 1 for fewer in counts):
                 masks = np.array([[name in subset for name in stage.task.model.names] for subset in every[:number]])
-                evaluations[number] = _cost(measure(stage.task.evaluate, state.evaluated, batch, masks))
+                evaluations[number] = _cost("evaluation", number, "subsets", measure(stage.task.evaluate, state.evaluated, batch, masks))
     return [Growth("fine-tuning step", "modalities", steps), Growth(f"evaluation of {BATCH} tiles", "subsets", evaluations)]

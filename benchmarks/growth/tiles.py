@@ -12,7 +12,7 @@ import grain
 import numpy as np
 from rich.console import Console
 
-from benchmarks.growth.powers import Cost, Growth
+from benchmarks.growth.powers import Cost, Growth, announce
 from benchmarks.growth.processes import in_process
 from configs import pastis
 from data import prepare, verify
@@ -173,8 +173,7 @@ def measure(sizes: Sequence[int], folder: pathlib.Path, *, training: bool) -> tu
             jobs = {"train, validate, score": (train, out, workdir)}
         for what, (function, *arguments) in jobs.items():
             cost, _ = in_process(function, *arguments)
-            costs.setdefault(what, {})[size] = cost
-            print(f"{what}, {number_of(size, 'tile')}: {cost.seconds:.2f} s, {cost.mib:.0f} MiB", flush=True)
+            costs.setdefault(what, {})[size] = announce(what, size, "tiles", cost)
         counted = {"run": workdir} if training else {"raw data": raw, "records": out}
         files = ", ".join(f"{number_of(_files(path), 'file')} of {what}" for what, path in counted.items())
         notes.append(f"{number_of(size, 'tile')}: {files}")
