@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,12 +69,13 @@ def run_host(arguments: Sequence[str], started: float, devices: int, answers: An
 
     import launch  # it answers signals from here on
 
+    sys.argv = ["launch.py", *arguments]  # where the options of configurations are looked for
     with (
         mock.patch.object(timing.Ledger, "next_batch", marking),
         mock.patch.object(FrameStore, "read_into", counting),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        code = run_command(launch.program, ["launch.py", *arguments])
+        code = run_command(launch.program, sys.argv)
     peak = re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())
     if code or not peak:
         answers.put(code)
