@@ -71,7 +71,7 @@ def modalities(counts: Sequence[int], side: int) -> list[Growth]:
         config = pastis.get_config("demo")
         for name in ORDER[count:]:
             del config.modalities[name]
-        config.finetune.batch_size = BATCH
+        config.finetune.batch_size, config.pretrain.steps = BATCH, 0
         stage = make_stage(schema.parse(config), "finetune", side)
         steps[count] = _cost("fine-tuning", count, "modalities", measure(make_step(stage.task, stage.optimizer), *stage.arguments))
         if count == counts[-1]:
