@@ -100,7 +100,7 @@ def time_steps(job: Job) -> dict[str, Any]:
     """
     trainer = _trainer(job)
     start = time.perf_counter()
-    traced = trainer.train_step.trace(trainer.abstract_state, trainer.abstract_batch, trainer.abstract_root)
+    traced = trainer.trace_step()
     tracing = time.perf_counter() - start
     lowered = traced.lower()
     start = time.perf_counter()
@@ -111,7 +111,7 @@ def time_steps(job: Job) -> dict[str, Any]:
     flops = model_flops = program_flops(traced.jaxpr)
     if job.config["model.remat"]:
         plain = _trainer(dataclasses.replace(job, config=job.config | {"model.remat": False}))
-        model_flops = program_flops(plain.train_step.trace(plain.abstract_state, plain.abstract_batch, plain.abstract_root).jaxpr)
+        model_flops = program_flops(plain.trace_step().jaxpr)
     sys.stdin.readline()  # until no other job uses the device
     state, batch, root = random_state(trainer), random_batch(trainer), jax.device_put(jax.random.key(0), meshes.replicated(trainer.mesh))
     metrics: dict[str, Any] = {}

@@ -90,6 +90,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
         "  temporaries": lambda s: f"{s['temporaries_bytes'] / GIB:.2f} GiB",
         "  output, beyond what replaces arguments": lambda s: f"{(s['output_bytes'] - s['aliased_bytes']) / GIB:.2f} GiB",
         "TFLOP": lambda s: f"{s['flops'] / 1e12:.2f}",
+        "  with padding to the matrix units": lambda s: f"{s['padded_flops'] / 1e12:.2f}",
         "memory traffic": lambda s: f"{s['traffic_bytes'] / GIB:.1f} GiB",
         **{
             f"sent by {kind}": lambda s, kind=kind: f"{s['interconnect_bytes'][kind] / 2**20:.1f} MiB"

@@ -29,6 +29,7 @@ from omnisat_jax.parallel.hosts import OUT_OF_MEMORY, runtime_status
 from omnisat_jax.records.nominal import nominal
 from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
+from omnisat_jax.train.flops import program_flops
 from omnisat_jax.train.trainer import Trainer
 
 
@@ -86,14 +87,14 @@ def fill_chips(config: schema.ExperimentConfig, mesh: Mesh) -> tuple[schema.Expe
     return config, raised
 
 
-def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: int) -> dict[str, Any]:
+def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts, chip: Chip, chips: int) -> dict[str, Any]:
     """Numbers per chip and step.
 
     Times are lower bounds: a step takes at least the longer of compute and memory access, plus the communication.
 
     Args:
       program: compiled step.
-      flops: operations of one step over all chips.
+      operations_of: one step over all chips, without and with the padding of products to the matrix units; see `train.flops.program_flops`.
       facts: of the stage.
       chip: what one chip can do.
       chips: their number.
@@ -103,7 +104,8 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
     needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     found = operations(program.as_text())
     sent, touched = totals(found), traffic(found)
-    compute = flops / chips / chip.flops
+    flops, padded = (count / chips for count in operations_of)
+    compute = padded / chip.flops
     access = touched / chip.bandwidth
     # An all-reduce over a ring of chips sends everything around twice, the other collectives once.
     communication = (sum(sent.values()) + sent["all-reduce"]) / chip.interconnect
@@ -119,14 +121,15 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
         "needed_bytes": needed,
         "memory_bytes": chip.memory,
         "fits": bool(needed <= chip.memory),
-        "flops": flops / chips,
+        "flops": flops,
+        "padded_flops": padded,
         "traffic_bytes": touched,
         "parameter_bytes": facts.parameter_bytes,
         "token_bytes": facts.token_bytes,
         "interconnect_bytes": sent,
         "between_slices_bytes": far,
         "seconds": {"compute": compute, "memory": access, "communication": communication, "step": step},
-        "mfu": compute / step,
+        "mfu": flops / chip.flops / step,
     }
 
 
@@ -140,7 +143,8 @@ def compile_stage(config: schema.ExperimentConfig, stage: str, mesh: Mesh, chip:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return {"batch_size": facts.batch_size, "fits": False, "compiler": lines[0][:400]}
-    return describe(compiled.program, compiled.flops, facts, chip, mesh.size)
+    padded = program_flops(trainer.trace_step().jaxpr, chip.matrix_unit)
+    return describe(compiled.program, (compiled.flops, padded), facts, chip, mesh.size)
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,7 @@ class Chip:
       bandwidth: bytes per second from memory.
       interconnect: bytes per second to its neighbours, over all links together.
       network: bytes per second to other slices of TPUs, its share of the data-centre network; 0 = not documented, and for GPUs.
+      matrix_unit: side of the matrix units of a TPU, to which products are padded; 1 for GPUs, whose units are small.
     """
 
     accelerator: str
@@ -26,13 +27,14 @@ class Chip:
     bandwidth: float
     interconnect: float
     network: float = 0.0
+    matrix_unit: int = 1
 
 
 CHIPS = {
-    "v4": Chip("v4", 2, 32 * 2**30, 275e12, 1228e9, 300e9),
-    "v5e": Chip("v5litepod", 1, 16 * 2**30, 197e12, 819e9, 200e9, 25e9 / 8),
-    "v5p": Chip("v5p", 2, 95 * 2**30, 459e12, 2765e9, 600e9, 50e9 / 8),
-    "v6e": Chip("v6e", 1, 32 * 2**30, 918e12, 1640e9, 448e9, 100e9 / 8),
+    "v4": Chip("v4", 2, 32 * 2**30, 275e12, 1228e9, 300e9, 0.0, 128),
+    "v5e": Chip("v5litepod", 1, 16 * 2**30, 197e12, 819e9, 200e9, 25e9 / 8, 128),
+    "v5p": Chip("v5p", 2, 95 * 2**30, 459e12, 2765e9, 600e9, 50e9 / 8, 128),
+    "v6e": Chip("v6e", 1, 32 * 2**30, 918e12, 1640e9, 448e9, 100e9 / 8, 256),
 }
 
 GPUS = {

@@ -98,9 +98,13 @@ class Trainer:
         step = make_step(self.task, self.optimizer)
         return jax.jit(step, donate_argnums=0, out_shardings=(self.state_shardings, None))
 
+    def trace_step(self) -> jax.stages.Traced:
+        """The step for the shapes of state and batch, not compiled yet."""
+        return self.train_step.trace(self.abstract_state, self.abstract_batch, self.abstract_root)
+
     def compile_step(self) -> CompiledStep:
         """Compiles the step for the shapes of state and batch; other shapes raise instead of compiling again."""
-        traced = self.train_step.trace(self.abstract_state, self.abstract_batch, self.abstract_root)
+        traced = self.trace_step()
         platform = self.mesh.devices.flat[0].platform
         return CompiledStep(traced.lower().compile(compiler_options=options_for(platform)), program_flops(traced.jaxpr))
 

@@ -11,6 +11,7 @@ from benchmarks import (
     contrastive_loss,
     loader,
     map_speed,
+    matrix_units,
     object_storage,
     pretrain_step,
     series_encoders,
@@ -34,7 +35,7 @@ from tests.predict.models import save_random_model
 
 ELSEWHERE = {accelerator, accelerator_child, growth}  # test_accelerator.py, test_growth.py
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, object_storage, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, matrix_units, object_storage, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
 
 
 def numbers(pattern, text):
@@ -87,6 +88,15 @@ def test_map_speed(capsys, tmp_path):
     text = capsys.readouterr().out
     assert len(numbers(r"s, ([0-9.]+) km2 per minute, peak ([0-9]+) MiB", text)) == 4
     numbers(r"ratio of times \(loop / map\): ([0-9.]+)", text)
+
+
+def test_matrix_units(capsys, tmp_path):
+    out = tmp_path / "rows.json"
+    assert matrix_units.main(["--preset=demo,no_spot", "--encoders=temporal_first", "--heads=4,2", "--tiles=1", f"--out={out}"]) == 0
+    narrow, _, wide, _ = json.loads(out.read_text())
+    assert narrow["tflop"] == wide["tflop"] > 0
+    assert 0 < narrow["v5e, v5p"] < wide["v5e, v5p"] < 1 and wide["v6e"] < wide["v5e, v5p"]
+    assert "temporal_first" in capsys.readouterr().out
 
 
 def test_checksums(capsys, tmp_path):

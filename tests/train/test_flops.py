@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from omnisat_jax.train.flops import count_flops
+from omnisat_jax.train.flops import count_flops, program_flops
 
 
 def test_flops_of_products_loops_and_convolutions():
@@ -20,6 +20,33 @@ def test_flops_of_products_loops_and_convolutions():
     assert count_flops(gradient, a, b) == 3 * 2 * 4 * 8 * 16
     again = jax.grad(jax.checkpoint(lambda a, b: (jnp.sin(a @ b) ** 2).sum()), (0, 1))
     assert count_flops(again, a, b) == 4 * 2 * 4 * 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "subscripts", "padded"),
+    [
+        ((1024, 256), (256, 128), "mk,kn->mn", 2 * 1024 * 256 * 128),  # fills the unit
+        ((1024, 32), (32, 1024), "mk,kn->mn", 2 * 1024 * 128 * 1024),  # heads of width 32
+        ((1000, 128), (128, 3), "mk,kn->mn", 2 * 1024 * 128 * 8),  # 3 columns are cheaper as rows
+        ((4, 100, 128), (4, 128, 128), "gmk,gkn->gmn", 4 * 2 * 104 * 128 * 128),
+        ((64, 1, 50), (64, 50, 4), "gmk,gkn->gmn", 32 * 64 * 2 * 50 * 4),  # the vector unit
+    ],
+)
+def test_products_are_padded_to_the_matrix_unit(left, right, subscripts, padded):
+    program = jax.make_jaxpr(lambda a, b: jnp.einsum(subscripts, a, b))(jnp.ones(left), jnp.ones(right))
+    assert program_flops(program, matrix_unit=128) == padded >= program_flops(program)
+
+
+def test_convolutions_are_padded_to_the_matrix_unit():
+    numbers = ("NHWC", "HWIO", "NHWC")
+    image, kernel = jnp.ones((2, 16, 16, 3)), jnp.ones((3, 3, 3, 64))
+    program = jax.make_jaxpr(lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=numbers))(image, kernel)
+    assert program_flops(program, matrix_unit=128) == 2 * 512 * 128 * 64  # the 64 filters are the rows
+    grouped = jax.make_jaxpr(
+        lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=2)
+    )(jnp.ones((1, 16, 16, 128)), jnp.ones((3, 3, 64, 256)))
+    assert program_flops(grouped) == 2 * 256 * 9 * 64 * 256
+    assert program_flops(grouped, matrix_unit=128) == 2 * 2 * 256 * 640 * 128
 
 
 def test_the_products_of_cudnn_attention_are_those_of_attention(monkeypatch):
