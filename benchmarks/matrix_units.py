@@ -6,6 +6,7 @@ One row per stage, series encoder and number of attention heads in the fusion.
 """
 
 import argparse
+import dataclasses
 import itertools
 import pathlib
 import sys
@@ -26,8 +27,27 @@ SIDES = {"v5e, v5p": 128, "v6e": 256}
 STAGES = ("pretrain", "finetune")
 
 
-def measure(preset: str, encoder: str, heads: int, tiles: int) -> list[dict[str, float | str]]:
-    """One dict per stage: "tflop" of a step and, by the chips of `SIDES`, the share of the matrix units that these can use.
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the shapes of one step allow.
+
+    Attributes:
+      stage: of training.
+      encoder: of the series.
+      heads: of the fusion.
+      tflop: of the step.
+      shares: {chips: share of the matrix units in use}.
+    """
+
+    stage: str
+    encoder: str
+    heads: int
+    tflop: float
+    shares: dict[str, float]
+
+
+def measure(preset: str, encoder: str, heads: int, tiles: int) -> list[Row]:
+    """The steps of both stages.
 
     Args:
       preset: of configs/pastis.py.
@@ -49,7 +69,7 @@ def measure(preset: str, encoder: str, heads: int, tiles: int) -> list[dict[str,
         program = make_trainer(settings, stage, mesh)[0].trace_step().jaxpr
         flops = program_flops(program)
         shares = {chips: flops / program_flops(program, matrix_unit=side) for chips, side in SIDES.items()}
-        rows.append({"stage": stage, "encoder": encoder, "heads": heads, "tiles": tiles, "tflop": flops / 1e12, **shares})
+        rows.append(Row(stage, encoder, heads, flops / 1e12, shares))
     return rows
 
 
@@ -66,10 +86,10 @@ def main(arguments: list[str]) -> int:
     rows = [row for encoder, count in itertools.product(options.encoders.split(","), heads) for row in measure(options.preset, encoder, count, options.tiles)]
     table = Table("stage", "series encoder", "heads", "TFLOP", *SIDES, title=f"{options.preset}, {options.tiles} tiles: share of the matrix units in use", title_justify="left")
     for row in rows:
-        table.add_row(row["stage"], row["encoder"], str(row["heads"]), f"{row['tflop']:.1f}", *(f"{100 * row[chips]:.0f} %" for chips in SIDES))
+        table.add_row(row.stage, row.encoder, str(row.heads), f"{row.tflop:.1f}", *(f"{100 * share:.0f} %" for share in row.shares.values()))
     Console().print(table)
     if options.out:
-        write_json(options.out, rows)
+        write_json(options.out, [dataclasses.asdict(row) for row in rows])
     return 0
 
 
