@@ -181,7 +181,10 @@ def _conv2d_forward(x, kernel, stride, amount, mode):
 
 def _conv2d_backward(stride, amount, mode, saved, cotangent):
     def elsewhere(x, kernel, upstream):
-        return jax.vjp(lambda x, k: direct(x, k, stride, amount, mode), x, kernel)[1](upstream)
+        # Linear in each argument, so that its transposes need no forward pass.
+        to_input = jax.linear_transpose(lambda x: direct(x, kernel, stride, amount, mode), x)
+        to_kernel = jax.linear_transpose(lambda kernel: direct(x, kernel, stride, amount, mode), kernel)
+        return *to_input(upstream), *to_kernel(upstream)
 
     def cpu(x, kernel, upstream):
         backward = _backward_cpu if _one_device() else None

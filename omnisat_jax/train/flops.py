@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 _CUDNN_ATTENTION = "dot_product_attention_"  # start of the names of cuDNN's primitives, which hide their products
 _ROWS = 8  # that a TPU sends through a matrix unit together
@@ -18,6 +19,8 @@ _VECTOR_UNIT = 32
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> float:
     """Multiplications and additions of all matrix products and convolutions, including recomputation, over all devices.
+
+    What no result depends on does not count, as it never runs. Of a convolution, the form for accelerators counts on every platform.
 
     Args:
       function: jittable.
@@ -34,14 +37,21 @@ def program_flops(program: core.ClosedJaxpr, matrix_unit: int = 1) -> float:
       matrix_unit: side of the matrix units of a TPU. Every product and convolution is then counted with the padding of its summed dimension and one of the
         others to multiples of the side, and of the third dimension to 8; but at most at 32 times its operations, which the vector unit needs. 1 = no padding.
     """
-    return _count(program.jaxpr, matrix_unit)
+    # What no result depends on is traced but never runs.
+    used, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
+    return _count(used, matrix_unit)
 
 
 def _count(jaxpr, unit):
-    return sum(_equation(equation, unit) for equation in jaxpr.eqns)
+    total, platform = 0, {}
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "platform_index":
+            platform[equation.outvars[0]] = equation.params["platforms"]
+        total += _equation(equation, unit, platform)
+    return total
 
 
-def _equation(equation, unit):
+def _equation(equation, unit, platform):
     name, parameters = equation.primitive.name, equation.params
     if name == "dot_general":
         return _product_flops(*_dot_sides(equation), unit)
@@ -54,7 +64,9 @@ def _equation(equation, unit):
     if name == "scan":
         return parameters["length"] * sum(inside)
     if name == "cond":
-        return max(inside, default=0)
+        # Of the forms of a program for several platforms, the one that is not made for any in particular.
+        forms = platform.get(equation.invars[0], ())
+        return inside[forms.index(None)] if None in forms else max(inside, default=0)
     if name == "shard_map":
         return parameters["mesh"].size * sum(inside)
     return sum(inside)

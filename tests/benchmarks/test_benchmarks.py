@@ -2,9 +2,12 @@
 
 import json
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from benchmarks import (
     checksums,
@@ -19,6 +22,7 @@ from benchmarks import (
     simulation_picture,
     simulation_statistics,
     utae_step,
+    utae_torch,
 )
 from benchmarks.accelerator import __main__ as accelerator, child as accelerator_child
 from benchmarks.classical import __main__ as classical
@@ -28,6 +32,7 @@ from data.simulation import crops
 from data.simulation.targets import LIMITS, STATISTICS
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
+from omnisat_jax.interop.torch_weights import load_utae
 from omnisat_jax.report import folds
 from tests.buckets import needs_bucket
 from tests.conftest import ROOT, prepare_pastis, tiny
@@ -35,7 +40,7 @@ from tests.predict.models import save_random_model
 
 ELSEWHERE = {accelerator, accelerator_child, growth}  # test_accelerator.py, test_growth.py
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, matrix_units, object_storage, pretrain_step, series_encoders, utae_step, classical} | SIMULATION | ELSEWHERE
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, matrix_units, object_storage, pretrain_step, series_encoders, utae_step, utae_torch, classical} | SIMULATION | ELSEWHERE
 
 
 def numbers(pattern, text):
@@ -56,6 +61,27 @@ def test_utae_step(capsys):
     text = capsys.readouterr().out
     numbers(r"ratio of times \(lax.conv / ops.convolution\): ([0-9.]+)", text)
     assert len(re.findall(r"s per step +[0-9]+ MiB temporary", text)) == 2
+
+
+def test_utae_torch_refuses_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="needs PyTorch: pip install"):
+        utae_torch.main([f"--original={tmp_path}"])
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    with pytest.raises(UserError, match="expected a clone of https://github.com/VSainteuf/utae-paps"):
+        utae_torch.main([f"--original={tmp_path}"])
+
+
+def test_utae_torch_runs_the_network_of_the_original():
+    """The part in JAX, with weights and logits of the original; PyTorch is not installed here."""
+    folder = ROOT / "tests" / "interop"
+    module, variables = load_utae(folder / "utae_tiny.weights.safetensors", n_head=4, d_model=32, d_k=4)
+    golden = load_file(folder / "utae_tiny.io.safetensors")
+    values, dates = golden["input"][:1], golden["dates"][:1]
+    steps, flops = utae_torch.our_steps(module, variables, values, dates)
+    for name in ("inference", "training"):
+        assert steps[name]() == pytest.approx(float((golden["logits"][:1] ** 2).mean()), rel=1e-3)
+    assert flops["inference"] > 0 and 2.5 < flops["training"] / flops["inference"] < 3.2
 
 
 def test_series_encoders(capsys):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from omnisat_jax.ops.convolution import conv2d
 from omnisat_jax.train.flops import count_flops, program_flops
 
 
@@ -16,10 +17,28 @@ def test_flops_of_products_loops_and_convolutions():
     convolve = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))  # noqa: E731
     assert count_flops(convolve, image, kernel) == 2 * 9 * 3 * 2 * 100 * 7
     # A step forward and back is three products; recomputation adds one.
-    gradient = jax.grad(lambda a, b: (jnp.sin(a @ b) ** 2).sum(), (0, 1))
+    gradient = jax.value_and_grad(lambda a, b: (jnp.sin(a @ b) ** 2).sum(), (0, 1))
     assert count_flops(gradient, a, b) == 3 * 2 * 4 * 8 * 16
-    again = jax.grad(jax.checkpoint(lambda a, b: (jnp.sin(a @ b) ** 2).sum()), (0, 1))
+    again = jax.value_and_grad(jax.checkpoint(lambda a, b: (jnp.sin(a @ b) ** 2).sum()), (0, 1))
     assert count_flops(again, a, b) == 4 * 2 * 4 * 8 * 16
+
+
+def test_what_no_result_depends_on_does_not_count():
+    """A pull-back alone leaves its forward pass behind in the traced program."""
+    a, b = jnp.ones((4, 8)), jnp.ones((8, 16))
+    assert count_flops(lambda a, b: jax.vjp(jnp.matmul, a, b)[1](jnp.ones((4, 16))), a, b) == 2 * 2 * 4 * 8 * 16
+    inside = lambda a, b: jax.lax.cond(a[0, 0] > 0, lambda: jax.vjp(jnp.matmul, a, b)[1](jnp.ones((4, 16)))[0], lambda: a)  # noqa: E731
+    assert count_flops(inside, a, b) == 2 * 4 * 8 * 16
+
+
+def test_the_forward_pass_of_a_convolution_counts_once():
+    image, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 5))
+
+    def loss(kernel):
+        return (conv2d(image, kernel, 1, 1, "reflect") ** 2).sum()
+
+    forward = 2 * 2 * 64 * 27 * 5
+    assert count_flops(loss, kernel) == forward and count_flops(jax.value_and_grad(loss), kernel) == 2 * forward
 
 
 @pytest.mark.parametrize(
@@ -61,7 +80,7 @@ def test_the_products_of_cudnn_attention_are_those_of_attention(monkeypatch):
         def total(q, k, v):
             return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=implementation).astype(jnp.float32).sum()
 
-        return [count_flops(function, query, key, key) for function in (total, jax.grad(total, (0, 1, 2)))]
+        return [count_flops(function, query, key, key) for function in (total, jax.value_and_grad(total, (0, 1, 2)))]
 
     assert attend("cudnn") == attend("xla")
     assert attend("xla")[0] == 2 * 2 * 2 * 16 * 64 * 4 * 32
