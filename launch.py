@@ -68,9 +68,11 @@ def _define_config(name: str, help_text: str, listed: str) -> None:
     from absl import flags
     from ml_collections import config_flags
 
-    from omnisat_jax.config import files as config_files
+    from omnisat_jax.config import files as config_files, presets
 
     class File(flags.ArgumentParser):
+        loaded = ("", {})  # the preset, and what it trains before the command line changes it
+
         def parse(self, argument):
             config = config_files.load(argument, f"--{name}")
             config_files.check_kind(config, name, argument)
@@ -78,6 +80,7 @@ def _define_config(name: str, help_text: str, listed: str) -> None:
             changed = [text.removeprefix("no") if text.startswith(f"no{name}.") else text for text in given]
             keys = [text.removeprefix(f"{name}.") for text in changed if text.startswith(f"{name}.")]
             config_files.check_keys(config, keys, listed)
+            self.loaded = argument.partition(":")[2], presets.budget_of(config)
             config.lock()
             return config
 
@@ -95,6 +98,7 @@ def parse(argv: list[str]) -> list[str]:
 
     from absl import flags
 
+    from omnisat_jax.config import presets
     from omnisat_jax.errors import UserError, reason
 
     try:
@@ -112,6 +116,11 @@ def parse(argv: list[str]) -> list[str]:
         raise UserError(
             "Flag --config must have a value other than None: name a configuration, such as configs/pastis.py, or a --study"
         )
+    if flags.FLAGS.config is not None:
+        try:
+            presets.need_kept(*flags.FLAGS["config"].parser.loaded, flags.FLAGS.config)
+        except UserError as error:
+            raise UserError(f"--config: {error}") from None
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; options begin with --")
     return rest

@@ -65,6 +65,7 @@ def test_an_address_that_holds_no_run_is_refused(file, address, message, tmp_pat
         (["--study=configs/studies/encoders.py", "--config=configs/pastis.py", "--folds=1"], "--config, --folds: no effect with --study"),
         (["--config=configs/pastis.py", "--study_processes=2"], "--study_processes: no effect without --study"),
         (["-h"], "--help lists the options"),
+        (["--config=configs/pastis.py:demo,equal_compute", "--config.pretrain.steps=200"], "--config: expected no change of pretrain.steps, as the preset demo,equal"),
     ],
 )
 def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
