@@ -9,8 +9,9 @@ import re
 from types import ModuleType
 from typing import Any
 
+from data.reading.index import check_index
 from data.reading.raw import DataError, RawDataset
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.paths import check_name, check_text
 from omnisat_jax.modalities import RESERVED
 from omnisat_jax.types import StrPath
@@ -70,7 +71,7 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: s
       unlabelled: "refuse" (a tile without labels is a fault) or "pretrain" (it is one of `RawDataset.unlabelled`).
 
     Raises:
-      DataError: the folder does not hold that dataset, or contradicts itself, see `check`.
+      DataError: the folder does not hold that dataset, contradicts itself, see `check`, or its reader returns something else than a RawDataset says.
       UserError: an unknown nomenclature, or a reader that knows no tiles without labels.
     """
     reader = reader_of(name)
@@ -85,7 +86,13 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: s
         if not knows_unlabelled(name):
             raise UserError(f"data.unlabelled of {name}: expected 'refuse', as its reader knows no tiles without labels, found 'pretrain'")
         options["unlabelled"] = True
-    return check(reader.open_raw(pathlib.Path(root), **options))
+    try:
+        dataset = reader.open_raw(pathlib.Path(root), **options)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"the reader of {name}: expected open_raw to index {root}, found {type(error).__name__}: {reason(error)}") from error
+    return check(check_index(dataset, name))
 
 
 def check(dataset: RawDataset) -> RawDataset:

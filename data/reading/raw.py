@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data.reading import contract
 from omnisat_jax.dates import EPOCH, parse_date
 from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
@@ -83,7 +84,7 @@ class RawDataset:
       modalities: name -> RawModality, only those that the folder holds.
       parts: name of a part -> tile ids.
       readers: name of a modality -> function that reads it for a tile id, see `read`.
-      labels: function that reads {"labels"} or {"labels", "parcels"} for a tile id, see `read`.
+      labels: function that reads the labels of a tile id, see `read`.
       path_of: (tile id, name of a modality) -> its file, whether or not it exists.
       inspect: tile id -> findings about files that are readable but unusual, for `data.verify`.
       unscored: classes that are predicted but excluded from mean scores.
@@ -149,23 +150,24 @@ class RawDataset:
         example = {name: attempt(name, functools.partial(self.read_modality, name)) for name in self.readers}
         remarks = {name: remark for name, entry in example.items() if (remark := entry.pop("remark", ""))}
         labelled = tile not in self.unlabelled
-        labels = attempt("labels", self.labels) if labelled else self.no_labels()
+        labels = attempt("labels", self.read_labels) if labelled else self.no_labels()
         return {"tile_id": tile} | example | labels | {"labelled": labelled, "remarks": remarks}
 
     def read_modality(self, name: str, tile: str) -> Entry:
         """Reads one modality of a tile; see `read`.
 
         Raises:
-          DataError: a broken file, or a reader whose entry has another form than its RawModality says: records would cast it.
+          DataError: a broken file, or a reader that fails or returns another form than its RawModality says: records would cast it.
         """
-        entry, modality = self.readers[name](tile), self.modalities[name]
-        values = entry["values"]
-        if values.dtype != np.dtype(modality.dtype) or values.shape[1:] != modality.shape:
-            raise DataError(
-                tile=tile, path=self.path_of(tile, name), expected=f"{name} as {modality.dtype} {('T' if modality.kind == 'series' else 1, *modality.shape)}",
-                found=f"{values.dtype} {values.shape}", advice="Convert it in the reader, or declare this form in its RawModality.",
-            )  # fmt: skip
-        return entry
+        return contract.read_modality(self, name, tile)
+
+    def read_labels(self, tile: str) -> Entry:
+        """Reads the labels of a tile that has some; see `read`.
+
+        Raises:
+          DataError: a broken file, or a reader that fails or returns labels of another form than this object says.
+        """
+        return contract.read_labels(self, tile)
 
     def no_labels(self) -> Entry:
         """What stands in the place of labels in records of an unlabelled tile: void everywhere, or no label of the tile."""

@@ -106,8 +106,11 @@ def tiles(*ids, at=0.0, dataset="pastis", simulation=None, simulated=False):
     return TileSet(dataset, simulated, simulation, 100.0, dict(zip(ids, places, strict=True)))
 
 
-def scored_after(seen, scored, trained=tiles("none", at=180.0)):
-    need_unseen(dataclasses.replace(RUN, seen=(tiles("else", at=90.0), seen)), scored, trained)
+ELSEWHERE = tiles("else", at=90.0)
+
+
+def scored_after(seen, scored, trained=ELSEWHERE):
+    need_unseen(dataclasses.replace(RUN, seen=(ELSEWHERE, seen)), scored, trained)
 
 
 @pytest.mark.parametrize(
