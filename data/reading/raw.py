@@ -315,8 +315,9 @@ def to_int16(values: np.ndarray, known: np.ndarray, tile: str, path: StrPath) ->
 
 
 def mask_integers(values: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int16 (T,H,W,C) with the `missing` (T,H,W) pixels set to no data, and which dates still have a known pixel (T,)."""
-    values = np.where(missing[..., None], np.int16(NO_DATA_INT16), values)
+    """int16 (T,H,W,C) with the `missing` pixels (T,H,W) or values (T,H,W,C) set to no data, and which dates still have a known value (T,)."""
+    missing = missing if missing.ndim == values.ndim else missing[..., None]
+    values = np.where(missing, np.int16(NO_DATA_INT16), values)
     return values, np.any(known_values(values), axis=(1, 2, 3))
 
 
@@ -334,7 +335,7 @@ def series(modality: RawModality, values: np.ndarray, dates: ArrayLike, *, tile:
       values: (T,H,W,C) of any dtype.
       dates: (T,) days since 1970-01-01.
       tile, path: for messages.
-      known: (T,H,W) bool, measured pixels; required for int16.
+      known: (T,H,W) bool, measured pixels, or (T,H,W,C), measured values; required for int16.
 
     Raises:
       DataError: values outside the range of int16, different numbers of images and dates, or no date.
