@@ -191,7 +191,7 @@ class Records:
           clear: whether to use only dates of reflectance series that do not look cloudy (data/preparation/summary.py).
 
         Returns:
-          {modality: {"mean": [C], "std": [C]}}.
+          {modality: {"mean": [C], "std": [C]}}; std is 1 where a band has a single value, see `constant_bands`.
 
         Raises:
           UserError: a modality has no known value in `parts`, so it cannot be normalised.
@@ -207,18 +207,40 @@ class Records:
 
     def known_statistics(self, parts: Sequence[str], *, clear: bool = False) -> dict[str, dict[str, list[float]]]:
         """Computes what `statistics` does, for the modalities of which every band has a known value in `parts`."""
+        moments = {name: found for name in self.modalities if (found := self._mean_and_std(name, parts, clear)) is not None}
+        return {name: {"mean": mean.tolist(), "std": np.where(_varies(mean, std), std, 1.0).tolist()} for name, (mean, std) in moments.items()}
+
+    def constant_bands(self, parts: Sequence[str], *, clear: bool = False) -> dict[str, tuple[str, ...]]:
+        """Returns the bands with a single known value in `parts`, whose standard deviation `statistics` gives as 1.
+
+        Args:
+          parts, clear: see `statistics`.
+
+        Returns:
+          {modality: names of such bands}, without modalities that have none.
+        """
         result = {}
-        for name in self.modalities:
-            which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
-            moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
-            count = moments[:, 0].sum(0)
-            if not (count > 0).all():
-                continue
-            mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
-            squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
-            std = np.sqrt(squares / count)
-            result[name] = {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+        for name, stored in self.modalities.items():
+            found = self._mean_and_std(name, parts, clear)
+            if found is not None and not (varies := _varies(*found)).all():
+                result[name] = tuple(band for band, differs in zip(stored.bands, varies, strict=True) if not differs)
         return result
+
+    def _mean_and_std(self, name: str, parts: Sequence[str], clear: bool) -> tuple[np.ndarray, np.ndarray] | None:
+        """Means and standard deviations (C,) of a modality; None if a band has no known value."""
+        which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
+        moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
+        count = moments[:, 0].sum(0)
+        if not (count > 0).all():
+            return None
+        mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
+        squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
+        return mean, np.sqrt(squares / count)
+
+
+def _varies(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Which bands vary. A spread below the resolution of float32 is rounding: divided by it, another value would be huge."""
+    return std > np.finfo(np.float32).eps * np.abs(mean)
 
 
 class TileSource:
