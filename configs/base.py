@@ -33,7 +33,7 @@ def base() -> ConfigDict:
 
     c.contrastive = ConfigDict()
     c.contrastive.weight = 1.0  # of the contrastive loss, 0 to 1000
-    c.contrastive.granularities = ("patch",)  # any of patch, tile, pixel: what is compared; each is a loss of its own
+    c.contrastive.granularities = ("patch",)  # any of patch, tile, pixel: what is compared; each is a loss of its own, and scores of the representation are of the first
     c.contrastive.pixels = 64  # pixels drawn per tile (granularity pixel)
     c.contrastive.views = ()  # modalities that are views; () = all
     c.contrastive.group_size = 0  # tiles that are compared with each other, whatever the device count; 0 = all tiles of the batch
