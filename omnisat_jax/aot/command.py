@@ -84,6 +84,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
         table.add_column(stage, justify="right")
     rows = {
         "tiles per step, all chips": lambda s: f"{s['batch_size']}",
+        "attention": lambda s: s["attention"],
         "fits": lambda s: "yes" if s["fits"] else "NO",
         "memory needed of": lambda s: f"{s['needed_bytes'] / GIB:.2f} of {s['memory_bytes'] / GIB:.0f} GiB",
         "  arguments": lambda s: f"{s['arguments_bytes'] / GIB:.2f} GiB",
@@ -105,6 +106,12 @@ def show(console: Console, report: dict[str, Any]) -> None:
     for name, cell in rows.items():
         table.add_row(name, *(_cell(cell, stage) for stage in report["stages"].values()))
     console.print(table)
+    if parse_topology(report["topology"]).is_gpu and any(stage.get("attention") == "XLA" for stage in report["stages"].values()):
+        console.print(
+            "attention: compiled as XLA's, always where no GPU is there; on a GPU model.fusion.attention=auto takes cuDNN's where it can, which needs less "
+            "memory and time",
+            highlight=False,
+        )
     for name, tiles in report["raised"].items():
         stage = report["stages"].get(name)
         if stage is not None:

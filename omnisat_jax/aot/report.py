@@ -31,6 +31,8 @@ from omnisat_jax.tasks.base import LabelInfo
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.trainer import Trainer
 
+CUDNN_ATTENTION = "__cudnn$fmha"  # begin of the names of the custom calls
+
 
 @dataclasses.dataclass(frozen=True)
 class StageFacts:
@@ -101,7 +103,8 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
     memory = program.memory_analysis()
     resident = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-    found = operations(program.as_text())
+    text = program.as_text()
+    found = operations(text)
     sent, touched = totals(found), traffic(found)
     compute = flops / chips / chip.flops
     access = touched / chip.bandwidth
@@ -112,6 +115,7 @@ def describe(program: Any, flops: float, facts: StageFacts, chip: Chip, chips: i
     step = max(compute, access) + communication
     return {
         "batch_size": facts.batch_size,
+        "attention": "cuDNN" if CUDNN_ATTENTION in text else "XLA",
         "arguments_bytes": memory.argument_size_in_bytes,
         "temporaries_bytes": memory.temp_size_in_bytes,
         "output_bytes": memory.output_size_in_bytes,
