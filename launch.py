@@ -184,13 +184,15 @@ def _check_options(values):
 
 
 def _announce(values):
-    """Prints the plan of a run, and imports meanwhile what takes seconds."""
+    """Prints the plan of a run, unless its folder holds another one, and imports meanwhile what takes seconds."""
     from omnisat_jax.cli import terminal
     from omnisat_jax.config import schema
     from omnisat_jax.experiment import plan
+    from omnisat_jax.train.workdir import need_own
 
     console = terminal.console(quiet=not _looks_first(values))
     config = schema.parse(values.config)
+    need_own(_folder(values, config), schema.flatten(config), [int(text) for text in values.folds if text.isascii() and text.isdecimal()])
     plan.show(console, config, _folder(values, config), values.stage, values.folds)
     with console.status("loading JAX", spinner="dots"):
         import data.prepare  # noqa: F401

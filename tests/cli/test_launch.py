@@ -76,6 +76,13 @@ def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
     assert run.stderr.startswith("error: "), run.stderr  # nothing before it
 
 
+def test_a_foreign_folder_is_refused_before_the_plan_is_printed(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    run = launch("--config=configs/pastis.py", f"--workdir={tmp_path}")
+    assert run.returncode == 1 and run.stderr.startswith(f"error: {tmp_path} is not empty and holds no run"), run.stderr
+    assert run.stdout == "" and [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 @pytest.mark.parametrize("name", ["truncated array", "web page instead of an image", "tile that the metadata lost"])
 def test_a_broken_file_ends_with_one_sentence_that_names_it(name, root, tmp_path):
     fault = FAULTS[name]
