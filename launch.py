@@ -71,8 +71,6 @@ def _define_config(name: str, help_text: str, listed: str) -> None:
     from omnisat_jax.config import files as config_files, presets
 
     class File(flags.ArgumentParser):
-        loaded = ("", {})  # the preset, and what it trains before the command line changes it
-
         def parse(self, argument):
             config = config_files.load(argument, f"--{name}")
             config_files.check_kind(config, name, argument)
@@ -80,7 +78,7 @@ def _define_config(name: str, help_text: str, listed: str) -> None:
             changed = [text.removeprefix("no") if text.startswith(f"no{name}.") else text for text in given]
             keys = [text.removeprefix(f"{name}.") for text in changed if text.startswith(f"{name}.")]
             config_files.check_keys(config, keys, listed)
-            self.loaded = argument.partition(":")[2], presets.budget_of(config)
+            self.loaded = argument.partition(":")[2], presets.budget_of(config)  # before the command line changes it
             config.lock()
             return config
 
@@ -117,8 +115,9 @@ def parse(argv: list[str]) -> list[str]:
             "Flag --config must have a value other than None: name a configuration, such as configs/pastis.py, or a --study"
         )
     if flags.FLAGS.config is not None:
+        preset, before = vars(flags.FLAGS["config"].parser)["loaded"]
         try:
-            presets.need_kept(*flags.FLAGS["config"].parser.loaded, flags.FLAGS.config)
+            presets.need_kept(preset, before, flags.FLAGS.config)
         except UserError as error:
             raise UserError(f"--config: {error}") from None
     if len(rest) > 1:

@@ -11,8 +11,13 @@ BUDGET = tuple(f"{stage}.{key}" for stage in ("pretrain", "finetune") for key in
 
 def budget_of(config: Any) -> dict[str, Any]:
     """{dotted key: value} of the keys of a ConfigDict that say how much is trained, as far as it has them."""
-    groups = {key: config.get(key.partition(".")[0]) if is_group(config) else None for key in BUDGET}
-    return {key: group[key.partition(".")[2]] for key, group in groups.items() if is_group(group) and key.partition(".")[2] in group}
+    found = {}
+    for key in BUDGET:
+        group, _, name = key.partition(".")
+        settings = config.get(group) if is_group(config) else None
+        if settings is not None and is_group(settings) and name in settings:
+            found[key] = settings[name]
+    return found
 
 
 def need_kept(preset: str, before: Mapping[str, Any], config: Any) -> None:
