@@ -148,7 +148,7 @@ def main(argv: list[str]) -> int:
     if values.study is not None:
         need_local(values.workdir, "--workdir", "the folder of a study is of this machine; its runs can be started one by one with --workdir=gs://BUCKET/FOLDER")
     if values.workdir:
-        check_path(values.workdir)  # an address is recognised only as long as it is text
+        check_path(values.workdir)  # an address is recognized only as long as it is text
     if values.study is not None:
         return _run_study(values)
     if not values.compile_for:
@@ -290,7 +290,7 @@ def next_commands(config: "ExperimentConfig", folder: str) -> list[tuple[str, st
 
 
 def _run_study(values):
-    """Runs and summarises a study; returns 1 if a run of it failed. Asks for no device: they belong to the runs."""
+    """Runs and summarizes a study; returns 1 if a run of it failed. Asks for no device: they belong to the runs."""
     import os
 
     from omnisat_jax.cli import terminal

@@ -102,7 +102,7 @@ def check(dataset: RawDataset) -> RawDataset:
       The dataset.
 
     Raises:
-      DataError: no tile, a repeated tile, unusable names, or classes, colours and label values that contradict each other.
+      DataError: no tile, a repeated tile, unusable names, or classes, colors and label values that contradict each other.
     """
 
     def need(condition: object, expected: str, found: str, **more: Any) -> None:
@@ -130,7 +130,7 @@ def check(dataset: RawDataset) -> RawDataset:
     none = not classes and len(dataset.unlabelled) == len(owners)  # data that never had labels have no classes
     need(none or 2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
     need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
-    need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
+    need(len(dataset.colours) in (0, len(classes)), f"a color for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
     for colour in dataset.colours:
         need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colours #rrggbb", repr(colour))
     need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is not a class", f"{dataset.ignore}")

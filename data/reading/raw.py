@@ -43,7 +43,7 @@ class RawModality:
       kind: "series", "image" or "location".
       shape: (H, W, C) of a frame (a series has T of them); (2,) for a location, longitude and latitude.
       dtype: of the values.
-      bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true colour.
+      bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true color.
       scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
       resolution: m per pixel on the ground; 0 where it is not known, and of a location.
     """
@@ -58,7 +58,7 @@ class RawModality:
 
 
 def location_modality() -> RawModality:
-    """Longitude and latitude of the centre of the tile, degrees."""
+    """Longitude and latitude of the center of the tile, degrees."""
     return RawModality("location", (2,), "float32", ("longitude", "latitude"))
 
 
@@ -75,7 +75,7 @@ class RawDataset:
       name: name of the dataset.
       root: the folder.
       simulated: whether the folder declares that nothing in it was measured.
-      citation: source and licence.
+      citation: source and license.
       task: "segment" or "classify".
       classes: names of the predicted classes, in order.
       ignore: label value of void pixels, or -1 (segment only).
@@ -131,7 +131,7 @@ class RawDataset:
           - each series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01, ascending, "valid" (T,) bool}
           - each image: {"values" (0|1,H,W,C)}
           - the location: {"values" (0|1,2) degrees}
-          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32. Of an unlabelled tile, see `no_labels`.
+          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32. Of an unlabeled tile, see `no_labels`.
           - "labelled": bool
           - "remarks": {modality: why it counts as absent although there is a file}
 
@@ -170,7 +170,7 @@ class RawDataset:
         return contract.read_labels(self, tile)
 
     def no_labels(self) -> Entry:
-        """What stands in the place of labels in records of an unlabelled tile: void everywhere, or no label of the tile."""
+        """What stands in the place of labels in records of an unlabeled tile: void everywhere, or no label of the tile."""
         if self.task != "segment":
             return {"labels": np.zeros(len(self.classes), np.float32)}
         shape = (self.label_side,) * 2

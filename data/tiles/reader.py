@@ -180,7 +180,7 @@ class _Reader:
         return {"values": frames, "dates": dates, "valid": valid}
 
     def location(self, tile: str) -> raw.Entry:
-        """Longitude and latitude of the centre of the labels, or of the first sensor of a tile without labels."""
+        """Longitude and latitude of the center of the labels, or of the first sensor of a tile without labels."""
         name = self._placed_by(tile)
         path = self.files[name].get(tile)
         if path is None:

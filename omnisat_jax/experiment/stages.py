@@ -180,7 +180,7 @@ class Stages:
         )
 
     def _validation(self, stage: str, task: Task, abstract_params: PyTree) -> Validation | None:
-        """Compiles the validation of a stage; None where no labelled tile validates."""
+        """Compiles the validation of a stage; None where no labeled tile validates."""
         context, console = self.context, self._options.console
         if not context.records.labelled_tiles(context.split.validation):
             return None

@@ -78,13 +78,13 @@ class Records:
         return [position for position, tile in enumerate(self.tiles(parts)) if tile not in without]
 
     def source(self, parts: Sequence[str], share: float = 1.0, seed: int = 0) -> "TileSource":
-        """Returns random access to the labelled tiles of `parts`, or to a random share of them; see `every_tile` for the others.
+        """Returns random access to the labeled tiles of `parts`, or to a random share of them; see `every_tile` for the others.
 
         The selection depends only on the tile IDs and the seed, and a smaller share is a subset of a larger one.
 
         Args:
           parts: names of parts.
-          share: share of the labelled tiles, rounded, at least one tile.
+          share: share of the labeled tiles, rounded, at least one tile.
           seed: of the random selection.
         """
         return TileSource(self, parts, self._share(parts, share, seed))
@@ -94,7 +94,7 @@ class Records:
         return TileSource(self, parts, range(len(self.tiles(parts))))
 
     def _share(self, parts: Sequence[str], share: float, seed: int) -> list[int]:
-        """Ascending positions in `tiles(parts)` of a share of the labelled tiles."""
+        """Ascending positions in `tiles(parts)` of a share of the labeled tiles."""
         tiles, labelled = self.tiles(parts), self._labelled(parts)
         ranked = sorted(labelled, key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
         return sorted(ranked[: max(1, round(share * len(labelled)))]) if labelled else []
@@ -103,7 +103,7 @@ class Records:
         """Counts labels in the tiles that `source` returns for the same arguments.
 
         Returns:
-          int64 (K,): labelled pixels of each stored class, or tiles with each label.
+          int64 (K,): labeled pixels of each stored class, or tiles with each label.
         """
         counts = [np.asarray(self._summaries[part]["labels"], np.int64) for part in parts]
         kept = self._share(parts, share, seed)
@@ -154,7 +154,7 @@ class Records:
         return days
 
     def places(self, parts: Sequence[str]) -> dict[str, tuple[float, float]]:
-        """Returns longitude and latitude of the centres of those tiles of `parts` that have a location, degrees.
+        """Returns longitude and latitude of the centers of those tiles of `parts` that have a location, degrees.
 
         Records of earlier versions do not keep them: their rows are read, but no frame.
 
@@ -194,13 +194,13 @@ class Records:
           {modality: {"mean": [C], "std": [C]}}; std is 1 where a band has a single value, see `constant_bands`.
 
         Raises:
-          UserError: a modality has no known value in `parts`, so it cannot be normalised.
+          UserError: a modality has no known value in `parts`, so it cannot be normalized.
         """
         result = self.known_statistics(parts, clear=clear)
         for name in self.modalities:
             if name not in result:
                 raise UserError(
-                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalised; "
+                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalized; "
                     f"remove it with --config.modalities or choose other folds"
                 )
         return result

@@ -32,7 +32,7 @@ CONTRADICTIONS = {
     "a sensor called location": ({"modalities": {"location": IMAGE}}, "location: image"),
     "a location of another name": ({"modalities": {"s2": location_modality()}}, "s2: location"),
     "no modality": ({"modalities": {}}, "at least one modality"),
-    "too few colours": ({"colours": ("#000000",)}, "a colour for each of the 19 classes, found 1"),
+    "too few colours": ({"colours": ("#000000",)}, "a color for each of the 19 classes, found 1"),
     "colours of another form": ({"colours": ("red",) * 19}, "colours #rrggbb"),
     "two classes of one name": ({"classes": ("Grass", "Maize", "Grass"), "colours": ()}, "each class once, found Grass"),
     "a class with an escape": ({"classes": ("Grass", "\x1b[31m"), "colours": ()}, "the name of a class"),

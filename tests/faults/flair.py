@@ -23,7 +23,7 @@ def file(path, function, found, kind="unreadable", tile=TILE, **more):
 
 
 def centre(value, found, path=CENTRES):
-    """A fault of the centre of the tile."""
+    """A fault of the center of the tile."""
     return Fault(
         lambda root: breaking.change_json(root / CENTRES, lambda table: table.update({f"IMG_{TILE}.tif": value})),
         "unreadable", path, found, TILE,
