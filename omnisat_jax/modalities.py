@@ -46,7 +46,7 @@ class ModalitySpec:
     name: Annotated[str, MODALITY_NAME]
     kind: Annotated[str, Choice(KINDS)]
     channels: Annotated[int, Range(1, 1024, "bands")]
-    resolution: Annotated[float, Range(0.001, 10_000, "metres per pixel")]
+    resolution: Annotated[float, Range(0.001, 10_000, "meters per pixel")]
     patch: Annotated[int, Range(1, 1024, "pixels")]
     encoder: Annotated[str, Choice(ENCODERS)]
     dates_train: Dates

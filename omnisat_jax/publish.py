@@ -257,7 +257,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", help="model folder, such as runs/NAME/model")
     parser.add_argument("--repo", default="", metavar="ORG/NAME", help="repository on the hub, for the card and the commands")
     parser.add_argument("--tag", default="v1.0", help="git tag of this release (default: %(default)s)")
-    parser.add_argument("--license", default="", metavar="ID", help="licence of the weights, as the hub spells it: apache-2.0, cc-by-4.0, ...")
+    parser.add_argument("--license", default="", metavar="ID", help="license of the weights, as the hub spells it: apache-2.0, cc-by-4.0, ...")
     parser.add_argument("--citation", default="", type=words, metavar="TEXT", help="how to cite the data, where the folder does not say it")
     parser.add_argument("--out", default="", metavar="NEW_FOLDER", help="where a completed copy is written (default: FOLDER-published)")
     parser.add_argument("--check", action="store_true", help="only report; the exit code is 1 if something is missing")

@@ -119,7 +119,7 @@ def _pictures(name: str, modality: RawModality, entry: Entry) -> Iterator[tuple[
         if colour is None:
             yield f"{name}: {first}", picture(values[0], [0])
             return
-        yield f"{name}: true colour", picture(values[0], colour)
+        yield f"{name}: true color", picture(values[0], colour)
         if infrared is not None:
             yield f"{name}: near infrared, red, green", picture(values[0], [infrared, *colour[:2]])
         return

@@ -232,7 +232,7 @@ class _Reader:
         if not len(values):
             return raw.absent(_series(cells), "a series without images")
         if tile not in self.centres:
-            raise DataError(tile=tile, path=self.root / CENTRES, expected="row and column of its centre", found="no entry")
+            raise DataError(tile=tile, path=self.root / CENTRES, expected="row and column of its center", found="no entry")
         centre = [number.number() for number in self.centres[tile].list(2)]
         size = CELL * AERIAL_RESOLUTION / S2_RESOLUTION
         half = cells * size / 2

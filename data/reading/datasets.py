@@ -132,7 +132,7 @@ def check(dataset: RawDataset) -> RawDataset:
     need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
     need(len(dataset.colours) in (0, len(classes)), f"a color for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
     for colour in dataset.colours:
-        need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colours #rrggbb", repr(colour))
+        need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colors #rrggbb", repr(colour))
     need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is not a class", f"{dataset.ignore}")
     need(dataset.background == -1 or dataset.background in range(len(classes)), "a background that is a class, or -1", f"{dataset.background}")
     need(set(dataset.unscored) <= set(classes), "unscored classes among the classes", ", ".join(dataset.unscored))

@@ -47,7 +47,7 @@ def check_index(dataset: Any, reader: str) -> RawDataset:
         need(isinstance(tiles, tuple | list), f"a tuple of tile ids as part {part}", tiles)
         wrong = [tile for tile in tiles if not isinstance(tile, str)]
         need(not wrong, f"texts as tile ids of part {part}", wrong[0] if wrong else None)
-    need(isinstance(dataset.unlabelled, Set), "a set of tile ids as unlabelled", dataset.unlabelled)
+    need(isinstance(dataset.unlabelled, Set), "a set of tile ids as RawDataset.unlabelled", dataset.unlabelled)
     need(isinstance(dataset.modalities, Mapping), "{name: RawModality} as modalities", dataset.modalities)
     for name, modality in dataset.modalities.items():
         need(isinstance(modality, RawModality), f"a RawModality as modality {name}", modality)

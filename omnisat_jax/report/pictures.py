@@ -93,7 +93,7 @@ def render(entry: Mapping[str, Any], index: int, bands: Sequence[str]) -> tuple[
     band = bands[0] if bands else "first band"
     known = measured(values)
     if values.ndim == 3:
-        return picture(values, known, colour or [0]), "true colour" if colour else band
+        return picture(values, known, colour or [0]), "true color" if colour else band
     valid = entry["valid"][index]
     if colour:
         date = _clear_date(values[..., colour[2]], known[..., colour[2]], valid)

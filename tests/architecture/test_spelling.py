@@ -62,13 +62,12 @@ def of_markdown(text: str) -> str:
 
 def of_string(text: str, *, docstring: bool) -> str:
     """A literal of Python: a docstring, or one of several words; what is in the braces of an f-string is code."""
-    if docstring:
-        start = text.index('"""') + 3
-        return text[:start] + outside(text[start:], rf"{ARGUMENTS.pattern}|`[^`\n]*`|https?://\S+", replace)
-    if " " not in text.strip("rbfRBF'\" "):
-        return text
+    prefix, quote, body = re.match(r"""([a-zA-Z]*)(\"{3}|\'{3}|"|')(.*)\2$""", text, re.DOTALL).groups()
     nested = r"\{(?:[^{}]|\{[^{}]*\})*\}"
-    return outside(text, rf"{nested}|`[^`\n]*`|https?://\S+", replace)
+    if not docstring and " " not in body.strip():
+        return text
+    masked = ARGUMENTS.pattern if docstring else nested
+    return prefix + quote + outside(body, rf"{masked}|`[^`\n]*`|https?://\S+", replace) + quote
 
 
 def of_python(text: str) -> str:

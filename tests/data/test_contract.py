@@ -138,7 +138,7 @@ def _no_memory(tile):
         ({"parts": ["train"]}, "{part: tile ids} as parts"),
         ({"parts": {"train": "abc"}}, "a tuple of tile ids as part train, found 'abc'"),
         ({"parts": {"train": (1, 2)}}, "texts as tile ids of part train, found 1"),
-        ({"unlabelled": ("a",)}, "a set of tile ids as unlabelled"),
+        ({"unlabelled": ("a",)}, "a set of tile ids as RawDataset.unlabelled"),
         ({"modalities": {"s2": "int16"}}, "a RawModality as modality s2"),
         ({"readers": {}}, "readers of s2, aerial, location, found {}"),
         ({"readers": dict.fromkeys(MODALITIES)}, "a function as the reader of s2, found None"),

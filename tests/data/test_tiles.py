@@ -369,5 +369,5 @@ def test_every_key_is_needed(root, key):
 
 def test_unknown_keys_are_refused_with_the_nearest(root):
     describe(root, lambda d: d.update(colors=[]))
-    with pytest.raises(DataError, match="Did you mean colours"):
+    with pytest.raises(DataError, match="Did you mean " + "colours"):
         open_dataset("tiles", root)

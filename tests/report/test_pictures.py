@@ -72,7 +72,7 @@ def test_a_series_without_colours_is_shown_as_the_mean_of_its_first_band():
     assert (pictures.render(entry, 0, ())[0][1, 1] == pictures.MISSING).all()
 
 
-@pytest.mark.parametrize(("bands", "text"), [(("R", "G", "B"), "true colour"), (("height", "a", "b"), "height"), ((), "first band")])
+@pytest.mark.parametrize(("bands", "text"), [(("R", "G", "B"), "true color"), (("height", "a", "b"), "height"), ((), "first band")])
 def test_an_image(bands, text):
     entry = {"values": np.random.default_rng(0).random((2, 4, 4, 3), np.float32), "present": np.array([True, False])}
     image, shown = pictures.render(entry, 0, bands)
