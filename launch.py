@@ -68,7 +68,7 @@ def _define_config(name: str, help_text: str, listed: str) -> None:
     from absl import flags
     from ml_collections import config_flags
 
-    from omnisat_jax.config import files as config_files
+    from omnisat_jax.config import files as config_files, presets
 
     class File(flags.ArgumentParser):
         def parse(self, argument):
@@ -78,6 +78,7 @@ def _define_config(name: str, help_text: str, listed: str) -> None:
             changed = [text.removeprefix("no") if text.startswith(f"no{name}.") else text for text in given]
             keys = [text.removeprefix(f"{name}.") for text in changed if text.startswith(f"{name}.")]
             config_files.check_keys(config, keys, listed)
+            self.loaded = argument.partition(":")[2], presets.budget_of(config)  # before the command line changes it
             config.lock()
             return config
 
@@ -95,6 +96,7 @@ def parse(argv: list[str]) -> list[str]:
 
     from absl import flags
 
+    from omnisat_jax.config import presets
     from omnisat_jax.errors import UserError, reason
 
     try:
@@ -112,6 +114,12 @@ def parse(argv: list[str]) -> list[str]:
         raise UserError(
             "Flag --config must have a value other than None: name a configuration, such as configs/pastis.py, or a --study"
         )
+    if flags.FLAGS.config is not None:
+        preset, before = vars(flags.FLAGS["config"].parser)["loaded"]
+        try:
+            presets.need_kept(preset, before, flags.FLAGS.config)
+        except UserError as error:
+            raise UserError(f"--config: {error}") from None
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; options begin with --")
     return rest
@@ -140,7 +148,7 @@ def main(argv: list[str]) -> int:
     if values.study is not None:
         need_local(values.workdir, "--workdir", "the folder of a study is of this machine; its runs can be started one by one with --workdir=gs://BUCKET/FOLDER")
     if values.workdir:
-        check_path(values.workdir)  # an address is recognised only as long as it is text
+        check_path(values.workdir)  # an address is recognized only as long as it is text
     if values.study is not None:
         return _run_study(values)
     if not values.compile_for:
@@ -175,13 +183,15 @@ def _check_options(values):
 
 
 def _announce(values):
-    """Prints the plan of a run, and imports meanwhile what takes seconds."""
+    """Prints the plan of a run, unless its folder holds another one, and imports meanwhile what takes seconds."""
     from omnisat_jax.cli import terminal
     from omnisat_jax.config import schema
     from omnisat_jax.experiment import plan
+    from omnisat_jax.train.workdir import need_own
 
     console = terminal.console(quiet=not _looks_first(values))
     config = schema.parse(values.config)
+    need_own(_folder(values, config), schema.flatten(config), [int(text) for text in values.folds if text.isascii() and text.isdecimal()])
     plan.show(console, config, _folder(values, config), values.stage, values.folds)
     with console.status("loading JAX", spinner="dots"):
         import data.prepare  # noqa: F401
@@ -280,7 +290,7 @@ def next_commands(config: "ExperimentConfig", folder: str) -> list[tuple[str, st
 
 
 def _run_study(values):
-    """Runs and summarises a study; returns 1 if a run of it failed. Asks for no device: they belong to the runs."""
+    """Runs and summarizes a study; returns 1 if a run of it failed. Asks for no device: they belong to the runs."""
     import os
 
     from omnisat_jax.cli import terminal

@@ -29,7 +29,7 @@ from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.step import TrainState, create_state, make_step
 
 DTYPES = {"s2": "int16", "s1a": "float32", "s1d": "float32", "spot": "uint8"}
-LABEL_RESOLUTION = 10.0  # metres per pixel
+LABEL_RESOLUTION = 10.0  # meters per pixel
 CLASSES = tuple(map(str, range(19)))
 
 

@@ -1,4 +1,4 @@
-"""Draws measured tiles above simulated ones, all in true colour with one stretch from 0 to 0.3 reflectance.
+"""Draws measured tiles above simulated ones, all in true color with one stretch from 0 to 0.3 reflectance.
 
     python -m benchmarks.simulation_picture --measured=DIR --simulated=DIR --credit=TEXT --out=FILE [--columns=4]
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m benchmarks.simulation_picture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measured", required=True, type=pathlib.Path)
     parser.add_argument("--simulated", required=True, type=pathlib.Path)
-    parser.add_argument("--credit", required=True, type=words, help="source and licence of the measured tiles")
+    parser.add_argument("--credit", required=True, type=words, help="source and license of the measured tiles")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--columns", type=int, default=4)
     options = parser.parse_args(arguments)

@@ -4,7 +4,7 @@
 
 A folder is a raw one or prepared records. It prints a table in Markdown: quantity, target, source of the target, simulated, measured. Season
 months are 30 days from the 1 September on or before the first date, so "August" is days 330 to 359. Values of a crop are means over its
-parcels of at least MIN_PIXELS labelled pixels; NDVI on dates when at most a tenth of the parcel is cloudy. A pixel is cloudy
+parcels of at least MIN_PIXELS labeled pixels; NDVI on dates when at most a tenth of the parcel is cloudy. A pixel is cloudy
 if its blue reflectance is more than CLOUDY above its median over the dates: on the Flemish tiles this gives the shares of the
 scene classification of Level-2A, 0.30 of the dates and 0.17 of the pixels. Means of radar over pixels are means of dB; those over a parcel are the dB of
 mean power.
@@ -99,7 +99,7 @@ def _cloudy(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _fields(labels: np.ndarray, parcels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """(crop, mask) of each parcel of enough labelled pixels, without void ones."""
+    """(crop, mask) of each parcel of enough labeled pixels, without void ones."""
     for number in np.unique(parcels[parcels > 0]):
         mask = (parcels == number) & (labels > 0) & (labels < len(CLASSES))
         if mask.sum() >= MIN_PIXELS:

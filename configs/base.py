@@ -33,7 +33,7 @@ def base() -> ConfigDict:
 
     c.contrastive = ConfigDict()
     c.contrastive.weight = 1.0  # of the contrastive loss, 0 to 1000
-    c.contrastive.granularities = ("patch",)  # any of patch, tile, pixel: what is compared; each is a loss of its own
+    c.contrastive.granularities = ("patch",)  # any of patch, tile, pixel: what is compared; each is a loss of its own, and scores of the representation are of the first
     c.contrastive.pixels = 64  # pixels drawn per tile (granularity pixel)
     c.contrastive.views = ()  # modalities that are views; () = all
     c.contrastive.group_size = 0  # tiles that are compared with each other, whatever the device count; 0 = all tiles of the batch
@@ -68,7 +68,7 @@ def base() -> ConfigDict:
     c.eval.calibrate = True  # after fine-tuning, fit a temperature to the validation tiles; scores do not depend on it
     c.eval.probe = "none"  # none (fine-tune) | linear | knn: a probe of the frozen pre-trained tokens instead of fine-tuning
     c.eval.probe_tokens = 20_000  # training tokens that a probe is fitted to, at most
-    c.eval.probe_neighbours = 20  # neighbours of the k-NN probe
+    c.eval.probe_neighbours = 20  # neighbors of the k-NN probe
     # During pre-training: training tiles that a k-NN of the tokens is fitted to, and validation tiles on which it is scored and drawn; 0 = none.
     c.eval.monitor_tiles = 64
     return c
@@ -90,7 +90,7 @@ def _data() -> ConfigDict:
     c.pretrain_dirs = ""  # further records of `python -m data.prepare`, joined by commas and maybe in buckets, all of whose tiles serve pre-training only; "" = none
     c.pretrain_weights = ()  # shares of the examples of pre-training: of the main data, then of each of pretrain_dirs; () = by number of tiles
     c.float16 = False  # store float32 modalities as float16 (for radar in dB the error is below 0.016 dB)
-    c.statistics = "all"  # dates of reflectance in the statistics of normalisation: all | clear (those that do not look cloudy)
+    c.statistics = "all"  # dates of reflectance in the statistics of normalization: all | clear (those that do not look cloudy)
     c.label_share = 1.0  # share of the training tiles with labels in fine-tuning, above 0; pre-training uses all tiles
     c.protocol = "auto"  # auto | official_5fold | single_split | tile_f1 | leave_one_fold_out | fixed
     c.fold = 1  # of the protocol, from 1
@@ -203,9 +203,9 @@ def stage(*, steps: int, learning_rate: float) -> ConfigDict:
 def modality(*, kind: str, channels: int, resolution: float, patch: int, encoder: str) -> ConfigDict:
     """The keys of one sensor. Its name consists of letters, digits and _."""
     m = ConfigDict()
-    m.kind = kind  # series (images with dates) | image (a single one) | location (of the centre of the tile)
+    m.kind = kind  # series (images with dates) | image (a single one) | location (of the center of the tile)
     m.channels = channels  # bands, up to 1024; 2 for a location
-    m.resolution = resolution  # metres per pixel
+    m.resolution = resolution  # meters per pixel
     m.patch = patch  # pixels per token side; patch * resolution must be the same for all modalities
     m.encoder = encoder  # series: utae | patch_ltae | temporal_first; image: vit | resnet | patch_cnn; location: location
     m.dates_train = 0  # dates drawn per training step (series); 0 = the length of the longest series

@@ -1,4 +1,4 @@
-"""FLAIR: land cover at 0.2 m from one aerial image (colour, near infrared, height) and a Sentinel-2 series.
+"""FLAIR: land cover at 0.2 m from one aerial image (color, near infrared, height) and a Sentinel-2 series.
 
     python launch.py --config=configs/flair.py                                     a small model on simulated images
     python launch.py --config=configs/flair.py --config.data.raw_dir=DIR           the same model on any folder

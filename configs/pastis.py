@@ -14,7 +14,7 @@ Rows, the methods that OmniSat is compared with:
   omnisat, omnisat_resnet  OmniSat with a ViT or a ResNet on SPOT
   published                the published OmniSat: patch encoders, masked reconstruction, tile classification (protocol tile_f1)
   satclip                  OmniSat whose tile embedding is aligned with the location of the tile (compact, after SatCLIP)
-  skysense                 factorised encoders, contrastive losses on pixels, patches and tiles, no modality dropout (compact, after SkySense)
+  skysense                 factorized encoders, contrastive losses on pixels, patches and tiles, no modality dropout (compact, after SkySense)
 Ablations: no_pretrain, equal_compute (no pre-training, and as many more tiles in fine-tuning), no_dropout (of modalities), no_s1, no_spot, s2_only;
 masked (adds masked reconstruction to the contrastive loss); tile_f1 (labels of tiles, macro F1).
 """

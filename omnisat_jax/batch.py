@@ -142,7 +142,7 @@ def known_only(entry: Mapping[str, jax.Array]) -> Known:
     """Masks every unknown value of one modality. Nothing else decides what is absent.
 
     Args:
-      entry: as in a batch, stored or normalised; "valid" and "dates" for a series only.
+      entry: as in a batch, stored or normalized; "valid" and "dates" for a series only.
 
     Returns:
       The entry, where

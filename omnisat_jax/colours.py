@@ -1,4 +1,4 @@
-"""Colours of classes, in pictures and in maps."""
+"""Colors of classes, in pictures and in maps."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _DARKER = 0.7  # of each further round of the hues
 
 
 def class_colours(count: int, colours: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns the colour of each class as "#rrggbb".
+    """Returns the color of each class as "#rrggbb".
 
     Args:
       count: number of classes.

@@ -1,4 +1,4 @@
-"""Missing measurements: what stands for them in files, records and batches, and how they are recognised. No jax here."""
+"""Missing measurements: what stands for them in files, records and batches, and how they are recognized. No jax here."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def measured(values: Any) -> Any:
     """Which numbers are measurements.
 
     Args:
-      values: NumPy or JAX array, stored or normalised. In int16 NO_DATA_INT16 is unknown; in floats NaN, infinities and magnitudes above
+      values: NumPy or JAX array, stored or normalized. In int16 NO_DATA_INT16 is unknown; in floats NaN, infinities and magnitudes above
         FILL are; other integers have no unknown value.
 
     Returns:

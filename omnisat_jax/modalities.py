@@ -1,7 +1,7 @@
 """A modality is one sensor's view of a tile, described by an entry in the configuration; a new sensor needs no code.
 
 An entry describes four properties of a sensor: the kind of its data (a series of images with dates, one image, or the location of the tile), the
-number of bands, the resolution in metres per pixel, and the number of pixels per token. All sensors of a model share one token grid, so
+number of bands, the resolution in meters per pixel, and the number of pixels per token. All sensors of a model share one token grid, so
 `patch * resolution`, the side of a token on the ground, must be the same for all. Units and value ranges are not described: values are
 standardised band by band with the statistics of the training tiles.
 """
@@ -17,7 +17,7 @@ from omnisat_jax.errors import UserError, printable
 
 # Names that batches, records, views and their folders use for other things, in any case of their letters.
 RESERVED = frozenset({"labels", "parcels", "tile_id", "tile_index", "weight", "remarks", "dataset", "fused", "tiles", "frames"})
-LOCATION = "location"  # the name of the tile's centre in every dataset, and of nothing else
+LOCATION = "location"  # the name of the tile's center in every dataset, and of nothing else
 # Names are used in file names, configuration keys and parameter names.
 MODALITY_NAME = Pattern(
     f"(?i:(?!({'|'.join(sorted(RESERVED))})$))[A-Za-z][A-Za-z0-9_]{{0,63}}",
@@ -34,9 +34,9 @@ class ModalitySpec:
 
     Attributes:
       name: key in batches, parameters and reports.
-      kind: "series" (T images with dates), "image" (one image) or "location" (longitude and latitude of the tile's centre).
+      kind: "series" (T images with dates), "image" (one image) or "location" (longitude and latitude of the tile's center).
       channels: number of bands.
-      resolution: metres per pixel.
+      resolution: meters per pixel.
       patch: pixels per token side; `patch * resolution` is the ground side of a token.
       encoder: name of the encoder that turns it into tokens, see `config.registry.ENCODERS`.
       dates_train: dates drawn per training step (series; 0 = the longest series of the data).
@@ -46,7 +46,7 @@ class ModalitySpec:
     name: Annotated[str, MODALITY_NAME]
     kind: Annotated[str, Choice(KINDS)]
     channels: Annotated[int, Range(1, 1024, "bands")]
-    resolution: Annotated[float, Range(0.001, 10_000, "metres per pixel")]
+    resolution: Annotated[float, Range(0.001, 10_000, "meters per pixel")]
     patch: Annotated[int, Range(1, 1024, "pixels")]
     encoder: Annotated[str, Choice(ENCODERS)]
     dates_train: Dates
@@ -54,7 +54,7 @@ class ModalitySpec:
 
     @property
     def ground(self) -> float:
-        """Metres of ground under one side of a token."""
+        """Meters of ground under one side of a token."""
         return self.patch * self.resolution
 
 

@@ -115,7 +115,7 @@ def _weights(params: Params) -> Fact:
 
 
 def licence_of(card: str | None) -> str:
-    """The licence in the front matter of a card; "" if there is none."""
+    """The license in the front matter of a card; "" if there is none."""
     front = _FRONT.match(card or "")
     line = _LICENCE_LINE.search(front[1]) if front else None
     return line[1].strip("\"'") if line else ""
@@ -150,7 +150,7 @@ def _without_folders(config: schema.ExperimentConfig) -> schema.ExperimentConfig
 
 
 def _with_results(run: pathlib.Path, info: ModelInfo) -> ModelInfo:
-    """Adds data, scores and colours from a run, if its evaluation wrote this model."""
+    """Adds data, scores and colors from a run, if its evaluation wrote this model."""
     results = _results(run)
     if results is None:
         return info
@@ -177,7 +177,7 @@ def _results(run: pathlib.Path) -> Results | None:
 
 
 def new_card(info: ModelInfo, former: ModelInfo, card: str | None, *, licence: str, repository: str) -> str:
-    """The card to publish: written anew, unless somebody has edited it; then only its licence is set.
+    """The card to publish: written anew, unless somebody has edited it; then only its license is set.
 
     Args:
       info: what the published folder will say.
@@ -257,7 +257,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", help="model folder, such as runs/NAME/model")
     parser.add_argument("--repo", default="", metavar="ORG/NAME", help="repository on the hub, for the card and the commands")
     parser.add_argument("--tag", default="v1.0", help="git tag of this release (default: %(default)s)")
-    parser.add_argument("--license", default="", metavar="ID", help="licence of the weights, as the hub spells it: apache-2.0, cc-by-4.0, ...")
+    parser.add_argument("--license", default="", metavar="ID", help="license of the weights, as the hub spells it: apache-2.0, cc-by-4.0, ...")
     parser.add_argument("--citation", default="", type=words, metavar="TEXT", help="how to cite the data, where the folder does not say it")
     parser.add_argument("--out", default="", metavar="NEW_FOLDER", help="where a completed copy is written (default: FOLDER-published)")
     parser.add_argument("--check", action="store_true", help="only report; the exit code is 1 if something is missing")
@@ -267,7 +267,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not _is_address("ORG/NAME", options.tag):
         raise UserError(f"--tag: expected a git tag such as v1.0, found {printable(options.tag, 60) or 'nothing'}")
     if options.license and not LICENCE.fullmatch(options.license):
-        raise UserError(f"--license: expected a licence as the hub spells it, such as apache-2.0, found {printable(options.license, 60)}")
+        raise UserError(f"--license: expected a license as the hub spells it, such as apache-2.0, found {printable(options.license, 60)}")
     return options
 
 

@@ -1,4 +1,4 @@
-"""The structure of a batch, its check, and normalisation with unknown values masked."""
+"""The structure of a batch, its check, and normalization with unknown values masked."""
 
 import jax
 import jax.numpy as jnp

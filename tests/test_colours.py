@@ -1,4 +1,4 @@
-"""The default colours of classes."""
+"""The default colors of classes."""
 
 import re
 

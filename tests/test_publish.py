@@ -136,7 +136,7 @@ def test_an_edited_card_is_kept(folder, capsys):
         (("--repo", "name"), "--repo: expected a repository of the hub as ORG/NAME, found name\n"),
         (("--repo", "org/name@v2"), "--repo: expected a repository of the hub as ORG/NAME, found org/name@v2"),
         (("--tag", "v1 0"), "--tag: expected a git tag such as v1.0, found v1 0\n"),
-        (("--license", "CC BY 4.0"), "--license: expected a licence as the hub spells it"),
+        (("--license", "CC BY 4.0"), "--license: expected a license as the hub spells it"),
         (("--citation", "\x1b[31m"), "citation"),
     ],
 )
@@ -224,5 +224,5 @@ def test_kernels_that_are_constant_are_warned_of(folder, capsys):
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(model.params, sep="/")
     name = next(name for name in flat if name.endswith("kernel"))
     save_model(folder, flax.traverse_util.unflatten_dict(flat | {name: 0 * flat[name]}, sep="/"), model.info)
-    assert main([str(folder), "--check"]) == 1  # no licence
+    assert main([str(folder), "--check"]) == 1  # no license
     assert f"warning weights: all values are equal in 1 kernel: {name}; " in capsys.readouterr().out

@@ -80,7 +80,7 @@ def random_batch(trainer: Trainer, seed: int = 0) -> Any:
 
 
 def random_state(trainer: Trainer, seed: int = 0) -> Any:
-    """A state with random weights of ordinary size, without the cost of compiling the initialisation."""
+    """A state with random weights of ordinary size, without the cost of compiling the initialization."""
     rng = np.random.default_rng(seed)
 
     def weights(path, x):

@@ -139,7 +139,7 @@ def _parse(arguments):
     parser.add_argument("--modalities", default="", help="comma-separated; default: all sensors of the records")
     parser.add_argument("--origin", type=_origin, default=FeatureConfig.origin, help="day 0, as data.origin of a run: a day, season or year")
     parser.add_argument("--void_test_parcels", action="store_true", help="as data.void_test_parcels of a run")
-    parser.add_argument("--min_pixels", type=int, default=0, help="classes with fewer labelled pixels are left out of mIoU")
+    parser.add_argument("--min_pixels", type=int, default=0, help="classes with fewer labeled pixels are left out of mIoU")
     parser.add_argument("--min_training", type=int, default=1, help="training pixels that make a class learnable")
     parser.add_argument("--seeds", type=_numbers, default=[0], help="comma-separated; of the trees, and of the choice of training pixels")
     parser.add_argument("--trees", type=_positive, default=ClassicalConfig.trees)

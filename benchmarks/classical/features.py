@@ -178,7 +178,7 @@ class TileFeatures:
         return series.window_mean(values, known, side) if side > 1 and known.any() else (values, known)
 
     def _radar(self, name, entry, zero, where):
-        """Decibels of each polarisation, and their differences to the first: mean and deviation of each period, and of the whole series.
+        """Decibels of each polarization, and their differences to the first: mean and deviation of each period, and of the whole series.
 
         Means over a window are those of power, as speckle is multiplicative.
         """

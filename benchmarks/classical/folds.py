@@ -173,7 +173,7 @@ class Fold:
                 rows.append({name: columns[chosen] for name, columns in features.items()})
                 labels.append(example["labels"].reshape(-1)[chosen])
         if not rows:
-            raise UserError(f"{self._records.root}: expected labelled pixels in the training parts {', '.join(parts)}, found none; choose other folds")
+            raise UserError(f"{self._records.root}: expected labeled pixels in the training parts {', '.join(parts)}, found none; choose other folds")
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}, np.concatenate(labels)
 
     def _of(self, example: Mapping[str, Any]) -> dict[str, np.ndarray]:

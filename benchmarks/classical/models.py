@@ -40,7 +40,7 @@ class Filling:
         for name, columns in features.items():
             known = np.isfinite(columns).all(1)
             if not known.any():
-                raise UserError(f"expected known values of {name} in the labelled training pixels, found none; leave it out of --modalities")
+                raise UserError(f"expected known values of {name} in the labeled training pixels, found none; leave it out of --modalities")
             means[name] = columns[known].mean(0, dtype=np.float64).astype(np.float32)
         return cls(means)
 

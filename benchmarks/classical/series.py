@@ -8,7 +8,7 @@ from scipy.ndimage import binary_dilation, uniform_filter
 
 BLUE, NEAR_INFRARED = "B02", "B08"
 POLARISATIONS = ("VV", "VH", "HH", "HV")
-# Normalised differences (a - b) / (a + b) of Sentinel-2 bands.
+# Normalized differences (a - b) / (a + b) of Sentinel-2 bands.
 INDICES = {
     "NDVI": ("B08", "B04"),  # greenness (Rouse et al. 1974)
     "NDWI": ("B03", "B08"),  # open water (McFeeters 1996)
@@ -111,7 +111,7 @@ def interpolate(dates: np.ndarray, values: np.ndarray, known: np.ndarray, grid: 
 def period_statistics(dates: np.ndarray, values: np.ndarray, known: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every pixel over the known dates of each period.
 
-    A period without a known date has the mean that is interpolated between the middles of its neighbours, and the spread over all dates.
+    A period without a known date has the mean that is interpolated between the middles of its neighbors, and the spread over all dates.
 
     Args:
       dates: (T,) days, ascending.

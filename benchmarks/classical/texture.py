@@ -9,7 +9,7 @@ from scipy.ndimage import sobel, uniform_filter
 
 WAVELENGTHS = (2.5, 4.0, 7.0, 12.0)  # image pixels; at 1 m: rows of vines and vegetables, tree rows, orchards
 ORIENTATIONS = 6  # over 180 degrees
-BANDWIDTH = 0.55  # of a log-Gabor filter: the ratio of its deviation to its centre, about two octaves
+BANDWIDTH = 0.55  # of a log-Gabor filter: the ratio of its deviation to its center, about two octaves
 WINDOW = 3  # label pixels per side of the wider of two windows
 _SMALL = 1e-6  # against the logarithm of 0
 

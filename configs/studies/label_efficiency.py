@@ -1,4 +1,4 @@
-"""The gain of pre-training when labels are scarce: 1 to 100 % of the labelled tiles, with pre-training and with as much more fine-tuning instead.
+"""The gain of pre-training when labels are scarce: 1 to 100 % of the labeled tiles, with pre-training and with as much more fine-tuning instead.
 
     python launch.py --study=configs/studies/label_efficiency.py
 """

@@ -1,4 +1,4 @@
-"""The width of the tokens, with several shares of the labelled tiles.
+"""The width of the tokens, with several shares of the labeled tiles.
 
     python launch.py --study=configs/studies/scaling.py
 """

@@ -1,4 +1,4 @@
-"""What tiles without labels give: pre-training on the few labelled tiles alone, on further tiles as well, and none.
+"""What tiles without labels give: pre-training on the few labeled tiles alone, on further tiles as well, and none.
 
 The further tiles are simulated with another seed, which draws other regions; their labels are not read. Make them first:
 

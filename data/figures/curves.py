@@ -39,7 +39,7 @@ class Panel:
     Attributes:
       title, unit: shown beside the axes.
       dates: of the values.
-      curves: name of a region -> (colour, values on `dates`).
+      curves: name of a region -> (color, values on `dates`).
     """
 
     title: str
@@ -98,7 +98,7 @@ def regions(dataset: RawDataset, example: dict[str, Any], side: int) -> dict[str
     Args:
       dataset: the dataset of the tile.
       example: from `RawDataset.read`.
-      side: pixels per side of the masks, which may be finer or coarser than the labels; labels are sampled at the centres of these pixels.
+      side: pixels per side of the masks, which may be finer or coarser than the labels; labels are sampled at the centers of these pixels.
     """
     whole = {"whole tile": Region((0.2, 0.2, 0.2), np.ones((side, side), bool))}
     if dataset.task != "segment":

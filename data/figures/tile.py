@@ -1,7 +1,7 @@
 """The figure of one tile.
 
-True and false colour on clear dates, NDVI and backscatter of its parcels (or classes) over time, images, labels with their legend, and which
-dates of which series are usable. Unknown pixels are light grey.
+True and false color on clear dates, NDVI and backscatter of its parcels (or classes) over time, images, labels with their legend, and which
+dates of which series are usable. Unknown pixels are light gray.
 """
 
 import contextlib
@@ -119,7 +119,7 @@ def _pictures(name: str, modality: RawModality, entry: Entry) -> Iterator[tuple[
         if colour is None:
             yield f"{name}: {first}", picture(values[0], [0])
             return
-        yield f"{name}: true colour", picture(values[0], colour)
+        yield f"{name}: true color", picture(values[0], colour)
         if infrared is not None:
             yield f"{name}: near infrared, red, green", picture(values[0], [infrared, *colour[:2]])
         return
@@ -147,7 +147,7 @@ def _mean(values):
 
 
 def picture(values: np.ndarray, bands: Sequence[int]) -> np.ndarray:
-    """(H,W,3) in [0, 1] of three bands, or one, of values (H,W,C), stretched over the known values; GREY where unknown."""
+    """(H,W,3) in [0, 1] of three bands, or one, of values (H,W,C), stretched over the known values; Gray where unknown."""
     chosen = values[..., list(bands)]
     known = known_values(chosen).all(-1)
     shown = np.full((*known.shape, 3), GREY)
@@ -178,7 +178,7 @@ def _short(name: str, longest: int = NAMED) -> str:
 def _curves(axes: Axes, panel: Panel, legend: bool) -> None:
     dates = np.array(panel.dates, "datetime64[D]")
     for name, (colour, values) in panel.curves.items():
-        axes.plot(dates, values, "-", color="black", linewidth=2.6)  # an outline, as some class colours are pale
+        axes.plot(dates, values, "-", color="black", linewidth=2.6)  # an outline, as some class colors are pale
         # A label that starts with "_" would be hidden.
         axes.plot(dates, values, ".-", color=colour, linewidth=1.6, label=" " + _short(name, NAMED + 16))
     axes.set_title(one_line(panel.title), fontsize=9, loc="left")

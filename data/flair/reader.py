@@ -29,7 +29,7 @@ NAMED = (
     "Vineyard", "Herbaceous vegetation", "Agricultural land", "Plowed land",
 )  # fmt: skip
 RARE = ("Swimming pool", "Snow", "Clear cut", "Mixed", "Ligneous", "Greenhouse", "Other")
-# The authors' colours of the 19 raw labels.
+# The authors' colors of the 19 raw labels.
 COLOURS = (
     "#db0e9a", "#938e7b", "#f80c00", "#a97101", "#1553ae", "#194a26", "#46e483", "#f3a60d", "#660082", "#55ff00", "#fff30d", "#e4df7c",
     "#3de6eb", "#ffffff", "#8ab3a0", "#6b714f", "#c5dc42", "#9999ff", "#000000",
@@ -53,7 +53,7 @@ def open_raw(root: StrPath, nomenclature: str = "12", *, unlabelled: bool = Fals
       unlabelled: whether images without a mask have no labels; otherwise that is a fault.
 
     Raises:
-      DataError: no readable image, an image without a domain, unreadable tables, or super-patches without the table of centres.
+      DataError: no readable image, an image without a domain, unreadable tables, or super-patches without the table of centers.
     """
     root = paths.need_folder(root, what="a folder in FLAIR layout", advice="Check --config.data.raw_dir.")
     files = paths.walk(root)
@@ -124,7 +124,7 @@ def resampling(centre: float, length: int, cells: int, size: float) -> np.ndarra
       size: of a cell, in pixels.
     """
     first = centre - cells * size / 2
-    at = np.clip(first + size * (np.arange(cells) + 0.5) - 0.5, 0, length - 1)  # pixel i has its centre at i + 0.5
+    at = np.clip(first + size * (np.arange(cells) + 0.5) - 0.5, 0, length - 1)  # pixel i has its center at i + 0.5
     low = np.minimum(at.astype(int), length - 2)
     weights = np.zeros((cells, length), np.float32)
     weights[np.arange(cells), low] = 1 - (at - low)
@@ -142,7 +142,7 @@ class _Index:
       masks: tile -> labels.
       zones: tile -> (domain, zone).
       series: (domain, zone) -> super-patch.
-      centres: tile -> row and column of its centre in the super-patch.
+      centres: tile -> row and column of its center in the super-patch.
     """
 
     root: pathlib.Path
@@ -232,7 +232,7 @@ class _Reader:
         if not len(values):
             return raw.absent(_series(cells), "a series without images")
         if tile not in self.centres:
-            raise DataError(tile=tile, path=self.root / CENTRES, expected="row and column of its centre", found="no entry")
+            raise DataError(tile=tile, path=self.root / CENTRES, expected="row and column of its center", found="no entry")
         centre = [number.number() for number in self.centres[tile].list(2)]
         size = CELL * AERIAL_RESOLUTION / S2_RESOLUTION
         half = cells * size / 2

@@ -1,7 +1,7 @@
 """Simulated FLAIR: the layout of the real dataset, filled by a documented generative model small enough for tests. Nothing is measured.
 
 Assumptions. Covers are level sets of smooth random fields at 1 m, a road is a winding line, and buildings are rectangles. An aerial image
-shows the colour of each cover with its own texture at 0.2 m, shaded by height, with a random gain per image. Sentinel-2 sees 10 m means of
+shows the color of each cover with its own texture at 0.2 m, shaded by height, with a random gain per image. Sentinel-2 sees 10 m means of
 reflectances that follow the seasons: coniferous and deciduous trees look alike from the air in summer and differ in winter.
 """
 
@@ -117,7 +117,7 @@ class _Zone:
 
 
 def _write_zone(plan: _Plan, index: int) -> dict[str, list[int]]:
-    """Writes a zone and its images; returns the centre of each image in its super-patch."""
+    """Writes a zone and its images; returns the center of each image in its super-patch."""
     rng, centres = np.random.default_rng([plan.seed, index]), {}
     kind, domain = DOMAINS[index % len(DOMAINS)]
     zone = _Zone(kind, f"{domain}_{YEAR}/Z{index + 1}_NF", _covers(rng), (700_000 + 10_000 * index, 6_600_000))

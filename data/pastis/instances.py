@@ -1,6 +1,6 @@
 """The panoptic annotations of PASTIS, from labels and parcel numbers: INSTANCES, ZONES and HEATMAP.
 
-Every parcel with a label, void ones included, is an instance. Its heat is a Gaussian around the centre of its bounding box whose standard
+Every parcel with a label, void ones included, is an instance. Its heat is a Gaussian around the center of its bounding box whose standard
 deviations are a fraction of the height and width of the box (Garnot & Landrieu 2021, equation 6); a zone is the set of pixels at
 which an instance is the hottest.
 """

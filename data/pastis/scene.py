@@ -68,7 +68,7 @@ def write_scene(root: StrPath, *, size: int = SIZE, seed: int = SEED) -> dict[st
 
 
 def _write(path: pathlib.Path, values: np.ndarray, name: str) -> None:
-    """Writes an image (C,H,W) of a sensor, or the labels (1,H,W) with the colours of maps."""
+    """Writes an image (C,H,W) of a sensor, or the labels (1,H,W) with the colors of maps."""
     profile: dict[str, Any] = dict(
         count=len(values), height=values.shape[1], width=values.shape[2], dtype=values.dtype, crs=REFERENCE_SYSTEM,
         transform=from_origin(*CORNER, PIXEL[name], PIXEL[name]), compress="deflate",

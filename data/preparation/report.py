@@ -47,7 +47,7 @@ def _table(info: DatasetInfo, summaries: dict[str, dict[str, Any]], folder: StrP
     title = f"{folder}: {info.dataset}{' (simulated)' if info.simulated else ''}"
     table = Table(title=Text(printable(title, None)), title_justify="left")
     some = any(summary.get("unlabelled", ()) for summary in summaries.values())
-    for heading in ("part", "tiles", *(("labelled tiles",) if some else ()), *info.modalities, "labels", "MB", "seconds"):
+    for heading in ("part", "tiles", *(("labeled tiles",) if some else ()), *info.modalities, "labels", "MB", "seconds"):
         table.add_column(heading, justify="left" if heading == "part" else "right", overflow="fold", no_wrap=heading == "part")
     for part, summary in summaries.items():
         cells = []

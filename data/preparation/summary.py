@@ -102,7 +102,7 @@ class Summary:
             "tiles": self._tiles,
             "labels": self._labels,  # per tile
             "unlabelled": self._unlabelled,  # tiles without labels, only for pre-training
-            "places": self._places,  # longitude and latitude of the centres of tiles that have a location
+            "places": self._places,  # longitude and latitude of the centers of tiles that have a location
             "present": self._present,
             "wholly_unknown": self._unknown,  # tiles with a file that has no known value; they count as absent
             "longest": self._longest,

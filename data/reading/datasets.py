@@ -9,8 +9,9 @@ import re
 from types import ModuleType
 from typing import Any
 
+from data.reading.index import check_index
 from data.reading.raw import DataError, RawDataset
-from omnisat_jax.errors import UserError
+from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.paths import check_name, check_text
 from omnisat_jax.modalities import RESERVED
 from omnisat_jax.types import StrPath
@@ -70,7 +71,7 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: s
       unlabelled: "refuse" (a tile without labels is a fault) or "pretrain" (it is one of `RawDataset.unlabelled`).
 
     Raises:
-      DataError: the folder does not hold that dataset, or contradicts itself, see `check`.
+      DataError: the folder does not hold that dataset, contradicts itself, see `check`, or its reader returns something else than a RawDataset says.
       UserError: an unknown nomenclature, or a reader that knows no tiles without labels.
     """
     reader = reader_of(name)
@@ -85,7 +86,13 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: s
         if not knows_unlabelled(name):
             raise UserError(f"data.unlabelled of {name}: expected 'refuse', as its reader knows no tiles without labels, found 'pretrain'")
         options["unlabelled"] = True
-    return check(reader.open_raw(pathlib.Path(root), **options))
+    try:
+        dataset = reader.open_raw(pathlib.Path(root), **options)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"the reader of {name}: expected open_raw to index {root}, found {type(error).__name__}: {reason(error)}") from error
+    return check(check_index(dataset, name))
 
 
 def check(dataset: RawDataset) -> RawDataset:
@@ -95,7 +102,7 @@ def check(dataset: RawDataset) -> RawDataset:
       The dataset.
 
     Raises:
-      DataError: no tile, a repeated tile, unusable names, or classes, colours and label values that contradict each other.
+      DataError: no tile, a repeated tile, unusable names, or classes, colors and label values that contradict each other.
     """
 
     def need(condition: object, expected: str, found: str, **more: Any) -> None:
@@ -123,9 +130,9 @@ def check(dataset: RawDataset) -> RawDataset:
     none = not classes and len(dataset.unlabelled) == len(owners)  # data that never had labels have no classes
     need(none or 2 <= len(classes) < 256, "2 to 255 classes", f"{len(classes)}")
     need(len(set(classes)) == len(classes), "each class once", ", ".join(name for name in classes if classes.count(name) > 1))
-    need(len(dataset.colours) in (0, len(classes)), f"a colour for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
+    need(len(dataset.colours) in (0, len(classes)), f"a color for each of the {number_of(len(classes), 'class')}", f"{len(dataset.colours)}")
     for colour in dataset.colours:
-        need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colours #rrggbb", repr(colour))
+        need(isinstance(colour, str) and COLOUR.fullmatch(colour), "colors #rrggbb", repr(colour))
     need(-1 <= dataset.ignore <= 255 and dataset.ignore not in range(len(classes)), "a void label that is not a class", f"{dataset.ignore}")
     need(dataset.background == -1 or dataset.background in range(len(classes)), "a background that is a class, or -1", f"{dataset.background}")
     need(set(dataset.unscored) <= set(classes), "unscored classes among the classes", ", ".join(dataset.unscored))

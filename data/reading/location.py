@@ -27,7 +27,7 @@ LONGITUDE_LATITUDE = CRS.from_epsg(4326)
 # The default system of GeoJSON under its OGC name, and its older relatives; all in longitude and latitude.
 OGC = {"CRS84": 4326, "CRS83": 4269, "CRS27": 4267}
 EARTH_RADIUS = 6_371_000.0  # m
-FARTHEST = 20.0  # m between the centres of an image and of its tile
+FARTHEST = 20.0  # m between the centers of an image and of its tile
 OTHER_SIZE = 0.05  # tolerated relative difference of the side of an image, or of its pixels, from the expected one
 POINTS = 100_000  # per geometry, at most
 COORDINATE = 1e9  # larger coordinates are not on Earth, whatever their unit
@@ -38,8 +38,8 @@ class Place:
     """A place on Earth.
 
     Attributes:
-      centre: (2,) float64 longitude and latitude of the centre of the bounding box, degrees.
-      side: side of a square of the same area, m; 0 if only the centre is known.
+      centre: (2,) float64 longitude and latitude of the center of the bounding box, degrees.
+      side: side of a square of the same area, m; 0 if only the center is known.
     """
 
     centre: np.ndarray
@@ -74,7 +74,7 @@ def places(collection: Value, tiles: dict[str, Value]) -> tuple[dict[str, Place]
             wrong[tile] = error.found
     if not rings:
         return {}, wrong
-    # The points of each tile and the centre of their bounding box, all in one call.
+    # The points of each tile and the center of their bounding box, all in one call.
     points = [np.vstack([ring, (ring.min(0) + ring.max(0)) / 2]) for ring, _ in rings.values()]
     degrees = np.split(_degrees(system, np.concatenate(points)), np.cumsum([len(part) for part in points])[:-1])
     found = {}
@@ -133,7 +133,7 @@ def location_of_geotiff(path: StrPath, tile: str, root: StrPath | None = None) -
       root: see `need_file`.
 
     Returns:
-      {"values": (0|1, 2) float32}, longitude and latitude of the centre in degrees; empty without a file or a reference system.
+      {"values": (0|1, 2) float32}, longitude and latitude of the center in degrees; empty without a file or a reference system.
 
     Raises:
       DataError: an unreadable file, or one that is not on Earth.
@@ -199,14 +199,14 @@ def need_place(footprint: Footprint | None, place: Place | None, *, tile: str, p
     """Checks that an image covers the ground of its tile, as far as both are known.
 
     Raises:
-      DataError: its centre is more than FARTHEST away, or it covers ground of another size.
+      DataError: its center is more than FARTHEST away, or it covers ground of another size.
     """
     if footprint is None or place is None:
         return
     found = place_of(footprint, tile, path)
     if (away := metres_between(found.centre, place.centre)) > FARTHEST:
         raise DataError(
-            tile=tile, path=path, expected=f"an image whose centre is within {FARTHEST:.0f} m of its tile's, {place}",
+            tile=tile, path=path, expected=f"an image whose center is within {FARTHEST:.0f} m of its tile's, {place}",
             found=f"{away:,.0f} m away, {found}: {footprint}", kind="georeference",
             advice="It belongs to another tile, or declares a wrong reference system: restore it from the archive.",
         )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data.reading import contract
 from omnisat_jax.dates import EPOCH, parse_date
 from omnisat_jax.errors import DataError, Finding
 from omnisat_jax.files import paths
@@ -42,7 +43,7 @@ class RawModality:
       kind: "series", "image" or "location".
       shape: (H, W, C) of a frame (a series has T of them); (2,) for a location, longitude and latitude.
       dtype: of the values.
-      bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true colour.
+      bands: names of the C bands; "R", "G", "B" or "B04", "B03", "B02" among them are shown as true color.
       scale, offset: of each band, a physical value is stored * scale + offset; () where the dataset does not declare them.
       resolution: m per pixel on the ground; 0 where it is not known, and of a location.
     """
@@ -57,7 +58,7 @@ class RawModality:
 
 
 def location_modality() -> RawModality:
-    """Longitude and latitude of the centre of the tile, degrees."""
+    """Longitude and latitude of the center of the tile, degrees."""
     return RawModality("location", (2,), "float32", ("longitude", "latitude"))
 
 
@@ -74,7 +75,7 @@ class RawDataset:
       name: name of the dataset.
       root: the folder.
       simulated: whether the folder declares that nothing in it was measured.
-      citation: source and licence.
+      citation: source and license.
       task: "segment" or "classify".
       classes: names of the predicted classes, in order.
       ignore: label value of void pixels, or -1 (segment only).
@@ -83,7 +84,7 @@ class RawDataset:
       modalities: name -> RawModality, only those that the folder holds.
       parts: name of a part -> tile ids.
       readers: name of a modality -> function that reads it for a tile id, see `read`.
-      labels: function that reads {"labels"} or {"labels", "parcels"} for a tile id, see `read`.
+      labels: function that reads the labels of a tile id, see `read`.
       path_of: (tile id, name of a modality) -> its file, whether or not it exists.
       inspect: tile id -> findings about files that are readable but unusual, for `data.verify`.
       unscored: classes that are predicted but excluded from mean scores.
@@ -130,7 +131,7 @@ class RawDataset:
           - each series: {"values" (T,H,W,C), "dates" (T,) int32 days since 1970-01-01, ascending, "valid" (T,) bool}
           - each image: {"values" (0|1,H,W,C)}
           - the location: {"values" (0|1,2) degrees}
-          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32. Of an unlabelled tile, see `no_labels`.
+          - "labels": (H,W) uint8, with "parcels" (H,W) int64; or (K,) float32. Of an unlabeled tile, see `no_labels`.
           - "labelled": bool
           - "remarks": {modality: why it counts as absent although there is a file}
 
@@ -149,26 +150,27 @@ class RawDataset:
         example = {name: attempt(name, functools.partial(self.read_modality, name)) for name in self.readers}
         remarks = {name: remark for name, entry in example.items() if (remark := entry.pop("remark", ""))}
         labelled = tile not in self.unlabelled
-        labels = attempt("labels", self.labels) if labelled else self.no_labels()
+        labels = attempt("labels", self.read_labels) if labelled else self.no_labels()
         return {"tile_id": tile} | example | labels | {"labelled": labelled, "remarks": remarks}
 
     def read_modality(self, name: str, tile: str) -> Entry:
         """Reads one modality of a tile; see `read`.
 
         Raises:
-          DataError: a broken file, or a reader whose entry has another form than its RawModality says: records would cast it.
+          DataError: a broken file, or a reader that fails or returns another form than its RawModality says: records would cast it.
         """
-        entry, modality = self.readers[name](tile), self.modalities[name]
-        values = entry["values"]
-        if values.dtype != np.dtype(modality.dtype) or values.shape[1:] != modality.shape:
-            raise DataError(
-                tile=tile, path=self.path_of(tile, name), expected=f"{name} as {modality.dtype} {('T' if modality.kind == 'series' else 1, *modality.shape)}",
-                found=f"{values.dtype} {values.shape}", advice="Convert it in the reader, or declare this form in its RawModality.",
-            )  # fmt: skip
-        return entry
+        return contract.read_modality(self, name, tile)
+
+    def read_labels(self, tile: str) -> Entry:
+        """Reads the labels of a tile that has some; see `read`.
+
+        Raises:
+          DataError: a broken file, or a reader that fails or returns labels of another form than this object says.
+        """
+        return contract.read_labels(self, tile)
 
     def no_labels(self) -> Entry:
-        """What stands in the place of labels in records of an unlabelled tile: void everywhere, or no label of the tile."""
+        """What stands in the place of labels in records of an unlabeled tile: void everywhere, or no label of the tile."""
         if self.task != "segment":
             return {"labels": np.zeros(len(self.classes), np.float32)}
         shape = (self.label_side,) * 2
@@ -313,8 +315,9 @@ def to_int16(values: np.ndarray, known: np.ndarray, tile: str, path: StrPath) ->
 
 
 def mask_integers(values: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int16 (T,H,W,C) with the `missing` (T,H,W) pixels set to no data, and which dates still have a known pixel (T,)."""
-    values = np.where(missing[..., None], np.int16(NO_DATA_INT16), values)
+    """int16 (T,H,W,C) with the `missing` pixels (T,H,W) or values (T,H,W,C) set to no data, and which dates still have a known value (T,)."""
+    missing = missing if missing.ndim == values.ndim else missing[..., None]
+    values = np.where(missing, np.int16(NO_DATA_INT16), values)
     return values, np.any(known_values(values), axis=(1, 2, 3))
 
 
@@ -332,7 +335,7 @@ def series(modality: RawModality, values: np.ndarray, dates: ArrayLike, *, tile:
       values: (T,H,W,C) of any dtype.
       dates: (T,) days since 1970-01-01.
       tile, path: for messages.
-      known: (T,H,W) bool, measured pixels; required for int16.
+      known: (T,H,W) bool, measured pixels, or (T,H,W,C), measured values; required for int16.
 
     Raises:
       DataError: values outside the range of int16, different numbers of images and dates, or no date.

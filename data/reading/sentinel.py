@@ -67,7 +67,7 @@ def harmonise(values: np.ndarray, known: np.ndarray, products: Sequence[str], *,
       The values, less the offset of the baseline of each date.
 
     Raises:
-      DataError: values that are too low to have the offset, so that they seem to be harmonised already.
+      DataError: values that are too low to have the offset, so that they seem to be harmonized already.
     """
     offsets = np.array([added_offset(product_baseline(product)) for product in products])
     if not offsets.any():
@@ -79,7 +79,7 @@ def harmonise(values: np.ndarray, known: np.ndarray, products: Sequence[str], *,
         raise DataError(
             tile=tile, path=path, expected=f"values with an offset of {BASELINE_OFFSET:,}, as the product names imply (N0400 or later)",
             found=f"{100 * low:.0f} % of them below {IMPLAUSIBLE:,} without it", kind="baseline",
-            advice="If they are harmonised already, give the product names the baseline that they follow, such as N0214.",
+            advice="If they are harmonized already, give the product names the baseline that they follow, such as N0214.",
         )  # fmt: skip
     return wider
 

@@ -1,4 +1,4 @@
-"""The crops: phenology, leaves, radar behaviour and 1 m texture of the 18 PASTIS classes and of everything between the fields.
+"""The crops: phenology, leaves, radar behavior and 1 m texture of the 18 PASTIS classes and of everything between the fields.
 
 Days count from 1 September of the year before harvest: 122 is 1 January, 242 is 1 May, 365 is the next 1 September. All values are
 assumed unless a source is given; `targets.py` says what they were fitted to, `data/pastis/README.md` how well.
@@ -9,7 +9,7 @@ What is known about the sensors, and followed here:
   Winter cereals differ by one or two weeks, parcels of one crop as much: optics and radar confuse the same cereals.
 - C-band VV of cereals falls in spring, as erect stems and, from heading on, ears attenuate the echo of the soil; VH rises with the broad
   leaves of rapeseed, corn and beet (Veloso et al. 2017; Vreugdenhil et al. 2018; Harfenmeister et al. 2019; Khabbazan et al. 2019).
-  All cereals therefore share one radar behaviour up to 0.4 dB.
+  All cereals therefore share one radar behavior up to 0.4 dB.
 - At 1.5 m, only trees, vegetable plots, tramlines and mown swaths show; rows of vines, 2 to 2.5 m apart, are hardly resolved.
 """
 
@@ -30,7 +30,7 @@ MIX = MIX / MIX.sum()
 
 @dataclasses.dataclass(frozen=True)
 class Radar:
-    """C-band behaviour of a canopy at full cover.
+    """C-band behavior of a canopy at full cover.
 
     Attributes:
       volume: its own scattering (VV, VH), linear sigma nought.
@@ -62,7 +62,7 @@ class Crop:
       bloom: day of full flowering; 0 = not visible.
       mowing: mean number of cuts.
       leaves: factors on `spectra.GREEN` in the visible, the near infrared and the short-wave infrared.
-      radar: C-band behaviour.
+      radar: C-band behavior.
       texture: name of the 1 m pattern (`spot.py`).
     """
 
@@ -138,5 +138,5 @@ WOODY = ("wood", "hedge", "garden")  # covers with the spectrum of trees
 
 
 def crop_of(cover: str) -> Crop:
-    """The behaviour of a land cover by name."""
+    """The behavior of a land cover by name."""
     return OTHER[cover] if cover in OTHER else CROPS[NAMES.index(cover)]

@@ -2,7 +2,7 @@
 
 Fields come from centuries of halving along the same two directions, so a landscape is a binary space partition in a rotated frame, bent by a
 smooth warp; their areas are roughly log-normal. The first cut may be a road; hedges stand on a quarter of the borders, tracks and verges on
-the others; woods are neighbouring parcels. The simulated region is wider than the tile, so parcels are cut by the tile's edge
+the others; woods are neighboring parcels. The simulated region is wider than the tile, so parcels are cut by the tile's edge
 as real ones are; a parcel of which only a corner lies inside is void (19), as in PASTIS. All shares and widths are assumed.
 
 Letters: S label pixels per side, Q parcels. The plain is simulated on cells of 2 m; the images see cells of 1 m.

@@ -44,7 +44,7 @@ def reflectance(season: Season, days: np.ndarray, wetness: np.ndarray) -> np.nda
 
 
 def _layers(season: Season, days: np.ndarray):
-    """(leaf area, colour of the leaves, flower cover) of the constant leaf area and of each stand."""
+    """(leaf area, color of the leaves, flower cover) of the constant leaf area and of each stand."""
     if season.floor:
         yield np.full(len(days), season.floor), _leaves(season, season.crop), np.zeros(len(days))
     for stand in season.stands:

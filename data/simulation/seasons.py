@@ -31,7 +31,7 @@ class Stand:
     """One crop in one season.
 
     Attributes:
-      crop: its behaviour.
+      crop: its behavior.
       emerge, rise, fall: days; of appearance, of half of the spring growth, of half of the senescence.
       floor, peak: leaf area index before spring growth, and its maximum.
       end: day of harvest or destruction.
@@ -77,7 +77,7 @@ class Season:
 
     Attributes:
       cover: name of the land cover.
-      crop: its behaviour.
+      crop: its behavior.
       stands: what grows, in order.
       floor: leaf area index that is always there (perennials).
       cuts: (day, share of the leaves that is cut).

@@ -1,6 +1,6 @@
 """SPOT 6/7: an RGB image of one summer day at 1 m, resampled from 1.5 m as in PASTIS-HD.
 
-The colours are those of Sentinel-2 on that day. Rows, crowns, beds, tramlines and swaths modulate them at 1 m before the point spread
+The colors are those of Sentinel-2 on that day. Rows, crowns, beds, tramlines and swaths modulate them at 1 m before the point spread
 of 1.5 m, which leaves about a tenth of the modulation of vine rows. Each region was flown on one day, with one gain and gamma for all its scenes.
 All patterns are assumed. Letters: S label pixels per side, N cells of 1 m.
 """

@@ -7,10 +7,10 @@ project, no pre-training and no modality dropout took part, so that their result
 Sources of the ranges:
 
 - PASTIS-R: nine tiles of real PASTIS-R at 40 m (CC BY 4.0), three dates each, from September and October.
-- Flanders: eight real tiles of 32 px in PASTIS layout (WorldCereal test data, MIT licence), measured with `simulation_statistics`.
+- Flanders: eight real tiles of 32 px in PASTIS layout (WorldCereal test data, MIT license), measured with `simulation_statistics`.
 - U-TAE: mIoU of U-TAE on PASTIS-R as published (Garnot et al. 2021, 2022): 63.1 for S2, 65.9 and 66.3 for S2 with both orbits of S1.
 - fold 1: IoU of a network on S2 on fold 1 of real PASTIS: wheat 72, durum 43, triticale 25, vine 36, orchard 15, corn 77, sorghum 13.
-- assumed: no measurement; a judgement.
+- assumed: no measurement; a judgment.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ LIMITS = {
     "S1A+S1D+S2 - S2": Target(1.5, 5.0, "U-TAE: +2.8 and +3.2"),
     "SPOT / S2": Target(0.40, 0.60, "PASTIS-HD: about a half"),
 }
-# Pairs of crops of which S2 alone must recognise the first better.
+# Pairs of crops of which S2 alone must recognize the first better.
 CLASS_ORDER = (
     ("soft winter wheat", "winter durum wheat", "fold 1"),
     ("winter durum wheat", "winter triticale", "fold 1"),

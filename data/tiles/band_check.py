@@ -11,7 +11,7 @@ from omnisat_jax.rasters.grid import RasterError
 
 
 class BandCheck:
-    """Adds up the values of each band of each file, and compares dates with each other and polarisations of radar."""
+    """Adds up the values of each band of each file, and compares dates with each other and polarizations of radar."""
 
     def __init__(self, storage: Storage):
         """No pixel yet.

@@ -2,7 +2,7 @@
 
 All rasters share one coordinate reference system, and their pixels nest: a tile is a whole number of pixels of each raster.
 A series is a folder of GeoTIFFs, one per date, with the date in the name as YYYYMMDD or YYYY-MM-DD.
-What the files declare about their values is honoured: nodata, masks, alpha, scale, offset, and the names of the bands.
+What the files declare about their values is honored: nodata, masks, alpha, scale, offset, and the names of the bands.
 """
 
 import argparse
@@ -39,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--s2_offset", action="append", default=[], metavar="NAME=WORD",
         help="whether the values of Sentinel-2 files of baseline 04.00 and later are 1,000 higher, where files do not declare it: "
-        "subtract (all but those of earlier baselines), from_2022 (those sensed from 25 January 2022 on) or none (harmonised already)",
+        "subtract (all but those of earlier baselines), from_2022 (those sensed from 25 January 2022 on) or none (harmonized already)",
     )  # fmt: skip
     parser.add_argument("--any_radiometry", action="store_true", help="cut bands as they are even if their names seem to be exchanged")
     parser.add_argument("--size", type=int, default=32, help="pixels of the labels, or of --grid, per side of a tile; default: 32")
     parser.add_argument("--folds", type=int, default=5, help="number of folds; default: 5")
     parser.add_argument("--block", type=int, default=1, help="tiles per side of the blocks that folds consist of; default: 1")
     parser.add_argument("--name", default="tiles", help="of the dataset, in reports")
-    parser.add_argument("--citation", default="own data", type=words, help="source and licence, in reports")
+    parser.add_argument("--citation", default="own data", type=words, help="source and license, in reports")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to create")
     flags = parser.parse_args(arguments)
     console = terminal.console(width=None if sys.stdout.isatty() else 200)

@@ -1,7 +1,7 @@
 """Cuts rasters of a region into tiles that keep their georeference (README.md here).
 
 All rasters share one coordinate reference system, and their pixels nest: a tile is a whole number of pixels of each raster. What the files declare
-about their values is honoured: nodata, masks, alpha, scale, offset, and the names of the bands.
+about their values is honored: nodata, masks, alpha, scale, offset, and the names of the bands.
 """
 
 import dataclasses

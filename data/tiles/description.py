@@ -137,9 +137,9 @@ def _colours(content: Value, classes: int) -> tuple[str, ...]:
         return ()
     for entry in colours.list():
         if not isinstance(entry.value, str) or not COLOUR.fullmatch(entry.value):
-            raise entry.error("a colour as #rrggbb")
+            raise entry.error("a color as #rrggbb")
     if len(colours.value) != classes:
-        raise colours.error(f"one colour for each of the {number_of(classes, 'class')}", f"{len(colours.value)}")
+        raise colours.error(f"one color for each of the {number_of(classes, 'class')}", f"{len(colours.value)}")
     return tuple(colours.value)
 
 

@@ -119,7 +119,7 @@ def _offset(tiles: TileGrid, tile: tuple[int, int], raster: RasterGrid) -> tuple
 def folds(tiles: TileGrid, count: int, block: int) -> dict[str, list[str]]:
     """{"fold_<n>": tile names}: blocks of block x block tiles are assigned to folds in turn, row by row.
 
-    Neighbouring tiles look alike. The larger the blocks, the shorter the border between a test fold and the training folds.
+    Neighboring tiles look alike. The larger the blocks, the shorter the border between a test fold and the training folds.
 
     Raises:
       RasterError: fewer blocks than folds.

@@ -173,16 +173,14 @@ class _Reader:
             return {"values": frames}
         dates = np.array([parse_day_number(day) for day in days], np.int32)
         frames, dates = raw.sort_by_date(tile, path, frames, dates)
-        if modality.dtype == "int16":
-            frames, valid = raw.mask_integers(frames, (frames == NO_DATA_INT16).any(-1))
-        elif modality.dtype == "float32":
+        if modality.dtype == "float32":
             frames, valid = raw.mask_floats(frames)
-        else:
-            valid = np.ones(len(frames), bool)
+        else:  # a pixel may be known in some bands only
+            valid = np.any(raw.known_values(frames), axis=(1, 2, 3))
         return {"values": frames, "dates": dates, "valid": valid}
 
     def location(self, tile: str) -> raw.Entry:
-        """Longitude and latitude of the centre of the labels, or of the first sensor of a tile without labels."""
+        """Longitude and latitude of the center of the labels, or of the first sensor of a tile without labels."""
         name = self._placed_by(tile)
         path = self.files[name].get(tile)
         if path is None:

@@ -10,7 +10,7 @@ from omnisat_jax.rasters.offset import BASELINE_OFFSET, added_by_esa
 from omnisat_jax.rasters.sources import Layer, Source
 
 HARMONISED_BELOW = BASELINE_OFFSET - 100  # values with the offset are hardly ever lower (reflectance -0.01)
-HARMONISED_SHARE = 0.01  # share of known pixels below that, from which values count as harmonised already
+HARMONISED_SHARE = 0.01  # share of known pixels below that, from which values count as harmonized already
 _WHOLE = 1e-6  # tolerated relative difference of offset / scale from a whole number, due to rounding
 _EXACT_FLOAT32 = 2**24  # float32 represents all integers up to this one
 _LOW, _HIGH = NO_DATA_INT16 + 1, np.iinfo(np.int16).max
@@ -148,14 +148,14 @@ class OffsetCheck:
         """Checks what was counted.
 
         Raises:
-          RasterError: a file looks harmonised already, and the user did not state otherwise.
+          RasterError: a file looks harmonized already, and the user did not state otherwise.
         """
         source = self._storage.source
         for layer, low, known in zip(source.layers, self._low, self._known, strict=True):
             if self._storage.checked and known and low > HARMONISED_SHARE * known:
                 raise RasterError(
                     f"{layer.text}: expected hardly any value below {HARMONISED_BELOW}, as its name implies baseline 04.00 or later, whose values are "
-                    f"{BASELINE_OFFSET:,} higher, found {100 * low / known:.1f} %, as if they were harmonised already; if they are, use "
+                    f"{BASELINE_OFFSET:,} higher, found {100 * low / known:.1f} %, as if they were harmonized already; if they are, use "
                     f"--s2_offset {source.name}=none, otherwise =subtract"
                 )
 

@@ -1,7 +1,7 @@
 """Simulated TreeSatAI-TS: the layout of the real dataset, filled by a documented generative model small enough for tests. Nothing is measured.
 
-Assumptions. A tile is a stand of one genus, often with patches of a second. Each genus has its own crown size and colour in the aerial image,
-its own days of leaf-out and leaf fall and depth of the near infrared in Sentinel-2, and its own backscatter in both polarisations. The masks
+Assumptions. A tile is a stand of one genus, often with patches of a second. Each genus has its own crown size and color in the aerial image,
+its own days of leaf-out and leaf fall and depth of the near infrared in Sentinel-2, and its own backscatter in both polarizations. The masks
 contain the clouds, and a few radar values are missing.
 """
 

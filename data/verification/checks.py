@@ -31,7 +31,7 @@ def check_tile(dataset: RawDataset, tile: str) -> tuple[list[Finding], TileFacts
     labelled = tile not in dataset.unlabelled
     try:
         if labelled:
-            labels, parcels = label_facts(dataset.labels(tile), len(dataset.classes))
+            labels, parcels = label_facts(dataset.read_labels(tile), len(dataset.classes))
     except Exception as error:
         findings.append(error_finding(error, tile, "-"))
     broken = {finding.path for finding in findings}

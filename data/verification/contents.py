@@ -36,7 +36,7 @@ class Contents:
         self._read = dict.fromkeys(parts, 0)  # tiles whose labels could be read
         self._unlabelled = dict.fromkeys(parts, 0)
         self._parcels = collections.defaultdict(set)  # number -> parts
-        self._extents = {}  # number of a parcel -> smallest and largest (longitude, latitude) of the centres of its tiles
+        self._extents = {}  # number of a parcel -> smallest and largest (longitude, latitude) of the centers of its tiles
 
     def add(self, facts: TileFacts) -> None:
         """Adds one tile."""

@@ -1,4 +1,4 @@
-"""What is unusual about the values of a modality: units, mixtures of units, offsets, polarisations, dates. Guesses, shown but never acted on."""
+"""What is unusual about the values of a modality: units, mixtures of units, offsets, polarizations, dates. Guesses, shown but never acted on."""
 
 import collections
 from collections.abc import Iterator, Sequence

@@ -44,7 +44,7 @@ def _parts(contents):
     if contents["counted"] == "tiles":
         table = _table("<part", "tiles", "without a label")
     else:
-        table = _table("<part", "tiles", "without a label", "labelled pixels", "void")
+        table = _table("<part", "tiles", "without a label", "labeled pixels", "void")
     for part, entry in contents["parts"].items():
         row = [part, f"{entry['tiles']:,}", f"{entry['without_label']:,}"]
         if contents["counted"] == "pixels":

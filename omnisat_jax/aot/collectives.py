@@ -44,7 +44,7 @@ def between_slices(found: Iterable[Operation]) -> float:
     """Bytes per device and step for other slices of TPUs.
 
     The compiler writes what crosses the data-centre network as "send". In a ring only the last device of a slice has somebody to send to, but its
-    neighbours wait for it.
+    neighbors wait for it.
     """
     total = 0.0
     for operation in found:

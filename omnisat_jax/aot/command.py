@@ -84,6 +84,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
         table.add_column(stage, justify="right")
     rows = {
         "tiles per step, all chips": lambda s: f"{s['batch_size']}",
+        "attention": lambda s: s["attention"],
         "fits": lambda s: "yes" if s["fits"] else "NO",
         "memory needed of": lambda s: f"{s['needed_bytes'] / GIB:.2f} of {s['memory_bytes'] / GIB:.0f} GiB",
         "  arguments": lambda s: f"{s['arguments_bytes'] / GIB:.2f} GiB",
@@ -101,11 +102,17 @@ def show(console: Console, report: dict[str, Any]) -> None:
         "at least: memory access": lambda s: f"{1000 * s['seconds']['memory']:.1f} ms",
         "at least: communication": lambda s: f"{1000 * s['seconds']['communication']:.1f} ms",
         "roofline estimate of a step": lambda s: f"{1000 * s['seconds']['step']:.1f} ms",
-        "utilisation (MFU) at that estimate": lambda s: f"{100 * s['mfu']:.0f} %",
+        "utilization (MFU) at that estimate": lambda s: f"{100 * s['mfu']:.0f} %",
     }
     for name, cell in rows.items():
         table.add_row(name, *(_cell(cell, stage) for stage in report["stages"].values()))
     console.print(table)
+    if parse_topology(report["topology"]).is_gpu and any(stage.get("attention") == "XLA" for stage in report["stages"].values()):
+        console.print(
+            "attention: compiled as XLA's, always where no GPU is there; on a GPU model.fusion.attention=auto takes cuDNN's where it can, which needs less "
+            "memory and time",
+            highlight=False,
+        )
     for name, tiles in report["raised"].items():
         stage = report["stages"].get(name)
         if stage is not None:

@@ -1,4 +1,4 @@
-"""What the optimised HLO text of a compiled program says: its operations, how often they run, and the bytes that they move."""
+"""What the optimized HLO text of a compiled program says: its operations, how often they run, and the bytes that they move."""
 
 import collections
 import dataclasses

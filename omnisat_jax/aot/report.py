@@ -32,6 +32,8 @@ from omnisat_jax.tasks.build import make_task
 from omnisat_jax.train.flops import program_flops
 from omnisat_jax.train.trainer import Trainer
 
+CUDNN_ATTENTION = "__cudnn$fmha"  # begin of the names of the custom calls
+
 
 @dataclasses.dataclass(frozen=True)
 class StageFacts:
@@ -102,7 +104,8 @@ def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts
     memory = program.memory_analysis()
     resident = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-    found = operations(program.as_text())
+    text = program.as_text()
+    found = operations(text)
     sent, touched = totals(found), traffic(found)
     flops, padded = (count / chips for count in operations_of)
     compute = padded / chip.flops
@@ -114,6 +117,7 @@ def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts
     step = max(compute, access) + communication
     return {
         "batch_size": facts.batch_size,
+        "attention": "cuDNN" if CUDNN_ATTENTION in text else "XLA",
         "arguments_bytes": memory.argument_size_in_bytes,
         "temporaries_bytes": memory.temp_size_in_bytes,
         "output_bytes": memory.output_size_in_bytes,

@@ -13,7 +13,7 @@ from omnisat_jax.errors import printable, reason
 
 
 class _Plain(Console):
-    """A console that interprets nothing inside a text: no [markup], no :emoji:, no escape sequences. Colours are set with `style=`."""
+    """A console that interprets nothing inside a text: no [markup], no :emoji:, no escape sequences. Colors are set with `style=`."""
 
     def _render_buffer(self, buffer):
         return super()._render_buffer(

@@ -7,7 +7,7 @@ from typing import Any
 from omnisat_jax.config.rules import ConfigError
 from omnisat_jax.errors import printable
 
-# Keys added since, each with the value that reproduces the earlier behaviour; "modalities.*.key" stands for every modality.
+# Keys added since, each with the value that reproduces the earlier behavior; "modalities.*.key" stands for every modality.
 ADDED: dict[str, object] = {
     "eval.calibrate": True,  # changes no score; so earlier studies go on with the present default
     "pretrain.ema_decay": 0.0,

@@ -22,7 +22,8 @@ from omnisat_jax.records.mirror import mirrored
 from omnisat_jax.records.overlap import same_ground, same_images
 from omnisat_jax.records.reader import Records
 from omnisat_jax.records.splits import Split, check_labels, split_of
-from omnisat_jax.train.pretrained_run import PretrainedRun, need_same_encoders, need_unseen, read_pretrained_run
+from omnisat_jax.train.pretrained_run import PretrainedRun, need_other_parts, need_same_encoders, need_unseen, read_pretrained_run
+from omnisat_jax.train.seen_tiles import TileSet
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
@@ -133,7 +134,7 @@ def make_run_context(
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if pretrained:
         need_same_encoders(pretrained.folder, schema.flatten(config), [spec.name for spec in input_spec.specs])
-        need_unseen(pretrained, records.fingerprint, (*split.validation, *split.test))
+        _refuse_pretrained(pretrained, records, split, input_spec.side, console)
     all_statistics = records.statistics(split.train, clear=config.data.statistics == "clear")
     for other, grid in zip(additional, input_spec.additional_grids, strict=True):
         need_same_units(other, all_statistics)
@@ -154,6 +155,15 @@ def make_run_context(
     )
 
 
+def _refuse_pretrained(pretrained: PretrainedRun, records: Records, split: Split, side: float, console: Console) -> None:
+    """Refuses a pre-training that has seen a tile that the run validates or tests on; says where that is not known."""
+    parts = (*split.validation, *split.test)
+    if pretrained.seen is not None:
+        need_unseen(pretrained, TileSet.of(records, parts, side), TileSet.of(records, split.train, side))
+    elif remark := need_other_parts(pretrained, records.fingerprint, records.info.dataset, parts):
+        console.print(remark, style="yellow", markup=False, highlight=False)
+
+
 def _refuse_tested(records: Records, split: Split, other: Records, input_spec: InputSpec, grid: int) -> None:
     """Refuses additional records with a tile that the run validates or tests on."""
     parts, names = (*split.validation, *split.test), [spec.name for spec in input_spec.specs if spec.kind != "location" and spec.name in other.modalities]
@@ -162,8 +172,7 @@ def _refuse_tested(records: Records, split: Split, other: Records, input_spec: I
         raise UserError(f"{what}, found the {name} image of tile {tile} in tile {their_tile} of {other.root}; leave such tiles out of it")
     if records.info.simulated or other.info.simulated:
         return  # simulated tiles lie nowhere
-    ground = next(spec.ground for spec in input_spec.specs if spec.kind != "location")
-    pairs = same_ground(records.places(parts), other.places(other.parts), (input_spec.grid * ground, grid * ground))
+    pairs = same_ground(records.places(parts), other.places(other.parts), (input_spec.side, grid * input_spec.ground))
     if pairs:
         raise UserError(
             f"{what}, found {number_of(len(pairs), 'pair')} of tiles on the same ground, first tile {pairs[0][0]} and tile {pairs[0][1]} of "

@@ -55,7 +55,7 @@ def _sensor(stored: ModalityInfo, days: tuple[int, int] | None, dates: int) -> S
 
 
 def _legend(context: RunContext) -> Legend:
-    """Colours and roles of the predicted classes, which lack the background where labels of tiles are derived from dense ones."""
+    """Colors and roles of the predicted classes, which lack the background where labels of tiles are derived from dense ones."""
     records, classes = context.records, context.input_spec.classes
     kept = [index for index, name in enumerate(records.classes) if name in classes]
     background = records.classes[records.background] if records.background >= 0 else ""

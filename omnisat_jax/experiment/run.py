@@ -61,7 +61,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
         if hosts.is_leader():
             working_copy.own(folder)  # only now, as an earlier start in the same bucket ends by it
             working_copy.push(folder)
-        announce(console, records, context.split, context.input_spec)
+        announce(console, records, context.split, context.input_spec, clear=config.data.statistics == "clear")
         announce_additional(console, additional, config.data.pretrain_weights)
         wanted = STAGES if options.stage == "all" else STAGES[: STAGES.index(options.stage) + 1]
         if "pretrain" in wanted:

@@ -17,6 +17,7 @@ from omnisat_jax.report import representation
 from omnisat_jax.tasks.base import LabelInfo, Task
 from omnisat_jax.tasks.build import make_task
 from omnisat_jax.tasks.probe import TokenReader
+from omnisat_jax.train import seen_tiles
 from omnisat_jax.train.batches import RunBatches
 from omnisat_jax.train.evaluator import Evaluator, Validation, Watch
 from omnisat_jax.train.identity import Change
@@ -95,6 +96,8 @@ class Stages:
         self.begin()
         config = self.context.config
         trainer = self.trainer(stage)
+        if stage == "pretrain" and hosts.is_leader():
+            seen_tiles.keep(self.context.folder, _seen(self.context))
         StageTraining(
             trainer=trainer,
             store=store,
@@ -177,7 +180,7 @@ class Stages:
         )
 
     def _validation(self, stage: str, task: Task, abstract_params: PyTree) -> Validation | None:
-        """Compiles the validation of a stage; None where no labelled tile validates."""
+        """Compiles the validation of a stage; None where no labeled tile validates."""
         context, console = self.context, self._options.console
         if not context.records.labelled_tiles(context.split.validation):
             return None
@@ -215,6 +218,14 @@ def _data(context: RunContext) -> dict:
         data |= {"fingerprint": context.fingerprint, "source": f"{data['source']}, and for pre-training {sources}"}
         data["additional"] = [records.info.provenance() | {"folder": str(records.root)} for records in context.additional]
     return data
+
+
+def _seen(context: RunContext) -> list[seen_tiles.TileSet]:
+    """The tiles that pre-training reads."""
+    spec = context.input_spec
+    main = seen_tiles.TileSet.of(context.records, context.split.train, spec.side)
+    others = zip(context.additional, spec.additional_grids, strict=True)
+    return [main, *(seen_tiles.TileSet.of(records, records.parts, grid * spec.ground) for records, grid in others)]
 
 
 def keep_statistics(folder: pathlib.Path, statistics: Statistics) -> None:

@@ -1,7 +1,7 @@
 """The format `jax`: one file with a program for CPU, CUDA and TPU, its parameters and its description.
 
 The file is a zip archive, which any language opens:
-  program.jaxexport    the program, serialised by `jax.export`; called with the parameters and the inputs as dicts
+  program.jaxexport    the program, serialized by `jax.export`; called with the parameters and the inputs as dicts
   model.safetensors    the parameters
   export.json          names, shapes and meaning of inputs and output, classes, versions
 

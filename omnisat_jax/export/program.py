@@ -1,6 +1,6 @@
 """A trained model as one function of plain arrays, and the description of these arrays: what both export formats are made of.
 
-Normalisation, the masking of unknown values and the last softmax or sigmoid are inside. The number of tiles and the number of dates of each
+Normalization, the masking of unknown values and the last softmax or sigmoid are inside. The number of tiles and the number of dates of each
 series stay open; the size of a tile is fixed. A modality is left out by its input `<modality>.present`.
 
 Letters: B tiles, T dates of a series, H W pixels, C bands, K classes.
@@ -36,7 +36,7 @@ _DAY_ZERO = {
 }
 _MIDDLE = "the median of the dates of all its series, rounded down"
 _MEANING = {
-    "values": "numbers as the dataset stores them, not normalised; NaN where unknown",
+    "values": "numbers as the dataset stores them, not normalized; NaN where unknown",
     "dates": "days since day_zero",
     "valid": "which dates count; the others may hold anything",
     "present": "whether the tile has this modality; if not, its other inputs may hold anything",
@@ -195,7 +195,7 @@ def _window(trained: TrainedModel, wanted: int | None) -> int:
         ground = next(spec.ground for spec in trained.module.specs if spec.kind != "location")
         raise UserError(
             "--window: expected the number of tokens per tile side, as the model folder does not say what it was trained with; "
-            f"a token is {ground:g} m wide, so it is the side of the training tiles in metres divided by {ground:g}"
+            f"a token is {ground:g} m wide, so it is the side of the training tiles in meters divided by {ground:g}"
         )
     if not 1 <= window <= LARGEST_WINDOW:
         raise UserError(f"--window: expected 1 to {LARGEST_WINDOW} tokens per tile side, found {window}")

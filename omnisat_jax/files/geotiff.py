@@ -295,7 +295,7 @@ def open_geotiff(
       what: what the file is, for messages.
       root: see `need_file`.
       bands: the number of bands with values, if known, or a function that derives it from the tags. A file with exactly as many bands has no
-        alpha channel, however its bands are labelled.
+        alpha channel, however its bands are labeled.
       advice: what to do about a file that is missing or damaged, for messages.
 
     Raises:

@@ -147,8 +147,8 @@ class Model:
     def probabilities(self, inputs: Mapping[str, Any]) -> np.ndarray:
         """Returns the probability of each class: softmax (segment) or sigmoid (classify) of logits / temperature.
 
-        Values are taken as the dataset stores them: reflectance x 10,000, decibels, digital numbers. The model normalises them with the
-        statistics of its training tiles; no other scaling is recognised or corrected. A value is unknown if it is masked (`numpy.ma`),
+        Values are taken as the dataset stores them: reflectance x 10,000, decibels, digital numbers. The model normalizes them with the
+        statistics of its training tiles; no other scaling is recognized or corrected. A value is unknown if it is masked (`numpy.ma`),
         NaN, infinite or larger than 1e30, or -32768 in a signed integer of 16 bits or more. A date without a known value is left out,
         and a modality without one counts as absent.
 

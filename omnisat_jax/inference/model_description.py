@@ -258,7 +258,7 @@ def _legend(value: Value, classes: tuple[str, ...]) -> Legend:
     fields = _fields(value, Legend)
     colours = [entry.text() for entry in short(fields["colours"], MOST_CLASSES)]
     if len(colours) not in (0, len(classes)) or not all(COLOUR.fullmatch(colour) for colour in colours):
-        raise fields["colours"].error(f"a colour #rrggbb for each of the {number_of(len(classes), 'class')}, or none")
+        raise fields["colours"].error(f"a color #rrggbb for each of the {number_of(len(classes), 'class')}, or none")
     unscored = tuple(entry.choice(classes) for entry in short(fields["unscored"], MOST_CLASSES))
     fields["unscored"].unique(unscored)
     return Legend(tuple(colours), unscored, fields["background"].integer(-1, len(classes) - 1))

@@ -103,7 +103,7 @@ class ModelInfo:
       sensors: {modality: what it was trained on}; modalities that are missing here are filled in as unknown when a model is saved.
       window: tokens per side of a training tile, or of a training crop where tiles were cropped; None = not known.
       temperature: logits are divided by it before they become probabilities.
-      legend: colours and roles of the classes.
+      legend: colors and roles of the classes.
       provenance: data and scores.
     """
 

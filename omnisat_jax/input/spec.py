@@ -47,6 +47,16 @@ class InputSpec:
     additional_grids: tuple[int, ...]
     evaluation: BatchLayout
 
+    @property
+    def ground(self) -> float:
+        """Side of the ground that a token describes, m."""
+        return next(spec.ground for spec in self.specs if spec.kind != "location")
+
+    @property
+    def side(self) -> float:
+        """Side of a tile on the ground, m."""
+        return self.grid * self.ground
+
 
 def resolve_input_spec(
     config: schema.ExperimentConfig, info: DatasetInfo, additional: Mapping[str, DatasetInfo] = types.MappingProxyType({})

@@ -25,11 +25,11 @@ class MakeBatch(grain.transforms.RandomMap):
       grid: tokens per tile side before cropping.
       crop: tokens per side to keep; equal to `grid` for the whole tile.
       origin: day 0 of the dates: an ISO day, "season" or "year".
-      random: whether to draw dates, crop and flips (training), instead of evenly spaced dates, a centre crop and no flips.
+      random: whether to draw dates, crop and flips (training), instead of evenly spaced dates, a center crop and no flips.
       augment: whether to draw flips and rotations if `random`.
-      ignore: label of unlabelled pixels.
+      ignore: label of unlabeled pixels.
       background: the class that is not a label of a tile, if labels of tiles are derived from dense labels; -1 if there is none.
-      void_parcels: sorted numbers of the parcels whose pixels become unlabelled, or None.
+      void_parcels: sorted numbers of the parcels whose pixels become unlabeled, or None.
     """
 
     layout: BatchLayout
@@ -162,7 +162,7 @@ def tile_labels(labels: np.ndarray, count: int, background: int) -> np.ndarray:
     """Derives labels of a tile from dense labels.
 
     Args:
-      labels: uint8 (H,W); values beyond the last class are unlabelled.
+      labels: uint8 (H,W); values beyond the last class are unlabeled.
       count: number of classes, K, without the background.
       background: the class that is left out, or -1.
 

@@ -57,7 +57,7 @@ def infonce_loss(
     """Mean over rows of logsumexp(all others) - mean(positives), or logsumexp(positives).
 
     A row is one patch of one tile in one view. Its positives are the same patch in the other views. Its denominator is every row except
-    those of the same view and tile, which are likely false negatives (neighbouring fields look alike).
+    those of the same view and tile, which are likely false negatives (neighboring fields look alike).
 
     Args:
       z: (V,B,P,E) float32, unit length.

@@ -1,4 +1,4 @@
-"""Errors of masked reconstruction (OmniSat, ECCV 2024; targets normalised as in MAE, He et al., CVPR 2022).
+"""Errors of masked reconstruction (OmniSat, ECCV 2024; targets normalized as in MAE, He et al., CVPR 2022).
 
 Letters: B batch, M modalities, N reconstructed dates, P patches, H W pixels, C channels, p pixels per patch side.
 """
@@ -18,7 +18,7 @@ def image_error(predicted: jax.Array, values: jax.Array, patch: int) -> jax.Arra
 
     Args:
       predicted: (B,P,p*p*C).
-      values: (B,H,W,C) normalised.
+      values: (B,H,W,C) normalized.
       patch: p.
 
     Returns:
@@ -34,7 +34,7 @@ def series_error(predicted: jax.Array, values: jax.Array, valid: jax.Array, patc
 
     Args:
       predicted: (B,N,P,p*p*C).
-      values: (B,N,H,W,C) normalised, of the same dates.
+      values: (B,N,H,W,C) normalized, of the same dates.
       valid: (B,N) bool, dates that count.
       patch: p.
 

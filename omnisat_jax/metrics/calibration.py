@@ -57,7 +57,7 @@ def multilabel_calibration_counts(logits: jax.Array, labels: jax.Array, weight: 
 def negative_log_likelihood(
     logits: jax.Array, labels: jax.Array, weight: jax.Array, temperatures: jax.typing.ArrayLike, *, ignore: int
 ) -> jax.Array:
-    """Sums the cross-entropy of the labelled pixels of each sample at several temperatures.
+    """Sums the cross-entropy of the labeled pixels of each sample at several temperatures.
 
     Args:
       logits: (B,H,W,K).
@@ -126,7 +126,7 @@ class Temperature:
 
 
 def fit_temperature(sums: jax.typing.ArrayLike) -> Temperature:
-    """The temperature of the highest likelihood: the lowest point of the parabola, over log T, through the best of `TEMPERATURES` and its neighbours.
+    """The temperature of the highest likelihood: the lowest point of the parabola, over log T, through the best of `TEMPERATURES` and its neighbors.
 
     Nothing is extrapolated: where the first or the last of `TEMPERATURES` is the best one, it is returned with a remark. Where the sums do
     not determine a temperature, it is 1 with a remark.
@@ -182,7 +182,7 @@ class ScalingScores:
         """What results.json keeps.
 
         Returns:
-          "predictions": labelled pixels, or pairs of tile and label; "before" and "after": {"nll": mean negative log-likelihood in nats,
+          "predictions": labeled pixels, or pairs of tile and label; "before" and "after": {"nll": mean negative log-likelihood in nats,
           "ece": in %, "counts": (BINS,3) as lists}. "nll" and "ece" are None without a prediction, or where they are not finite.
         """
         predictions = int(self._counts[0, :, 0].sum())

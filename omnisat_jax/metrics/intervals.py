@@ -1,7 +1,7 @@
 """The uncertainty of scores: bootstrap over test tiles or parcels, t-intervals over seeds, paired differences.
 
 The two answer different questions. Over tiles or parcels: would other fields give the same score, with these weights? Over seeds: would other
-weights, with these fields? Tiles hold many pixels of few fields; parcels are the finer unit, but neighbours are not independent.
+weights, with these fields? Tiles hold many pixels of few fields; parcels are the finer unit, but neighbors are not independent.
 
 Letters: N tiles, U units, K classes, D resampled test sets.
 """

@@ -1,4 +1,4 @@
-"""Scores of parcels from dense predictions: each parcel has the class of most of its labelled pixels, in the labels and in the prediction.
+"""Scores of parcels from dense predictions: each parcel has the class of most of its labeled pixels, in the labels and in the prediction.
 
 Letters: H W pixels, K classes, U units, E entries.
 

@@ -6,7 +6,7 @@ Letters: V views, B tiles, P patches, E width.
 import jax
 import jax.numpy as jnp
 
-SHORTCUT = 0.3  # position R^2 above which the contrastive loss is largely solved by recognising where a patch lies
+SHORTCUT = 0.3  # position R^2 above which the contrastive loss is largely solved by recognizing where a patch lies
 COLLAPSED = 2.0  # effective rank below which the embeddings of all patches are almost the same
 _EPSILON = 1e-12  # against division by 0
 _RIDGE = 1e-6  # on the diagonal of the normal equations
@@ -23,7 +23,7 @@ def representation_scores(z: jax.Array, present: jax.Array) -> dict[str, jax.Arr
     Returns:
       Scalars. "alignment": mean squared distance of the same patch in two views, 0 = equal. "uniformity": log of the mean of
       exp(-2 squared distance) between rows of a view, 0 = all the same, lower = spread over the sphere (both Wang & Isola, ICML 2020).
-      "effective_rank": exp of the entropy of the covariance's normalised eigenvalues, 1 = one direction, at most E (Roy & Vetterli 2007).
+      "effective_rank": exp of the entropy of the covariance's normalized eigenvalues, 1 = one direction, at most E (Roy & Vetterli 2007).
       "retrieval": share of tiles whose mean embedding in one view is closest to that of the same tile in another, over all ordered pairs.
     """
     v, b, p, e = z.shape
@@ -57,7 +57,7 @@ def representation_scores(z: jax.Array, present: jax.Array) -> dict[str, jax.Arr
 def position_r2(z: jax.Array, present: jax.Array) -> jax.Array:
     """How well the position of a patch in its tile can be predicted from its embedding: 0 = not at all, 1 = exactly.
 
-    An encoder that sees more than one patch can solve the contrastive loss by recognising positions, which teaches nothing about the ground.
+    An encoder that sees more than one patch can solve the contrastive loss by recognizing positions, which teaches nothing about the ground.
 
     Args:
       z: (V,B,P,E) float32 or bfloat16, of square grids of patches.

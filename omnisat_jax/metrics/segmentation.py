@@ -72,7 +72,7 @@ class SegmentationScores:
         class that is predicted but does not occur scores 0.
 
         Args:
-          min_pixels: classes with fewer labelled pixels are left out of the mean.
+          min_pixels: classes with fewer labeled pixels are left out of the mean.
 
         Returns:
           In %: "miou", "oa", "iou" {class: IoU or None} and, with calibration counts, "ece"; as a reference "miou_most_frequent", the mIoU of
@@ -97,7 +97,7 @@ class SegmentationScores:
 
 
 def _most_frequent(labelled: np.ndarray, pixels: int) -> float:
-    """mIoU in % of predicting the most frequent class everywhere; labelled: pixels of each class of the mean that occurs."""
+    """mIoU in % of predicting the most frequent class everywhere; labeled: pixels of each class of the mean that occurs."""
     return float(100 * labelled.max() / pixels / len(labelled)) if len(labelled) else float("nan")
 
 

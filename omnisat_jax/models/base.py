@@ -81,7 +81,7 @@ class MultimodalModel(nn.Module):
         return self.predict_from(encoded.parts, present & encoded.there, train=train)
 
     def __call__(self, inputs: Batch, present: jax.Array, *, train: bool) -> jax.Array:
-        """Logits of normalised inputs from the modalities in present (B,M) bool."""
+        """Logits of normalized inputs from the modalities in present (B,M) bool."""
         return self.predict(self.encode(inputs, train=train), present, train=train)
 
     def unimodal(self, encoded: Encoded) -> dict[str, tuple[jax.Array, jax.Array]]:

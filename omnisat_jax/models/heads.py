@@ -61,7 +61,7 @@ class ConvHead(nn.Module):
     Attributes:
       width: channels of the hidden convolution.
       num_classes: K.
-      border, norm: see `ConvNormAct`; "affine" (original weights) normalises the logits as well.
+      border, norm: see `ConvNormAct`; "affine" (original weights) normalizes the logits as well.
       dtype: of the hidden convolution; logits are computed in float32.
     """
 

@@ -19,7 +19,7 @@ ENCODER_INPUTS = {"series": ("values", "dates", "valid"), "image": ("values",), 
 def encode_each(
     specs: Sequence[ModalitySpec], encoders: Mapping[str, Callable[..., Encoding]], inputs: Batch, *, train: bool
 ) -> dict[str, Encoding]:
-    """{name: Encoding} of normalised inputs, with the token of a location repeated for every patch.
+    """{name: Encoding} of normalized inputs, with the token of a location repeated for every patch.
 
     Raises:
       UserError: the modalities do not lie on one patch grid.
@@ -51,7 +51,7 @@ class OmniSat(PretrainableModel):
         self.fusion = Fusion(self.config.fusion, self.names, self.dtype, self.config.remat)
 
     def encode_known(self, inputs: Batch, *, train: bool) -> dict[str, Encoding]:
-        """{name: Encoding} of normalised inputs, each modality on its own."""
+        """{name: Encoding} of normalized inputs, each modality on its own."""
         return encode_each(self.specs, self.encoders, inputs, train=train)
 
     def fuse(

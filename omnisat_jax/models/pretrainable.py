@@ -37,7 +37,7 @@ class PretrainOutputs(NamedTuple):
     """The outputs of one forward pass, shared by all loss terms.
 
     Attributes:
-      inputs: {modality: entry}, normalised, unknown values masked, as the encoders would see them without rolling.
+      inputs: {modality: entry}, normalized, unknown values masked, as the encoders would see them without rolling.
       encoded: {modality: Encoding}.
       fused: (B,P,D) tokens fused from the visible modalities; None if they were not computed, because no loss term reads them.
     """
@@ -145,7 +145,7 @@ class PretrainableModel(MultimodalModel):
         """Encodes every modality and fuses the visible ones.
 
         Args:
-          inputs: normalised modalities.
+          inputs: normalized modalities.
           visible: (B,M) bool, the subset that fusion may use. It never uses a location, which would identify the tile.
           draws: masked tokens and shifts of this step.
           fuse: whether to compute the fused tokens.
@@ -196,7 +196,7 @@ class PretrainableModel(MultimodalModel):
         """Encodes each modality rolled by a shift of its own, and rolls the outputs back.
 
         Encoders that see more than one patch can infer its position in the tile from convolution borders and learned positions. Matching patches
-        by position would minimise the contrastive loss without learning anything about the ground.
+        by position would minimize the contrastive loss without learning anything about the ground.
         """
         if shifts is None:
             return self.encode_known(inputs, train=train)

@@ -45,7 +45,7 @@ class PublishedOmniSat(PretrainableModel):
         return PatchLTAE(config.patch_ltae, config.ltae, config.width, spec.patch, self.dtype, normalise_input=normalise)
 
     def encode_known(self, inputs: Batch, *, train: bool) -> dict[str, Encoding]:
-        """{name: Encoding} of normalised inputs."""
+        """{name: Encoding} of normalized inputs."""
         if not self.config.published.mask_padding:
             inputs = {
                 name: entry | {"valid": jnp.ones_like(entry["valid"])} if "valid" in entry else entry

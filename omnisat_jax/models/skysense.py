@@ -1,4 +1,4 @@
-"""A compact re-implementation after SkySense (Guo et al., CVPR 2024): factorised encoders, contrastive losses at several granularities.
+"""A compact re-implementation after SkySense (Guo et al., CVPR 2024): factorized encoders, contrastive losses at several granularities.
 
 Kept from the paper: every date of every sensor is encoded in space first, then one transformer attends over the dates of all sensors at each
 patch; the contrastive losses compare pixels, patches and tiles. Left out: the momentum teacher (the views here are the sensors of a tile), the
@@ -139,7 +139,7 @@ class SkySense(PretrainableModel):
         self.fusion = TemporalFusion(c.skysense, c.fusion, c.ltae.period, self.names, self.dtype)
 
     def encode_known(self, inputs: Batch, *, train: bool) -> dict[str, DatedEncoding]:
-        """{name: DatedEncoding} of normalised inputs; an image is a series of one date, day 0."""
+        """{name: DatedEncoding} of normalized inputs; an image is a series of one date, day 0."""
         del train
         encoded = {}
         for spec in self.specs:

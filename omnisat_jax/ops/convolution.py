@@ -2,7 +2,7 @@
 
 XLA's CPU backend computes the weight gradient of a convolution, strided convolutions and unpadded ones several times slower than the
 equivalent matrix product. On CPU the weight gradient and strided convolutions are therefore a scan over small groups of images of
-(neighbourhoods as rows) @ (kernel as matrix), and the other convolutions take the one form that is fast. On other platforms the platform's
+(neighborhoods as rows) @ (kernel as matrix), and the other convolutions take the one form that is fast. On other platforms the platform's
 own convolution is used. `benchmarks/utae_step.py` measures the difference.
 
 Letters: B images, H W pixels, I input channels, O output channels, K kernel side.
@@ -68,7 +68,7 @@ def _plain(x, kernel, stride, amount, mode):
 
 
 def _rows(x, side, stride, amount, mode):
-    """Every K x K neighbourhood of x (B,H,W,I) as a row: (B,H',W',K*K*I)."""
+    """Every K x K neighborhood of x (B,H,W,I) as a row: (B,H',W',K*K*I)."""
     x = pad_borders(x, amount, mode)
     height = (x.shape[1] - side) // stride + 1
     width = (x.shape[2] - side) // stride + 1

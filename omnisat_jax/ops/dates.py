@@ -24,8 +24,8 @@ def interpolation_weights(dates: jax.Array, valid: jax.Array, at: jax.Array) -> 
     to_later = jnp.where(valid[:, None] & (gap <= 0), -gap, _NEVER)
     count = dates.shape[1]
     earlier, later = jax.nn.one_hot(to_earlier.argmin(-1), count), jax.nn.one_hot(to_later.argmin(-1), count)
-    before, after = to_earlier.min(-1), to_later.min(-1)  # days to the neighbours
-    # A side without a date has no weight. A date that is met exactly is a neighbour on both sides, at distance 0.
+    before, after = to_earlier.min(-1), to_later.min(-1)  # days to the neighbors
+    # A side without a date has no weight. A date that is met exactly is a neighbor on both sides, at distance 0.
     share = jnp.where(after == _NEVER, 1.0, jnp.where(before == _NEVER, 0.0, after / jnp.maximum(before + after, 1)))
     share = jnp.where(before == 0, 1.0, share)[..., None]
     return (share * earlier + (1 - share) * later) * valid.any(1)[:, None, None]

@@ -1,6 +1,6 @@
 """Augmentation of values and dates: how the measurements might have been in another light, with another calibration, or in an earlier spring.
 
-Without it, tiles can be recognised by their brightness and by the exact day of green-up, which all sensors see and few labels depend on.
+Without it, tiles can be recognized by their brightness and by the exact day of green-up, which all sensors see and few labels depend on.
 All patches of a tile are changed alike, so differences inside a tile stay.
 
 Letters: B batch, T dates, C channels.
@@ -34,7 +34,7 @@ def draw_jitter(key: jax.Array, inputs: Batch, *, bands: float, days: float) -> 
 
     Args:
       key: random key.
-      inputs: normalised modalities; one without bands (a location) gets no jitter.
+      inputs: normalized modalities; one without bands (a location) gets no jitter.
       bands: standard deviation of the offset, as a multiple of that of the training data, and of the logarithm of the gain.
       days: standard deviation of the days.
     """
@@ -53,7 +53,7 @@ def draw_jitter(key: jax.Array, inputs: Batch, *, bands: float, days: float) -> 
 
 
 def jittered(inputs: Batch, drawn: Mapping[str, Jitter]) -> dict[str, Any]:
-    """The inputs with `drawn` applied. Unknown values, which are 0 after normalisation, and padded dates do not change."""
+    """The inputs with `drawn` applied. Unknown values, which are 0 after normalization, and padded dates do not change."""
     out = dict(inputs)
     for name, jitter in drawn.items():
         entry, values = inputs[name], inputs[name]["values"]

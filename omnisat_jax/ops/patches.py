@@ -18,7 +18,7 @@ def to_patches(x: jax.Array, p: int) -> jax.Array:
 
 
 def resize(x: jax.Array, side: int) -> jax.Array:
-    """Bilinear (B,h,w,C) -> (B,side,side,C), half-pixel centres, anti-aliased when it shrinks."""
+    """Bilinear (B,h,w,C) -> (B,side,side,C), half-pixel centers, anti-aliased when it shrinks."""
     b, h, w, c = x.shape
     if (h, w) == (side, side):
         return x

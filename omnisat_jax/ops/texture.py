@@ -10,7 +10,7 @@ from omnisat_jax.ops.convolution import pad_borders
 # Of the differences, to the range of the other bands: with windows of 5 x 5 pixels they have 0.20 to 0.39 of the standard deviation of a band in
 # aerial images (FLAIR, TreeSatAI-TS), and 0.14 to 0.19 in simulated SPOT.
 _GAIN = 5.0
-_SMALLEST_VARIANCE = 1e-4  # of the normalised image; that of steps of one grey level is of this order
+_SMALLEST_VARIANCE = 1e-4  # of the normalized image; that of steps of one gray level is of this order
 
 
 def local_mean(x: jax.Array, radius: int) -> jax.Array:
@@ -31,10 +31,10 @@ def local_mean(x: jax.Array, radius: int) -> jax.Array:
 def add_texture(x: jax.Array, radius: int) -> jax.Array:
     """Appends what a few convolutions are slow to learn of texture: rows of vines, crowns of trees, roofs.
 
-    The difference and the divisor of the local normalisation of Jarrett et al. (ICCV 2009), not divided, as a smooth surface is not to be amplified.
+    The difference and the divisor of the local normalization of Jarrett et al. (ICCV 2009), not divided, as a smooth surface is not to be amplified.
 
     Args:
-      x: (B,H,W,C) normalised.
+      x: (B,H,W,C) normalized.
       radius: of the windows, in pixels.
 
     Returns:

@@ -15,7 +15,7 @@ class Chip:
       memory: bytes.
       flops: bfloat16 operations per second.
       bandwidth: bytes per second from memory.
-      interconnect: bytes per second to its neighbours, over all links together.
+      interconnect: bytes per second to its neighbors, over all links together.
       network: bytes per second to other slices of TPUs, its share of the data-centre network; 0 = not documented, and for GPUs.
       matrix_unit: side of the matrix units of a TPU, to which products are padded; 1 for GPUs, whose units are small.
     """

@@ -54,7 +54,7 @@ def keep_programs(folder: StrPath | None, default: StrPath) -> None:
 
 
 def unoptimised() -> dict[str, Any]:
-    """Options of XLA for programs that run only a few times on CPUs, where optimising them takes several times as long as running them."""
+    """Options of XLA for programs that run only a few times on CPUs, where optimizing them takes several times as long as running them."""
     options: dict[str, Any] = {"xla_backend_optimization_level": 0}
     # The earlier emitters of fusions take half the time; jax later than 0.10 no longer has them.
     if tuple(int(part) for part in importlib.metadata.version("jax").split(".")[:2]) < (0, 11):

@@ -36,7 +36,7 @@ def usable_devices(mesh_config: schema.MeshConfig, sizes: dict[str, int], device
 
 
 def make_mesh(mesh_config: schema.MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """Builds a ("replica", "data", "fsdp") mesh in which neighbours are close to each other in the network.
+    """Builds a ("replica", "data", "fsdp") mesh in which neighbors are close to each other in the network.
 
     Args:
       mesh_config: sizes of the axes; -1 is whatever is left.

@@ -19,7 +19,7 @@
     area, vector       the area of interest; polygons in files
     blending, grid     weights of windows; where windows, blocks and pixels lie
     folder             the files of a map: run.json and one file per block
-    products           GeoTIFFs, styles, catalogue entries and parcels made of finished blocks
+    products           GeoTIFFs, styles, catalog entries and parcels made of finished blocks
 
 Nothing here needs orbax, grain, tensorflow-datasets or clu.
 """

@@ -118,7 +118,7 @@ def _read_vector(source: StrPath) -> Area:
 
 
 def _declared(content: Value) -> CRS:
-    """GeoJSON has longitude and latitude; the older "crs" member is honoured."""
+    """GeoJSON has longitude and latitude; the older "crs" member is honored."""
     if content.find("crs").value is None:
         return CRS.from_epsg(4326)
     name = content.get("crs").get("properties").get("name").text()
@@ -161,7 +161,7 @@ class AreaMask:
         self._chunk = functools.lru_cache(64)(self._rasterise)
 
     def __call__(self, block: Block) -> np.ndarray:
-        """(H,W) bool of a block: pixels whose centre lies in the area."""
+        """(H,W) bool of a block: pixels whose center lies in the area."""
         out = np.empty((block.height, block.width), bool)
         for row in range(block.top // CHUNK, -(-(block.top + block.height) // CHUNK)):
             for column in range(block.left // CHUNK, -(-(block.left + block.width) // CHUNK)):

@@ -190,7 +190,7 @@ def _entry(plan: MapPlan, spec: ModalitySpec, values: np.ndarray | None) -> dict
 
 
 def _centre(grid: MapGrid, row: int, column: int) -> np.ndarray:
-    """Longitude and latitude of the centre of a window, (2,) float32 degrees."""
+    """Longitude and latitude of the center of a window, (2,) float32 degrees."""
     middle = grid.window / 2
     x, y = grid.left + (column * grid.stride + middle) * grid.ground, grid.top - (row * grid.stride + middle) * grid.ground
     (longitude,), (latitude,) = transform(CRS.from_wkt(grid.crs), CRS.from_epsg(4326), [x], [y])[:2]

@@ -54,7 +54,7 @@ def cube_grid(path: pathlib.Path, dataset: Any, name: str, y: str, x: str) -> tu
 def _axis(path: pathlib.Path, dataset: Any, dim: str) -> tuple[float, float, int]:
     """First coordinate, signed step and number of coordinates along a dimension."""
     if dim not in dataset.coords or dataset.coords[dim].dims != (dim,) or dataset.coords[dim].dtype.kind not in "iuf":
-        raise cube_error(path, f"coordinates along {dim}, of the centres of pixels", "none that are numbers", "Assign them (assign_coords).")
+        raise cube_error(path, f"coordinates along {dim}, of the centers of pixels", "none that are numbers", "Assign them (assign_coords).")
     values = np.asarray(dataset.coords[dim].values, np.float64)
     if len(values) < 2:
         raise cube_error(path, f"at least two coordinates along {dim}", str(len(values)))

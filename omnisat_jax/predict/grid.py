@@ -41,9 +41,9 @@ class MapGrid:
     """The grid of a map.
 
     Attributes:
-      crs: coordinate reference system as WKT; its units are metres.
-      left, top: north-west corner of the map, in metres.
-      ground: side of a token, in metres.
+      crs: coordinate reference system as WKT; its units are meters.
+      left, top: north-west corner of the map, in meters.
+      ground: side of a token, in meters.
       pixels: label pixels per side of a token.
       rows, columns: size of the map in tokens.
       window: side of a window in tokens.
@@ -68,7 +68,7 @@ class MapGrid:
 
     @property
     def pixel(self) -> float:
-        """Side of a label pixel, in metres."""
+        """Side of a label pixel, in meters."""
         return self.ground / self.pixels
 
     @property
@@ -88,7 +88,7 @@ class MapGrid:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right and top, in metres."""
+        """Left, bottom, right and top, in meters."""
         return self.left, self.top - self.rows * self.ground, self.left + self.columns * self.ground, self.top
 
     @property

@@ -17,7 +17,7 @@ from omnisat_jax.rasters.sampling import Target, placement, sampler
 
 CACHE = 2**26  # bytes of decoded pixels that GDAL keeps
 PROBE = 64  # pixels of the map over which the pixels of a raster are counted
-INTERPOLATED = 100  # bytes per value while it is interpolated: its four neighbours, their weights, sums in float64
+INTERPOLATED = 100  # bytes per value while it is interpolated: its four neighbors, their weights, sums in float64
 COPIED = 30  # bytes per value while it is converted
 SURVEYED = 40  # bytes per value while statistics are computed
 
@@ -116,7 +116,7 @@ def _reading(plan: MapPlan, sensor: Sensor, raster: Raster, tokens: int) -> int:
 
 
 def _density(grid: MapGrid, sensor: Sensor, raster: Raster) -> float:
-    """Pixels of a raster per pixel of a sensor on the map, at the centre of the raster."""
+    """Pixels of a raster per pixel of a sensor on the map, at the center of the raster."""
     t, place = raster.grid.transform, target(grid, sensor.spec.patch, tokens_of(grid, range(1), range(1)))
     column, row = raster.grid.width / 2, raster.grid.height / 2
     x, y = t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f

@@ -108,7 +108,7 @@ def _grids(sensors: Sequence[Sensor]) -> list[RasterGrid]:
 
 
 def in_metres(crs: CRS) -> bool:
-    """Whether coordinates are metres on the ground, as the resolutions of a model are."""
+    """Whether coordinates are meters on the ground, as the resolutions of a model are."""
     return bool(crs.is_projected) and abs(crs.linear_units_factor[1] - 1) < SAME
 
 
@@ -119,7 +119,7 @@ def _choose_crs(grids: Sequence[RasterGrid], text: str) -> CRS:
         except CRSError as error:
             raise UserError(f"--crs: expected a coordinate reference system such as EPSG:32632, found {text!r} ({reason(error)})") from error
         if not in_metres(crs):
-            raise UserError(f"--crs: expected a projected system in metres, such as EPSG:32632, found {crs.to_string()}")
+            raise UserError(f"--crs: expected a projected system in meters, such as EPSG:32632, found {crs.to_string()}")
         return crs
     found = next((grid.crs for grid in grids if in_metres(grid.crs)), None)
     return found or _utm(grids[0])
@@ -157,7 +157,7 @@ def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float,
 
 
 def _outermost(grids: Sequence[RasterGrid], crs: CRS) -> RasterGrid:
-    """The raster whose centre is farthest from the median of all."""
+    """The raster whose center is farthest from the median of all."""
     boxes = np.array([_extent([grid], crs) for grid in grids])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return grids[int(np.abs(centres - np.median(centres, 0)).max(1).argmax())]

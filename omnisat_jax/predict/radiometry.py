@@ -1,4 +1,4 @@
-"""Are the numbers of a region those that the model was trained with? Recognises the usual mistakes and names the option that mends them.
+"""Are the numbers of a region those that the model was trained with? Recognizes the usual mistakes and names the option that mends them.
 
 Letters: C bands.
 """
@@ -101,7 +101,7 @@ def _order(sensor: Sensor, found: Survey, mean: np.ndarray, std: np.ndarray) -> 
 
 
 def _unit(name: str, found: Survey, mean: np.ndarray) -> str:
-    """Decibels of radar are negative, linear power is not. A ratio of polarisations may be positive in both."""
+    """Decibels of radar are negative, linear power is not. A ratio of polarizations may be positive in both."""
     decibels = mean < 0
     if 2 * decibels.sum() > len(mean) and (found.negative[decibels] < RARE).all():
         return f"the model was trained with decibels, and these values look like linear power; convert them with --convert {name}=linear_to_db"

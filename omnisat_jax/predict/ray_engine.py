@@ -96,7 +96,7 @@ class Predictor:
 def make_map_with_ray(job: Job, console: Console | None = None) -> MapFolder:
     """Makes the blocks of a map, or the missing ones of an unfinished map, as `run.make_map` does: the files are equal.
 
-    An initialised Ray is used as it is. Otherwise RAY_ADDRESS names a cluster; without it, Ray is started on this machine and ended afterwards.
+    An initialized Ray is used as it is. Otherwise RAY_ADDRESS names a cluster; without it, Ray is started on this machine and ended afterwards.
 
     Args:
       job: what is computed.

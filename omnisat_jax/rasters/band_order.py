@@ -1,4 +1,4 @@
-"""Are bands in the order that their names say? Recognised from the means that they should have, or from radar alone.
+"""Are bands in the order that their names say? Recognized from the means that they should have, or from radar alone.
 
 Letters: C bands.
 """
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-# Radar returns less power in the polarisation that was not sent, over any ground.
+# Radar returns less power in the polarization that was not sent, over any ground.
 WEAKER = (("vv", "vh"), ("hh", "hv"))
-APART = 0.25  # standard deviations by which the training means of two polarisations must differ to tell them apart
+APART = 0.25  # standard deviations by which the training means of two polarizations must differ to tell them apart
 AWAY, FITS = 2.0, 0.5  # standard deviations: of the worst band as it is named, and of every band once the names are exchanged
 
 
@@ -30,7 +30,7 @@ def exchanged(bands: tuple[str, ...], found: np.ndarray, mean: np.ndarray, std: 
 
 
 def exchanged_polarisations(bands: tuple[str, ...], mean: np.ndarray, std: np.ndarray) -> tuple[str, ...] | None:
-    """What the bands of radar seem to hold, where nothing else is known: the weaker polarisation is not clearly the stronger one.
+    """What the bands of radar seem to hold, where nothing else is known: the weaker polarization is not clearly the stronger one.
 
     Args:
       bands: their names.
@@ -46,7 +46,7 @@ def exchanged_polarisations(bands: tuple[str, ...], mean: np.ndarray, std: np.nd
 
 
 def _pairs(bands: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Positions of the stronger and the weaker polarisation of a pair."""
+    """Positions of the stronger and the weaker polarization of a pair."""
     places = {band.strip().casefold(): position for position, band in enumerate(bands)}
     return ((places[strong], places[weak]) for strong, weak in WEAKER if strong in places and weak in places)
 
@@ -58,7 +58,7 @@ def _swapped(bands: tuple[str, ...], i: int, j: int) -> tuple[str, ...]:
 
 
 def _polarisations(bands: tuple[str, ...], found: np.ndarray, mean: np.ndarray, std: np.ndarray) -> tuple[str, ...] | None:
-    """Whether the weaker polarisation is clearly the stronger one here. By how much they differ depends on the ground, which comes first does not."""
+    """Whether the weaker polarization is clearly the stronger one here. By how much they differ depends on the ground, which comes first does not."""
     for i, j in _pairs(bands):
         gap = mean[i] - mean[j]
         if gap > APART * min(std[i], std[j]) and found[i] - found[j] < -gap / 4:

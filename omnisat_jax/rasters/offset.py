@@ -86,7 +86,7 @@ def _refuse_unclear(
     """Refuses Sentinel-2 files that may or may not have the offset, beside files for which this is known."""
     advice = (
         f"state it with --s2_offset {source.name}=subtract (all but those of earlier baselines have it), "
-        f"={S2_OPTIONS[1]} (those sensed from 25 January 2022 on have it) or =none (the values are harmonised already)"
+        f"={S2_OPTIONS[1]} (those sensed from 25 January 2022 on have it) or =none (the values are harmonized already)"
     )
     rows = [row for row in zip(source.layers, baselines, with_offset, strict=True) if not _is_harmonised(row[0])]
     later = [layer for layer, _, has in rows if has]

@@ -231,7 +231,7 @@ def _between(nodes, target, rows, columns):
 
 
 def _ground_pixel(grid: RasterGrid, target: Target) -> float:
-    """Side of a pixel of the raster in units of the target's system, at its centre."""
+    """Side of a pixel of the raster in units of the target's system, at its center."""
     t = grid.transform
     x, y = t.a * grid.width / 2 + t.b * grid.height / 2 + t.c, t.d * grid.width / 2 + t.e * grid.height / 2 + t.f
     steps = [(x, y), (x + t.a, y + t.d), (x + t.b, y + t.e)]

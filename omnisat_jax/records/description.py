@@ -188,7 +188,7 @@ def check_description(values: Value) -> None:
         name.choice(classes)
     colours = [colour.text() for colour in values.get("colours").list()]
     if colours and len(colours) != len(classes):
-        raise values.get("colours").error(f"one colour for each of the {number_of(len(classes), 'class')}, or none")
+        raise values.get("colours").error(f"one color for each of the {number_of(len(classes), 'class')}, or none")
     values.get("ignore").integer(-1, 255)
     values.get("background").integer(-1, len(classes) - 1)
     values.get("label_side").integer(1 if dense else 0, WIDEST)

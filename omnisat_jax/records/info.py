@@ -82,8 +82,8 @@ class DatasetInfo:
       task: "segment" (dense labels) or "classify" (labels of tiles).
       classes: names of the classes; () if no tile has labels.
       unscored: classes that are left out of mean scores.
-      colours: colours of the classes in pictures; () for the default palette.
-      ignore: label of unlabelled pixels.
+      colours: colors of the classes in pictures; () for the default palette.
+      ignore: label of unlabeled pixels.
       background: the class that is not a label of a tile, or -1.
       label_side: side of dense labels in pixels; 0 for labels of tiles.
       modalities: {name: how it is stored}.

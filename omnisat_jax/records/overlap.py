@@ -9,7 +9,7 @@ from omnisat_jax.records.frames import FrameStore, frames_path
 from omnisat_jax.records.reader import Records
 
 EARTH_RADIUS = 6_371_000.0  # m
-TOUCHING = 0.05  # share of a side by which neighbours seem to overlap, as tiles are not exactly north up and places are rounded
+TOUCHING = 0.05  # share of a side by which neighbors seem to overlap, as tiles are not exactly north up and places are rounded
 
 
 def same_images(records: Records, parts: Sequence[str], other: Records, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
@@ -58,7 +58,7 @@ def same_ground(places: Mapping[str, tuple[float, float]], others: Mapping[str, 
     """Finds tiles that lie on top of each other, at least in part.
 
     Args:
-      places: {tile: (longitude, latitude) of its centre in degrees} of one folder.
+      places: {tile: (longitude, latitude) of its center in degrees} of one folder.
       others: the same of the other folder.
       sides: of a tile of each, m.
 
@@ -67,7 +67,7 @@ def same_ground(places: Mapping[str, tuple[float, float]], others: Mapping[str, 
     """
     if not places or not others:
         return []
-    reach = sum(sides) / 2 - TOUCHING * min(sides)  # between centres, east and north
+    reach = sum(sides) / 2 - TOUCHING * min(sides)  # between centers, east and north
     names, other_names = list(places), list(others)
     here, there = (np.radians(np.array(list(found.values()))) for found in (places, others))
     found = []

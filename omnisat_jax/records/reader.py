@@ -78,13 +78,13 @@ class Records:
         return [position for position, tile in enumerate(self.tiles(parts)) if tile not in without]
 
     def source(self, parts: Sequence[str], share: float = 1.0, seed: int = 0) -> "TileSource":
-        """Returns random access to the labelled tiles of `parts`, or to a random share of them; see `every_tile` for the others.
+        """Returns random access to the labeled tiles of `parts`, or to a random share of them; see `every_tile` for the others.
 
         The selection depends only on the tile IDs and the seed, and a smaller share is a subset of a larger one.
 
         Args:
           parts: names of parts.
-          share: share of the labelled tiles, rounded, at least one tile.
+          share: share of the labeled tiles, rounded, at least one tile.
           seed: of the random selection.
         """
         return TileSource(self, parts, self._share(parts, share, seed))
@@ -94,7 +94,7 @@ class Records:
         return TileSource(self, parts, range(len(self.tiles(parts))))
 
     def _share(self, parts: Sequence[str], share: float, seed: int) -> list[int]:
-        """Ascending positions in `tiles(parts)` of a share of the labelled tiles."""
+        """Ascending positions in `tiles(parts)` of a share of the labeled tiles."""
         tiles, labelled = self.tiles(parts), self._labelled(parts)
         ranked = sorted(labelled, key=lambda i: hashlib.sha256(f"{seed}:{tiles[i]}".encode()).digest())
         return sorted(ranked[: max(1, round(share * len(labelled)))]) if labelled else []
@@ -103,7 +103,7 @@ class Records:
         """Counts labels in the tiles that `source` returns for the same arguments.
 
         Returns:
-          int64 (K,): labelled pixels of each stored class, or tiles with each label.
+          int64 (K,): labeled pixels of each stored class, or tiles with each label.
         """
         counts = [np.asarray(self._summaries[part]["labels"], np.int64) for part in parts]
         kept = self._share(parts, share, seed)
@@ -154,7 +154,7 @@ class Records:
         return days
 
     def places(self, parts: Sequence[str]) -> dict[str, tuple[float, float]]:
-        """Returns longitude and latitude of the centres of those tiles of `parts` that have a location, degrees.
+        """Returns longitude and latitude of the centers of those tiles of `parts` that have a location, degrees.
 
         Records of earlier versions do not keep them: their rows are read, but no frame.
 
@@ -191,34 +191,56 @@ class Records:
           clear: whether to use only dates of reflectance series that do not look cloudy (data/preparation/summary.py).
 
         Returns:
-          {modality: {"mean": [C], "std": [C]}}.
+          {modality: {"mean": [C], "std": [C]}}; std is 1 where a band has a single value, see `constant_bands`.
 
         Raises:
-          UserError: a modality has no known value in `parts`, so it cannot be normalised.
+          UserError: a modality has no known value in `parts`, so it cannot be normalized.
         """
         result = self.known_statistics(parts, clear=clear)
         for name in self.modalities:
             if name not in result:
                 raise UserError(
-                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalised; "
+                    f"modality {name}: the training parts {', '.join(parts)} have no known value of it, so it cannot be normalized; "
                     f"remove it with --config.modalities or choose other folds"
                 )
         return result
 
     def known_statistics(self, parts: Sequence[str], *, clear: bool = False) -> dict[str, dict[str, list[float]]]:
         """Computes what `statistics` does, for the modalities of which every band has a known value in `parts`."""
+        moments = {name: found for name in self.modalities if (found := self._mean_and_std(name, parts, clear)) is not None}
+        return {name: {"mean": mean.tolist(), "std": np.where(_varies(mean, std), std, 1.0).tolist()} for name, (mean, std) in moments.items()}
+
+    def constant_bands(self, parts: Sequence[str], *, clear: bool = False) -> dict[str, tuple[str, ...]]:
+        """Returns the bands with a single known value in `parts`, whose standard deviation `statistics` gives as 1.
+
+        Args:
+          parts, clear: see `statistics`.
+
+        Returns:
+          {modality: names of such bands}, without modalities that have none.
+        """
         result = {}
-        for name in self.modalities:
-            which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
-            moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
-            count = moments[:, 0].sum(0)
-            if not (count > 0).all():
-                continue
-            mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
-            squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
-            std = np.sqrt(squares / count)
-            result[name] = {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+        for name, stored in self.modalities.items():
+            found = self._mean_and_std(name, parts, clear)
+            if found is not None and not (varies := _varies(*found)).all():
+                result[name] = tuple(band for band, differs in zip(stored.bands, varies, strict=True) if not differs)
         return result
+
+    def _mean_and_std(self, name: str, parts: Sequence[str], clear: bool) -> tuple[np.ndarray, np.ndarray] | None:
+        """Means and standard deviations (C,) of a modality; None if a band has no known value."""
+        which = "clear_moments" if clear and all(name in self._summaries[part]["clear_moments"] for part in parts) else "moments"
+        moments = np.array([self._summaries[part][which][name] for part in parts])  # (parts, 3, C)
+        count = moments[:, 0].sum(0)
+        if not (count > 0).all():
+            return None
+        mean = (moments[:, 0] * moments[:, 1]).sum(0) / count
+        squares = (moments[:, 2] + moments[:, 0] * (moments[:, 1] - mean) ** 2).sum(0)
+        return mean, np.sqrt(squares / count)
+
+
+def _varies(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Which bands vary. A spread below the resolution of float32 is rounding: divided by it, another value would be huge."""
+    return std > np.finfo(np.float32).eps * np.abs(mean)
 
 
 class TileSource:

@@ -22,7 +22,7 @@ class Split:
       train: names of the training parts.
       validation: names of the validation parts; may be empty.
       test: names of the test parts.
-      protocol: name of the protocol that defines the split, or UNLABELLED.
+      protocol: name of the protocol that defines the split, or Unlabeled.
     """
 
     train: tuple[str, ...]
@@ -152,7 +152,7 @@ def check_labels(records: Records, split: Split, config: schema.ExperimentConfig
             raise UserError(f"{records.root}: expected tiles in every part, found none in {part}")
     if not config.finetune.steps and config.eval.probe == "none":
         return  # pre-training alone uses no labels
-    what = "a labelled pixel" if records.task == "segment" else "a tile with a label"
+    what = "a labeled pixel" if records.task == "segment" else "a tile with a label"
     # Probes are fitted to all training tiles.
     share, seed = config.data.label_share if config.eval.probe == "none" else 1.0, config.seed
     predicted = np.ones(len(records.classes), bool)
@@ -181,7 +181,7 @@ def check_labels(records: Records, split: Split, config: schema.ExperimentConfig
 
 
 def _keeps_labels(records: Records, split: Split, share: float, seed: int) -> bool:
-    """Whether a labelled training pixel lies outside the parcels of the test parts. Reads tiles until it finds one."""
+    """Whether a labeled training pixel lies outside the parcels of the test parts. Reads tiles until it finds one."""
     void = records.parcels(split.test)
     source = records.source(split.train, share, seed)
     for position in range(len(source)):

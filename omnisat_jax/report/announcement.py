@@ -13,8 +13,16 @@ from omnisat_jax.words import number_of
 ACTIONS = ("left out", "masked")  # what is done to tiles with broken files
 
 
-def announce(console: Console, records: Records, split: Split, input_spec: InputSpec) -> None:
-    """Prints data, protocol and modalities of a run, with a clear warning if the data are simulated."""
+def announce(console: Console, records: Records, split: Split, input_spec: InputSpec, *, clear: bool) -> None:
+    """Prints data, protocol and modalities of a run, with a clear warning if the data are simulated.
+
+    Args:
+      console: where to.
+      records: the data.
+      split: their parts.
+      input_spec: what the model reads of them.
+      clear: whether statistics leave cloudy dates out, see `Records.statistics`.
+    """
     if records.info.simulated:
         console.rule(Text("SIMULATED DATA: no score of this run describes real fields", style="bold yellow"))
     console.print(f"data: {records.info.citation}", markup=False, highlight=False)
@@ -41,6 +49,11 @@ def announce(console: Console, records: Records, split: Split, input_spec: Input
                 style="yellow",
                 markup=False,
             )
+    used = [spec.name for spec in input_spec.specs]
+    for name, bands in records.constant_bands(split.train, clear=clear).items():
+        if name in used:
+            text = f"{name}: one value in all training tiles (standard deviation 0) of {', '.join(bands)}; what other tiles have is centered, but not scaled"
+            console.print(text, style="yellow", markup=False, highlight=False)
     for use, parts in (("training", split.train), ("test", split.test)):
         counts = records.label_counts(parts)
         without = [name for name, count in zip(records.classes, counts, strict=True) if not count and name in input_spec.classes]

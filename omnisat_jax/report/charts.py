@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 from omnisat_jax.report.pictures import class_colours  # noqa: E402
 
-# Distinguishable without colour vision (Okabe & Ito 2008).
+# Distinguishable without color vision (Okabe & Ito 2008).
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY, LIGHT = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777", "#BBBBBB"
 # Validation scores that may be drawn beside the loss: the first one that a stage has.
 VALIDATION = ("miou", "f1_macro", "knn_miou", "knn_f1_macro", "contrastive_accuracy")

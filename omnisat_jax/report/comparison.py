@@ -125,7 +125,7 @@ def show(console: Console, methods: Sequence[Method], resamples: int) -> None:
     paired = " Differences are on the same resampled tiles and parcels." if len(methods) > 1 else ""
     remarks.append(
         f"Intervals: {resamples} resamples of the test tiles, and of their parcels (what lies outside parcels is one unit per tile); they do not "
-        f"cover other seeds, nor that neighbours are alike, and a resample without a class is scored on the others.{paired}"
+        f"cover other seeds, nor that neighbors are alike, and a resample without a class is scored on the others.{paired}"
     )
     for line in remarks:
         console.print(line, markup=False, emoji=False, highlight=False)

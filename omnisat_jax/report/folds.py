@@ -34,7 +34,7 @@ class Minima:
     """What a class needs for the means of joined folds.
 
     Attributes:
-      min_pixels: labelled test pixels over all folds, to enter mIoU.
+      min_pixels: labeled test pixels over all folds, to enter mIoU.
       min_training: training pixels in each fold that tests it, to be learnable.
     """
 
@@ -102,7 +102,7 @@ def _add_scalings(scalings):
     total = sum(scaling["predictions"] for scaling in scalings)
 
     def side(name: str) -> dict[str, object]:
-        # A fold without a labelled pixel has no likelihood, and counts for nothing.
+        # A fold without a labeled pixel has no likelihood, and counts for nothing.
         known = [(scaling[name]["nll"], scaling["predictions"]) for scaling in scalings if scaling["predictions"]]
         finite = total and all(value is not None for value, _ in known)
         mean = sum(value * count for value, count in known) / total if finite else math.nan
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m omnisat_jax.report.folds", description="Join the results of several folds by adding their confusion counts."
     )
     parser.add_argument("runs", nargs="+", help="working directories of finished runs, one per fold")
-    parser.add_argument("--min_pixels", type=int, default=Minima.min_pixels, help="leave classes with fewer labelled pixels out of mIoU")
+    parser.add_argument("--min_pixels", type=int, default=Minima.min_pixels, help="leave classes with fewer labeled pixels out of mIoU")
     parser.add_argument(
         "--min_training", type=int, default=Minima.min_training, help="training pixels that make a class learnable, in each fold that tests it"
     )

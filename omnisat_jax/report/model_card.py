@@ -17,7 +17,7 @@ from omnisat_jax.report import escaping, trivial
 from omnisat_jax.report.tables import shown
 from omnisat_jax.types import StrPath
 
-UNKNOWN = "unknown"  # a licence that nobody has chosen, as the hub calls it
+UNKNOWN = "unknown"  # a license that nobody has chosen, as the hub calls it
 WARNING = "Simulated data: do not use on real imagery."
 PIPELINES = {"segment": "image-segmentation", "classify": "image-classification"}
 _HERE = pathlib.Path(__file__).resolve().parent

@@ -147,7 +147,7 @@ def save_panels(
       panels: the tiles, at least one.
       bands: modalities to draw.
       shown: {title: subset} of the predictions to draw.
-      classes: names and colours.
+      classes: names and colors.
       title: of the figure.
     """
     dense = panels[0].labels.ndim == 2

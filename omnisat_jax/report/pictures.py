@@ -1,4 +1,4 @@
-"""Pictures of data and scores: class colours, satellite images in RGB, and the confusion matrix.
+"""Pictures of data and scores: class colors, satellite images in RGB, and the confusion matrix.
 
 Letters: T dates, H W pixels, C bands, K classes.
 """
@@ -23,11 +23,11 @@ matplotlib.rcParams["text.parse_math"] = False
 matplotlib.rcParams["text.usetex"] = False
 
 TRUE_COLOUR = (("R", "G", "B"), ("B04", "B03", "B02"))
-MISSING = 0.85  # grey of pixels without a measurement
+MISSING = 0.85  # gray of pixels without a measurement
 
 
 def class_colours(count: int, colours: Sequence[str] = ()) -> np.ndarray:
-    """Colours of the classes and, last, of void, which is white.
+    """Colors of the classes and, last, of void, which is white.
 
     Args:
       count: number of classes, K.
@@ -45,7 +45,7 @@ def true_colour(bands: Sequence[str]) -> list[int] | None:
 
 
 def confusion_figure(confusion: np.ndarray | Sequence[Sequence[float]], classes: Sequence[str], title: str) -> Figure:
-    """Draws a confusion matrix with rows normalised to 100 %, for the classes that occur in labels or predictions.
+    """Draws a confusion matrix with rows normalized to 100 %, for the classes that occur in labels or predictions.
 
     Args:
       confusion: (K, K+1) pixel counts, labels by predictions; the last column counts predictions of no class.
@@ -77,7 +77,7 @@ def confusion_figure(confusion: np.ndarray | Sequence[Sequence[float]], classes:
 def render(entry: Mapping[str, Any], index: int, bands: Sequence[str]) -> tuple[np.ndarray, str] | None:
     """Turns one image or series of a host batch into a picture.
 
-    A series is shown at a clear date if it has true colours, else as the mean of its first band.
+    A series is shown at a clear date if it has true colors, else as the mean of its first band.
 
     Args:
       entry: the modality's part of a batch: "values" (B,[T,]H,W,C), "present" (B,) and, of series, "valid" and "dates" (B,T).
@@ -93,7 +93,7 @@ def render(entry: Mapping[str, Any], index: int, bands: Sequence[str]) -> tuple[
     band = bands[0] if bands else "first band"
     known = measured(values)
     if values.ndim == 3:
-        return picture(values, known, colour or [0]), "true colour" if colour else band
+        return picture(values, known, colour or [0]), "true color" if colour else band
     valid = entry["valid"][index]
     if colour:
         date = _clear_date(values[..., colour[2]], known[..., colour[2]], valid)
@@ -112,12 +112,12 @@ def _clear_date(blue, known, valid):
 
 
 def picture(values: np.ndarray, known: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    """An image in RGB, stretched over its known pixels; the others are light grey.
+    """An image in RGB, stretched over its known pixels; the others are light gray.
 
     Args:
       values: (H,W,C) measurements.
       known: (H,W,C) bool, which of them are measurements.
-      channels: three bands for red, green and blue, or one for grey.
+      channels: three bands for red, green and blue, or one for gray.
 
     Returns:
       (H,W,3) float in [0, 1].
@@ -131,7 +131,7 @@ def picture(values: np.ndarray, known: np.ndarray, channels: Sequence[int]) -> n
 
 
 def stretch(image: np.ndarray, *, each_band: bool = False) -> np.ndarray:
-    """Scales an image (H,W,C) from its 2nd and 98th percentiles to [0, 1]; colours that are nowhere negative, from 0.
+    """Scales an image (H,W,C) from its 2nd and 98th percentiles to [0, 1]; colors that are nowhere negative, from 0.
 
     Bands share one range, so that grey ground stays grey: with a range for each, a bare field can turn magenta. The range goes no further than Tukey's
     fences: a lake in a radar image would otherwise take all contrast from the fields.

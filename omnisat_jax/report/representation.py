@@ -1,4 +1,4 @@
-"""Pictures of what pre-training learned: tokens as colours, and the attention over dates.
+"""Pictures of what pre-training learned: tokens as colors, and the attention over dates.
 
 Letters: N tiles, T dates, H W label pixels, h w cells of the attention maps, P patches, D width, K classes.
 """
@@ -81,7 +81,7 @@ class Collector:
 
 
 def embedding_colours(tokens: np.ndarray) -> np.ndarray:
-    """Maps tokens (N,P,D) to colours (N,P,3) in [0, 1]: their first three principal components over all tiles, stretched."""
+    """Maps tokens (N,P,D) to colors (N,P,3) in [0, 1]: their first three principal components over all tiles, stretched."""
     from sklearn.decomposition import PCA  # takes a second to import, and only pre-training draws embeddings
 
     n, p, d = tokens.shape
@@ -93,7 +93,7 @@ def embedding_colours(tokens: np.ndarray) -> np.ndarray:
 
 
 def embedding_figure(tiles: Sequence[TokenTile], classes: int, colours: Sequence[str], title: str) -> Figure:
-    """Draws the labels of tiles, which pre-training never saw, above their tokens as colours."""
+    """Draws the labels of tiles, which pre-training never saw, above their tokens as colors."""
     images = embedding_colours(np.stack([tile.tokens for tile in tiles]))
     side = round(images.shape[1] ** 0.5)
     dense = tiles[0].labels.ndim == 2

@@ -15,7 +15,7 @@ from omnisat_jax.train.writers import read_rows
 
 WIDEST = 640  # px of an input image in the report
 _LEARNED = (
-    Chart("What pre-training learned", representation.EMBEDDING, "Similar tokens have similar colours. Pre-training never saw the labels."),
+    Chart("What pre-training learned", representation.EMBEDDING, "Similar tokens have similar colors. Pre-training never saw the labels."),
     Chart("Attention to dates", representation.ATTENTION, "Attention of the series encoders after pre-training."),
 )
 

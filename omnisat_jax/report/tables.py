@@ -76,11 +76,11 @@ def protocol_lines(results: Results) -> list[str]:
         dates = ", ".join(f"{name} {count}" for name, count in p["dates"].items())
         lines.append(f"Dates per series in evaluation, at most (longer series are sampled evenly): {dates}.")
     if p.get("min_pixels"):
-        lines.append(f"Only classes with at least {p['min_pixels']} labelled pixels enter mIoU.")
+        lines.append(f"Only classes with at least {p['min_pixels']} labeled pixels enter mIoU.")
     lines += _learnable(results)
     if "parcels" in results["subsets"][0]:
         several = "; one that several folds test counts once per fold" if p.get("min_training") else ""
-        lines.append(f"Parcels: each has the class of most of its labelled pixels, in labels and prediction, over all of its tiles{several}.")
+        lines.append(f"Parcels: each has the class of most of its labeled pixels, in labels and prediction, over all of its tiles{several}.")
     if p["unscored"]:
         lines.append(f"Predicted, but not in the mean: {', '.join(p['unscored'])}.")
     if p["broken"]["tiles"]:

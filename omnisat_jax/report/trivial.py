@@ -20,7 +20,7 @@ def doubts(info: ModelInfo) -> list[str]:
     """What speaks against the scores of a model: one text per subset of its modalities that scores no more than a trivial prediction.
 
     Folders of earlier versions do not say what that scores. Of all dense predictions over K scored classes, only those of one class everywhere have
-    a mIoU of OA / K, all others have more; so they are recognised too.
+    a mIoU of OA / K, all others have more; so they are recognized too.
 
     Args:
       info: what its folder says.

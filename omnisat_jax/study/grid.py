@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from omnisat_jax.config import files as config_files, schema
+from omnisat_jax.config import files as config_files, presets, schema
 from omnisat_jax.config.building import build
 from omnisat_jax.config.rules import NAME, ConfigError, Length, Pattern, Range, Text, found, is_group, nearest
 from omnisat_jax.errors import UserError, printable
@@ -236,9 +236,9 @@ def runs(study: Study, root: StrPath | None = None) -> list[Run]:
                 continue
             file = locate(study.config, root)
             plain = load_config(file, preset)
-            if not plain.pretrain.steps and (steps := changes.get("pretrain.steps", "0")) != "0":
-                raise ConfigError(f"expected no change of pretrain.steps, as the preset {preset} does not pre-train, found {steps}; change it in the rows that do")
-            config = schema.parse(apply(plain, changes))
+            budget = presets.budget_of(plain)
+            presets.need_kept(preset, budget, apply(plain, changes))
+            config = schema.parse(plain)
         except ConfigError as error:
             raise ConfigError(f"row {name}: {error}") from error
         if config.eval.probe != "none":

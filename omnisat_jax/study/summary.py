@@ -1,4 +1,4 @@
-"""Summarises the finished runs of a study: mean, spread, interval and difference to the baseline of every row."""
+"""Summarizes the finished runs of a study: mean, spread, interval and difference to the baseline of every row."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The interface of a task: what goes in, what is optimised, what is reported. The training loop is the same for all tasks.
+"""The interface of a task: what goes in, what is optimized, what is reported. The training loop is the same for all tasks.
 
 Letters: B batch, M modalities, S subsets of modalities.
 """

@@ -119,23 +119,23 @@ class Collector:
           targets: (N,K) float32, shares of classes, or labels of the tile.
 
         Raises:
-          UserError: no tile has a labelled patch.
+          UserError: no tile has a labeled patch.
         """
         if not sum(map(len, self._tokens)):
-            raise UserError(f"a probe needs labelled patches, found none in {self._tiles} training tiles")
+            raise UserError(f"a probe needs labeled patches, found none in {self._tiles} training tiles")
         return np.concatenate(self._tokens), np.concatenate(self._targets)
 
 
 def class_shares(labels: np.ndarray, patches: int, classes: int) -> np.ndarray:
-    """The share of each class among the labelled pixels of each patch.
+    """The share of each class among the labeled pixels of each patch.
 
     Args:
-      labels: (H,W) integer; values outside 0..K-1 are not labelled.
+      labels: (H,W) integer; values outside 0..K-1 are not labeled.
       patches: P.
       classes: K.
 
     Returns:
-      (P,K) float32; 0 for a patch without a labelled pixel.
+      (P,K) float32; 0 for a patch without a labeled pixel.
     """
     side = round(patches**0.5)
     p = labels.shape[0] // side

@@ -72,11 +72,11 @@ class RunBatches:
         return self._from(dataset, first_step)
 
     def finetuning(self, batch_size: int, share: float, first_step: int) -> Iterator[tuple[Batch, Batch]]:
-        """Endless (host batch, device batch) of the labelled training tiles.
+        """Endless (host batch, device batch) of the labeled training tiles.
 
         Args:
           batch_size: tiles per step, over all processes.
-          share: of the labelled tiles that is used.
+          share: of the labeled tiles that is used.
           first_step: steps already taken, whose batches are passed over.
         """
         return self._endless(self.records.source(self.split.train, share, self.seed), batch_size, first_step)
@@ -99,11 +99,11 @@ class RunBatches:
         return device.prefetch(pipeline.start_at(dataset, first_step), meshes.batch_sharding(self.mesh))
 
     def evaluation(self, parts: Sequence[str], share: float = 1.0) -> Iterator[Batch]:
-        """Host batches of every labelled tile of a share of `parts`, each tile once, whole and not augmented."""
+        """Host batches of every labeled tile of a share of `parts`, each tile once, whole and not augmented."""
         return self._whole_tiles(parts, share, void_parcels=None)
 
     def training_tiles(self, share: float = 1.0) -> Iterator[Batch]:
-        """Host batches of a share of the labelled training tiles as evaluation sees them, with the labels that training may see."""
+        """Host batches of a share of the labeled training tiles as evaluation sees them, with the labels that training may see."""
         return self._whole_tiles(self.split.train, share, self._void_parcels)
 
     def tile_names(self, host: Batch) -> list[str]:

@@ -12,8 +12,10 @@ from omnisat_jax.config import versions
 from omnisat_jax.config.registry import ENCODERS
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files.json_file import read_json
-from omnisat_jax.train import workdir
+from omnisat_jax.train import seen_tiles, workdir
+from omnisat_jax.train.seen_tiles import TileSet
 from omnisat_jax.types import StrPath
+from omnisat_jax.words import number_of
 
 # Keys of model.* that change neither what a taken parameter means nor what it is applied to, or whose parameters are not taken.
 FREE = ("model.precision", "model.remat", "model.fusion.attention", "model.head.", "model.projection.", "model.decoder.")
@@ -34,6 +36,7 @@ class PretrainedRun:
       fingerprint: of its records.
       parts: of them that it was pre-trained on.
       additional: fingerprints of the further records that it was pre-trained on.
+      seen: the tiles that it was pre-trained on; None of a run of an earlier version, which did not keep them.
     """
 
     folder: pathlib.Path
@@ -43,6 +46,7 @@ class PretrainedRun:
     fingerprint: str
     parts: tuple[str, ...]
     additional: tuple[str, ...] = ()
+    seen: tuple[TileSet, ...] | None = None
 
 
 def read_pretrained_run(folder: StrPath) -> PretrainedRun:
@@ -70,16 +74,42 @@ def read_pretrained_run(folder: StrPath) -> PretrainedRun:
         fingerprint=data.get("fingerprint").text(),
         parts=tuple(part.text() for part in data.get("train").list()),
         additional=tuple(entry.get("fingerprint").text() for entry in additional.list()),
+        seen=seen_tiles.read(folder),
     )
 
 
-def need_unseen(run: PretrainedRun, fingerprint: str, parts: Collection[str]) -> None:
-    """Refuses a pre-training on tiles on which this run is validated or tested. Equal data are known by their fingerprint only.
+def need_unseen(run: PretrainedRun, scored: TileSet, trained: TileSet) -> None:
+    """Refuses a pre-training on tiles on which this run is validated or tested, however the tiles were stored.
+
+    Tiles on which this run trains as well are not looked at: that they lie close to tested ones is a matter of the split.
+
+    Args:
+      run: that was pre-trained. Must have kept its tiles; see `need_other_parts` for the others.
+      scored: the tiles that validate or test.
+      trained: the tiles on which this run trains.
+
+    Raises:
+      UserError: names a tile.
+    """
+    assert run.seen is not None
+    pairs = [pair for tiles in run.seen for pair in seen_tiles.shared(scored, seen_tiles.without(tiles, trained))]
+    if pairs:
+        (tile, other), count = pairs[0], len({tile for tile, _ in pairs})
+        there = "" if other == tile else f", which is or overlaps its tile {other}"
+        raise _leak(run, f"the {number_of(len(scored.tiles), 'tile')}", f"{count:,} of them, first {tile}{there}")
+
+
+def need_other_parts(run: PretrainedRun, fingerprint: str, dataset: str, parts: Collection[str]) -> str:
+    """Does what `need_unseen` does, for a run of an earlier version, which kept the names of parts and the fingerprint of its records only.
 
     Args:
       run: that was pre-trained.
       fingerprint: of the records of this run.
+      dataset: name of their dataset.
       parts: of them that validate or test.
+
+    Returns:
+      What the user must know where this could not be decided, or "".
 
     Raises:
       UserError: names the parts.
@@ -87,10 +117,20 @@ def need_unseen(run: PretrainedRun, fingerprint: str, parts: Collection[str]) ->
     seen = set(run.parts) & set(parts) if run.fingerprint == fingerprint else set()
     seen |= set(parts) if fingerprint in run.additional else set()
     if seen:
-        raise UserError(
-            f"pretrain_from: expected a pre-training without the tiles on which this run is validated or tested ({', '.join(parts)}), found one in "
-            f"{run.folder} that has seen {', '.join(sorted(seen))} of the same data. Take that of a run of the same fold."
-        )
+        raise _leak(run, f"the tiles ({', '.join(parts)})", f"{', '.join(sorted(seen))} of the same data")
+    if run.fingerprint == fingerprint or not parts or (run.dataset != dataset and not run.additional):
+        return ""
+    return (
+        f"pretrain_from: {run.folder} is of an earlier version, which did not keep its tiles, and its data were stored otherwise than those of this run: "
+        f"it is not known whether it has seen tiles on which this run is validated or tested ({', '.join(parts)})"
+    )
+
+
+def _leak(run: PretrainedRun, scored: str, seen: str) -> UserError:
+    return UserError(
+        f"pretrain_from: expected a pre-training without {scored} on which this run is validated or tested, found one in {run.folder} that has seen "
+        f"{seen}. Take that of a run of the same fold."
+    )
 
 
 def need_same_encoders(folder: StrPath, flat: Mapping[str, Any], names: Collection[str]) -> None:

@@ -45,7 +45,7 @@ def create_state(task: Task, optimizer: optax.GradientTransformation, key: jax.A
 
     Args:
       task: whose parameters are drawn.
-      optimizer: whose state is initialised.
+      optimizer: whose state is initialized.
       key: () typed random key.
       batch: of the form that the task takes; its values are not used.
     """
@@ -57,7 +57,7 @@ def create_state(task: Task, optimizer: optax.GradientTransformation, key: jax.A
 def run_once(function: Callable[..., Any], shardings: PyTree, *arguments: Any) -> Any:
     """Compiles `function`, calls it once and places the result by `shardings`.
 
-    For programs that run only once, such as the one that draws the initial parameters: on CPUs they are compiled without optimisation.
+    For programs that run only once, such as the one that draws the initial parameters: on CPUs they are compiled without optimization.
     """
     platform = jax.default_backend()
     options = unoptimised() if platform == "cpu" else options_for(platform)
@@ -68,7 +68,7 @@ def make_step(task: Task, optimizer: optax.GradientTransformation) -> TrainStep:
     """Builds the training step of a task.
 
     Args:
-      task: what is optimised.
+      task: what is optimized.
       optimizer: turns gradients into updates.
 
     Returns:

@@ -38,7 +38,7 @@ class Trainer:
     """What a stage trains, on which devices. Reads and writes no files.
 
     Attributes:
-      task: what is optimised.
+      task: what is optimized.
       config: of the stage.
       sample: arrays or ShapeDtypeStructs of a training batch; neither its values nor its number of tiles matter.
       mesh: the devices.

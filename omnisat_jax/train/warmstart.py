@@ -37,7 +37,7 @@ def warm_start(params: Params, trained: Params) -> tuple[dict[str, Any], Report]
     """Replaces every parameter that `trained` has under the same name; the sharding of `params` is kept.
 
     Args:
-      params: nested dict of jax.Arrays, freshly initialised.
+      params: nested dict of jax.Arrays, freshly initialized.
       trained: nested dict of arrays.
 
     Returns:

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omnisat_jax.config import versions
@@ -97,10 +97,22 @@ def held(workdir: StrPath, *, folds: bool = False) -> Iterator[None]:
 def _make(workdir, folds):
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_a_folder(workdir, error) from error
+    _need_run(workdir, folds)
+
+
+def _not_a_folder(workdir, error):
+    what = "it is a file, or a broken link" if os.path.lexists(workdir) and not workdir.is_dir() else system_reason(error)
+    return WorkdirError(f"{workdir}: cannot be the folder of a run ({what}). Choose another --workdir")
+
+
+def _need_run(workdir, folds):
+    """Refuses a folder that holds something else than a run, or than one run per fold."""
+    try:
         others = working_copy.names_in(workdir)
     except OSError as error:
-        what = "it is a file, or a broken link" if isinstance(error, FileExistsError) else system_reason(error)
-        raise WorkdirError(f"{workdir}: cannot be the folder of a run ({what}). Choose another --workdir") from error
+        raise _not_a_folder(workdir, error) from error
     if folds and "config.json" in others:
         raise WorkdirError(f"{workdir} holds a single run: choose another --workdir for --folds")
     known = "fold_*" if folds else "config.json"
@@ -111,6 +123,29 @@ def _make(workdir, folds):
         raise WorkdirError(
             f"{workdir} is not empty and holds no run (no config.json, but {printable(', '.join(others[:3]))}): choose another --workdir"
         )
+
+
+def need_own(workdir: StrPath, flat: dict[str, Any], folds: Sequence[int] = ()) -> None:
+    """Refuses what `held` and `claim` would refuse, before anything slow begins. Writes nothing. A bucket is not asked, which takes seconds.
+
+    Args:
+      workdir: the folder.
+      flat: {dotted key: value} of the whole configuration.
+      folds: that are run in folders of their own, () = a single run.
+
+    Raises:
+      WorkdirError: the folder holds other things, or a run with another configuration.
+      DataError: config.json is damaged.
+    """
+    workdir = pathlib.Path(workdir)
+    if scheme_of(os.fspath(workdir)) or not os.path.lexists(workdir):
+        return
+    _need_run(workdir, bool(folds))
+    for number in folds:
+        need_own(workdir / f"fold_{number}", flat | {"data.fold": number})
+    before = None if folds else _started(workdir)
+    if before is not None:
+        compare(workdir, before, json.loads(json.dumps(flat)), quiet=True)
 
 
 def claim(workdir: StrPath, flat: dict[str, Any]) -> list[identity.Change]:
@@ -129,27 +164,39 @@ def claim(workdir: StrPath, flat: dict[str, Any]) -> list[identity.Change]:
     """
     workdir = pathlib.Path(workdir)
     path, flat = workdir / "config.json", json.loads(json.dumps(flat))
-    if path.exists():
-        advice = "Restore it; or delete it: it is then made again from run.json."
-        before = {key: value.value for key, value in read_json(path, what="the configuration of the run", advice=advice).items().items()}
-        if not any((workdir / name).exists() for name in ("run.json", *identity.STAGES, "evaluate")):
-            atomic.write_json(path, flat)  # an earlier start was refused before it did anything, such as for a mistake in its configuration
-            return []
-    elif (workdir / "run.json").exists():
-        record = read_json(workdir / "run.json", what="the record of the run", advice="Restore it, or choose another --workdir.")
-        before = {key: value.value for key, value in record.get("config").items().items()}
-        log.warning("%s is missing; it is made again from run.json", path)
-    else:
+    before = _started(workdir)
+    if before is None:
         atomic.write_json(path, flat)
         return []
+    if not path.exists():
+        log.warning("%s is missing; it is made again from run.json", path)
     changes = compare(workdir, before, flat)
     if not path.exists():
         atomic.write_json(path, before)
     return changes
 
 
-def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any]) -> list[identity.Change]:
+def _started(workdir):
+    """The configuration at the last start of the run in a folder; None if none has done anything, such as one with a mistake in its configuration."""
+    path = workdir / "config.json"
+    if path.exists():
+        advice = "Restore it; or delete it: it is then made again from run.json."
+        before = {key: value.value for key, value in read_json(path, what="the configuration of the run", advice=advice).items().items()}
+        return before if any((workdir / name).exists() for name in ("run.json", *identity.STAGES, "evaluate")) else None
+    if (workdir / "run.json").exists():
+        record = read_json(workdir / "run.json", what="the record of the run", advice="Restore it, or choose another --workdir.")
+        return {key: value.value for key, value in record.get("config").items().items()}
+    return None
+
+
+def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any], *, quiet: bool = False) -> list[identity.Change]:
     """The allowed changes between two configurations of a run.
+
+    Args:
+      workdir: the folder.
+      before: {dotted key: plain value} of the whole configuration at the last start.
+      flat: the same at this start.
+      quiet: whether damaged marks are not reported, as they are by a later call.
 
     Raises:
       WorkdirError: a change that is not allowed.
@@ -158,7 +205,7 @@ def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any]) -> l
         return []  # without reading the marks, which would report damaged ones twice
     stages = (*identity.STAGES, "evaluate")
     begun = [stage for stage in stages if (pathlib.Path(workdir) / stage).exists()]
-    done = [stage for stage in stages if finished(workdir, stage) is not None]
+    done = [stage for stage in stages if finished(workdir, stage, quiet=quiet) is not None]
     # Keys that are younger than the run: it behaved by their known values.
     changes = identity.changes(versions.upgrade(before), flat, begun=begun, done=done)
     refused = [change for change in changes if not change.allowed]
@@ -173,8 +220,8 @@ def compare(workdir: StrPath, before: dict[str, Any], flat: dict[str, Any]) -> l
     return changes
 
 
-def finished(workdir: StrPath, stage: str) -> Value | None:
-    """The facts in the mark of a finished stage, or None if it has not finished. A damaged mark counts as none, with a warning."""
+def finished(workdir: StrPath, stage: str, *, quiet: bool = False) -> Value | None:
+    """The facts in the mark of a finished stage, or None if it has not finished. A damaged mark counts as none, with a warning unless `quiet`."""
     path = pathlib.Path(workdir) / stage / "done.json"
     if not path.exists():
         return None
@@ -184,7 +231,8 @@ def finished(workdir: StrPath, stage: str) -> Value | None:
         mark.items()
         return mark
     except DataError as error:
-        log.warning("%s It counts as deleted.", error)
+        if not quiet:
+            log.warning("%s It counts as deleted.", error)
         return None
 
 

@@ -126,6 +126,16 @@ def test_what_does_not_fit_is_said():
     assert "pretrain: 2 tiles cannot be divided among 4 chips, so it is compiled for 4" in text
 
 
+@pytest.mark.parametrize(("topology", "attention", "said"), [("h100:1", "XLA", True), ("h100:1", "cuDNN", False), ("v5e:2x2", "XLA", False)])
+def test_which_attention_was_compiled_is_said(topology, attention, said):
+    stage = {"batch_size": 4, "fits": True, "attention": attention}
+    console = Console(file=io.StringIO(), width=200)
+    show(console, {"name": "any", "topology": topology, "chips": 1, "raised": {}, "stages": {"pretrain": stage}})
+    text = console.file.getvalue()
+    assert any("attention" in line and attention in line for line in text.splitlines())
+    assert ("attention: compiled as XLA's, always where no GPU is there; on a GPU model.fusion.attention=auto takes cuDNN's" in text) == said
+
+
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the TPU compiler: pip install libtpu")
 @pytest.mark.parametrize("num_microbatches", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_the_tpu_compiler_takes_both_steps(num_microbatches, tmp_path):

@@ -62,5 +62,8 @@ def test_bounds_follow_from_the_numbers_of_the_program():
     assert found["fits"] and found["needed_bytes"] == 6 * GIB and found["batch_size"] == 8
     assert found["seconds"]["compute"] == 2 and found["seconds"]["communication"] == 0 and found["mfu"] == 0.5
     assert found["traffic_bytes"] == 2 * 4 * 4 and found["seconds"]["memory"] == pytest.approx(32 / chip.bandwidth)
+    assert found["attention"] == "XLA"
     memory.temp_size_in_bytes = 15 * GIB
     assert not report.describe(program, (1.0, 1.0), report.StageFacts(8, 1, 2), chip, 4)["fits"]
+    program.as_text = lambda: 'ENTRY %main (p: f32[4]) -> f32[4] {\n  ROOT %q = f32[4]{0} custom-call(%p), custom_call_target="__cudnn$fmhaSoftmax"\n}'
+    assert report.describe(program, (1.0, 1.0), report.StageFacts(8, 1, 2), chip, 4)["attention"] == "cuDNN"

@@ -37,7 +37,7 @@ IMAGE_CONTRAST = {
 FOLDERS = {"ahead": "aot"}
 
 _WHAT = (
-    r"tiles|samples|dates|steps|queries|query|tokens?|vectors?|patches|rows?|columns?|pixels|metres|m|channels|bands|labels|class|classes|"
+    r"tiles|samples|dates|steps|queries|query|tokens?|vectors?|patches|rows?|columns?|pixels|meters|m|channels|bands|labels|class|classes|"
     r"heads|keys?|widths?|layers?|blocks|maps?|encoders?|streams?|numbers|units|operations|deviations|devices?|chips?|hosts?|processes|cores?|threads?|"
     r"memory|bytes|[kKMGT]i?B|[MGT]FLOPs?|seconds|minutes|ms|s|files|records?|frames?|images?|folders?|lines?|runs|folds|stages|seeds|one|two|three|four"
 )
@@ -45,7 +45,7 @@ _PER = (
     r"second|minute|hour|day|month|year|season|step|epoch|tile|sample|batch|patch|token|query|row|pixel|date|series|image|frame|record|file|"
     r"modality|sensor|band|channel|class|head|key|layer|level|resolution|chip|device|host|process|core|thread|worker|run|fold|stage|seed|dataset"
 )
-_VERBS = "covers|keeps|holds|has|is|can|contains|takes|needs|sees|stands"  # "how many metres a pixel covers"
+_VERBS = "covers|keeps|holds|has|is|can|contains|takes|needs|sees|stands"  # "how many meters a pixel covers"
 # Prose: docstrings, comments, messages and Markdown.
 PHRASES = {
     rf"\b({_WHAT}) an? ({_PER})\b(?! ({_VERBS})\b)": "per",
@@ -135,5 +135,5 @@ def test_the_rules_find_what_they_are_for():
         (4, "model.assembly"),
         (4, "tiles a second"),
     ]
-    right = "the metres a pixel covers, a part of a tile, of a second run; in contrast, the image contrast; 3 tiles per second; contrastive.group_size, model.architecture"
+    right = "the meters a pixel covers, a part of a tile, of a second run; in contrast, the image contrast; 3 tiles per second; contrastive.group_size, model.architecture"
     assert not [*retired_phrases(right)]

@@ -72,7 +72,7 @@ def test_statistics_of_periods_and_of_a_period_without_dates():
     values = np.array([1.0, 3.0, 6.0, 100.0]).reshape(4, 1, 1, 1)
     known = np.array([True, True, True, False]).reshape(4, 1, 1)
     mean, deviation = series.period_statistics(dates, values, known, edges)
-    assert mean[:, 0, 0, 0] == pytest.approx([2, 4, 6])  # the middle one lies between its neighbours
+    assert mean[:, 0, 0, 0] == pytest.approx([2, 4, 6])  # the middle one lies between its neighbors
     assert deviation[:, 0, 0, 0] == pytest.approx([1, np.std([1, 3, 6]), 0])
     assert np.isnan(series.period_statistics(dates, values, known & False, edges)).all()
 
@@ -114,7 +114,7 @@ def test_what_is_unknown_is_filled_with_the_mean_and_said():
     features = {"s2": np.array([[1.0, 2], [3, 6], [np.nan, np.nan]], np.float32), "s1a": np.ones((3, 1), np.float32)}
     filling = Filling.fit(features)
     assert filling.matrix(features).tolist() == [[1, 2, 1, 1, 1], [3, 6, 1, 1, 1], [2, 4, 1, 0, 1]]
-    with pytest.raises(UserError, match="expected known values of s2 in the labelled training pixels, found none"):
+    with pytest.raises(UserError, match="expected known values of s2 in the labeled training pixels, found none"):
         Filling.fit({"s2": features["s2"][2:]})
 
 

@@ -65,6 +65,7 @@ def test_an_address_that_holds_no_run_is_refused(file, address, message, tmp_pat
         (["--study=configs/studies/encoders.py", "--config=configs/pastis.py", "--folds=1"], "--config, --folds: no effect with --study"),
         (["--config=configs/pastis.py", "--study_processes=2"], "--study_processes: no effect without --study"),
         (["-h"], "--help lists the options"),
+        (["--config=configs/pastis.py:demo,equal_compute", "--config.pretrain.steps=200"], "--config: expected no change of pretrain.steps, as the preset demo,equal"),
     ],
 )
 def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
@@ -73,6 +74,13 @@ def test_mistakes_end_with_one_clear_message(arguments, message, tmp_path):
     assert message in run.stderr, run.stderr
     assert "Traceback" not in run.stderr, run.stderr
     assert run.stderr.startswith("error: "), run.stderr  # nothing before it
+
+
+def test_a_foreign_folder_is_refused_before_the_plan_is_printed(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    run = launch("--config=configs/pastis.py", f"--workdir={tmp_path}")
+    assert run.returncode == 1 and run.stderr.startswith(f"error: {tmp_path} is not empty and holds no run"), run.stderr
+    assert run.stdout == "" and [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize("name", ["truncated array", "web page instead of an image", "tile that the metadata lost"])

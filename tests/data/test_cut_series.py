@@ -235,7 +235,7 @@ def test_an_offset_is_not_subtracted_twice(here):
 @pytest.mark.parametrize(
     "files, message",
     [
-        ([("20220208", "N0400", 300, ())], "as if they were harmonised already"),
+        ([("20220208", "N0400", 300, ())], "as if they were harmonized already"),
         ([("20220208", "N0400", 1500, ()), ("20220308", "", 1500, ())], "expected a processing baseline in the name"),
         ([("20220208", "N0400", 1500, ()), ("20220308", "N9999", 1500, ())], "expected a processing baseline in the name"),
         ([("20211110", "", 1500, ()), ("20220308", "", 1500, ())], "the series has dates before and after"),

@@ -1,4 +1,4 @@
-"""Cutting honours what each file declares about its place and values, or refuses it."""
+"""Cutting honors what each file declares about its place and values, or refuses it."""
 
 import os
 import resource

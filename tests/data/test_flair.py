@@ -83,7 +83,7 @@ def test_the_window_moves_with_the_centre(root):
     table["IMG_000001.tif"] = [10, 20]
     path.write_text(json.dumps(table))
     found = open_dataset("flair", root).read("000001")["s2"]["values"][0, :, 0, 0]
-    # Two cells of 0.64 px beside row 10.0; pixel centres are at half-integers.
+    # Two cells of 0.64 px beside row 10.0; pixel centers are at half-integers.
     np.testing.assert_allclose(found, [100 * (10 - 0.32 - 0.5), 100 * (10 + 0.32 - 0.5)], atol=1)
 
 
@@ -166,13 +166,13 @@ FAULTS = {
     "dates not in UTF-8": (lambda r: super_patch(r, "products.txt").write_bytes(b"\xff\xfe"), "text in UTF-8"),
     "dates of no day": (lambda r: super_patch(r, "products.txt").write_text("S2A_20210230T1\n" * 20), "day is out of range"),
     "fewer dates": (lambda r: super_patch(r, "products.txt").write_text("S2A_MSIL2A_20210105T105351_X"), "expected 1 image"),
-    "no table of centres": (lambda r: (r / layout.CENTRES).write_text("{}"), "where images lie"),
-    "no centre": (lambda r: change_table(r, layout.CENTRES, lambda t: t.pop("IMG_000001.tif")), "row and column of its centre"),
-    "a centre outside": (centre([0, 20]), "000001.*inside the super-patch of 40x40"),
-    "a centre that is not a number": (centre([20, None]), r"IMG_000001.tif\[1\]: a finite number"),
-    "an infinite centre": (centre([20, float("inf")]), "a finite number"),
-    "a centre of three numbers": (centre([20, 20, 20]), "a list of length 2"),
-    "a table of centres that is a list": (lambda r: (r / layout.CENTRES).write_text("[1]"), "an object"),
+    "no table of centers": (lambda r: (r / layout.CENTRES).write_text("{}"), "where images lie"),
+    "no center": (lambda r: change_table(r, layout.CENTRES, lambda t: t.pop("IMG_000001.tif")), "row and column of its center"),
+    "a center outside": (centre([0, 20]), "000001.*inside the super-patch of 40x40"),
+    "a center that is not a number": (centre([20, None]), r"IMG_000001.tif\[1\]: a finite number"),
+    "an infinite center": (centre([20, float("inf")]), "a finite number"),
+    "a center of three numbers": (centre([20, 20, 20]), "a list of length 2"),
+    "a table of centers that is a list": (lambda r: (r / layout.CENTRES).write_text("[1]"), "an object"),
     "index without a domain": (index({}), "000001.*a key 'domain'"),
     "index that is a list": (index([]), "000001.*an object"),
     "an unknown split": (index({"domain": "D004_2021", "split": "val"}), "one of train, validation, test, found 'val'"),

@@ -45,7 +45,7 @@ def test_the_side_of_a_rotated_square():
 
 
 NOWHERE = {
-    "metres without a reference system": (geometry("Point", [700_000, 6_600_000]), "not on Earth"),
+    "meters without a reference system": (geometry("Point", [700_000, 6_600_000]), "not on Earth"),
     "one coordinate": (geometry("Point", [5]), "not such numbers"),
     "texts": (geometry("Point", ["5", "44"]), "not such numbers"),
     "infinite": (geometry("Point", [float("inf"), 44]), "not such numbers"),

@@ -241,7 +241,7 @@ def test_a_tile_without_geometry_has_no_location(root):
 
 
 def test_a_geometry_outside_the_earth_is_reported(root):
-    change_collection(root, lambda c: c.pop("crs") and None)  # metres, which count as degrees without a reference system
+    change_collection(root, lambda c: c.pop("crs") and None)  # meters, which count as degrees without a reference system
     dataset = reader.open_raw(root)
     assert "location" not in dataset.modalities
     (finding,) = dataset.inspect(TILE)

@@ -25,7 +25,7 @@ def test_a_tile_of_pastis(simulated):
     assert TILE in figure.get_suptitle() and "simulated" in figure.get_suptitle() and "° N" in figure.get_suptitle()
     found = titles(figure)
     assert sum(title.startswith("s2: 201") for title in found) == CLEAR
-    for wanted in ("spot: true colour", "labels", "s2: NDVI of clear dates", "s1a: VV", "s1d: VH"):
+    for wanted in ("spot: true color", "labels", "s2: NDVI of clear dates", "s1a: VV", "s1d: VH"):
         assert wanted in found
 
 
@@ -43,7 +43,7 @@ def test_a_tile_that_lacks_its_series(simulated, tmp_path):
     shutil.copytree(simulated, root)
     for path in root.rglob(f"S*_{TILE}.npy"):
         path.unlink()
-    assert titles(draw_tile(open_dataset("pastis", root), TILE)) == ["spot: true colour", "labels"]
+    assert titles(draw_tile(open_dataset("pastis", root), TILE)) == ["spot: true color", "labels"]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def drawn(root, tile, tmp_path):
 
 def test_series_of_any_grid_are_drawn(lowland, tmp_path):
     found = drawn(lowland, "a", tmp_path)  # coarser than the labels
-    assert found[:2] == ["radar: VV, mean of 3 dates", "aerial: true colour"] and "radar: VH" in found
+    assert found[:2] == ["radar: VV, mean of 3 dates", "aerial: true color"] and "radar: VH" in found
     for name in tiles.NAMES:  # 28 px over 8, and 3 over 8
         breaking.regrid_tiff(lowland / "radar" / f"{name}.tif", lambda b: np.kron(b, np.ones((7, 7), np.float32)))
     assert drawn(lowland, "a", tmp_path) == found
@@ -84,8 +84,8 @@ def test_regions_are_those_of_the_labels_under_a_pixel(simulated):
 def test_nothing_usable_nothing_known_and_nothing_labelled(lowland, simulated, tmp_path):
     breaking.change_tiff(lowland / "radar" / "a.tif", lambda b: np.full_like(b, np.nan))
     breaking.change_tiff(lowland / "labels" / "a.tif", lambda b: np.full_like(b, 255))
-    assert [title for title in drawn(lowland, "a", tmp_path) if title in ("labels", "aerial: true colour", "radar: VV")] == [
-        "aerial: true colour", "labels",
+    assert [title for title in drawn(lowland, "a", tmp_path) if title in ("labels", "aerial: true color", "radar: VV")] == [
+        "aerial: true color", "labels",
     ]  # fmt: skip
     breaking.change_tiff(lowland / "radar" / "b.tif", lambda b: breaking.put(b, np.s_[0], np.nan))
     assert "radar: VV" in drawn(lowland, "b", tmp_path)

@@ -12,10 +12,11 @@ from rasterio.transform import from_origin
 
 from data.preparation.options import PreparationOptions
 from data.preparation.preparing import prepare_folder
+from data.reading import raw
 from data.reading.datasets import open_dataset, reader_of
 from data.reading.raw import DataError
 from data.tiles.layout import DATES_TAG
-from omnisat_jax.missing import NO_DATA_INT16
+from omnisat_jax.missing import NO_DATA_INT16, measured
 from tests.region import TOP, write
 
 SIDE, EAST = 16, 400_000
@@ -195,6 +196,31 @@ def test_a_wholly_unknown_sensor_is_absent_with_a_remark(root):
     assert set(example["remarks"]) == {"im", "s1"} and "a.tif has no known pixel" in example["remarks"]["im"]
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_band_is_unknown_by_itself(root, dtype):
+    """As in images and in prediction; a whole pixel would lose what the other bands measured."""
+    describe(root, lambda d: d["modalities"]["s1"].update(dtype=dtype))
+    values = np.full((4, SIDE, SIDE), 7, dtype)  # two dates of two bands
+    values[0, 2, 3] = values[2:] = -9999
+    for tile in TILES:
+        write_series(root / "s1" / f"{tile}.tif", tile, values=values, nodata=-9999)
+    entry = open_dataset("tiles", root).read("a")["s1"]
+    expected = np.full((2, SIDE, SIDE, 2), True)
+    expected[0, 2, 3, 0] = expected[1] = False
+    np.testing.assert_array_equal(measured(entry["values"]), expected)
+    assert entry["values"].dtype == dtype and entry["valid"].tolist() == [True, False]
+
+
+def test_the_helper_of_readers_takes_both_masks():
+    modality, days = raw.RawModality("series", (2, 2, 2), "int16", ("a", "b")), np.array([3, 1])
+    values, known = np.arange(16).reshape(2, 2, 2, 2), np.ones((2, 2, 2, 2), bool)
+    known[0, 1, 0, 1] = False
+    entry = raw.series(modality, values, days, tile="a", path="a.npy", known=known)
+    assert measured(entry["values"]).sum() == 15 and entry["values"][1, 1, 0].tolist() == [4, NO_DATA_INT16]
+    entry = raw.series(modality, values, days, tile="a", path="a.npy", known=known.all(-1))
+    assert measured(entry["values"]).sum() == 14
+
+
 def test_unknown_pixels_of_uint8_need_int16(root):
     write(root / "im" / "a.tif", IMAGE, place("a"), nodata=1)
     assert '"dtype": "int16"' in findings(root)["im"].advice
@@ -343,5 +369,5 @@ def test_every_key_is_needed(root, key):
 
 def test_unknown_keys_are_refused_with_the_nearest(root):
     describe(root, lambda d: d.update(colors=[]))
-    with pytest.raises(DataError, match="Did you mean colours"):
+    with pytest.raises(DataError, match="Did you mean " + "colours"):
         open_dataset("tiles", root)

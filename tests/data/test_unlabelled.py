@@ -169,7 +169,7 @@ def test_the_report_counts_labelled_tiles(partly, tmp_path):
     console = Console(record=True, width=300, file=io.StringIO())
     print_report(console, partly.info, summaries(partly.root, partly.info), partly.root)
     text = console.export_text()
-    assert "labelled tiles" in text and "--config.data.unlabelled=pretrain" in text
+    assert "labeled tiles" in text and "--config.data.unlabelled=pretrain" in text
     assert f"{len(partly.tile_ids) - 1} tiles with labels; 1 tile without, only for pre-training" in text
 
 

@@ -209,7 +209,7 @@ def test_pretraining_of_another_run_is_taken(finished, tmp_path, console):
     with pytest.raises(ValueError, match="nowhere: pretrain has not finished"):
         go(config, tmp_path / "third", console)
     config.pretrain_from, config.data.fold = str(first), 2
-    with pytest.raises(UserError, match="without the tiles on which this run is validated or tested .* that has seen fold_1 of the same data"):
+    with pytest.raises(UserError, match="without the 4 tiles on which this run is validated or tested, .* that has seen 2 of them, first 10000"):
         go(config, tmp_path / "other_fold", console)
     config.pretrain.steps = 0
     with pytest.raises(schema.ConfigError, match="pretrain.steps is 0"):

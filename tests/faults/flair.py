@@ -23,7 +23,7 @@ def file(path, function, found, kind="unreadable", tile=TILE, **more):
 
 
 def centre(value, found, path=CENTRES):
-    """A fault of the centre of the tile."""
+    """A fault of the center of the tile."""
     return Fault(
         lambda root: breaking.change_json(root / CENTRES, lambda table: table.update({f"IMG_{TILE}.tif": value})),
         "unreadable", path, found, TILE,
@@ -82,12 +82,12 @@ FAULTS = {
     "invalid date": lines(lambda names: ["S2A_MSIL2A_20211399T105351", *names[1:]], "20211399", path=""),
     "repeated date": lines(lambda names: [names[1], *names[1:]], "2 times", "duplicate-date", PATCH, stops=False),
     "names that are not UTF-8": zone(PRODUCTS, lambda path: path.write_bytes(b"\xff" + path.read_bytes()), ""),
-    "no table of centres": Fault(lambda root: (root / CENTRES).unlink(), "unreadable", CENTRES, "no such"),
-    "centre outside": centre([0.1, 1], "", PATCH),
-    "centre that is infinite": centre([float("inf"), 20], "inf"),
-    "centre that is a string": centre("here", "'here'"),
-    "truncated centres": Fault(lambda root: breaking.halve(root / CENTRES), "unreadable", CENTRES, ""),
-    "centres that are a list": Fault(lambda root: (root / CENTRES).write_text("[1]"), "unreadable", CENTRES, ""),
+    "no table of centers": Fault(lambda root: (root / CENTRES).unlink(), "unreadable", CENTRES, "no such"),
+    "center outside": centre([0.1, 1], "", PATCH),
+    "center that is infinite": centre([float("inf"), 20], "inf"),
+    "center that is a string": centre("here", "'here'"),
+    "truncated centers": Fault(lambda root: breaking.halve(root / CENTRES), "unreadable", CENTRES, ""),
+    "centers that are a list": Fault(lambda root: (root / CENTRES).write_text("[1]"), "unreadable", CENTRES, ""),
     "repeated image number": Fault(
         lambda root: shutil.copy(root / IMAGE, root / IMAGE.replace("train", "test").replace("D033", "D068").replace("Z2", "Z3")),
         "unreadable", f"IMG_{TILE}.tif", "another at", TILE,

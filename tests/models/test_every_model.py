@@ -66,7 +66,7 @@ def world(row, **changes):
 
 @functools.cache
 def direct(row, **changes):
-    """(inputs, (logits, gradient of the parameters) as a function of inputs and present): the model itself, nothing normalised before."""
+    """(inputs, (logits, gradient of the parameters) as a function of inputs and present): the model itself, nothing normalized before."""
     model, params, _, batch = parts(row, **changes)
     params = jax.tree.map(jnp.asarray, params)
 

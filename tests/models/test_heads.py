@@ -97,7 +97,7 @@ UNIMODAL, SUM = (SegmentationHead(dataclasses.replace(HEAD, unimodal=how), K, 2,
 
 @pytest.mark.parametrize(("module", "divisor"), [(UNIMODAL, PRESENT[:, [0, 2]].sum(1)), (SUM, np.ones(B))])
 def test_unimodal_logits_of_the_present_are_added(module, divisor):
-    """Each is a linear layer of the normalised map; with them off, what is left is the head of the same normalised maps."""
+    """Each is a linear layer of the normalized map; with them off, what is left is the head of the same normalized maps."""
     params = random_params(module, FUSED, FEATURES, PRESENT, train=False)
     normed = {name: reference.layer_norm(FEATURES[name], params[f"norms_{name}"]).astype(np.float32) for name in ("a", "c")} | {
         "b": None

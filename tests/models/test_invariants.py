@@ -59,7 +59,7 @@ def test_an_absent_modality_may_hold_anything(name, garbage):
     rotten = edit(absent, name, values=absent[name]["values"].at[1].set(garbage))
     np.testing.assert_allclose(run(absent), run(rotten), atol=1e-5)
     assert np.abs(run(absent)[1] - run(batch)[1]).max() > 1e-3  # the modality is used when it is there
-    np.testing.assert_allclose(run(absent)[0], run(batch)[0], atol=1e-5)  # and its neighbour in the batch does not notice
+    np.testing.assert_allclose(run(absent)[0], run(batch)[0], atol=1e-5)  # and its neighbor in the batch does not notice
 
 
 @pytest.mark.parametrize("name", SERIES)

@@ -22,7 +22,7 @@ def make(preset, **changes):
 
 
 def inputs_of(specs, patches=2, seed=0):
-    """Normalised inputs of tiles of patches x patches patches."""
+    """Normalized inputs of tiles of patches x patches patches."""
     rng = np.random.default_rng(seed)
     inputs = {}
     for spec in specs:

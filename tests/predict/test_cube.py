@@ -221,7 +221,7 @@ def test_what_is_refused(tmp_path):
     for cube, texts, message in [
         (good, ("s=b",), "expected a variable b, found a"),
         (good.assign_coords(x=x), (), "evenly spaced coordinates along x, found steps from 7 to 13"),
-        (good.drop_vars("y"), (), "coordinates along y, of the centres of pixels, found none"),
+        (good.drop_vars("y"), (), "coordinates along y, of the centers of pixels, found none"),
         (good.isel(x=slice(None, None, -1)), (), "x from west to east"),
         (good.isel(x=slice(0, 1)), (), "at least two coordinates along x, found 1"),
         (good.drop_vars("time"), (), "dates as coordinates along time, found none"),

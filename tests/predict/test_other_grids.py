@@ -20,11 +20,11 @@ from tests.predict.region import LEFT, TOP
 from tests.predict.test_run import joined, region
 from tests.region import write
 
-GROUND = 480  # metres per side of the map
+GROUND = 480  # meters per side of the map
 CRS31, CRS32 = "EPSG:32631", "EPSG:32632"
 MONTHS, PIXELS = (3, 6, 9), {"s1a": 10, "spot": 1}
-PLAIN = Affine(1, 0, LEFT, 0, -1, TOP)  # to coordinates from metres eastwards and southwards
-# From columns and rows of the stored raster, in metres, to metres eastwards and southwards; and how its pixels are made of those of the plain one.
+PLAIN = Affine(1, 0, LEFT, 0, -1, TOP)  # to coordinates from meters eastwards and southwards
+# From columns and rows of the stored raster, in meters, to meters eastwards and southwards; and how its pixels are made of those of the plain one.
 MOVES = {
     "south up": (Affine(1, 0, 0, 0, -1, GROUND), lambda v: v[:, ::-1]),
     "rotated by 90 degrees": (Affine(0, -1, GROUND, 1, 0, 0), lambda v: np.rot90(v, 1, (1, 2))),
@@ -92,7 +92,7 @@ def test_pixels_that_are_only_moved_give_the_same_map_to_the_last_bit(model, pla
 
 
 def in_zone_32(name):
-    """The grid of the neighbouring zone, whose axes are turned by about 3 degrees here."""
+    """The grid of the neighboring zone, whose axes are turned by about 3 degrees here."""
     pixel = PIXELS[name]
     xs, ys = transform(CRS31, CRS32, [LEFT, LEFT + GROUND, LEFT, LEFT + GROUND], [TOP, TOP, TOP - GROUND, TOP - GROUND])[:2]
     width, height = (int((max(numbers) - min(numbers)) // pixel) + 2 for numbers in (xs, ys))
@@ -110,7 +110,7 @@ def twice_as_coarse(name):
 
 
 def interior(classes):
-    """Pixels whose eight neighbours are known and have the same class."""
+    """Pixels whose eight neighbors are known and have the same class."""
     same = minimum_filter(classes, 3) == maximum_filter(classes, 3)
     same[[0, -1]] = same[:, [0, -1]] = False
     return same & (classes != NO_DATA)

@@ -44,7 +44,7 @@ def test_units_are_guarded(tmp_path):
 
 
 def test_a_band_without_a_known_value_is_remarked_on(tmp_path):
-    """The others are not compared either, so that a wrong unit is not recognised."""
+    """The others are not compared either, so that a wrong unit is not recognized."""
     model = three("B02", "B03", "B04")
     values = np.full((3, 24, 40), 1e6, np.float32)
     values[1] = np.nan
@@ -147,7 +147,7 @@ def test_one_date_with_exchanged_bands_is_named(tmp_path):
 
 
 def test_other_ground_is_no_exchange_of_bands(tmp_path):
-    """Radar of water, towns and forests keeps the order of its polarisations."""
+    """Radar of water, towns and forests keeps the order of its polarizations."""
     for number, (vv, vh) in enumerate([(-16.0, -22.0), (-4.0, -12.0), (-12.0, -13.0), (-9.0, -20.0)]):
         values = measured("VV", "VH") + np.array([vv + 11, vh + 17.5], np.float32)[:, None, None]
         put(tmp_path / str(number) / "x_20210105.tif", values, descriptions=("VV", "VH"))

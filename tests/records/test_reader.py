@@ -41,6 +41,18 @@ def test_statistics_are_those_of_the_training_parts_only(records, simulated):
     np.testing.assert_allclose(found["std"], stacked.std(0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-9])
+def test_bands_with_a_single_value_are_named_and_not_scaled(records, rounding):
+    """Sums of equal floats differ in their last digits; divided by that, other values would be huge."""
+    flat, parts = Records(records.root), ("fold_1", "fold_3")
+    assert flat.constant_bands(parts) == flat.constant_bands(parts, clear=True) == {}
+    for part in parts:
+        flat._summaries[part]["moments"]["s1a"] = [[10.0] * 3, [-11.1, 3.0, 5.0], [10 * rounding**2, 4.0, 0.0]]
+    assert flat.constant_bands(parts) == {"s1a": (records.modalities["s1a"].bands[0], records.modalities["s1a"].bands[2])}
+    found = flat.statistics(parts)["s1a"]
+    assert found["std"] == pytest.approx([1.0, 0.4**0.5, 1.0]) and found["mean"] == pytest.approx([-11.1, 3.0, 5.0])
+
+
 def test_days_of_training_are_those_of_valid_dates(records):
     """Also where an earlier version prepared the records, whose summaries have no days."""
     parts, expected = ("fold_2", "fold_4"), {}

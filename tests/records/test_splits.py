@@ -118,9 +118,9 @@ def test_labels_are_counted(records, simulated):
 @pytest.mark.parametrize(
     ("tiles", "message"),
     [
-        (["10004", "10009"], "labelled pixel in the test parts fold_5, found none"),
-        (["10003", "10008"], "labelled pixel in the validation parts fold_4, found none"),
-        ([str(10000 + i) for i in range(10) if i % 5 < 3], "labelled pixel in the training parts fold_1, fold_2, fold_3, found none"),
+        (["10004", "10009"], "labeled pixel in the test parts fold_5, found none"),
+        (["10003", "10008"], "labeled pixel in the validation parts fold_4, found none"),
+        ([str(10000 + i) for i in range(10) if i % 5 < 3], "labeled pixel in the training parts fold_1, fold_2, fold_3, found none"),
     ],
 )
 def test_parts_without_labels_are_refused(simulated, tmp_path, console, tiles, message):

@@ -23,15 +23,16 @@ def records(**changes):
         "labelled_tiles": lambda parts: ("tile",) * len(parts),
         "counts": lambda parts: {"s2": {"present": 2, "absent": 0, "wholly_unknown": 0, "invalid_dates": 0}},
         "label_counts": lambda parts: np.array([5, 5]),
+        "constant_bands": lambda parts, clear: {"s2": ("B02",), "other": ("X",)} if clear else {},
         "bad": (), "parts": ("fold_1", "fold_2"), "classes": ("a", "b"),
     }  # fmt: skip
     return types.SimpleNamespace(**content | changes)
 
 
-def shown(found, dropped=(), unused=()):
+def shown(found, dropped=(), unused=(), clear=False):
     console = Console(record=True, width=300)
     specs = (types.SimpleNamespace(name="s2"),)
-    announce(console, found, SPLIT, types.SimpleNamespace(specs=specs, dropped=dropped, unused=unused, classes=("a", "b")))
+    announce(console, found, SPLIT, types.SimpleNamespace(specs=specs, dropped=dropped, unused=unused, classes=("a", "b")), clear=clear)
     return console.export_text()
 
 
@@ -52,6 +53,11 @@ def test_whatever_is_missing_is_named():
     counts = {"s2": {"present": 1, "absent": 1, "wholly_unknown": 1, "invalid_dates": 4}}
     text = shown(records(counts=lambda parts: counts))
     assert "s2: absent from 1 of 2 tiles (1 of them with a file without any measurement); 4 dates without a usable pixel masked" in text
+
+
+def test_bands_without_variation_are_named_once():
+    text = shown(records(), clear=True)
+    assert text.count("one value in all training tiles") == text.count("s2: one value in all training tiles (standard deviation 0) of B02; what") == 1
 
 
 def test_classes_without_labels_are_named_if_there_are_labels_at_all():

@@ -51,8 +51,8 @@ def test_says_what_the_folder_says(info):
         "tiles of 160 m x 160 m",
     ):
         assert text in card, text
-    assert "licence of the weights has not been chosen" not in card
-    assert "licence of the weights has not been chosen" in model_card.text(info)
+    assert "license of the weights has not been chosen" not in card
+    assert "license of the weights has not been chosen" in model_card.text(info)
 
 
 def test_simulated_data_are_stated_at_the_top_and_among_the_limits(info):

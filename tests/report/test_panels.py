@@ -89,7 +89,7 @@ def test_panels_are_drawn(tmp_path, dense, monkeypatch):
     (figure,) = figures
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     titles = [axes.get_title() for axes in figure.axes]
-    assert "absent" in texts and "48.250° S\n7.500° E" in texts and "aerial: true colour" in titles
+    assert "absent" in texts and "48.250° S\n7.500° E" in texts and "aerial: true color" in titles
     if dense:
         assert titles[2:5] == ["label", "all", "only aerial"]
         assert [text.get_text() for text in figure.legends[0].texts] == ["Background", "Meadow", "Corn", "void"]

@@ -1,4 +1,4 @@
-"""Pictures of data: colours, stretching, missing pixels, clear dates, the confusion matrix."""
+"""Pictures of data: colors, stretching, missing pixels, clear dates, the confusion matrix."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,12 +67,12 @@ def test_a_series_without_colours_is_shown_as_the_mean_of_its_first_band():
     entry["values"][0, 0, 0, 0, 0] = NO_DATA_INT16
     image, text = pictures.render(entry, 0, ("VV", "VH", "ratio"))
     assert text == "mean VV of 2 dates" and image.shape == (4, 4, 3)
-    assert image[0, 0, 0] == 0  # the mean of the only known value there, 100, is below that of its neighbours
+    assert image[0, 0, 0] == 0  # the mean of the only known value there, 100, is below that of its neighbors
     entry["values"][0, :, 1, 1, 0] = NO_DATA_INT16
     assert (pictures.render(entry, 0, ())[0][1, 1] == pictures.MISSING).all()
 
 
-@pytest.mark.parametrize(("bands", "text"), [(("R", "G", "B"), "true colour"), (("height", "a", "b"), "height"), ((), "first band")])
+@pytest.mark.parametrize(("bands", "text"), [(("R", "G", "B"), "true color"), (("height", "a", "b"), "height"), ((), "first band")])
 def test_an_image(bands, text):
     entry = {"values": np.random.default_rng(0).random((2, 4, 4, 3), np.float32), "present": np.array([True, False])}
     image, shown = pictures.render(entry, 0, bands)

@@ -25,7 +25,7 @@ from tests.report.hostile import HOSTILE
         ({"label_share": 0.1}, "Labels: 10 % of the training tiles."),
         ({"missing_modalities": ["s1"]}, "Configured, but not in the data: s1."),
         ({"dates": {"s2": 4}}, "Dates per series in evaluation, at most (longer series are sampled evenly): s2 4."),
-        ({"min_pixels": 7}, "Only classes with at least 7 labelled pixels enter mIoU."),
+        ({"min_pixels": 7}, "Only classes with at least 7 labeled pixels enter mIoU."),
         ({"unscored": ["Corn"]}, "Predicted, but not in the mean: Corn."),
         ({"broken": {"on_bad": "mask", "tiles": 3}}, "Tiles with broken files: 3 (data.on_bad=mask)."),
         ({"void_test_parcels": True}, "Training pixels of parcels that also appear in test tiles are void."),
@@ -88,7 +88,7 @@ def test_names_are_shown_on_a_terminal_and_in_markdown():
     for is_terminal in (True, False):
         out = io.StringIO()
         tables.show(terminal.console(file=out, force_terminal=is_terminal, width=5000), named(HOSTILE))
-        shown = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())  # our own colours
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())  # our own colors
         assert "\x1b" not in shown and "\x07" not in shown and "\u202e" not in shown and "\ud800" not in shown
         for name in ("[/bold]", "[red]x", "[link=http://x]y[/link]", ":smile:", r"\x1b[2J\x1b]0;x", r"\u202egnp.exe", r"\ud800"):
             assert name in shown

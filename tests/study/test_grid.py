@@ -152,4 +152,6 @@ def test_a_preset_without_pre_training_is_not_given_any():
     study = grid.parse(importlib.import_module("configs.studies.label_efficiency").get_config())
     with pytest.raises(ConfigError, match="row equal_compute: expected no change of pretrain.steps, as the preset demo,equal_compute does not pre-train, found 50"):
         grid.runs(dataclasses.replace(study, changes=("pretrain.steps=50",)))
+    with pytest.raises(ConfigError, match="row equal_compute: expected no change of steps and batch sizes, .* found finetune.batch_size=4; for other steps leave"):
+        grid.runs(dataclasses.replace(study, changes=("finetune.batch_size=4",)))
     assert grid.runs(dataclasses.replace(study, changes=("pretrain.steps=50",), only=(), rows={"omnisat": study.rows["omnisat"]}))

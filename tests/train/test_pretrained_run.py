@@ -10,7 +10,8 @@ from configs import pastis
 from omnisat_jax.config import schema
 from omnisat_jax.config.registry import ENCODERS, EncoderInfo
 from omnisat_jax.errors import UserError
-from omnisat_jax.train.pretrained_run import PretrainedRun, need_same_encoders, need_unseen, read_pretrained_run
+from omnisat_jax.train.pretrained_run import PretrainedRun, need_other_parts, need_same_encoders, need_unseen, read_pretrained_run
+from omnisat_jax.train.seen_tiles import TileSet
 
 NAMES = ("s1a", "s1d", "s2", "spot")
 
@@ -96,6 +97,61 @@ def test_a_folder_without_configuration_is_named(tmp_path):
 
 
 RUN = PretrainedRun(pathlib.Path("runs/x"), 4, "pastis", False, "abc", ("fold_1", "fold_2"), ("def",))
+NEAR = 0.0005  # degrees, about 50 m
+
+
+def tiles(*ids, at=0.0, dataset="pastis", simulation=None, simulated=False):
+    """Tiles of 100 m a kilometer apart, from the meridian `at`; without places where that is None."""
+    places = [None if at is None else (at + 0.01 * position, 45.0) for position in range(len(ids))]
+    return TileSet(dataset, simulated, simulation, 100.0, dict(zip(ids, places, strict=True)))
+
+
+ELSEWHERE = tiles("else", at=90.0)
+
+
+def scored_after(seen, scored, trained=ELSEWHERE):
+    need_unseen(dataclasses.replace(RUN, seen=(ELSEWHERE, seen)), scored, trained)
+
+
+@pytest.mark.parametrize(
+    ("seen", "scored", "found"),
+    [
+        (tiles("a", "b"), tiles("b", at=0.01), "1 of them, first b. Take"),
+        (tiles("a", "b"), tiles("y", "z", dataset="mine"), "2 of them, first y, which is or overlaps its tile a"),  # the same ground under other names
+        (tiles("a"), tiles("z", at=NEAR), "1 of them, first z, which is or overlaps"),
+        (tiles("a", at=None), tiles("a"), "1 of them, first a. Take"),
+        (tiles("a"), tiles("a", at=None), "1 of them, first a. Take"),
+        (tiles("a", "b", simulated=True), tiles("b", simulated=True), "1 of them, first b. Take"),
+        (tiles("a", simulated=True, simulation={"seed": 1}), tiles("a", simulated=True, simulation={"seed": 1}), "1 of them, first a. Take"),
+        (tiles("a", simulated=True, simulation={"seed": 1}), tiles("a", simulated=True), "1 of them, first a. Take"),  # the same, given as a folder
+    ],
+)
+def test_tiles_that_are_scored_may_not_have_been_seen(seen, scored, found):
+    with pytest.raises(UserError, match=f"without the {len(scored.tiles)} tiles? on which this run is validated or tested, .* has seen {found}"):
+        scored_after(seen, scored)
+
+
+@pytest.mark.parametrize(
+    ("seen", "scored"),
+    [
+        (tiles("a"), tiles("b", at=0.01)),
+        (tiles("a"), tiles("a", at=1.0)),  # ids such as tile_1 are common
+        (tiles("a", at=None), tiles("a", at=None, dataset="mine")),
+        (tiles("a", simulated=True), tiles("a")),
+        (tiles("a", simulated=True), tiles("b", simulated=True)),  # simulated tiles lie nowhere
+        (tiles("a", simulated=True, simulation={"seed": 1}), tiles("a", simulated=True, simulation={"seed": 2})),
+        (tiles("a"), tiles()),
+    ],
+)
+def test_other_tiles_may_have_been_seen(seen, scored):
+    scored_after(seen, scored)
+
+
+def test_tiles_that_this_run_trains_on_as_well_are_a_matter_of_its_split():
+    overlapping = tiles("test", at=NEAR)
+    scored_after(tiles("a"), overlapping, trained=tiles("a"))
+    with pytest.raises(UserError, match="first test, which is or overlaps its tile a"):
+        scored_after(tiles("a"), overlapping, trained=tiles("a", at=1.0))  # another tile of that id
 
 
 @pytest.mark.parametrize(
@@ -103,16 +159,23 @@ RUN = PretrainedRun(pathlib.Path("runs/x"), 4, "pastis", False, "abc", ("fold_1"
     [
         ("abc", ("fold_3",), ""),
         ("abc", ("fold_2", "fold_3"), "fold_2"),
-        ("other", ("fold_2",), ""),
         ("def", ("fold_3", "fold_4"), "fold_3, fold_4"),  # all tiles of further records are pre-trained on
         ("abc", (), ""),
     ],
 )
-def test_tiles_that_are_scored_may_not_have_been_seen(fingerprint, parts, seen):
+def test_runs_that_did_not_keep_their_tiles_are_compared_by_fingerprint(fingerprint, parts, seen):
     if not seen:
-        return need_unseen(RUN, fingerprint, parts)
+        assert need_other_parts(RUN, fingerprint, "pastis", parts) == ""
+        return
     with pytest.raises(UserError, match=f"that has seen {seen} of the same data"):
-        need_unseen(RUN, fingerprint, parts)
+        need_other_parts(RUN, fingerprint, "pastis", parts)
+
+
+def test_what_cannot_be_known_of_such_a_run_is_said():
+    alone = dataclasses.replace(RUN, additional=())
+    assert "runs/x is of an earlier version, which did not keep its tiles" in need_other_parts(alone, "other", "pastis", ("fold_2",))
+    assert "not known whether it has seen tiles" in need_other_parts(RUN, "other", "mine", ("fold_2",))  # maybe among its further records
+    assert need_other_parts(alone, "other", "mine", ("fold_2",)) == need_other_parts(alone, "other", "pastis", ()) == ""
 
 
 def test_what_a_run_was_pretrained_on_is_read_from_its_record(tmp_path):

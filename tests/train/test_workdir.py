@@ -11,7 +11,17 @@ import pytest
 from omnisat_jax.config import versions
 from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files.locks import InUseError
-from omnisat_jax.train.workdir import WorkdirError, check_path, claim, evaluated, finished, held, mark_done, mark_evaluated
+from omnisat_jax.train.workdir import (
+    WorkdirError,
+    check_path,
+    claim,
+    evaluated,
+    finished,
+    held,
+    mark_done,
+    mark_evaluated,
+    need_own,
+)
 from tests.train.run_folder import DATA, FLAT, begin, read, start_run
 
 
@@ -127,6 +137,35 @@ def test_a_start_that_was_refused_before_it_did_anything_keeps_no_configuration(
         (tmp_path / "run" / "finetune").mkdir()  # with a stage it is a run, also without its record
         with pytest.raises(WorkdirError, match="seed: 1 before, 0 now"):
             claim(tmp_path / "run", FLAT)
+
+
+def test_foreign_folders_are_refused_before_anything_is_written(run, tmp_path):
+    need_own(run, FLAT)
+    need_own(run, FLAT | {"data.threads": 9})
+    need_own(tmp_path / "new", FLAT)
+    need_own("gs://bucket/run", FLAT)  # is asked later
+    assert not (tmp_path / "new").exists()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(WorkdirError, match="holds a run with another configuration:\n  seed: 0 before, 1 now"):
+        need_own(run, FLAT | {"seed": 1})
+    with pytest.raises(WorkdirError, match="holds a single run: choose another --workdir for --folds"):
+        need_own(run, FLAT, folds=[1])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(WorkdirError, match="is not empty and holds no run .no config.json, but thesis.tex"):
+        need_own(tmp_path / "other", FLAT)
+    with pytest.raises(WorkdirError, match="cannot be the folder of a run .it is a file"):
+        need_own(tmp_path / "other" / "thesis.tex", FLAT)
+
+
+def test_the_folder_of_each_fold_is_compared(run, tmp_path):
+    folds = tmp_path / "folds"
+    folds.mkdir()
+    run.rename(folds / "fold_2")
+    need_own(folds, FLAT, folds=[1])
+    with pytest.raises(WorkdirError, match="fold_2 holds a run with another configuration:\n  data.fold: "):
+        need_own(folds, FLAT, folds=[1, 2])
 
 
 # What may change.

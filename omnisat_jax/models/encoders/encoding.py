@@ -1,6 +1,6 @@
 """The interface of the encoders. Letters: B batch, T dates, H W pixels, h w cells, C channels, P patches, D width.
 
-An encoder is a Flax module with float32 parameters that is called with normalised inputs of one modality:
+An encoder is a Flax module with float32 parameters that is called with normalized inputs of one modality:
 
   series:   encoder(values (B,T,H,W,C), dates (B,T) int32 days, valid (B,T) bool, train=...)
   image:    encoder(values (B,H,W,C), train=...)

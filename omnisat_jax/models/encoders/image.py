@@ -47,7 +47,7 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, *, train: bool) -> Encoding:
-        """values (B,H,W,C) normalised -> Encoding without features."""
+        """values (B,H,W,C) normalized -> Encoding without features."""
         side = values.shape[1] // self.patch
         x = values
         if self.config.stem == "conv":
@@ -111,7 +111,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, *, train: bool) -> Encoding:
-        """values (B,H,W,C) normalised -> Encoding with features (B,H/4,W/4,C')."""
+        """values (B,H,W,C) normalized -> Encoding with features (B,H/4,W/4,C')."""
         del train
         side = values.shape[1] // self.patch
         residual = nn.remat(ResidualBlock) if self.remat else ResidualBlock
@@ -155,7 +155,7 @@ class PatchCNN(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, *, train: bool) -> Encoding:
-        """values (B,H,W,C) normalised -> Encoding without features."""
+        """values (B,H,W,C) normalized -> Encoding without features."""
         del train
         b, _, _, c = values.shape
         x = to_patches(values, self.patch).astype(self.dtype)

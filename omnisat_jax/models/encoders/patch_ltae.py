@@ -37,7 +37,7 @@ class PatchLTAE(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, dates: jax.Array, valid: jax.Array, *, train: bool) -> Encoding:
-        """values (B,T,H,W,C) normalised, dates (B,T) days, valid (B,T) bool -> Encoding without features."""
+        """values (B,T,H,W,C) normalized, dates (B,T) days, valid (B,T) bool -> Encoding without features."""
         b, t, h, w, c = values.shape
         values = jnp.where(valid[:, :, None, None, None], values, 0)  # NaN times an attention of 0 would be NaN
         x = to_patches(values.reshape(b * t, h, w, c), self.patch)

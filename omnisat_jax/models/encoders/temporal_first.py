@@ -59,7 +59,7 @@ class TemporalFirst(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, dates: jax.Array, valid: jax.Array, *, train: bool) -> Encoding:
-        """values (B,T,H,W,C) normalised, dates (B,T) days, valid (B,T) bool -> Encoding with features (B,H,W,F)."""
+        """values (B,T,H,W,C) normalized, dates (B,T) days, valid (B,T) bool -> Encoding with features (B,H,W,F)."""
         config = self.config
         b, t, h, w, c = values.shape
         values = jnp.where(valid[:, :, None, None, None], values, 0).astype(self.dtype)

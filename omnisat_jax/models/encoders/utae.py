@@ -1,6 +1,6 @@
 """U-TAE: a U-Net on every date whose skip connections are collapsed by temporal attention (Garnot & Landrieu, ICCV 2021).
 
-Two deliberate differences from the original, each with a switch back: padded dates are invisible (`faithful`), and the decoder normalises each
+Two deliberate differences from the original, each with a switch back: padded dates are invisible (`faithful`), and the decoder normalizes each
 image on its own instead of across the batch (`norm`), so that the output for a tile never depends on the others in its batch.
 
 Letters: B batch, T dates, H W pixels, h w pixels of a coarser map, C channels, N heads, P patches, D width.
@@ -83,7 +83,7 @@ class UTAEStream(_OverDates):
         """Encodes a series.
 
         Args:
-          values: (B,T,H,W,C) normalised. Sides that cannot be halved often enough are padded at the bottom and right.
+          values: (B,T,H,W,C) normalized. Sides that cannot be halved often enough are padded at the bottom and right.
           dates: (B,T) days.
           valid: (B,T) bool.
           train: whether dropout is on.
@@ -154,7 +154,7 @@ class UTAENetwork(_OverDates):
     def __call__(
         self, values: jax.Array, dates: jax.Array, valid: jax.Array, *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """values (B,T,H,W,C) normalised, dates (B,T) days, valid (B,T) bool -> features (B,H,W,C'), attention (B,N,T,h,w) float32."""
+        """values (B,T,H,W,C) normalized, dates (B,T) days, valid (B,T) bool -> features (B,H,W,C'), attention (B,N,T,h,w) float32."""
         stream = UTAEStream(self.config, self.ltae, self.dtype, self.remat, self.norm, self.faithful, name="stream")
         maps, attention = stream(values, dates, valid, train=train)
         features = UTAEDecoder(self.config, self.dtype, self.norm, name="decoder")(maps)
@@ -181,7 +181,7 @@ class UTAE(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, dates: jax.Array, valid: jax.Array, *, train: bool) -> Encoding:
-        """values (B,T,H,W,C) normalised, dates (B,T) days, valid (B,T) bool -> Encoding with features (B,H,W,C')."""
+        """values (B,T,H,W,C) normalized, dates (B,T) days, valid (B,T) bool -> Encoding with features (B,H,W,C')."""
         network = UTAENetwork(self.config, self.ltae, self.dtype, self.remat, self.norm, name="network")
         features, attention = network(values, dates, valid, train=train)
         tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(to_patches(features, self.patch))
@@ -193,7 +193,7 @@ def collapse(skip: jax.Array, attention: jax.Array) -> jax.Array:
 
     Args:
       skip: (B,T,H,W,C).
-      attention: (B,N,T,h,w), 0 on padded dates; it is upsampled bilinearly and not renormalised, as in the original.
+      attention: (B,N,T,h,w), 0 on padded dates; it is upsampled bilinearly and not renormalized, as in the original.
 
     Returns:
       (B,H,W,C). If N does not divide C, the largest smaller number of heads that does is used.

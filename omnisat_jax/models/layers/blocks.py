@@ -128,7 +128,7 @@ class ConvNormAct(nn.Module):
 class TemporalGroupNorm(nn.Module):
     """GroupNorm over time and the channels of a group, at each position on its own, without padded dates.
 
-    With all dates valid it is the input norm of L-TAE (Garnot & Landrieu 2020), which normalises (C, T) sequences.
+    With all dates valid it is the input norm of L-TAE (Garnot & Landrieu 2020), which normalizes (C, T) sequences.
 
     Attributes:
       groups: of the channels, dividing C.

@@ -7,7 +7,7 @@ Imports go down this list:
                     embeddings_zarr, _table, _raster and _draft: one per format, and the file that they are made of
     parcels         the crop of each parcel
     polygons        the fields of the map as polygons
-    catalogue       STAC items of the map and its model
+    catalog       STAC items of the map and its model
     rasters         cloud-optimised GeoTIFFs
     styles          QGIS styles
     writing         failures to write, as one sentence

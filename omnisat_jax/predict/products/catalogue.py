@@ -1,4 +1,4 @@
-"""Catalogue entries (STAC 1.1 items) of a map, and of the model that made it in the terms of the Machine Learning Model extension (MLM).
+"""Catalog entries (STAC 1.1 items) of a map, and of the model that made it in the terms of the Machine Learning Model extension (MLM).
 
 Written as plain values: nothing beside rasterio is needed.
 """

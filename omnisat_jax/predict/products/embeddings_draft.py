@@ -94,6 +94,6 @@ class Season:
 
 
 def token_bounds(grid: MapGrid, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Left, bottom, right and top of tokens, in metres."""
+    """Left, bottom, right and top of tokens, in meters."""
     left, top = grid.left + columns * grid.ground, grid.top - rows * grid.ground
     return left, top - grid.ground, left + grid.ground, top

@@ -20,7 +20,7 @@ from omnisat_jax.predict.products.rasters import TILE, Raster, RasterWriter
 NO_DATA, FACTOR, MOST = -128, 127.5, 127
 RUN = 2**14  # tokens that are taken in at once
 LARGEST, SMALLEST = 2048, 512  # pixels per side of the picture
-SPREAD = 2.5  # standard deviations from mid-tone to the end of a colour
+SPREAD = 2.5  # standard deviations from mid-tone to the end of a color
 
 
 def encode(vectors: np.ndarray) -> np.ndarray:

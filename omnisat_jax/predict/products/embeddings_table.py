@@ -80,7 +80,7 @@ def _geo(info: MapInfo) -> str:
 
 
 class ParcelMeans:
-    """The mean embedding of each parcel. Each label pixel whose centre lies in the parcel counts with the embedding of its token."""
+    """The mean embedding of each parcel. Each label pixel whose center lies in the parcel counts with the embedding of its token."""
 
     def __init__(self, info: MapInfo, parcels: Parcels):
         """Prepares the sums.

@@ -2,7 +2,7 @@
 
     embeddings  (time,band,y,x) int8      an embedding is embeddings * scales
     scales      (time,y,x) float32        NaN where no sensor has a known value under the token
-    time, y, x                            the middle of the season, and the centres of the tokens
+    time, y, x                            the middle of the season, and the centers of the tokens
     spatial_ref                           the reference system as CF and GDAL describe it
 """
 
@@ -95,7 +95,7 @@ def write_zarr(draft: Draft, season: Season, path: pathlib.Path, work: pathlib.P
 
 
 def _centres(grid: MapGrid) -> dict[str, np.ndarray]:
-    """Coordinates of the centres of tokens, in metres."""
+    """Coordinates of the centers of tokens, in meters."""
     x = grid.left + (np.arange(grid.width) + 0.5) * grid.ground
     return {"y": grid.top - (np.arange(grid.height) + 0.5) * grid.ground, "x": x}
 

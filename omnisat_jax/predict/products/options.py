@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("products")
     group.add_argument("--parcels", type=pathlib.Path, metavar="FILE[:LAYER]", help="polygons (GeoPackage, GeoJSON, GeoParquet, shapefile): adds the crop of each")
     group.add_argument("--parcels_out", type=pathlib.Path, metavar="FILE", help=f"where the crops go, {_SUFFIX}; default: parcels.parquet in --out")
-    group.add_argument("--polygons", type=float, metavar="M2", help="makes polygons of equal class, of at least so many square metres")
+    group.add_argument("--polygons", type=float, metavar="M2", help="makes polygons of equal class, of at least so many square meters")
     group.add_argument("--polygons_out", type=pathlib.Path, metavar="FILE", help=f"where they go, {_SUFFIX}; default: polygons.parquet in --out")
     group.add_argument(
         "--embeddings", action="append", default=[], choices=EMBEDDINGS, help="adds the embedding of every patch; may be given once per format"

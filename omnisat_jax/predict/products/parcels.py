@@ -1,7 +1,7 @@
 """The crop of each parcel: pixels per class are added over the blocks, which is exact whatever their size.
 
-A pixel belongs to a parcel if its centre does. Parcels may overlap: a pixel then counts for each of them. Parcels that share a border share no
-pixel, even if the border passes through a centre: crossings of a border with a row of centres are computed in one way for both sides, and a
+A pixel belongs to a parcel if its center does. Parcels may overlap: a pixel then counts for each of them. Parcels that share a border share no
+pixel, even if the border passes through a center: crossings of a border with a row of centers are computed in one way for both sides, and a
 parcel includes its western and excludes its eastern border.
 Letters: N parcels, K classes, E edges.
 """
@@ -202,7 +202,7 @@ def counted(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_runs(shapely: Any, shapes: np.ndarray, block: Block) -> Runs:
-    """Finds the pixels whose centres lie in polygons.
+    """Finds the pixels whose centers lie in polygons.
 
     Args:
       shapely: the module.
@@ -210,7 +210,7 @@ def find_runs(shapely: Any, shapes: np.ndarray, block: Block) -> Runs:
       block: part of the map.
     """
     start, end, parcel = _edges(shapely, shapes)
-    # The rows whose centres, at row + 0.5, lie in [y of the upper end, y of the lower end).
+    # The rows whose centers, at row + 0.5, lie in [y of the upper end, y of the lower end).
     first = np.maximum(np.ceil(start[:, 1] - 0.5), block.top).astype(np.int64)
     last = np.minimum(np.ceil(end[:, 1] - 0.5), block.top + block.height).astype(np.int64)
     edge, offsets = counted(np.maximum(last - first, 0))

@@ -1,7 +1,7 @@
 """Areas of equal class as polygons, found block by block and joined across the borders of blocks.
 
 Pixels belong together if they share a side. Everything is computed in whole pixels, which is exact, so that the polygons do not depend on the size
-of the blocks; metres come last.
+of the blocks; meters come last.
 """
 
 import pathlib

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from omnisat_jax.predict.folder import MapInfo
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-# Confidence in per cent -> colour: dark where the map is uncertain.
+# Confidence in per cent -> color: dark where the map is uncertain.
 _RAMP = ((0, "#440154"), (25, "#3b528b"), (50, "#21918c"), (75, "#5ec962"), (100, "#fde725"))
 Element = xml.etree.ElementTree.Element
 
 
 def class_style(info: MapInfo, colours: Sequence[str]) -> str:
-    """The style of class.tif: name and colour of each class.
+    """The style of class.tif: name and color of each class.
 
     Args:
       info: the map.

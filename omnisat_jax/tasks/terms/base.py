@@ -47,7 +47,7 @@ class Step(NamedTuple):
     """The whole batch of a step, as losses see it.
 
     Attributes:
-      batch: as stored, see `omnisat_jax.batch`. Targets are normalised from it, with `statistics`; as float32 the whole batch is large.
+      batch: as stored, see `omnisat_jax.batch`. Targets are normalized from it, with `statistics`; as float32 the whole batch is large.
       statistics: {modality: {"mean" (C,), "std" (C,)}} of the training tiles.
       present: (B,M) bool, modalities that each tile has; none of a padding tile.
       visible: (B,M) bool, those of them that fusion sees.

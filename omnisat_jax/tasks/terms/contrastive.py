@@ -88,7 +88,7 @@ class Contrastive(Term):
         return loss, metrics
 
     def metrics(self, read: Embedded, step: Step) -> dict[str, jax.Array]:
-        """Scores of the representation, for the first granularity of the configuration."""
+        """Scores of the representation, for the first granularity of the configuration only (docs/methods.md, contrastive pre-training)."""
         granularity, views = next(iter(read.views.items()))
         seen = self._seen(views, step)
         scores = representation_scores(views.z, seen)

@@ -47,7 +47,7 @@ class Reconstruction(Term):
         return hidden_mean(errors, jnp.stack(hidden, 1)), {}
 
     def _error(self, spec, decoded, step):
-        """(B,P) float32, the error of each patch. Compiled, the normalised values are never held as a whole; see the test of its memory."""
+        """(B,P) float32, the error of each patch. Compiled, the normalized values are never held as a whole; see the test of its memory."""
         values = normalise({spec.name: step.batch[spec.name]}, step.statistics, (spec.name,))[spec.name]["values"]
         if decoded.chosen is None:
             return image_error(decoded.values, values, spec.patch)

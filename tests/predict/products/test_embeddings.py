@@ -176,7 +176,7 @@ def test_products_do_not_depend_on_the_blocks(tmp_path, finished):
 
 
 def check_means(table, shapes):
-    """Compares with the mean over the label pixels whose centres lie in a parcel."""
+    """Compares with the mean over the label pixels whose centers lie in a parcel."""
     stored, scales, used = random_tokens(maps.grid())
     values = dequantise(stored, scales).astype(np.float64).repeat(8, 0).repeat(8, 1)
     rows, columns = np.indices((88, 120))

@@ -55,7 +55,7 @@ def count(folder, path):
 
 
 def expected(folder, shape):
-    """Pixels per class and unknown ones by the centres of all pixels."""
+    """Pixels per class and unknown ones by the centers of all pixels."""
     classes = maps.random_arrays(folder.info)["class"]
     rows, columns = np.indices(classes.shape)
     inside = shapely.contains_xy(shape, LEFT + 10 * (columns + 0.5), TOP - 10 * (rows + 0.5))
@@ -73,14 +73,14 @@ def test_counts_are_those_of_the_centres_whatever_the_blocks(tmp_path, block):
 
 
 def test_neighbours_share_no_pixel_even_if_their_border_passes_through_centres(tmp_path):
-    # Corners in the centres of pixels, and a slanted border from centre to centre.
+    # Corners in the centers of pixels, and a slanted border from center to center.
     a, b, c, d = ((LEFT + 10 * x + 5, TOP - 10 * y - 5) for x, y in ((2, 2), (62, 2), (62, 62), (2, 62)))
     top, bottom = (LEFT + 10 * 22 + 5, TOP - 25), (LEFT + 10 * 42 + 5, TOP - 625)
     west, east = shapely.Polygon([a, top, bottom, d]), shapely.Polygon([top, b, c, bottom])
     for block in (48, 31):
         folder = maps.make_map(tmp_path / str(block), block)
         found = count(folder, save(tmp_path / f"{block}.gpkg", [west, east]))
-        assert (found.pixels.sum(1) + found.unknown).tolist() == [1810, 1790]  # a centre on the border is in the east
+        assert (found.pixels.sum(1) + found.unknown).tolist() == [1810, 1790]  # a center on the border is in the east
 
 
 def test_the_table(tmp_path):
