@@ -55,3 +55,25 @@ def store():
 def bucket(store):
     """The address of the bucket of `store`."""
     return f"gs://{BUCKET}"
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """The address of an empty bucket in the memory of this process, which needs no server and no extra; other processes do not see it."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    from omnisat_jax.files import addresses, buckets
+
+    class Objects(MemoryFileSystem):
+        store, pseudo_dirs, protocol, cachable = {}, [""], "memory", False
+
+        def find(self, path, **options):
+            return {name.lstrip("/"): self.info(name) for name in super().find(path)}
+
+        def info(self, path, **options):
+            return super().info(path) | {"etag": hash(self.cat_file(path))}
+
+    objects, usual = Objects(), buckets._filesystem
+    monkeypatch.setitem(addresses.BUCKETS, "memory", ("fsspec", "gcs"))
+    monkeypatch.setattr(buckets, "_filesystem", lambda scheme: objects if scheme == "memory" else usual(scheme))
+    return "memory://bkt"

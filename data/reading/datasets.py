@@ -1,6 +1,7 @@
 """The registry of datasets, how a raw folder of one is opened, and what must hold for all of them."""
 
 import collections
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -11,6 +12,7 @@ from typing import Any
 
 from data.reading.raw import DataError, RawDataset
 from omnisat_jax.errors import UserError
+from omnisat_jax.files import fetching
 from omnisat_jax.files.paths import check_name, check_text
 from omnisat_jax.modalities import RESERVED
 from omnisat_jax.types import StrPath
@@ -85,7 +87,7 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: s
         if not knows_unlabelled(name):
             raise UserError(f"data.unlabelled of {name}: expected 'refuse', as its reader knows no tiles without labels, found 'pretrain'")
         options["unlabelled"] = True
-    return check(reader.open_raw(pathlib.Path(root), **options))
+    return dataclasses.replace(check(reader.open_raw(pathlib.Path(root), **options)), copies=fetching.of(root))
 
 
 def check(dataset: RawDataset) -> RawDataset:

@@ -46,7 +46,7 @@ def need_local(path: StrPath, argument: str, advice: str = "") -> None:
         raise UserError(f"{f'{argument}: ' if argument else ''}expected a path of this machine, found {_shown(path)}; {advice or _copying(scheme)}")
 
 
-def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tuple(BUCKETS), installed: bool = True) -> None:
+def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = BUCKETS, installed: bool = True) -> None:
     """Refuses an address that is not a folder in object storage, and nothing that is a path of this machine.
 
     Args:
