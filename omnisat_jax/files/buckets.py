@@ -5,6 +5,7 @@ Requests that get no answer, or one such as 503, are repeated, and a warning say
 
 import base64
 import contextlib
+import datetime
 import functools
 import logging
 import pathlib
@@ -111,6 +112,14 @@ class Bucket:
         """
         info = self._ask(name, lambda: self._fs.info(self._path(name), refresh=True))
         return _version(info) if info else ""
+
+    def modified(self, name: str) -> datetime.datetime | None:
+        """When an object was written last, by the clock of the storage; None if there is none.
+
+        Raises:
+          BucketError: the bucket does not answer.
+        """
+        return self._ask(name, lambda: self._fs.modified(self._path(name)))
 
     def top(self) -> list[str]:
         """Names of the objects and folders directly in the folder, sorted."""
