@@ -65,7 +65,8 @@ def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = BUCK
     text = os.fspath(path)
     supported = " or ".join(f"{name}://BUCKET/FOLDER" for name in schemes)
     if scheme not in schemes:
-        raise UserError(f"{argument}: expected a folder of this machine or {supported}, found {_shown(path)}")
+        why = f"; Orbax cannot write the checkpoints of a run to {scheme}://" if scheme in BUCKETS and tuple(schemes) == CHECKPOINTED else ""
+        raise UserError(f"{argument}: expected a folder of this machine or {supported}, found {_shown(path)}{why}")
     match = _ADDRESS.fullmatch(text)
     bucket, _, folder = (match["rest"] if match else "").partition("/")
     parts = folder.rstrip("/").split("/")

@@ -17,7 +17,7 @@ from omnisat_jax.errors import DataError, UserError
 from omnisat_jax.files import buckets, fetching, hashing
 from omnisat_jax.files.buckets import Bucket
 from omnisat_jax.records.reader import Records
-from tests.buckets import bucket, download, memory, needs_bucket, store, upload  # noqa: F401 - fixtures
+from tests.buckets import bucket, download, memory, needs_bucket, needs_s3, s3, store, upload  # noqa: F401 - fixtures
 from tests.conftest import prepare_pastis as run, tiny
 from tests.fuzz.datasets import MAKERS
 
@@ -183,8 +183,10 @@ def test_a_run_prepares_from_a_bucket_once(simulated, memory, tmp_path, console,
     assert prepare(schema.parse(config).data, console) == folder
 
 
-@needs_bucket
-def test_several_processes_prepare_from_a_server(simulated, bucket, tmp_path, capsys):  # noqa: F811
+@pytest.mark.exhaustive  # the readers in one process are fast
+@pytest.mark.parametrize("service", [pytest.param("bucket", marks=needs_bucket), pytest.param("s3", marks=needs_s3)])
+def test_several_processes_prepare_from_a_server(service, simulated, tmp_path, capsys, request):
+    bucket = request.getfixturevalue(service)  # noqa: F811
     upload(simulated, f"{bucket}/raw")
     assert run(simulated, tmp_path / "here") == 0
     # With room for nothing, every process fetches its own copies.
