@@ -10,6 +10,7 @@ import functools
 import logging
 import pathlib
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -351,4 +352,6 @@ def forget() -> None:
         import fsspec
 
         _filesystem.cache_clear()
-        fsspec.AbstractFileSystem.clear_instance_cache()
+        for scheme, (module, _) in BUCKETS.items():
+            if module in sys.modules:
+                fsspec.get_filesystem_class(scheme).clear_instance_cache()  # each class keeps its own

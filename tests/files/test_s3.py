@@ -51,10 +51,10 @@ def test_a_lock_admits_one_and_a_working_copy_is_uploaded(s3):  # noqa: F811
 
 
 def test_records_are_copied_and_models_read(s3, records, tmp_path):  # noqa: F811
-    upload(records, f"{s3}/records")
+    upload(records.root, f"{s3}/records")
     try:
         copy = mirrored(f"{s3}/records", tmp_path / "mirrors", 0.0, Console(quiet=True), "data.prepared_dir")
-        assert Records(copy).fingerprint == Records(records).fingerprint
+        assert Records(copy).fingerprint == records.fingerprint
     finally:
         forget()
     with pytest.raises(ModelError, match=f"{s3}/nothing: expected the folder of a trained model"):
