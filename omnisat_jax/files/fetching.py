@@ -19,6 +19,7 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent import futures
+from typing import overload
 
 from omnisat_jax.errors import DataError, UserError, printable, system_sentence
 from omnisat_jax.files import atomic
@@ -295,6 +296,14 @@ def place_of(root: StrPath) -> str:
     """The address of an opened folder of placeholders; any other path as it is."""
     copies = of(root)
     return copies.address if copies else os.fspath(root)
+
+
+@overload
+def renamed(error: DataError) -> DataError: ...
+
+
+@overload
+def renamed(error: UserError) -> UserError: ...
 
 
 def renamed(error: UserError) -> UserError:

@@ -8,6 +8,7 @@ import pathlib
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import xxhash
 
@@ -53,7 +54,7 @@ def file_hashes(files: Iterable[StrPath]) -> dict[pathlib.Path, str]:
       DataError: a file cannot be read.
     """
     paths = [pathlib.Path(path) for path in files]
-    keys = {path: _key(path) for path in paths}
+    keys: dict[pathlib.Path, tuple[Any, ...]] = {path: _key(path) for path in paths}
     objects = {path for path in paths if fetching.object_of(path)}  # the version of an object changes with its content
     with _open_cache() as cache:
         known = cache.find(keys.values())
