@@ -142,11 +142,8 @@ def main(argv: list[str]) -> int:
 
     values = flags.FLAGS
     _check_options(values)
-    from omnisat_jax.files.addresses import need_local
     from omnisat_jax.train.workdir import check_path
 
-    if values.study is not None:
-        need_local(values.workdir, "--workdir", "the folder of a study is of this machine; its runs can be started one by one with --workdir=gs://BUCKET/FOLDER")
     if values.workdir:
         check_path(values.workdir)  # an address is recognized only as long as it is text
     if values.study is not None:
@@ -294,19 +291,23 @@ def _run_study(values):
     import os
 
     from omnisat_jax.cli import terminal
+    from omnisat_jax.files.addresses import scheme_of
     from omnisat_jax.report import html
     from omnisat_jax.shards import Shard
     from omnisat_jax.study import grid, runner, summary, tables
+    from omnisat_jax.train.workdir import opened
 
     console, shard = terminal.console(), Shard.parse(values.study_shard, "--study_shard")
     study = grid.parse(values.study)
-    folder = os.path.abspath(values.workdir or os.path.join("runs", "studies", study.name))
+    place = values.workdir or os.path.join("runs", "studies", study.name)
+    place = place if scheme_of(place) else os.path.abspath(place)
     launcher = runner.Launcher.of_program(__file__)
-    outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=shard)
-    found = summary.summarise(study, folder, outcomes, launcher.root)
-    html.write(folder)
+    with opened(place, left_out=("model",)) as folder:
+        outcomes = runner.run_study(study, folder, launcher, console=console, processes=values.study_processes, shard=shard)
+        found = summary.summarise(study, folder, outcomes, launcher.root)
+        html.write(folder)
     console.print(tables.markdown(found), soft_wrap=True)
-    console.print(f"written to {folder}: table.md, table.csv, table.tex, study.json, report.html")
+    console.print(f"written to {place}: table.md, table.csv, table.tex, study.json, report.html")
     return 1 if found.failed else 0
 
 

@@ -6,6 +6,7 @@ process wrote, and requests that are answered side by side. It can delay every a
 
 import collections
 import contextlib
+import datetime
 import hashlib
 import http.server
 import itertools
@@ -32,6 +33,7 @@ class Store:
       latency: seconds by which every answer is delayed.
       fault: (number of the request, method, path) -> a status to answer with, -1 to close the connection without an answer, or 0 to do what is asked.
       requests: counts of answered requests, by method.
+      times: {generation: when it was written}.
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,7 @@ class Store:
         self.numbers, self.lock = itertools.count(1), threading.Lock()
         self._objects: dict[str, tuple[bytes, int]] = {}
         self._hashes: dict[int, str] = {}
+        self.times: dict[int, str] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
         self._generations = itertools.count(10**15)
 
@@ -54,6 +57,7 @@ class Store:
             if not self._holds(name, query):
                 return 0
             self._objects[name] = content, next(self._generations)
+            self.times[self._objects[name][1]] = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
             self._hashes[self._objects[name][1]] = b64encode(hashlib.md5(content).digest()).decode()
             return self._objects[name][1]
 
@@ -298,7 +302,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _about(self, name: str, content: bytes, generation: int) -> dict[str, str]:
-        when = "2026-01-01T00:00:00.000000Z"
+        when = self.store.times[generation]
         return {
             "kind": "storage#object", "id": f"{BUCKET}/{name}/{generation}", "name": name, "bucket": BUCKET, "generation": str(generation),
             "metageneration": "1", "contentType": "application/octet-stream", "timeCreated": when, "updated": when, "storageClass": "STANDARD",

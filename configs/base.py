@@ -78,11 +78,11 @@ def _data() -> ConfigDict:
     """Where tiles come from and how they are read."""
     c = ConfigDict()
     c.dataset = "pastis"  # a folder of data/: pastis | treesat | flair | tiles
-    c.raw_dir = ""  # raw dataset; "" = simulate one, if data.simulated.tiles > 0
+    c.raw_dir = ""  # raw dataset; "" = simulate one, if data.simulated.tiles > 0; may be gs://BUCKET/FOLDER
     c.prepared_dir = ""  # records of `python -m data.prepare`; "" = prepare raw_dir; may be gs://BUCKET/FOLDER
     c.cache_dir = "runs/cache"  # where simulated tiles and prepared records are kept
-    c.mirror_dir = ""  # where each host copies records that lie in a bucket (gs://BUCKET/FOLDER); "" = <cache_dir>/mirrors
-    c.mirror_gb = 0.0  # GB that these copies may have together, the longest unused go first; 0 = what the disk has
+    c.mirror_dir = ""  # where each host copies data that lie in a bucket (gs://BUCKET/FOLDER); "" = <cache_dir>/mirrors
+    c.mirror_gb = 0.0  # GB that these copies may have together, the longest unused go first; 0 = what the disk has, for raw files half of it
     c.nomenclature = ""  # set of classes, for datasets with several (flair: 12 | 13 | 19); "" = its default
     c.on_bad = "raise"  # of a broken file: raise | skip (leave out its tile) | mask (its modality is absent)
     c.max_bad = 0.05  # largest share of tiles with a broken file, 0 to 1

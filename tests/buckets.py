@@ -1,6 +1,7 @@
 """A bucket on this machine for tests, and what is in it."""
 
 import importlib.util
+import logging
 import pathlib
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from benchmarks.bucket_server import BUCKET, environment, serving
 
 needs_bucket = pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reason="gcsfs is not installed: pip install -e '.[gcs]'")
+needs_s3 = pytest.mark.skipif(
+    importlib.util.find_spec("s3fs") is None or importlib.util.find_spec("moto") is None, reason="pip install s3fs 'moto[server]'"
+)
 
 
 def download(address, folder):
@@ -55,3 +59,48 @@ def store():
 def bucket(store):
     """The address of the bucket of `store`."""
     return f"gs://{BUCKET}"
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """The address of an empty bucket in the memory of this process, which needs no server and no extra; other processes do not see it."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    from omnisat_jax.files import addresses, buckets
+
+    class Objects(MemoryFileSystem):
+        store, pseudo_dirs, protocol, cachable = {}, [""], "memory", False
+
+        def find(self, path, **options):
+            return {name.lstrip("/"): self.info(name) for name in super().find(path)}
+
+        def info(self, path, **options):
+            return super().info(path) | {"etag": hash(self.cat_file(path))}
+
+    objects, usual = Objects(), buckets._filesystem
+    monkeypatch.setitem(addresses.BUCKETS, "memory", ("fsspec", "gcs"))
+    monkeypatch.setattr(buckets, "_filesystem", lambda scheme: objects if scheme == "memory" else usual(scheme))
+    return "memory://bkt"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """The address of an empty bucket of a server on this machine that answers as S3 does; this process and its children use it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    from omnisat_jax.files import buckets
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bkt")
+        buckets.forget()
+        yield "s3://bkt"
+        buckets.forget()
+    server.stop()

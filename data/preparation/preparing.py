@@ -4,6 +4,7 @@ Without a prepared folder, a training run prepares data.raw_dir into <cache_dir>
 """
 
 import dataclasses
+import os
 import pathlib
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from data.reading.workers import usual_jobs
 from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.config.schema import DataConfig
 from omnisat_jax.errors import UserError
-from omnisat_jax.files import hashing
+from omnisat_jax.files import fetching, hashing
 from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.records.description import DESCRIPTION, VERSION, read_description
 from omnisat_jax.records.info import DatasetInfo
@@ -41,9 +42,15 @@ def prepare(data_config: DataConfig, console: Console) -> pathlib.Path:
     options = PreparationOptions(data_config.on_bad, data_config.float16, data_config.max_bad, unlabelled=data_config.unlabelled)
     if data_config.prepared_dir:
         return _check_prepared(data_config, options, console)
-    root = pathlib.Path(data_config.raw_dir) if data_config.raw_dir else _simulate(data_config, reader, console)
-    if not root.is_dir():
-        raise UserError(f"data.raw_dir: expected a folder, found {'a file' if root.exists() else 'nothing'} at {root}. {reader.WHERE}.")
+    place = data_config.raw_dir or _simulate(data_config, reader, console)
+    with fetching.opened(place, "data.raw_dir", scratch=data_config.mirrors, limit=data_config.mirror_gb) as root:
+        if not root.is_dir():
+            raise UserError(f"data.raw_dir: expected a folder, found {'a file' if root.exists() else 'nothing'} at {root}. {reader.WHERE}.")
+        return _prepared_in_cache(data_config, root, options, console)
+
+
+def _prepared_in_cache(data_config: DataConfig, root: pathlib.Path, options: PreparationOptions, console: Console) -> pathlib.Path:
+    """The folder of records of a raw folder in the cache, made if they are not there."""
     dataset = open_dataset(data_config.dataset, root, data_config.nomenclature, options.unlabelled)
     key = _fingerprint(data_config.dataset, root, data_config.nomenclature, options, console)
     folder = pathlib.Path(data_config.cache_dir) / f"{data_config.dataset}-{key}"
@@ -52,8 +59,16 @@ def prepare(data_config: DataConfig, console: Console) -> pathlib.Path:
         if not data_config.raw_dir:
             simulated = dataclasses.asdict(data_config.simulated) | {"version": simulator(data_config.dataset).VERSION}
         nomenclature = nomenclature_of(data_config.dataset, data_config.nomenclature)
+        _copy_ahead(dataset, data_config.dataset, console)
         write_records(dataset, folder, Origin(key, data_config.dataset, nomenclature, simulated), options, console)
     return folder
+
+
+def _copy_ahead(dataset: RawDataset, reader: str, console: Console) -> None:
+    """Copies the files of a raw dataset in a bucket side by side, as many as there is room for."""
+    if dataset.copies:
+        with console.status(Text(f"copying {dataset.copies.address}"), spinner="dots"):
+            dataset.copies.keep(reader_of(reader).raw_files(dataset.root))
 
 
 def prepare_folder(
@@ -89,6 +104,7 @@ def open_raw_folder(
       UserError, DataError: see `open_dataset`.
     """
     dataset = open_dataset(name, root, nomenclature, options.unlabelled)
+    _copy_ahead(dataset, name, console)
     return dataset, Origin(_fingerprint(name, root, nomenclature, options, console), name, nomenclature_of(name, nomenclature))
 
 
@@ -114,12 +130,12 @@ def _check_prepared(data_config: DataConfig, options: PreparationOptions, consol
         raise UserError(
             f"data.prepared_dir: expected records made with {expected}, found {folder} with {found}. Set {flags}, or prepare others."
         )
-    raw = pathlib.Path(data_config.raw_dir) if data_config.raw_dir else None
-    if raw and raw.is_dir():
-        key = _fingerprint(data_config.dataset, raw, data_config.nomenclature, options, console)
+    if data_config.raw_dir and (scheme_of(data_config.raw_dir) or os.path.isdir(data_config.raw_dir)):
+        with fetching.opened(data_config.raw_dir, "data.raw_dir", scratch=data_config.mirrors, limit=data_config.mirror_gb) as raw:
+            key = _fingerprint(data_config.dataset, raw, data_config.nomenclature, options, console)
         if key != info.fingerprint:
             raise UserError(
-                f"data.prepared_dir: expected records of data.raw_dir={raw} ({key}), found {folder} of other data or of another state of them "
+                f"data.prepared_dir: expected records of data.raw_dir={data_config.raw_dir} ({key}), found {folder} of other data or of another state of them "
                 f"({info.fingerprint}). Set --config.data.raw_dir= to use the records without comparing, or prepare others."
             )
     return folder
@@ -129,7 +145,7 @@ def _fingerprint(name: str, root: StrPath, nomenclature: str, options: Preparati
     """Identifies the content of the raw files and how they are read."""
     how = f"{name}/{VERSION}/{nomenclature_of(name, nomenclature)}/{options.on_bad}/{options.float16}"
     how += f"/{options.unlabelled}" if options.unlabelled != "refuse" else ""  # records from before this option keep their fingerprint
-    with console.status(Text(f"hashing {root}"), spinner="dots"):
+    with console.status(Text(f"hashing {fetching.place_of(root)}"), spinner="dots"):
         return hashing.fingerprint(root, reader_of(name).raw_files(root), how)
 
 

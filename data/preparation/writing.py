@@ -23,7 +23,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from data.preparation import builder
+from data.preparation import builder, uploading
 from data.preparation.bad_tiles import BadTiles, read_tile
 from data.preparation.claim import claim_folder
 from data.preparation.locking import folder_lock, part_lock
@@ -33,7 +33,7 @@ from data.reading.raw import DataError, RawDataset
 from data.reading.workers import in_order
 from omnisat_jax.cli.progress import progress_bar
 from omnisat_jax.errors import UserError, printable, reason, system_sentence
-from omnisat_jax.files import atomic
+from omnisat_jax.files import atomic, fetching
 from omnisat_jax.files.json_file import Value
 from omnisat_jax.files.paths import below, check_text
 from omnisat_jax.records import description
@@ -68,6 +68,7 @@ def write_records(
     _check(dataset, content)
     with folder_lock(folder, console):
         claim_folder(folder, content)
+        uploading.claimed(folder, content)
         if (folder / DESCRIPTION).exists():
             return description.read_description(folder)
         atomic.clear_partials(folder)
@@ -79,6 +80,7 @@ def write_records(
         for part, summary in written.items():
             content["files"] |= {f"{part}.json": description.hashed_entry(summary_path(folder, part))} | summary["files"]
         description.write_signed(folder / DESCRIPTION, content)
+        uploading.finished(folder)
         return description.read_description(folder)
 
 
@@ -105,6 +107,7 @@ def write_shard(
         raise UserError(f"--shard {shard}: expected at most one shard per part of {dataset.root} ({', '.join(parts)}), found {shard.count} shards")
     with folder_lock(folder, console, shared=True):
         claim_folder(folder, content)
+        uploading.claimed(folder, content)
         for part in shard.of(parts):
             with part_lock(folder, part, console):
                 _write_parts(dataset, folder, [part], options, console)
@@ -122,7 +125,7 @@ def _describe(dataset: RawDataset, origin: Origin, options: PreparationOptions) 
         "dataset": dataset.name,
         "fingerprint": origin.fingerprint,
         "simulated": dataset.simulated,
-        "source": printable(str(dataset.root.resolve()), None),
+        "source": printable(dataset.copies.address if dataset.copies else str(dataset.root.resolve()), None),
         "citation": "simulated, in the layout of: " + dataset.citation if dataset.simulated else dataset.citation,
         "version": VERSION,
         "made_with": {
@@ -185,10 +188,12 @@ def _write_parts(
     bad = BadTiles(options.max_bad, len(dataset.tiles), [entry for summary in done.values() for entry in summary["bad"]])
     written = {}
     with progress_bar(console) as bar:
-        task = bar.add_task(f"preparing {number_of(total, 'tile')} of {dataset.root}", total=total)
+        task = bar.add_task(f"preparing {number_of(total, 'tile')} of {fetching.place_of(dataset.root)}", total=total)
         writer = _PartWriter(dataset, folder, options, bad, lambda: bar.advance(task))
         for part in parts:
-            written[part] = done[part] if part in done else writer.write(part)
+            if part not in done:
+                uploading.finished_part(folder, part, writer.write(part)["files"])
+            written[part] = _read_part(folder, part)
             bar.update(task, completed=sum(len(tiles[name]) for name in written))
     return written, bad
 
@@ -204,7 +209,7 @@ def _need_space(dataset: RawDataset, folder: pathlib.Path, tiles: Iterable[str])
     for tile in tiles:
         count += 1
         for path in {dataset.path_of(tile, name) for name, m in dataset.modalities.items() if m.kind == "series"}:
-            need += path.stat().st_size if path.is_file() else 0
+            need += fetching.size_of(path)
         for modality in dataset.modalities.values():
             if modality.kind == "image":
                 need += modality.shape[0] * modality.shape[1] * modality.shape[2]

@@ -1,6 +1,7 @@
 """The registry of datasets, how a raw folder of one is opened, and what must hold for all of them."""
 
 import collections
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -12,6 +13,7 @@ from typing import Any
 from data.reading.index import check_index
 from data.reading.raw import DataError, RawDataset
 from omnisat_jax.errors import UserError, reason
+from omnisat_jax.files import fetching
 from omnisat_jax.files.paths import check_name, check_text
 from omnisat_jax.modalities import RESERVED
 from omnisat_jax.types import StrPath
@@ -92,7 +94,7 @@ def open_dataset(name: str, root: StrPath, nomenclature: str = "", unlabelled: s
         raise
     except Exception as error:
         raise UserError(f"the reader of {name}: expected open_raw to index {root}, found {type(error).__name__}: {reason(error)}") from error
-    return check(check_index(dataset, name))
+    return dataclasses.replace(check(check_index(dataset, name)), copies=fetching.of(root))
 
 
 def check(dataset: RawDataset) -> RawDataset:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from data.reading import contract
 from omnisat_jax.dates import EPOCH, parse_date
 from omnisat_jax.errors import DataError, Finding
-from omnisat_jax.files import paths
+from omnisat_jax.files import fetching, paths
 from omnisat_jax.missing import NO_DATA_INT16, measured
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
@@ -91,6 +91,7 @@ class RawDataset:
       colours: "#rrggbb" for each class in pictures; () = a default palette.
       unlabelled: ids of the tiles that have no labels and need none, as only pre-training uses them. Without labels in any tile, `classes` may
         be ().
+      copies: of the files that are read, where the folder is one of placeholders for the objects of a bucket.
     """
 
     name: str
@@ -111,6 +112,7 @@ class RawDataset:
     unscored: tuple[str, ...] = ()
     colours: tuple[str, ...] = ()
     unlabelled: frozenset[str] = frozenset()
+    copies: fetching.FetchedFolder | None = None
 
     @property
     def tiles(self) -> tuple[str, ...]:
@@ -143,9 +145,13 @@ class RawDataset:
             try:
                 return reader(tile)
             except DataError as error:
+                told = fetching.renamed(error)
                 if on_error is None:
-                    raise
-                return on_error(name, error)
+                    raise told from error.__cause__
+                return on_error(name, told)
+
+        if self.copies:
+            self.copies.fetch_all({self.path_of(tile, name) for name in self.readers}, tile)
 
         example = {name: attempt(name, functools.partial(self.read_modality, name)) for name in self.readers}
         remarks = {name: remark for name, entry in example.items() if (remark := entry.pop("remark", ""))}

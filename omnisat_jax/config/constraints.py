@@ -61,7 +61,7 @@ def check(e: "ExperimentConfig") -> None:
 def _check_places(e: "ExperimentConfig") -> None:
     """Refuses addresses where only folders of this machine work. Whether the library for an address is installed is checked when it is used."""
     try:
-        need_local(e.data.raw_dir, "data.raw_dir", "copy the dataset to this machine, or set data.prepared_dir, which may be gs://BUCKET/FOLDER")
+        need_bucket(e.data.raw_dir, "data.raw_dir", installed=False)
         need_local(e.data.cache_dir, "data.cache_dir", "choose a folder on a disk of this machine, which is fast")
         need_local(e.data.mirror_dir, "data.mirror_dir", "choose a folder on a disk of this machine, which is fast")
         need_bucket(e.pretrain_from, "pretrain_from", schemes=CHECKPOINTED, installed=False)

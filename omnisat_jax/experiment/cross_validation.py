@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import pathlib
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,8 +10,7 @@ from omnisat_jax.config import schema
 from omnisat_jax.errors import DataError
 from omnisat_jax.experiment.context import RunOptions
 from omnisat_jax.experiment.run import run
-from omnisat_jax.files import atomic
-from omnisat_jax.files.addresses import need_local
+from omnisat_jax.files import atomic, working_copy
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.parallel.hosts import is_leader
 from omnisat_jax.report import folds as joining, results as reporting, tables
@@ -53,19 +52,21 @@ def run_folds(config: schema.ExperimentConfig, numbers: Sequence[int], options: 
         raise schema.ConfigError(f"--folds: data.protocol {config.data.protocol!r} has one split only")
     if len(set(numbers)) < len(numbers):
         raise schema.ConfigError(f"--folds: expected each fold once, found {', '.join(map(str, numbers))}")
-    need_local(options.folder, "--workdir", "with --folds the runs lie in one folder of this machine; run each fold by --config.data.fold in its own --workdir=gs://BUCKET/FOLDER")
-    folder, console = pathlib.Path(options.folder), options.console
-    with workdir.held(folder, folds=True):
+    workdir.check_path(options.folder)
+    place, console = os.fspath(options.folder).rstrip("/") or "/", options.console
+    names = {number: f"fold_{number}" for number in numbers}
+    with workdir.opened(place, left_out=names.values()) as folder, workdir.held(folder, folds=True):
         runs = {}
         for number in numbers:
             console.rule(f"fold {number}")
             changed = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=number))
-            own = folder / f"fold_{number}"
-            runs[str(own)] = run(changed, dataclasses.replace(options, folder=own))
+            own = f"{place}/{names[number]}"
+            runs[own] = run(changed, dataclasses.replace(options, folder=own))
         if None in runs.values():
             return None
         results = joining.join(runs)
         if is_leader():
+            working_copy.own(folder)  # an earlier start in the same bucket has ended by its fold
             _write(folder, results)
     console.rule("all folds")
     tables.show(console, results)

@@ -41,6 +41,7 @@ def run(config: schema.ExperimentConfig, options: RunOptions) -> dict[str, Any] 
     """
     workdir.check_path(options.folder)
     need_bucket(config.pretrain_from, "pretrain_from", schemes=CHECKPOINTED)
+    need_bucket(config.data.raw_dir, "data.raw_dir")
     need_bucket(config.data.prepared_dir, "data.prepared_dir")
     for place in config.data.pretrain_folders:
         need_bucket(place, "data.pretrain_dirs")

@@ -46,7 +46,7 @@ def need_local(path: StrPath, argument: str, advice: str = "") -> None:
         raise UserError(f"{f'{argument}: ' if argument else ''}expected a path of this machine, found {_shown(path)}; {advice or _copying(scheme)}")
 
 
-def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tuple(BUCKETS), installed: bool = True) -> None:
+def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = BUCKETS, installed: bool = True) -> None:
     """Refuses an address that is not a folder in object storage, and nothing that is a path of this machine.
 
     Args:
@@ -65,7 +65,8 @@ def need_bucket(path: StrPath, argument: str, *, schemes: Collection[str] = tupl
     text = os.fspath(path)
     supported = " or ".join(f"{name}://BUCKET/FOLDER" for name in schemes)
     if scheme not in schemes:
-        raise UserError(f"{argument}: expected a folder of this machine or {supported}, found {_shown(path)}")
+        why = f"; Orbax cannot write the checkpoints of a run to {scheme}://" if scheme in BUCKETS and tuple(schemes) == CHECKPOINTED else ""
+        raise UserError(f"{argument}: expected a folder of this machine or {supported}, found {_shown(path)}{why}")
     match = _ADDRESS.fullmatch(text)
     bucket, _, folder = (match["rest"] if match else "").partition("/")
     parts = folder.rstrip("/").split("/")

@@ -3,16 +3,19 @@
 Requests that get no answer, or one such as 503, are repeated, and a warning says what is waited for.
 """
 
+import base64
 import contextlib
+import datetime
 import functools
 import logging
 import pathlib
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.files.addresses import BUCKETS, need_bucket, scheme_of
@@ -29,6 +32,33 @@ log = logging.getLogger(__name__)
 
 class BucketError(UserError):
     """A bucket that cannot be read from or written to. The message names the address and the reason."""
+
+
+class MissingObjectError(BucketError):
+    """An object that is gone, or shorter than it was.
+
+    Attributes:
+      found: what is there instead, in words.
+    """
+
+    def __init__(self, message: str, found: str = ""):
+        """message: the whole sentence; found: see above."""
+        super().__init__(message)
+        self.found = found
+
+
+class Object(NamedTuple):
+    """What a bucket says of an object.
+
+    Attributes:
+      size: bytes.
+      version: changes whenever the object is written.
+      md5: of its content, hexadecimal; "" where the storage does not say it.
+    """
+
+    size: int
+    version: str
+    md5: str
 
 
 class Bucket:
@@ -62,10 +92,35 @@ class Bucket:
         Raises:
           BucketError: the bucket does not exist or does not answer.
         """
+        return {name: (found.size, found.version) for name, found in self.described().items()}
+
+    def described(self) -> dict[str, Object]:
+        """{name below the folder: what the bucket says of it} of every object.
+
+        Raises:
+          BucketError: the bucket does not exist or does not answer.
+        """
         whole = _bare(self.address) + "/"
         found = self._ask("", lambda: self._fs.find(self.address, detail=True, refresh=True))
         infos = {name.removeprefix(whole): info for name, info in (found or {}).items() if name.startswith(whole)}
-        return {name: (int(info["size"]), _version(info)) for name, info in infos.items() if name and not name.endswith("/")}
+        return {name: Object(int(info["size"]), _version(info), _md5(info)) for name, info in infos.items() if name and not name.endswith("/")}
+
+    def version(self, name: str) -> str:
+        """The version of an object as it is now, see `Object`; "" if there is none.
+
+        Raises:
+          BucketError: the bucket does not answer.
+        """
+        info = self._ask(name, lambda: self._fs.info(self._path(name), refresh=True))
+        return _version(info) if info else ""
+
+    def modified(self, name: str) -> datetime.datetime | None:
+        """When an object was written last, by the clock of the storage; None if there is none.
+
+        Raises:
+          BucketError: the bucket does not answer.
+        """
+        return self._ask(name, lambda: self._fs.modified(self._path(name)))
 
     def top(self) -> list[str]:
         """Names of the objects and folders directly in the folder, sorted."""
@@ -87,6 +142,30 @@ class Bucket:
           BucketError: it cannot be written.
         """
         if self._ask(name, lambda: (self._fs.pipe_file(self._path(name), content), True)[1]) is None:
+            raise BucketError(f"{self._path(name)}: cannot be written: there is no such bucket")
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes an object unless there is one; whether it now holds this content. Of several processes, one succeeds.
+
+        Raises:
+          BucketError: it cannot be written.
+        """
+
+        def attempt() -> bool:
+            try:
+                self._fs.pipe_file(self._path(name), content, mode="create")
+            except FileExistsError:  # or this request was answered before, and its answer lost
+                return self.read(name) == content
+            return True
+
+        made = self._ask(name, attempt)
+        if made is None:
+            raise BucketError(f"{self._path(name)}: cannot be written: there is no such bucket")
+        return made
+
+    def upload(self, name: str, path: pathlib.Path) -> None:
+        """Writes an object with the content of a file, of which only a piece is in memory at a time; see `write`."""
+        if self._ask(name, lambda: (self._fs.put_file(str(path), self._path(name)), True)[1]) is None:
             raise BucketError(f"{self._path(name)}: cannot be written: there is no such bucket")
 
     def delete(self, names: Sequence[str]) -> None:
@@ -122,24 +201,34 @@ class Bucket:
         Raises:
           BucketError: the object cannot be read, or has another size.
         """
+        with open(path, "wb") as target:
+            for piece in self.pieces(name, size):
+                target.write(piece)
+                yield len(piece)
+
+    def pieces(self, name: str, size: int) -> Iterator[bytes]:
+        """Yields the content of an object of a known size in order, in pieces that are requested side by side; see `download`."""
+        if size <= CHUNK:
+            yield self.read_range(name, 0, size)
+            return
         starts = range(0, size, CHUNK)
-        with open(path, "wb") as target, futures.ThreadPoolExecutor(AT_A_TIME) as pool:
+        with futures.ThreadPoolExecutor(AT_A_TIME) as pool:
             for first in range(0, len(starts), AT_A_TIME):  # so that few pieces are in memory at a time
-                some = starts[first : first + AT_A_TIME]
-                for piece in pool.map(lambda start: self.read_range(name, start, min(start + CHUNK, size)), some):
-                    target.write(piece)
-                    yield len(piece)
+                yield from pool.map(lambda start: self.read_range(name, start, min(start + CHUNK, size)), starts[first : first + AT_A_TIME])
 
     def read_range(self, name: str, start: int, end: int) -> bytes:
         """The bytes from `start` to before `end` of an object.
 
         Raises:
-          BucketError: the object cannot be read, or ends earlier.
+          BucketError: the object cannot be read.
+          MissingObjectError: it is gone, or ends earlier.
         """
+        if start == end:
+            return b""
         content = self._ask(name, lambda: self._fs.cat_file(self._path(name), start=start, end=end))
         if content is None or len(content) != end - start:
             found = "no such object" if content is None else f"{len(content):,}"
-            raise BucketError(f"{self._path(name)}: expected {end - start:,} bytes from byte {start:,} on, found {found}")
+            raise MissingObjectError(f"{self._path(name)}: expected {end - start:,} bytes from byte {start:,} on, found {found}", found)
         return content
 
     def _path(self, name: str) -> str:
@@ -170,6 +259,11 @@ def _bare(address: str) -> str:
 def _version(info: dict[str, Any]) -> str:
     """What identifies the content of an object, whichever the storage says."""
     return str(next((info[key] for key in ("generation", "ETag", "etag", "mtime", "LastModified") if info.get(key)), info["size"]))
+
+
+def _md5(info: dict[str, Any]) -> str:
+    """The MD5 of an object in hexadecimal digits, if the storage says it; the ETag of S3 may be another hash."""
+    return base64.b64decode(info.get("md5Hash") or "").hex()
 
 
 def _passing(error: Exception) -> bool:
@@ -258,4 +352,6 @@ def forget() -> None:
         import fsspec
 
         _filesystem.cache_clear()
-        fsspec.AbstractFileSystem.clear_instance_cache()
+        for scheme, (module, _) in BUCKETS.items():
+            if module in sys.modules:
+                fsspec.get_filesystem_class(scheme).clear_instance_cache()  # each class keeps its own

@@ -8,10 +8,12 @@ import pathlib
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import xxhash
 
 from omnisat_jax.errors import DataError, system_reason
+from omnisat_jax.files import fetching
 from omnisat_jax.types import StrPath
 
 CHUNK = 2**22  # bytes per read
@@ -33,7 +35,7 @@ def file_hash(path: StrPath) -> str:
     """
     digest = xxhash.xxh3_128()
     try:
-        with open(path, "rb") as source:
+        with fetching.reading(path) as here, open(here, "rb") as source:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
     except OSError as error:
@@ -42,7 +44,8 @@ def file_hash(path: StrPath) -> str:
 
 
 def file_hashes(files: Iterable[StrPath]) -> dict[pathlib.Path, str]:
-    """Hashes many files in parallel. Cached hashes are looked up by device, inode, size and modification times.
+    """Hashes many files in parallel. Cached hashes are looked up by device, inode, size and modification times,
+    or by address, name, size and version of an object.
 
     Returns:
       {path: hash as of `file_hash`}.
@@ -51,7 +54,8 @@ def file_hashes(files: Iterable[StrPath]) -> dict[pathlib.Path, str]:
       DataError: a file cannot be read.
     """
     paths = [pathlib.Path(path) for path in files]
-    keys = {path: _key(path) for path in paths}
+    keys: dict[pathlib.Path, tuple[Any, ...]] = {path: _key(path) for path in paths}
+    objects = {path for path in paths if fetching.object_of(path)}  # the version of an object changes with its content
     with _open_cache() as cache:
         known = cache.find(keys.values())
         found = {path: known[key] for path, key in keys.items() if key in known}
@@ -59,7 +63,7 @@ def file_hashes(files: Iterable[StrPath]) -> dict[pathlib.Path, str]:
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             new = dict(zip(todo, pool.map(file_hash, todo), strict=True))
         now = time.time()
-        cache.keep({keys[path]: value for path, value in new.items() if now - max(keys[path][3:]) / 1e9 > SETTLED})
+        cache.keep({keys[path]: value for path, value in new.items() if path in objects or now - max(keys[path][3:]) / 1e9 > SETTLED})
     return found | new
 
 
@@ -93,6 +97,9 @@ def fingerprint(root: StrPath, files: Iterable[StrPath], options: str) -> str:
 
 
 def _key(path):
+    if found := fetching.object_of(path):
+        address, name, known = found
+        return address, name, known.size, known.version, known.md5
     try:
         status = os.stat(path)
     except OSError as error:

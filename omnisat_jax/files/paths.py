@@ -10,6 +10,7 @@ from typing import Any
 
 from omnisat_jax.errors import DataError, printable, system_reason
 from omnisat_jax.files.addresses import need_local
+from omnisat_jax.files.fetching import fetched
 from omnisat_jax.types import StrPath
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -169,7 +170,7 @@ def need_folder(root: StrPath, *, what: str, advice: str = "") -> pathlib.Path:
 def need_file(
     path: StrPath, *, what: str, tile: str = "-", root: StrPath | None = None, advice: str = "Restore it from the archive."
 ) -> pathlib.Path:
-    """Returns `path` after checking that it is a regular file, so that opening it cannot hang, inside the dataset.
+    """Returns `path` after checking that it is a regular file, so that opening it cannot hang, inside the dataset; of a placeholder, its copy.
 
     Args:
       path: the file.
@@ -202,4 +203,4 @@ def need_file(
                 tile=tile, path=path, expected=f"{what}, inside the dataset", found=f"a link to {target}",
                 advice="Copy the file, or link its folder instead: linked folders are followed.",
             )  # fmt: skip
-    return path
+    return fetched(path, tile)

@@ -15,18 +15,20 @@ import os
 import pathlib
 import socket
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from omnisat_jax.errors import UserError, printable, system_sentence
-from omnisat_jax.files import atomic
+from omnisat_jax.files import atomic, bucket_locks
 from omnisat_jax.files.addresses import scheme_of
 from omnisat_jax.files.buckets import Bucket, BucketError
 from omnisat_jax.files.locks import InUseError
 from omnisat_jax.types import StrPath
 
 WRITER = ".writer.json"  # which start may write
+LARGE = ("checkpoints", "checkpoints-broken", "tensorboard", "profile")  # folders of a run that are not downloaded
 MARKS = ("done.json",)  # uploaded after everything else
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,9 @@ class WorkingCopy:
         self._bucket, self._left_out = Bucket(address), frozenset(left_out)
         self._here: dict[str, tuple[int, int]] = {}  # name -> state of the file when it was last the same as the object
         self._there: dict[str, str] = {}  # name -> version of that object
-        self._token = ""
+        self._token, self._shared = "", False
+        self._names: set[str] = set()  # of all objects when they were last listed
+        self._lock = threading.Lock()
 
     def own(self) -> None:
         """Takes the right to write from every earlier start."""
@@ -59,19 +63,50 @@ class WorkingCopy:
         owner = {"token": self._token, "host": socket.gethostname(), "process": os.getpid(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         self._bucket.write(WRITER, json.dumps(owner).encode())
 
+    def share(self) -> None:
+        """Allows to write beside others, none of which writes the same files at the same time."""
+        self._shared = True
+
+    def create(self, name: str) -> bool:
+        """Uploads a file unless there is an object of that name; whether the object is now the same. Otherwise it is downloaded."""
+        path = self.folder / name
+        made = self._bucket.create(name, path.read_bytes())
+        if not made and (content := self._bucket.read(name)) is not None:
+            atomic.write_bytes(path, content)
+        self._here[name], self._there[name] = _state(path), ""
+        return made
+
+    def lock(self, name: str, what: str) -> contextlib.AbstractContextManager[None]:
+        """A lock in the bucket, see `bucket_locks.exclusive`."""
+        return bucket_locks.exclusive(self._bucket, name, what)
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is a file here, or was an object when they were last listed."""
+        return name in self._names or (self.folder / name).is_file()
+
     def top(self) -> list[str]:
         """Names of the objects and folders directly in the folder of the bucket."""
         return self._bucket.top()
 
-    def pull(self) -> None:
-        """Downloads what has changed in the bucket since it was last seen, and removes what is gone there."""
-        found = self._bucket.objects()
+    def pull(self, below: str = "") -> None:
+        """Downloads what has changed in the bucket since it was last seen, and removes what is gone there.
+
+        Args:
+          below: folder to which this is limited, such as runs/a/; "" = everything.
+        """
+        with self._lock:
+            self._pull(below)
+
+    def _pull(self, below):
+        source = Bucket(f"{self.address}/{below}") if below else self._bucket
+        found = {f"{below}{name}": entry for name, entry in source.objects().items()}
+        self._names = {name for name in self._names if not name.startswith(below)} | found.keys()
         for name in [name for name in found if self._is_left_out(name)]:
             parts = name.split("/")
             first = next((i for i, part in enumerate(parts) if part in self._left_out), 0)
             self.folder.joinpath(*parts[:first]).mkdir(parents=True, exist_ok=True)  # whether a stage has begun shows in its folder
             del found[name]
-        for name in [name for name in self._there if name not in found]:
+        for name in [name for name in self._there if name.startswith(below) and name not in found]:
             (self.folder / name).unlink(missing_ok=True)
             del self._there[name], self._here[name]
         for name, (_, version) in found.items():
@@ -84,15 +119,19 @@ class WorkingCopy:
             self._here[name], self._there[name] = _state(path), version
 
     def push(self) -> None:
-        """Uploads what has changed here since it was last the same, and deletes what is gone here. Only a copy that is owned does anything.
+        """Uploads what has changed here since it was last the same, and deletes what is gone here. Only a copy that is owned or shared does anything.
 
         Raises:
           InUseError: a later start has taken over.
           BucketError: the bucket cannot be written to.
         """
-        if not self._token:
-            return
-        self._need_own()
+        with self._lock:
+            if self._token:
+                self._need_own()
+            if self._token or self._shared:
+                self._push()
+
+    def _push(self):
         files = {name: path for name, path in self._files()}
         gone = [name for name in self._here if name not in files]
         changed = [name for name, path in files.items() if self._here.get(name) != _state(path)]
@@ -123,7 +162,7 @@ class WorkingCopy:
             folders[:] = sorted(name for name in folders if not atomic.is_partial(name))
             for name in sorted(names):
                 path = pathlib.Path(folder, name)
-                if name != ".lock" and not atomic.is_partial(name):
+                if not name.endswith(".lock") and not atomic.is_partial(name):
                     yield path.relative_to(self.folder).as_posix(), path
 
     def _is_left_out(self, name: str) -> bool:
@@ -169,6 +208,38 @@ def own(path: StrPath) -> None:
     copy = _find(path)
     if copy:
         copy.own()
+
+
+def share(path: StrPath) -> None:
+    """Allows the working copy that holds `path` to write beside others, see `WorkingCopy.share`; does nothing for other folders."""
+    copy = _find(path)
+    if copy:
+        copy.share()
+
+
+def create(path: pathlib.Path) -> bool:
+    """Uploads a new file unless another process did, see `WorkingCopy.create`; true for a file of any other folder."""
+    copy = _find(path)
+    return copy is None or copy.create(path.relative_to(copy.folder).as_posix())
+
+
+def is_there(path: pathlib.Path) -> bool:
+    """Whether there is a file, or in a working copy one that was not downloaded."""
+    copy = _find(path)
+    return path.is_file() if copy is None else copy.is_there(path.relative_to(copy.folder).as_posix())
+
+
+def lock(path: pathlib.Path, what: str) -> contextlib.AbstractContextManager[None] | None:
+    """A lock in the bucket of the working copy that holds `path`, see `bucket_locks.exclusive`; None in other folders, which have locks of files."""
+    copy = _find(path)
+    return None if copy is None else copy.lock(path.relative_to(copy.folder).as_posix(), what)
+
+
+def pull_below(folder: StrPath) -> None:
+    """Downloads what has changed below a folder of a working copy; does nothing for other folders."""
+    copy = _find(folder)
+    if copy:
+        copy.pull(f"{pathlib.Path(folder).relative_to(copy.folder).as_posix()}/")
 
 
 def push(path: StrPath) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omnisat_jax.errors import UserError, printable
+from omnisat_jax.files.working_copy import place_of
 from omnisat_jax.metrics.intervals import LEVEL, Parcels, Resampled, Tiles, bootstrap, interval
 from omnisat_jax.metrics.parcels import UnitCounts
 from omnisat_jax.report import tables
@@ -88,7 +89,7 @@ def check(methods: Sequence[Method]) -> list[str]:
 def titles(methods: Sequence[Method]) -> list[str]:
     """The names of methods; those of the same name with the folder of their first run."""
     names = [str(method.joined["name"]) for method in methods]
-    return [name if names.count(name) == 1 else f"{name} ({next(iter(method.runs))})" for name, method in zip(names, methods, strict=True)]
+    return [name if names.count(name) == 1 else f"{name} ({place_of(next(iter(method.runs)))})" for name, method in zip(names, methods, strict=True)]
 
 
 def _value(method, key):

@@ -3,18 +3,23 @@
 python -m omnisat_jax.report.folds runs/fold1 runs/fold2 ... [--min_pixels=100] [--beside runs/baseline/fold1 runs/baseline/fold2 ...]
 """
 
+import contextlib
 import dataclasses
 import math
 import pathlib
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from omnisat_jax.cli import terminal
-from omnisat_jax.cli.arguments import Parser
+from omnisat_jax.cli.arguments import Parser, words
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
+from omnisat_jax.files import working_copy
+from omnisat_jax.files.addresses import need_bucket, need_local, scheme_of
+from omnisat_jax.files.buckets import Bucket
 from omnisat_jax.metrics.calibration import scaling_entry
 from omnisat_jax.metrics.segmentation import SegmentationScores, learnable_classes, learnable_scores
 from omnisat_jax.report import comparison, tables
@@ -27,6 +32,8 @@ SAME = (
     "dataset", "simulated", "fingerprint", "protocol", "void_test_parcels", "classes", "seed", "pretrain_steps", "label_share",
     "modalities", "dates", "probe",
 )  # fmt: skip
+FOLD = re.compile(r"fold_\d+")
+UNUSED = (*working_copy.LARGE, "model")  # folders of a run in a bucket that are not read here
 CHECKPOINT = ("checkpoint", "checkpoint_is", "checkpoint_checksum")  # differ from fold to fold
 
 @dataclasses.dataclass(frozen=True)
@@ -167,13 +174,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m omnisat_jax.report.folds", description="Join the results of several folds by adding their confusion counts."
     )
-    parser.add_argument("runs", nargs="+", help="working directories of finished runs, one per fold")
+    parser.add_argument(
+        "runs", nargs="+", type=words,
+        help="working directories of finished runs, one per fold; gs://BUCKET/FOLDER is one of them, or the common one of --folds",
+    )  # fmt: skip
     parser.add_argument("--min_pixels", type=int, default=Minima.min_pixels, help="leave classes with fewer labeled pixels out of mIoU")
     parser.add_argument(
         "--min_training", type=int, default=Minima.min_training, help="training pixels that make a class learnable, in each fold that tests it"
     )
     parser.add_argument(
-        "--beside", nargs="+", action="append", default=[], metavar="RUN",
+        "--beside", nargs="+", action="append", default=[], metavar="RUN", type=words,
         help="the folds of another method, such as a baseline, compared on the same tiles and parcels; may be repeated",
     )  # fmt: skip
     parser.add_argument("--resamples", type=int, default=1000, help="of the test tiles and parcels, for the intervals")
@@ -182,15 +192,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--resamples: expected 1 or more, found {options.resamples}")
     minima, console = Minima(options.min_pixels, options.min_training), terminal.console()
     methods = []
-    for folders in (options.runs, *options.beside):
-        # In the order of their test parts, so that the tiles of all methods are resampled alike.
-        runs = dict(sorted(read(folders).items(), key=lambda run: run[1]["protocol"]["test"]))
-        methods.append(comparison.Method(runs, join(runs, minima)))
-    comparison.check(methods)
-    tables.show(console, methods[0].joined)
-    tables.show_classes(console, methods[0].joined)
-    comparison.show(console, methods, options.resamples)
+    with contextlib.ExitStack() as stack:
+        for places in (options.runs, *options.beside):
+            folders = [folder for place in places for folder in _folders(place, stack)]
+            # In the order of their test parts, so that the tiles of all methods are resampled alike.
+            runs = dict(sorted(read(folders).items(), key=lambda run: run[1]["protocol"]["test"]))
+            methods.append(comparison.Method(runs, join(runs, minima)))
+        comparison.check(methods)
+        tables.show(console, methods[0].joined)
+        tables.show_classes(console, methods[0].joined)
+        comparison.show(console, methods, options.resamples)
     return 0
+
+
+def _folders(place: str, stack: contextlib.ExitStack) -> list[StrPath]:
+    """The folders of this machine for a run, or in a bucket for the common folder of --folds; copies are removed when the stack is closed."""
+    if not scheme_of(place):
+        need_local(place, "runs")
+        return [place]
+    need_bucket(place, "runs")
+    folds = [name for name in Bucket(place).top() if FOLD.fullmatch(name)]
+    copies = []
+    for address in [f"{place.rstrip('/')}/{name}" for name in folds] or [place]:
+        copies.append(stack.enter_context(working_copy.opened(address, left_out=UNUSED)))
+        working_copy.pull(copies[-1])
+    return copies
 
 
 if __name__ == "__main__":

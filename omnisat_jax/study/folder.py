@@ -12,6 +12,7 @@ import json
 import pathlib
 
 from omnisat_jax.config import versions
+from omnisat_jax.files import working_copy
 from omnisat_jax.files.atomic import write_json
 from omnisat_jax.files.json_file import read_json
 from omnisat_jax.study.grid import Run, Study
@@ -38,7 +39,8 @@ def claim(folder: pathlib.Path, study: Study) -> None:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, now)
-        return
+        if working_copy.create(path):
+            return
     found = read_json(path, what="the settings of a study", advice=f"Restore it, or delete it if {folder} holds the same study.")
     before = {key: found.get(key).value for key in FIXED}
     changed = _differences(before, {key: now[key] for key in FIXED})
@@ -78,7 +80,7 @@ def is_done(folder: StrPath, run: Run) -> bool:
 def missing(folder: StrPath, run: Run) -> list[str]:
     """The files of a finished run that this one lacks."""
     root = run_folder(folder, run)
-    return [name for name in PROMISED if not any((root / each).is_file() for each in (name, FORMERLY.get(name, name)))]
+    return [name for name in PROMISED if not any(working_copy.is_there(root / each) for each in (name, FORMERLY.get(name, name)))]
 
 
 def _differences(before, now):

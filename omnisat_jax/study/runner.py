@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import filelock
@@ -24,6 +24,8 @@ from rich.text import Text
 
 from omnisat_jax.cli import children
 from omnisat_jax.errors import UserError, printable
+from omnisat_jax.files import working_copy
+from omnisat_jax.files.locks import InUseError
 from omnisat_jax.shards import Shard
 from omnisat_jax.study.board import Board
 from omnisat_jax.study.folder import claim, is_done, missing, run_folder
@@ -109,6 +111,8 @@ def run_study(
       KeyboardInterrupt, Terminated: this process was asked to end; its runs have been ended too.
     """
     folder, shard = pathlib.Path(folder).absolute(), shard or Shard()
+    working_copy.share(folder)
+    working_copy.pull(folder)
     if processes < 1:
         raise UserError(f"--study_processes: expected 1 or more, found {processes}")
     grid = runs(study, launcher.root)
@@ -225,12 +229,12 @@ class _Worker:
         try:
             source, failure = "", None
             if run.pretraining in self._shared:
-                source = str(self._folder / "pretrain" / run.pretraining)
+                source = working_copy.place_of(self._folder / "pretrain" / run.pretraining)
                 failure = self._pretrain(run, slot)
             workdir = run_folder(self._folder, run)
             outcome = failure or self._launch(_Task(run.name, workdir, run, pretrain_from=source), slot)
             if outcome.state == "done" and (gone := missing(self._folder, run)):
-                outcome = Outcome("failed", f"ended without {', '.join(gone)}: delete {workdir / 'evaluate'} and start the study again")
+                outcome = Outcome("failed", f"ended without {', '.join(gone)}: delete {working_copy.place_of(workdir / 'evaluate')} and start the study again")
             return run, dataclasses.replace(outcome, seconds=time.monotonic() - since)
         finally:
             self._slots.put(slot)
@@ -251,7 +255,7 @@ class _Worker:
         return [
             *self._launcher.command,
             f"--config={task.run.config}",
-            f"--workdir={task.workdir}",
+            f"--workdir={working_copy.place_of(task.workdir)}",
             *task.options,
             *(f"--config.{key}={value}" for key, value in changes.items()),
         ]
@@ -260,25 +264,49 @@ class _Worker:
         log = self._folder / "logs" / f"{task.name}.log"
         log.parent.mkdir(exist_ok=True)
         task.workdir.parent.mkdir(parents=True, exist_ok=True)
-        with open(task.workdir.with_name(f"{task.workdir.name}.running"), "w") as lock:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                kept = stack.enter_context(_held(task.workdir.with_name(f"{task.workdir.name}.running")))
+            except InUseError:
                 return Outcome("elsewhere", "another process is running it")
-            # The run holds the lock as well: if the study is killed, no other process enters the folder before the run has ended.
-            options = {"stderr": subprocess.STDOUT, "environment": slot.environment, "pass_fds": [lock.fileno()]}
-            with log.open("w") as out, self._board.active(task.name, task.workdir, task.run.flat_config):
-                child = self._crew.start(self._command(task), stdout=out, **options)
-                if child is None:
-                    return Outcome("waiting")
-                if hasattr(os, "sched_setaffinity"):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
-                code = self._crew.wait(child)
+            out = stack.enter_context(log.open("w"))
+            stack.enter_context(self._board.active(task.name, task.workdir, task.run.flat_config))
+            child = self._crew.start(self._command(task), stdout=out, stderr=subprocess.STDOUT, environment=slot.environment, pass_fds=kept)
+            if child is None:
+                return Outcome("waiting")
+            if hasattr(os, "sched_setaffinity"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(child.pid, slot.cores)  # before it starts threads, which inherit it
+            code = self._crew.wait(child)
+            working_copy.push(log)
+            working_copy.pull_below(task.workdir)
         if code:
             tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
-            return Outcome("failed", printable(f"exit code {code}, {log}: " + " | ".join(tail), None))
+            return Outcome("failed", printable(f"exit code {code}, {working_copy.place_of(log)}: " + " | ".join(tail), None))
         return Outcome("done")
+
+
+@contextlib.contextmanager
+def _held(path: pathlib.Path) -> Iterator[list[int]]:
+    """Holds the lock of a run while the body runs; yields the file descriptors that hold it.
+
+    The run is given them, and holds the lock as well: if the study is killed, no other process enters the folder before the run has ended. In a
+    bucket, the run ends at its next upload once another one has entered.
+
+    Raises:
+      InUseError: another process holds the lock.
+    """
+    in_bucket = working_copy.lock(path, path.name)
+    if in_bucket:
+        with in_bucket:
+            yield []
+        return
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InUseError(f"{path}: another process is using it") from error
+        yield [lock.fileno()]
 
 
 def _slots(count: int) -> list[Slot]:

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from omnisat_jax.config import versions
@@ -24,7 +24,6 @@ from omnisat_jax.train import identity
 from omnisat_jax.types import StrPath
 
 LOCK = ".lock"
-LARGE = ("checkpoints", "checkpoints-broken", "tensorboard", "profile")  # folders of a run in a bucket that a start does not download
 MOST_SHOWN = 12  # keys of another configuration
 # What this program may have left in a folder without a run: a lock, reports of --compile_for, files that were being written, by any version.
 _OURS = re.compile(r"\.lock|compiled_.*\.json|.+\.partial-\d+")
@@ -62,9 +61,14 @@ def check_path(workdir: StrPath) -> None:
             )
 
 
-def opened(place: StrPath) -> contextlib.AbstractContextManager[pathlib.Path]:
-    """Yields the folder of a run to work in: `place` itself, or the working copy of an address, see `working_copy.opened`."""
-    return working_copy.opened(place, left_out=LARGE)
+def opened(place: StrPath, *, left_out: Iterable[str] = ()) -> contextlib.AbstractContextManager[pathlib.Path]:
+    """Yields the folder of a run to work in: `place` itself, or the working copy of an address, see `working_copy.opened`.
+
+    Args:
+      place: a folder or an address.
+      left_out: names of folders that are not downloaded, besides the large ones of every run.
+    """
+    return working_copy.opened(place, left_out=(*working_copy.LARGE, *left_out))
 
 
 @contextlib.contextmanager

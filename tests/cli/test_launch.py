@@ -24,7 +24,7 @@ def test_help_explains_the_flags():
     ("file", "address", "message"),
     [
         (f"--config={ROOT}/configs/pastis.py", "hdfs://host/run", "--workdir: expected a folder of this machine or gs://BUCKET/FOLDER, found hdfs://host/run"),
-        (f"--study={ROOT}/configs/studies/encoders.py", "gs://bucket/run", "--workdir: expected a path of this machine, found gs://bucket/run; the folder of a study is of this machine"),
+        (f"--study={ROOT}/configs/studies/encoders.py", "s3://bucket/run", "--workdir: expected a folder of this machine or gs://BUCKET/FOLDER, found s3://bucket/run; Orbax cannot write"),
     ],
 )
 def test_an_address_that_holds_no_run_is_refused(file, address, message, tmp_path):

@@ -76,5 +76,3 @@ def test_the_pretraining_of_a_run_in_a_bucket_is_taken(launcher, bucket, tmp_pat
 def test_other_folders_of_a_bucket_are_left_alone(launcher, records, bucket):  # noqa: F811
     output = launcher.run(f"{bucket}/records", code=1)[0]
     assert f"error: {bucket}/records is not empty and holds no run" in output
-    output = launcher.run(f"{bucket}/folds", code=1, extra=["--folds=1,2"])[0]
-    assert "--workdir: expected a path of this machine" in output and "run each fold by --config.data.fold" in output

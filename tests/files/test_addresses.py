@@ -53,6 +53,26 @@ def test_other_schemes_are_refused_with_those_that_work():
     assert refused("hdfs://a/b") == "--workdir: expected a folder of this machine or gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, found hdfs://a/b"
 
 
+def test_runs_on_s3_are_refused_with_the_reason():
+    found = "expected a folder of this machine or gs://BUCKET/FOLDER, found s3://bucket/run; Orbax cannot write the checkpoints of a run to s3://"
+    with pytest.raises(UserError, match=f"^--workdir: {found}$"):
+        workdir.check_path("s3://bucket/run")
+    with pytest.raises(ConfigError, match=f"^pretrain_from: {found}$"):
+        schema.parse(changed(pretrain_from="s3://bucket/run"))
+
+
+@pytest.mark.parametrize("argument", ["--raw", "--out"])
+@pytest.mark.parametrize("found, message", [("https://a/b", "expected a folder of this machine or gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, found https://a/b"), (HOME, NOT_REPLACED)])
+def test_raw_data_and_records_may_be_in_buckets_and_nowhere_else(argument, found, message, tmp_path, monkeypatch):
+    from data.prepare import main
+
+    monkeypatch.chdir(tmp_path)
+    places = {"--raw": "raw", "--out": "out"} | {argument: found}
+    with pytest.raises(UserError, match=f"^{argument}: {message}"):
+        main(["pastis", *(word for pair in places.items() for word in pair)])
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("scheme", addresses.BUCKETS)
 def test_a_missing_library_names_its_extra(scheme, monkeypatch):
     monkeypatch.setattr(addresses.importlib.util, "find_spec", lambda name: None)
@@ -83,7 +103,6 @@ def test_options_refuse_addresses_unless_they_are_text():
 
 COMMANDS = {
     "omnisat_jax.report.__main__": [ADDRESS],
-    "omnisat_jax.report.folds": [ADDRESS, ADDRESS],
     "omnisat_jax.publish": [ADDRESS],
     "omnisat_jax.publish ": ["folder", "--out", ADDRESS],
     "omnisat_jax.export.__main__": [ADDRESS, "--format", "jax", "--out", "x"],
@@ -93,8 +112,7 @@ COMMANDS = {
     "omnisat_jax.predict.command": ["--model", "m", "--stac", ADDRESS],
     "omnisat_jax.predict.command ": ["--model", "m", "--out", ADDRESS],
     "omnisat_jax.predict.command  ": ["--model", "m", "--out", "out", "--series", f"s2={ADDRESS}"],
-    "data.prepare": ["pastis", "--raw", ADDRESS, "--out", "out"],
-    "data.prepare ": ["pastis", "--raw", "raw", "--out", ADDRESS],
+    "data.prepare": ["pastis", "--raw", "raw", "--out", "out", "--mirror_dir", ADDRESS],
     "data.verify": ["pastis", "--raw", ADDRESS],
     "data.show": ["pastis", "--raw", ADDRESS, "--tile", "1"],
     "data.tiles.cut": ["--labels", ADDRESS, "--out", "out"],
@@ -133,13 +151,13 @@ def test_other_names_with_a_tilde_are_paths():
         addresses.need_local(path, "--out")
 
 
-@pytest.mark.parametrize("key", ["data.raw_dir", "data.cache_dir", "data.mirror_dir"])
+@pytest.mark.parametrize("key", ["data.cache_dir", "data.mirror_dir"])
 def test_keys_that_must_be_local_refuse_addresses(key):
     with pytest.raises(ConfigError, match=f"{key}: expected a path of this machine, found {ADDRESS}; "):
         schema.parse(changed(**{key: ADDRESS}))
 
 
-@pytest.mark.parametrize("key", ["data.prepared_dir", "data.pretrain_dirs", "pretrain_from"])
+@pytest.mark.parametrize("key", ["data.raw_dir", "data.prepared_dir", "data.pretrain_dirs", "pretrain_from"])
 def test_keys_that_may_be_buckets_refuse_other_addresses(key):
     schema.parse(changed(**{key: ADDRESS}))
     supported = "gs://BUCKET/FOLDER" if key == "pretrain_from" else "gs://BUCKET/FOLDER or s3://BUCKET/FOLDER"
@@ -147,7 +165,7 @@ def test_keys_that_may_be_buckets_refuse_other_addresses(key):
         schema.parse(changed(**{key: "https://a/b"}))
 
 
-@pytest.mark.parametrize("key", ["data.prepared_dir", "data.pretrain_dirs", "pretrain_from", "--workdir"])
+@pytest.mark.parametrize("key", ["data.raw_dir", "data.prepared_dir", "data.pretrain_dirs", "pretrain_from", "--workdir"])
 def test_a_run_asks_for_the_library_of_its_bucket_before_anything_is_written(key, tmp_path, monkeypatch):
     from omnisat_jax.experiment.context import RunOptions
     from omnisat_jax.experiment.run import run

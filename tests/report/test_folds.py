@@ -9,6 +9,7 @@ import pytest
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.errors import UserError
 from omnisat_jax.report import folds, tables
+from tests.buckets import memory  # noqa: F401 - a fixture
 from tests.report.examples import scaling
 
 CLASSES = ["background", "meadow", "corn"]
@@ -112,3 +113,20 @@ def test_command(tmp_path, capsys):
     assert "expected each run once" in capsys.readouterr().err
     assert run_command(folds.main, [str(tmp_path / "c")]) == 1
     assert "results.json: expected the results of a finished run" in capsys.readouterr().err
+
+
+def test_folds_are_read_from_a_bucket(memory, capsys):  # noqa: F811
+    from omnisat_jax.files.buckets import Bucket
+
+    for name, counts in (("fold_1", A), ("fold_2", B)):
+        Bucket(f"{memory}/run/{name}").write("results.json", json.dumps(results(name, counts)).encode())
+        Bucket(f"{memory}/run/{name}").write("model/model.safetensors", b"not read")
+    shown = []
+    for runs in ([f"{memory}/run"], [f"{memory}/run/fold_1", f"{memory}/run/fold_2/"]):
+        assert folds.main(runs) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] and "mIoU" in shown[0]
+    assert run_command(folds.main, [f"{memory}/nothing"]) == 1
+    assert f"error: {memory}/nothing/results.json: expected the results of a finished run" in capsys.readouterr().err
+    assert run_command(folds.main, ["https://host/run"]) == 1
+    assert "runs: expected a folder of this machine or gs://BUCKET/FOLDER or s3://BUCKET/FOLDER" in capsys.readouterr().err
