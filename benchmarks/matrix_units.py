@@ -17,6 +17,7 @@ from rich.table import Table
 
 from configs import pastis
 from omnisat_jax.aot.report import make_trainer
+from omnisat_jax.cli.arguments import Parser
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.files.atomic import write_json
@@ -75,7 +76,7 @@ def measure(preset: str, encoder: str, heads: int, tiles: int) -> list[Row]:
 
 def main(arguments: list[str]) -> int:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m benchmarks.matrix_units", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="hd", help="of configs/pastis.py (hd)")
     parser.add_argument("--encoders", default="utae,temporal_first", help="of the series, joined by commas (utae,temporal_first)")
     parser.add_argument("--heads", default="8,4,2", help="of the fusion, joined by commas (8,4,2)")
