@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -205,10 +207,8 @@ def test_a_part_that_is_damaged_on_its_way_is_refused(simulated, bucket, tmp_pat
 
 def test_placeholders_of_dead_processes_are_removed(memory, tmp_path):  # noqa: F811
     Bucket(f"{memory}/raw").write("x", b"1")
-    if os.fork() == 0:
-        with fetching.opened(f"{memory}/raw", "--raw", scratch=tmp_path):
-            os._exit(0)
-    os.wait()
+    dies = "import os, sys; from omnisat_jax.files import atomic\nwith atomic.scratch_folder(sys.argv[1]):\n    os._exit(0)"
+    subprocess.run([sys.executable, "-c", dies, str(tmp_path / "raw")], check=True)
     assert len([*tmp_path.iterdir()]) == 1
     with fetching.opened(f"{memory}/raw", "--raw", scratch=tmp_path):
         assert len([*tmp_path.iterdir()]) == 1
