@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from rasterio._err import CPLE_BaseError  # GDAL's own errors, some of which rasterio does not convert
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform
@@ -129,14 +130,38 @@ def _utm(grid: RasterGrid) -> CRS:
     t = grid.transform
     x = t.c + (t.a * grid.width + t.b * grid.height) / 2
     y = t.f + (t.d * grid.width + t.e * grid.height) / 2
-    try:
-        (longitude,), (latitude,) = transform(grid.crs, CRS.from_epsg(4326), [x], [y])[:2]
-    except RasterioError as error:
-        raise RasterError(f"{grid.path}: expected a place on Earth, found none ({reason(error)}); choose a system with --crs") from error
+    (longitude,), (latitude,) = _converted(grid, CRS.from_epsg(4326), [x], [y])
     if not math.isfinite(longitude) or abs(latitude) > 84:
         raise RasterError(f"{grid.path}: expected a place in a UTM zone, found longitude {longitude:g}, latitude {latitude:g}; choose a system with --crs")
     zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def _converted(grid: RasterGrid, crs: CRS, xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:
+    """Coordinates of a raster in another reference system.
+
+    Raises:
+      RasterError: its system is not one of places on Earth, or the coordinates are none of it.
+    """
+    if not (grid.crs.is_projected or grid.crs.is_geographic):
+        raise RasterError(
+            f"{grid.path}: expected a reference system of places on Earth, found {_short(grid.crs)}, which is neither geographic nor projected; "
+            "correct it (gdal_edit.py -a_srs EPSG:CODE)"
+        )
+    try:
+        xs, ys = transform(grid.crs, crs, xs, ys)[:2]
+    except (RasterioError, CPLE_BaseError) as error:
+        raise RasterError(
+            f"{grid.path}: expected coordinates that can be converted to {_short(crs)}, found others, in {_short(grid.crs)}; check its georeference "
+            f"(gdalinfo), or choose another --crs ({reason(error)[:120]})"
+        ) from error
+    return xs, ys
+
+
+def _short(crs: CRS) -> str:
+    """A reference system in a few words: its code, or the name and the beginning of its definition."""
+    text = crs.to_string()
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float, float]:
@@ -145,10 +170,7 @@ def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float,
     for grid in grids:
         xs, ys = map(list, zip(*_edge(grid)))
         if grid.crs != crs:
-            try:
-                xs, ys = transform(grid.crs, crs, xs, ys)[:2]
-            except RasterioError as error:
-                raise RasterError(f"{grid.path}: expected coordinates that can be converted to {crs.to_string()}, found others ({reason(error)})") from error
+            xs, ys = _converted(grid, crs, xs, ys)
         if not np.isfinite([xs, ys]).all():
             raise RasterError(f"{grid.path}: expected coordinates that can be converted to {crs.to_string()}, found others; choose another --crs")
         boxes.append((min(xs), min(ys), max(xs), max(ys)))
