@@ -22,6 +22,7 @@ SAME = 1e-6  # relative difference of two equal sizes of pixels
 EDGE = 21  # points along the edge of a raster that are projected
 LARGEST = 2**31  # label pixels along an axis
 SPARSE = 0.3  # share of a map that rasters should cover
+NOTHING = 0.001  # share that they must cover
 Bounds = tuple[float, float, float, float]  # left, bottom, right and top
 
 
@@ -87,8 +88,17 @@ def _common(area: Area, crs: CRS, extent: Bounds) -> Bounds | None:
     return None if a >= right or c <= left or b >= top or d <= bottom else (max(left, a), max(bottom, b), min(right, c), min(top, d))
 
 
-def far_apart(sensors: Sequence[Sensor], grid: MapGrid) -> list[str]:
-    """A remark if rasters cover little of a map, as after a wrong georeference."""
+def far_apart(sensors: Sequence[Sensor], grid: MapGrid, whole: bool) -> list[str]:
+    """A remark if rasters cover little of a map, as after a wrong georeference.
+
+    Args:
+      sensors: whose rasters are meant.
+      grid: of the map.
+      whole: whether everything is mapped that a raster covers, and not an area that somebody has named.
+
+    Raises:
+      RasterError: they cover next to nothing of the whole map, which would take days and fill disks.
+    """
     grids, crs = _grids(sensors), CRS.from_wkt(grid.crs)
     boxes = np.array([_extent([raster], crs) for raster in grids])
     left, bottom, right, top = grid.bounds
@@ -98,10 +108,13 @@ def far_apart(sensors: Sequence[Sensor], grid: MapGrid) -> list[str]:
     share = sum(distinct.values()) / ((right - left) * (top - bottom))
     if share >= SPARSE:
         return []
-    return [
-        f"files cover at most {100 * share:.0f} % of the map; give an --aoi, or check the georeference of {_outermost(grids, crs).path}, which lies farthest "
-        "from the others"
-    ]
+    where = f"the georeference of {_outermost(grids, crs).path}, which lies farthest from the others"
+    if whole and share < NOTHING:
+        raise RasterError(
+            f"expected files that cover at least {100 * NOTHING:g} % of the map around them, found {100 * share:.2g} % of {(right - left) / 1000:,.0f} x "
+            f"{(top - bottom) / 1000:,.0f} km; check {where}, or give an --aoi"
+        )
+    return [f"files cover at most {max(100 * share, 0.1):.2g} % of the map; give an --aoi, or check {where}"]
 
 
 def _grids(sensors: Sequence[Sensor]) -> list[RasterGrid]:

@@ -37,6 +37,8 @@ def caused(error, cause):
         (UserError("a\x1b[2Jb\ud800"), 1, r"error: a\x1b[2Jb\ud800"),
         (DataError(tile="7", path="x", expected="a", found="b"), 1, "error: tile 7: x: expected a, found b."),
         (PermissionError(errno.EACCES, "Permission denied", "/there"), 1, "error: /there: permission denied"),
+        (UserError("a.json: cannot be written (the disk is full)"), 1, "error: a.json: cannot be written (the disk is full); free some space, then run the same command again to resume"),
+        (UserError("a: cannot be written (the disk is full); free some space"), 1, "error: a: cannot be written (the disk is full); free some space"),
         (OSError(errno.ENOSPC, "No space left"), 1, "error: the disk is full; free some space, then run the same command again to resume"),
         (RuntimeError("RESOURCE_EXHAUSTED: a file: No space left on device [x]"), 1, "error: no space left on device (RESOURCE_EXHAUSTED: a file"),
         (MemoryError(), 1, "error: not enough memory (MemoryError); use smaller"),
