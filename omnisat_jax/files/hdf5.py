@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 
 from omnisat_jax.errors import DataError, reason
-from omnisat_jax.files.npy import LARGEST, LONGEST, kinds_in_words
 from omnisat_jax.files.formats import unreadable
+from omnisat_jax.files.npy import LARGEST, LONGEST, kinds_in_words
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.types import StrPath
 
