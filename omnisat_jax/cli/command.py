@@ -108,7 +108,7 @@ def sentence(error: BaseException) -> str:
 def _with_advice(text: str) -> str:
     """A sentence about a full disk says what to do, whoever noticed it."""
     full = any(system_reason(OSError(number, "")) in text for number in (errno.ENOSPC, errno.EDQUOT))
-    return f"{text}; {SPACE}" if full and "free some space" not in text else text
+    return f"{text}; {SPACE}" if full and "same command again" not in text and "free some space" not in text else text
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -38,6 +38,7 @@ def caused(error, cause):
         (DataError(tile="7", path="x", expected="a", found="b"), 1, "error: tile 7: x: expected a, found b."),
         (PermissionError(errno.EACCES, "Permission denied", "/there"), 1, "error: /there: permission denied"),
         (UserError("a.json: cannot be written (the disk is full)"), 1, "error: a.json: cannot be written (the disk is full); free some space, then run the same command again to resume"),
+        (UserError("a: the disk is full: start the same command again"), 1, "error: a: the disk is full: start the same command again"),
         (UserError("a: cannot be written (the disk is full); free some space"), 1, "error: a: cannot be written (the disk is full); free some space"),
         (OSError(errno.ENOSPC, "No space left"), 1, "error: the disk is full; free some space, then run the same command again to resume"),
         (RuntimeError("RESOURCE_EXHAUSTED: a file: No space left on device [x]"), 1, "error: no space left on device (RESOURCE_EXHAUSTED: a file"),
