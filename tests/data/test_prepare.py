@@ -8,13 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
 import jax
 import numpy as np
 import pytest
 
-from configs import pastis
 from data import prepare as command
 from data.preparation import preparing, writing
 from data.preparation.bad_tiles import BadTiles, TooManyBadTiles, read_tile
@@ -22,9 +20,6 @@ from data.preparation.options import Origin, PreparationOptions
 from data.preparation.summary import Summary, clear_dates
 from data.reading.datasets import open_dataset
 from data.reading.raw import DataError, RawModality, absent
-from omnisat_jax.cli import terminal
-from omnisat_jax.config import schema
-from omnisat_jax.errors import UserError
 from omnisat_jax.files import atomic
 from omnisat_jax.records.reader import Records
 from tests import faults, forks
@@ -60,24 +55,6 @@ def test_two_processes_write_what_one_does(simulated, tmp_path, capsys):
         np.testing.assert_array_equal(a["labels"], b["labels"])
     shown = capsys.readouterr().out
     assert "fold_1" in shown and "MB per tile" in shown and "data.prepared_dir" in shown
-
-
-def test_preparing_leaves_nothing_in_the_folder_of_temporary_files(simulated, tmp_path, monkeypatch):
-    """TFDS would leave an empty folder for each part."""
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    assert run(simulated, tmp_path / "records") == 0
-    assert not list((tmp_path / "temporary").iterdir())
-
-
-def test_no_cache_that_can_be_written_to(tmp_path, monkeypatch):
-    """As in the checkout of somebody else."""
-    config = schema.parse(pastis.get_config())
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(UserError, match=r"found runs/cache \(.*: permission denied\); choose another with --config.data.cache_dir=FOLDER"):
-        preparing.prepare(config.data, terminal.console(quiet=True))
-    assert not list(tmp_path.iterdir())
 
 
 def test_names_of_folders_are_shown_literally(simulated, tmp_path, capsys):
