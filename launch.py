@@ -216,7 +216,7 @@ def _run(values):
     from omnisat_jax.train.timing import parse_profile
 
     config = schema.parse(values.config)
-    keep_programs(values.compilation_cache, default=os.path.join(config.data.cache_dir, "programs"))
+    remark = keep_programs(values.compilation_cache, default=os.path.join(config.data.cache_dir, "programs"))
     hosts.start(
         coordinator=values.coordinator,
         num_processes=values.num_processes,
@@ -225,6 +225,8 @@ def _run(values):
     )
     console = terminal.console(quiet=not hosts.is_leader())
     terminal.set_up_logging(console)
+    if remark:
+        console.print(remark, soft_wrap=True)
     options = RunOptions(
         folder=_folder(values, config),
         console=console,

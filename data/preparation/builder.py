@@ -21,6 +21,13 @@ SPLIT = "tiles"
 DESCRIPTION = "Labels, dates, validity and the place of the frames of co-located modalities, one record a tile."
 
 
+class _Info(tfds.core.DatasetInfo):
+    """The description of a table that is new, so that nobody else knows it."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing. TFDS would make a temporary folder for what its servers know of the table, and leave it behind, empty."""
+
+
 class Tiles(tfds.core.GeneratorBasedBuilder):
     """Builds the table of a part: one record per tile with its labels, dates, validity and the positions of its frames."""
 
@@ -51,7 +58,7 @@ class Tiles(tfds.core.GeneratorBasedBuilder):
             features |= {"labels": _tensor((side, side), "uint8"), "parcels": _tensor((side, side), "int64")}
         else:
             features["labels"] = _tensor((len(self._raw.classes),), "float32")
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=DESCRIPTION,
             citation=self._raw.citation,

@@ -21,6 +21,7 @@ from omnisat_jax.config.schema import DataConfig
 from omnisat_jax.errors import UserError
 from omnisat_jax.files import fetching, hashing
 from omnisat_jax.files.addresses import scheme_of
+from omnisat_jax.files.paths import unwritable
 from omnisat_jax.records.description import DESCRIPTION, VERSION, read_description
 from omnisat_jax.records.info import DatasetInfo
 from omnisat_jax.records.mirror import mirrored
@@ -55,6 +56,7 @@ def _prepared_in_cache(data_config: DataConfig, root: pathlib.Path, options: Pre
     key = _fingerprint(data_config.dataset, root, data_config.nomenclature, options, console)
     folder = pathlib.Path(data_config.cache_dir) / f"{data_config.dataset}-{key}"
     if not (folder / DESCRIPTION).is_file():
+        _need_cache(data_config)
         simulated = None
         if not data_config.raw_dir:
             simulated = dataclasses.asdict(data_config.simulated) | {"version": simulator(data_config.dataset).VERSION}
@@ -149,6 +151,15 @@ def _fingerprint(name: str, root: StrPath, nomenclature: str, options: Preparati
         return hashing.fingerprint(root, reader_of(name).raw_files(root), how)
 
 
+def _need_cache(data_config: DataConfig) -> None:
+    """Refuses a folder for prepared data that cannot be written to, such as that of a checkout of somebody else."""
+    if why := unwritable(data_config.cache_dir):
+        raise UserError(
+            f"data.cache_dir: expected a folder for simulated and prepared data that can be written to, found {data_config.cache_dir} ({why}); "
+            "choose another with --config.data.cache_dir=FOLDER"
+        )
+
+
 def _simulate(data_config: DataConfig, reader: ModuleType, console: Console) -> pathlib.Path:
     wanted = data_config.simulated
     if not wanted.tiles:
@@ -162,6 +173,7 @@ def _simulate(data_config: DataConfig, reader: ModuleType, console: Console) -> 
     )
     if root.exists():
         return root
+    _need_cache(data_config)
     with progress_bar(console) as bar:
         task = bar.add_task(f"simulating {data_config.dataset}", total=wanted.tiles)
         return simulated.simulate(

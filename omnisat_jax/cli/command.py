@@ -18,11 +18,12 @@ from typing import Any
 
 from omnisat_jax.cli import signals
 from omnisat_jax.cli.signals import DEBUG, Terminated
-from omnisat_jax.errors import UserError, printable, reason, system_sentence
+from omnisat_jax.errors import UserError, printable, reason, system_reason, system_sentence
 
 FAILED = 1  # exit code
 NO_SPACE = "No space left on device"
 RESUME = "run the same command again to resume"
+SPACE = f"free some space, then {RESUME}"
 
 
 def run_command(main: Callable[..., int | None], *arguments: Any) -> int:
@@ -91,18 +92,23 @@ def sentence(error: BaseException) -> str:
     chain = list(_chain(error))
     for cause in chain:
         if isinstance(cause, UserError):
-            return printable(str(cause), None)
+            return _with_advice(printable(str(cause), None))
     for cause in chain[1:]:
         if isinstance(cause, OSError) and not isinstance(error, OSError | MemoryError):
             return sentence(cause)
     if isinstance(error, OSError) and (error.filename or error.errno):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return system_sentence(error) + (f"; free some space, then {RESUME}" if full else "")
+        return _with_advice(system_sentence(error))
     if NO_SPACE in str(error):  # from C++ libraries
-        return f"{NO_SPACE.lower()} ({reason(error)}); free some space, then {RESUME}"
+        return f"{NO_SPACE.lower()} ({reason(error)}); {SPACE}"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"not enough memory ({reason(error)}); use smaller batches, tiles or models, or a machine with more memory"
     return f"{type(error).__name__}: {reason(error)}. This is a bug in omnisat_jax; its traceback is in {_keep(error)}"
+
+
+def _with_advice(text: str) -> str:
+    """A sentence about a full disk says what to do, whoever noticed it."""
+    full = any(system_reason(OSError(number, "")) in text for number in (errno.ENOSPC, errno.EDQUOT))
+    return f"{text}; {SPACE}" if full and "same command again" not in text and "free some space" not in text else text
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -23,6 +23,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from omnisat_jax.errors import DataError, reason
+from omnisat_jax.files.formats import unreadable
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.missing import FILL
 from omnisat_jax.types import StrPath
@@ -315,10 +316,9 @@ def open_geotiff(
         except DataError:
             raise
         except FAILURES as error:
-            raise DataError(
-                tile=tile, path=path, expected=what if "GeoTIFF" in what else f"{what}: a GeoTIFF",
-                found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})", advice=advice,
-            ) from error  # fmt: skip
+            found, todo = unreadable(path, error, "it is a TIFF image", advice)
+            expected = what if "GeoTIFF" in what else f"{what}: a GeoTIFF"
+            raise DataError(tile=tile, path=path, expected=expected, found=found, advice=todo) from error
         if images > 1:
             raise opened.error("one image", f"{images} in one file", "Only the first would be read: store each in a file of its own (gdal_translate).")
         if not opened.bands:

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from omnisat_jax.errors import DataError, reason
+from omnisat_jax.files.formats import unreadable
 from omnisat_jax.files.npy import LARGEST, LONGEST, kinds_in_words
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.types import StrPath
@@ -148,7 +149,5 @@ def open_hdf5(path: StrPath, *, tile: str, what: str = "an HDF5 file", root: Str
     except (OSError, RuntimeError, KeyError, TypeError, MemoryError, OverflowError, ValueError, UnicodeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(
-            tile=tile, path=path, expected=f"{what} that can be read", found=f"{path.stat().st_size} bytes ({reason(error)})",
-            advice="It is truncated or damaged: restore it from the archive.",
-        ) from error  # fmt: skip
+        found, advice = unreadable(path, error, "it is an HDF5 or netCDF file", "It is truncated or damaged: restore it from the archive.")
+        raise DataError(tile=tile, path=path, expected=f"{what} that can be read", found=found, advice=advice) from error

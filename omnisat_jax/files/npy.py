@@ -2,13 +2,15 @@
 
 import math
 import os
+import pathlib
 import tokenize
 import warnings
 from typing import IO
 
 import numpy as np
 
-from omnisat_jax.errors import DataError, reason, system_reason
+from omnisat_jax.errors import DataError, system_reason
+from omnisat_jax.files.formats import unreadable
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.types import StrPath
 
@@ -66,16 +68,17 @@ def read_npy(
     except MALFORMED as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(
-            tile=tile, path=path, expected=f"{wanted} (a complete .npy array)",
-            found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",
-            advice="It is truncated, empty or holds Python objects: restore it from the archive.",
-        ) from error  # fmt: skip
+        raise _unreadable(path, tile, f"{wanted} (a complete .npy array)", error) from error
     except OSError as error:
         raise DataError(tile=tile, path=path, expected=wanted, found=system_reason(error)) from error
     if len(flat) != count:
         raise DataError(tile=tile, path=path, expected=f"{wanted}: {count:,} numbers", found=f"{len(flat):,}")
     return flat.astype(dtype.newbyteorder("="), copy=False).reshape(found, order="F" if fortran else "C")
+
+
+def _unreadable(path: pathlib.Path, tile: str, expected: str, error: BaseException) -> DataError:
+    found, advice = unreadable(path, error, "it is a NumPy array (.npy)", "It is truncated, empty or holds Python objects: restore it from the archive.")
+    return DataError(tile=tile, path=path, expected=expected, found=found, advice=advice)
 
 
 def npy_shape(path: StrPath, *, tile: str, what: str, rank: int, root: StrPath | None = None) -> tuple[int, ...]:
@@ -93,11 +96,7 @@ def npy_shape(path: StrPath, *, tile: str, what: str, rank: int, root: StrPath |
         with open(path, "rb") as source:
             found, _, _ = read_header(source)
     except (*MALFORMED, OSError) as error:
-        raise DataError(
-            tile=tile, path=path, expected=f"{what} (a complete .npy array)",
-            found=f"an unreadable file of {path.stat().st_size} bytes ({reason(error)})",
-            advice="It is truncated, empty or holds Python objects: restore it from the archive.",
-        ) from error  # fmt: skip
+        raise _unreadable(path, tile, f"{what} (a complete .npy array)", error) from error
     if len(found) != rank:
         raise DataError(tile=tile, path=path, expected=f"{what} ({rank} dimensions)", found=f"shape {found}")
     return found

@@ -167,6 +167,19 @@ def need_folder(root: StrPath, *, what: str, advice: str = "") -> pathlib.Path:
     return root
 
 
+def unwritable(folder: StrPath) -> str:
+    """Why this user cannot make files in `folder`, or make the folder; "" if it should be possible. Nothing is made."""
+    place = pathlib.Path(os.path.abspath(folder))
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        return f"{place}: it is a file, or a broken link"
+    if os.access(place, os.W_OK | os.X_OK):
+        return ""
+    read_only = os.statvfs(place).f_flag & os.ST_RDONLY if os.access(place, os.X_OK) else 0
+    return f"{place}: {'the file system is read-only' if read_only else 'permission denied'}"
+
+
 def need_file(
     path: StrPath, *, what: str, tile: str = "-", root: StrPath | None = None, advice: str = "Restore it from the archive."
 ) -> pathlib.Path:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from omnisat_jax.files.addresses import need_local
+from omnisat_jax.files.paths import unwritable
 from omnisat_jax.types import StrPath
 
 _KEPT_BYTES = 4 * 2**30  # of compiled programs; those that were not used for longest are deleted first
@@ -26,7 +27,7 @@ def options_for(platform: str) -> dict[str, Any]:
     return {"xla_gpu_enable_triton_gemm": False} if platform in ("gpu", "cuda") else {}
 
 
-def keep_programs(folder: StrPath | None, default: StrPath) -> None:
+def keep_programs(folder: StrPath | None, default: StrPath) -> str:
     """Keeps compiled programs between processes, in JAX's persistent compilation cache. To be called before the first program is compiled.
 
     JAX identifies a program by its text, the options and versions of the compiler, and the kind of the devices.
@@ -36,21 +37,28 @@ def keep_programs(folder: StrPath | None, default: StrPath) -> None:
         it, `default`.
       default: see there.
 
+    Returns:
+      What the user should know: why nothing is kept although no one asked for that; "" otherwise.
+
     Raises:
       UserError: an address.
     """
     if folder == "":
         jax.config.update("jax_enable_compilation_cache", False)
-        return
+        return ""
     argument = "--compilation_cache"
     if folder is None and (folder := os.environ.get("JAX_COMPILATION_CACHE_DIR")):
         argument = "JAX_COMPILATION_CACHE_DIR"
     folder = folder or default
     need_local(folder, argument, "choose a folder of each host: it is locked while programs are added")
+    if why := unwritable(folder):  # JAX would warn of it at every program
+        jax.config.update("jax_enable_compilation_cache", False)
+        return f"compiled programs are not kept for the next run ({why}); --compilation_cache=FOLDER names another folder"
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))
     for name, value in (("jax_compilation_cache_max_size", _KEPT_BYTES), ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)):
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    return ""
 
 
 def unoptimised() -> dict[str, Any]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from rasterio._err import CPLE_BaseError  # GDAL's own errors, some of which rasterio does not convert
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform
@@ -21,6 +22,7 @@ SAME = 1e-6  # relative difference of two equal sizes of pixels
 EDGE = 21  # points along the edge of a raster that are projected
 LARGEST = 2**31  # label pixels along an axis
 SPARSE = 0.3  # share of a map that rasters should cover
+NOTHING = 0.001  # share that they must cover
 Bounds = tuple[float, float, float, float]  # left, bottom, right and top
 
 
@@ -86,8 +88,17 @@ def _common(area: Area, crs: CRS, extent: Bounds) -> Bounds | None:
     return None if a >= right or c <= left or b >= top or d <= bottom else (max(left, a), max(bottom, b), min(right, c), min(top, d))
 
 
-def far_apart(sensors: Sequence[Sensor], grid: MapGrid) -> list[str]:
-    """A remark if rasters cover little of a map, as after a wrong georeference."""
+def far_apart(sensors: Sequence[Sensor], grid: MapGrid, whole: bool) -> list[str]:
+    """A remark if rasters cover little of a map, as after a wrong georeference.
+
+    Args:
+      sensors: whose rasters are meant.
+      grid: of the map.
+      whole: whether everything is mapped that a raster covers, and not an area that somebody has named.
+
+    Raises:
+      RasterError: they cover next to nothing of the whole map, which would take days and fill disks.
+    """
     grids, crs = _grids(sensors), CRS.from_wkt(grid.crs)
     boxes = np.array([_extent([raster], crs) for raster in grids])
     left, bottom, right, top = grid.bounds
@@ -97,10 +108,13 @@ def far_apart(sensors: Sequence[Sensor], grid: MapGrid) -> list[str]:
     share = sum(distinct.values()) / ((right - left) * (top - bottom))
     if share >= SPARSE:
         return []
-    return [
-        f"files cover at most {100 * share:.0f} % of the map; give an --aoi, or check the georeference of {_outermost(grids, crs).path}, which lies farthest "
-        "from the others"
-    ]
+    where = f"the georeference of {_outermost(grids, crs).path}, which lies farthest from the others"
+    if whole and share < NOTHING:
+        raise RasterError(
+            f"expected files that cover at least {100 * NOTHING:g} % of the map around them, found {100 * share:.2g} % of {(right - left) / 1000:,.0f} x "
+            f"{(top - bottom) / 1000:,.0f} km; check {where}, or give an --aoi"
+        )
+    return [f"files cover at most {max(100 * share, 0.1):.2g} % of the map; give an --aoi, or check {where}"]
 
 
 def _grids(sensors: Sequence[Sensor]) -> list[RasterGrid]:
@@ -129,14 +143,38 @@ def _utm(grid: RasterGrid) -> CRS:
     t = grid.transform
     x = t.c + (t.a * grid.width + t.b * grid.height) / 2
     y = t.f + (t.d * grid.width + t.e * grid.height) / 2
-    try:
-        (longitude,), (latitude,) = transform(grid.crs, CRS.from_epsg(4326), [x], [y])[:2]
-    except RasterioError as error:
-        raise RasterError(f"{grid.path}: expected a place on Earth, found none ({reason(error)}); choose a system with --crs") from error
+    (longitude,), (latitude,) = _converted(grid, CRS.from_epsg(4326), [x], [y])
     if not math.isfinite(longitude) or abs(latitude) > 84:
         raise RasterError(f"{grid.path}: expected a place in a UTM zone, found longitude {longitude:g}, latitude {latitude:g}; choose a system with --crs")
     zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def _converted(grid: RasterGrid, crs: CRS, xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:
+    """Coordinates of a raster in another reference system.
+
+    Raises:
+      RasterError: its system is not one of places on Earth, or the coordinates are none of it.
+    """
+    if not (grid.crs.is_projected or grid.crs.is_geographic):
+        raise RasterError(
+            f"{grid.path}: expected a reference system of places on Earth, found {_short(grid.crs)}, which is neither geographic nor projected; "
+            "correct it (gdal_edit.py -a_srs EPSG:CODE)"
+        )
+    try:
+        xs, ys = transform(grid.crs, crs, xs, ys)[:2]
+    except (RasterioError, CPLE_BaseError) as error:
+        raise RasterError(
+            f"{grid.path}: expected coordinates that can be converted to {_short(crs)}, found others, in {_short(grid.crs)}; check its georeference "
+            f"(gdalinfo), or choose another --crs ({reason(error)[:120]})"
+        ) from error
+    return xs, ys
+
+
+def _short(crs: CRS) -> str:
+    """A reference system in a few words: its code, or the name and the beginning of its definition."""
+    text = crs.to_string()
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float, float]:
@@ -145,10 +183,7 @@ def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float,
     for grid in grids:
         xs, ys = map(list, zip(*_edge(grid)))
         if grid.crs != crs:
-            try:
-                xs, ys = transform(grid.crs, crs, xs, ys)[:2]
-            except RasterioError as error:
-                raise RasterError(f"{grid.path}: expected coordinates that can be converted to {crs.to_string()}, found others ({reason(error)})") from error
+            xs, ys = _converted(grid, crs, xs, ys)
         if not np.isfinite([xs, ys]).all():
             raise RasterError(f"{grid.path}: expected coordinates that can be converted to {crs.to_string()}, found others; choose another --crs")
         boxes.append((min(xs), min(ys), max(xs), max(ys)))

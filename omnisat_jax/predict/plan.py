@@ -92,8 +92,8 @@ def make_plan(model: Model, region: Region, options: PredictOptions, pool: concu
         sensors = tuple(without_unreadable(sensor, pool) for sensor in sensors)
     window = _window(model, options, remarks)
     grid = lay_grid(sensors, region.area, window, model.label_patch or 1, options)
+    remarks += far_apart(sensors, grid, whole=region.area is None)
     surveys = {sensor.name: survey(sensor, grid, pool) for sensor in sensors}
-    remarks += far_apart(sensors, grid)
     remarks += _check_values(model, sensors, surveys, options)
     used = tuple(sensor for sensor in sensors if surveys[sensor.name].known.any() or not surveys[sensor.name].whole)
     remarks += [f"{sensor.name}: no known value anywhere in the area; it is not used" for sensor in sensors if sensor not in used]

@@ -25,6 +25,7 @@ from omnisat_jax.words import number_of
 
 # Classes of the Sentinel-2 scene classification that are no view of the ground: no data, saturated, cloud shadow, clouds, cirrus.
 SCL_UNKNOWN = (0, 1, 3, 8, 9, 10)
+_UNNAMED = re.compile(r"band\d+")  # what `rasters.bands` calls a band without a description
 
 
 class Raster(Protocol):
@@ -191,7 +192,8 @@ def match_bands(name: str, wanted: Sequence[str], found: Sequence[str], where: s
     missing = [band for band in wanted if _fold(band) not in folded]
     if missing:
         naming = advice or f"name the bands of the files with {name}=PATH:BAND,BAND, in their order"
-        advice = naming if len(missing) == len(wanted) else "the model needs all of them"
+        unnamed = not advice and any(_UNNAMED.fullmatch(text) for text in found)  # a file that describes some of its bands only
+        advice = naming if len(missing) == len(wanted) or unnamed else "the model needs all of them"
         raise RasterError(
             f"{where}: expected the bands {', '.join(wanted)}, which the model was trained with, found {', '.join(found)} "
             f"(without {', '.join(missing)}); {advice}"

@@ -83,3 +83,13 @@ def test_only_regular_files_inside_the_dataset_are_taken(tmp_path):
     (tmp_path / "elsewhere" / "b").symlink_to("a")
     (root / "linked").symlink_to("../elsewhere")
     assert paths.need_file(root / "linked" / "b", what="a file", root=root)
+
+
+def test_a_place_that_cannot_be_written_to_is_explained_before_anything_is_made(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "broken").symlink_to("nowhere")
+    assert paths.unwritable(tmp_path) == paths.unwritable(tmp_path / "a" / "b") == "" and not (tmp_path / "a").exists()
+    for name in ("file", "broken"):
+        assert paths.unwritable(tmp_path / name / "b") == f"{tmp_path / name}: it is a file, or a broken link"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    assert paths.unwritable(tmp_path / "a" / "b") == f"{tmp_path}: permission denied"

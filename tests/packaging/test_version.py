@@ -1,16 +1,39 @@
-"""The version is omnisat_jax.__version__; the two files that repeat it for readers agree with it."""
+"""The version is omnisat_jax.__version__; the files that repeat it, or the day of its release, for readers agree with it."""
 
+import datetime
 import re
+import tomllib
 
 import omnisat_jax
 from tests.conftest import ROOT
 
 
+def entries(key):
+    """The values of a top-level key of CITATION.cff."""
+    return re.findall(rf"^{key}: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+
+
+def latest():
+    """Version and day of the newest section of the changelog that is more than a collection of what is to come."""
+    titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version, _, day = next(title for title in titles if title != "Unreleased").partition(" - ")
+    return version, day
+
+
 def test_the_citation_names_the_version():
-    assert re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE) == [omnisat_jax.__version__]
+    assert entries("version") == [omnisat_jax.__version__]
 
 
 def test_the_changelog_has_a_section_of_the_version():
-    titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    released = [title for title in titles if title != "Unreleased"]
-    assert re.fullmatch(rf"{re.escape(omnisat_jax.__version__)} - (unreleased|\d{{4}}-\d{{2}}-\d{{2}})", released[0])
+    assert latest()[0] == omnisat_jax.__version__
+
+
+def test_changelog_and_citation_name_the_same_day():
+    day = latest()[1]
+    assert entries("date-released") == [day] and datetime.date.fromisoformat(day).isoformat() == day
+
+
+def test_the_distribution_takes_the_version_from_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"] and "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "omnisat_jax.__version__"}

@@ -34,3 +34,13 @@ def test_the_folder_of_programs(folder, variable, used, tmp_path):
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
     filled = {path.name for path in pathlib.Path(tmp_path).iterdir() if any(path.glob("*-cache"))}
     assert filled == ({used} if used else set())
+
+
+def test_a_folder_of_programs_that_cannot_be_made_is_said_once(tmp_path):
+    (tmp_path / "file").touch()
+    code = PROGRAM.format(folder=None, default=str(tmp_path / "file" / "programs")).replace("keep_programs(", "print(keep_programs(", 1)
+    code = code.replace("programs')\n", "programs'))\n", 1)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "are not kept" in done.stdout and f"{tmp_path / 'file'}: it is a file" in done.stdout and "--compilation_cache" in done.stdout
+    assert done.stderr == ""

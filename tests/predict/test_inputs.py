@@ -273,6 +273,17 @@ def test_a_file_far_away_is_remarked_on(tmp_path):
     assert any("cover at most" in text and "z_20210105.tif" in text for text in remarks), remarks
 
 
+def test_a_file_on_another_continent_is_refused_unless_an_area_is_named(tmp_path):
+    """A map of everything between them would be huge."""
+    put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
+    put(tmp_path / "s" / "y_20210105.tif", CLASSES.astype(np.float32), top=TOP - 4_000_000)
+    put(tmp_path / "s" / "z_20210105.tif", CLASSES.astype(np.float32))
+    with pytest.raises(UserError, match=r"of \d+ x [34],\d+ km; check the georeference of .*y_20210105.tif, .* or give an --aoi"):
+        mapped(tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps({"type": "Polygon", "coordinates": [[[4.4, 51.4], [4.5, 51.4], [4.5, 51.5], [4.4, 51.5], [4.4, 51.4]]]}))
+    assert mapped(tmp_path, aoi=tmp_path / "a.json").info.grid.height < 1000
+
+
 def test_an_area_in_metres_is_no_geojson(tmp_path):
     put(tmp_path / "s" / "x_20210105.tif", CLASSES.astype(np.float32))
     (tmp_path / "a.json").write_text(json.dumps({"type": "Polygon", "coordinates": [[[LEFT, TOP], [LEFT + 100, TOP], [LEFT, TOP - 100], [LEFT, TOP]]]}))
