@@ -8,7 +8,7 @@ Imports go down this list:
     parcels         the crop of each parcel
     polygons        the fields of the map as polygons
     catalog       STAC items of the map and its model
-    rasters         cloud-optimised GeoTIFFs
+    rasters         cloud-optimized GeoTIFFs
     styles          QGIS styles
     writing         failures to write, as one sentence
     record          what run.json says about the products

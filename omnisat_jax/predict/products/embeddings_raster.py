@@ -1,4 +1,4 @@
-"""Embeddings as a cloud-optimised GeoTIFF, coded as those of AlphaEarth Foundations, and as a picture of their three main directions.
+"""Embeddings as a cloud-optimized GeoTIFF, coded as those of AlphaEarth Foundations, and as a picture of their three main directions.
 
 A vector of length 1 is stored as round(sign(x) * sqrt(|x|) * 127.5), and read as sign(v) * (v / 127.5)**2. Unknown tokens are -128.
 Letters: h w tokens of a piece, N known tokens, D width of an embedding.

@@ -1,4 +1,4 @@
-"""Cloud-optimised GeoTIFFs of a map, made block by block.
+"""Cloud-optimized GeoTIFFs of a map, made block by block.
 
 A tiled GeoTIFF is filled first, because the COG driver of GDAL needs the whole raster; then it is copied. Equal pixels make equal files, whatever
 the size of the blocks.
