@@ -309,11 +309,14 @@ def test_any_number_of_folds_uses_every_tile(here, folds):
 
 
 @pytest.mark.parametrize(
-    "name, advice",
-    [("fields.gpkg", "Rasterize it first (gdal_rasterize)"), ("mosaic.vrt", "Convert it first (gdal_translate)")],
+    "name, content, advice",
+    [
+        ("fields.gpkg", b"SQLite format 3\0", "Rasterize it first (gdal_rasterize)"),
+        ("mosaic.vrt", b"<VRTDataset/>", "Convert it first (gdal_translate)"),
+    ],
 )
-def test_other_formats_come_with_what_to_do(here, capsys, name, advice):
-    (here / name).write_bytes(b"<VRTDataset/>")
+def test_other_formats_come_with_what_to_do(here, capsys, name, content, advice):
+    (here / name).write_bytes(content)
     refused(here, capsys, advice, labels=name)("--image", f"im={here / 'labels.tif'}")
     refused(here, capsys, advice)("--image", f"im={here / name}")
     (here / "s").mkdir()

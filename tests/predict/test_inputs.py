@@ -212,7 +212,7 @@ def test_what_else_is_refused(tmp_path):
         (dict(scl={"im": "x"}), None, "--scl"),
         (dict(images=[f"s={tmp_path / 'im.tif'}"]), None, "more than once"),
         (dict(images=[f"im={tmp_path / 'none.tif'}"]), None, "none.tif"),
-        ({}, PredictOptions(crs="EPSG:4326"), "metres"),
+        ({}, PredictOptions(crs="EPSG:4326"), "meters"),
         ({}, PredictOptions(crs="nonsense"), "--crs"),
     ]:
         with pytest.raises(UserError, match=message):
