@@ -45,7 +45,7 @@ class _Checks:
         except Exception as error:
             what = f"the reader of {self.dataset.name} to read {self.name}"
             found = f"{type(error).__name__}: {reason(error)}"
-            raise DataError(tile=self.tile, path=self.path(), expected=what, found=found, advice="Correct the file, or the reader (docs/extend.md).") from error
+            raise DataError(tile=self.tile, path=self.path(), expected=what, found=found, advice="Correct the file, or the reader (docs/extend.md).", kind="fault") from error
 
     def keys(self, entry: Any, required: Sequence[str], optional: Sequence[str] = ()) -> None:
         texts = " and ".join(map(repr, required))

@@ -125,7 +125,7 @@ def test_an_unforeseen_error_is_a_finding_of_its_tile(root, console, monkeypatch
     monkeypatch.setattr(raw_check, "open_dataset", lambda *_: broken)
     np.save(root / faults.S2.replace(TILE, "10007"), np.zeros(3))
     found = [finding for finding in run(root, console) if finding.kind != "changed"]
-    assert {(f.kind, f.tile) for f in found} == {("unreadable", TILE), ("fault", "10004"), ("unreadable", "10007")}
+    assert {(f.kind, f.tile) for f in found} == {("fault", TILE), ("fault", "10004"), ("unreadable", "10007")}
     (fault,) = (finding for finding in found if finding.tile == TILE)
     assert "RecursionError: too" in fault.found and fault.path.endswith(faults.S2)
     monkeypatch.setattr(raw_check, "open_dataset", lambda *_: 1 / 0)
