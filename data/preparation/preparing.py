@@ -147,6 +147,7 @@ def _fingerprint(name: str, root: StrPath, nomenclature: str, options: Preparati
     """Identifies the content of the raw files and how they are read."""
     how = f"{name}/{VERSION}/{nomenclature_of(name, nomenclature)}/{options.on_bad}/{options.float16}"
     how += f"/{options.unlabelled}" if options.unlabelled != "refuse" else ""  # records from before this option keep their fingerprint
+    how += f"/reading {reading}" if (reading := getattr(reader_of(name), "READING", 1)) > 1 else ""
     with console.status(Text(f"hashing {fetching.place_of(root)}"), spinner="dots"):
         return hashing.fingerprint(root, reader_of(name).raw_files(root), how)
 

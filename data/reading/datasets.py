@@ -32,7 +32,7 @@ COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def reader_of(name: str) -> ModuleType:
-    """The module of a reader: WHERE (the data are published), raw_files(root), open_raw(root).
+    """The module of a reader: WHERE (the data are published), raw_files(root), open_raw(root); READING, if the same files were once read as other values.
 
     Raises:
       UserError: an unknown dataset.

@@ -19,7 +19,8 @@ from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
-__all__ = ["WHERE", "open_raw", "raw_files"]
+__all__ = ["READING", "WHERE", "open_raw", "raw_files"]
+READING = 2  # raised whenever the same files are read as other values, so that no records of before are used; 2: known bands of partly unknown pixels are kept
 SAME_PLACE = 0.01  # pixels by which a sensor and the labels may be misaligned, due to rounding
 SAME_NUMBER = 1e-9  # tolerated relative difference of two scales or offsets, due to rounding
 

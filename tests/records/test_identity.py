@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from data import prepare as command
-from data.reading.datasets import simulator
+from data.preparation import preparing
+from data.preparation.options import PreparationOptions
+from data.reading.datasets import reader_of, simulator
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.config import schema
 from omnisat_jax.errors import UserError
@@ -109,3 +111,16 @@ def test_simulated_records_record_their_parameters(tmp_path, console):
     config = schema.parse(tiny(**{"data.cache_dir": str(tmp_path), "data.simulated.tiles": 5})).data
     made = Records(command.prepare(config, console)).info.made_with
     assert made.simulated == {"version": simulator("pastis").VERSION, "tiles": 5, "tile_size": 16, "seed": 0}
+
+
+def test_files_that_are_read_as_other_values_are_other_data(root, console, monkeypatch):
+    """Records from before a change of a reader are not used again; those of other readers stay what they were."""
+
+    def fingerprint():
+        return preparing._fingerprint("pastis", root, "", PreparationOptions(), console)
+
+    before = fingerprint()
+    monkeypatch.setattr(reader_of("pastis"), "READING", 1, raising=False)
+    assert fingerprint() == before
+    monkeypatch.setattr(reader_of("pastis"), "READING", 2)
+    assert fingerprint() != before
