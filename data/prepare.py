@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--raw", required=True, type=words, help="the dataset's folder, as published; may be gs://BUCKET/FOLDER")
     parser.add_argument("--out", required=True, type=words, help="folder of the records: a new one, or an interrupted one; may be gs://BUCKET/FOLDER")
     parser.add_argument("--mirror_dir", type=pathlib.Path, help="where data of buckets are copied; default: beside --out, or the system's temporary folder")
-    parser.add_argument("--mirror_gb", type=float, default=0.0, help="GB that copies of raw files may have at a time; 0 = half of what is free")
+    parser.add_argument("--mirror_gb", type=float, default=0.0, help="disk space for copies of raw files, in GB; 0 = half of the free space")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="prepare every N-th part from the I-th on, for several machines that share the folder")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="reading processes; default: one per core")
     parser.add_argument("--nomenclature", default="", help="which set of classes, for datasets with several")
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 0 <= flags.max_bad <= 1:
         raise UserError(f"--max_bad: expected a share from 0 to 1, found {flags.max_bad}")
     if flags.mirror_gb < 0:
-        raise UserError(f"--mirror_gb: expected GB, or 0 for half of what is free, found {flags.mirror_gb:g}")
+        raise UserError(f"--mirror_gb: expected a number of GB above 0, or 0 for half of the free disk space, found {flags.mirror_gb:g}")
     shard = Shard.parse(flags.shard, "--shard")
     console = terminal.console()
     options = PreparationOptions(flags.on_bad, flags.float16, flags.max_bad, flags.jobs, flags.unlabelled)

@@ -1,7 +1,7 @@
 """Locks in a bucket that keep processes from doing the same work twice: an object that is only written where there is none.
 
 Nothing releases the object of a process that was killed, so its holder writes it again every `BEAT` seconds, and one that has not been written for
-`STALE` seconds counts for nothing. Two processes may then both believe that they hold it for a moment; what must not be written by both needs the
+`STALE` seconds is taken over. Two processes may then both believe that they hold it for a moment; what must not be written by both needs the
 ownership of `working_copy` as well. Times are those of the storage, as clocks of machines differ.
 """
 

@@ -207,7 +207,7 @@ def opened(place: StrPath, argument: str, *, scratch: StrPath, limit: float = 0.
       place: a folder or an address.
       argument: that has this value, for messages.
       scratch: folder in which copies are made.
-      limit: GB of copies at a time; 0 = half of what is free.
+      limit: disk space for copies, in GB; 0 = half of the free space.
 
     Raises:
       UserError: there is no object, one cannot be a file, or the scratch folder cannot be written.

@@ -8,7 +8,7 @@ from omnisat_jax.types import StrPath
 
 _CONVERT = "Convert it first (gdal_translate)."
 _UNPACK = "Unpack it first."
-_WEB = "A download may have ended in a page of an error or a login: download it again."
+_WEB = "The download may have saved an error or login page instead of the file: download it again."
 _FETCH = "It stands for a file that is kept elsewhere: fetch that (git lfs pull)."
 # (first bytes, how many bytes precede them, what it is, what to do)
 _SIGNATURES = (

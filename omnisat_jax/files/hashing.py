@@ -7,7 +7,7 @@ import os
 import pathlib
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import xxhash
@@ -113,7 +113,7 @@ class _Cache:
     def __init__(self, connection):
         self._connection = connection
 
-    def find(self, keys):
+    def find(self, keys: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
         if self._connection is None:
             return {}
         found = {}
@@ -123,7 +123,7 @@ class _Cache:
                 found[key] = row[0]
         return found
 
-    def keep(self, hashes):
+    def keep(self, hashes: Mapping[tuple[Any, ...], str]) -> None:
         if self._connection is not None and hashes:
             with contextlib.suppress(sqlite3.Error), self._connection:
                 rows = [(*_text(key), value) for key, value in hashes.items()]

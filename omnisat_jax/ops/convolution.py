@@ -180,7 +180,7 @@ def _conv2d_forward(x, kernel, stride, amount, mode):
 
 
 def _conv2d_backward(stride, amount, mode, saved, cotangent):
-    def elsewhere(x, kernel, upstream):
+    def elsewhere(x: jax.Array, kernel: jax.Array, upstream: jax.Array) -> tuple[jax.Array, jax.Array]:
         # Linear in each argument, so that its transposes need no forward pass.
         to_input = jax.linear_transpose(lambda x: direct(x, kernel, stride, amount, mode), x)
         to_kernel = jax.linear_transpose(lambda kernel: direct(x, kernel, stride, amount, mode), kernel)

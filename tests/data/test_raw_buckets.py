@@ -26,14 +26,6 @@ from tests.fuzz.datasets import MAKERS
 TILE = "10000"
 
 
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory):
-    folders = {name: tmp_path_factory.mktemp("intact") / name for name in MAKERS}
-    for name, make in MAKERS.items():
-        make(folders[name])
-    return folders
-
-
 @pytest.fixture(autouse=True)
 def hashes_of_this_test(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "hashes"))

@@ -57,14 +57,6 @@ def strip_all(root, name):
         (root / "dataset.json").write_text(json.dumps({key: value for key, value in description.items() if key not in ("classes", "ignore")}))
 
 
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory):
-    folders = {name: tmp_path_factory.mktemp("intact") / name for name in MAKERS}
-    for name, make in MAKERS.items():
-        make(folders[name])
-    return folders
-
-
 @pytest.fixture(params=MAKERS)
 def name(request):
     return request.param

@@ -14,7 +14,7 @@ def entries(key):
 
 
 def latest():
-    """Version and day of the newest section of the changelog that is more than a collection of what is to come."""
+    """Version and date of the latest release in the changelog."""
     titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     version, _, day = next(title for title in titles if title != "Unreleased").partition(" - ")
     return version, day

@@ -1,7 +1,6 @@
 """Studies whose folder is in a bucket: what is done is known there, machines share it, and results are those of a folder. Runs are played."""
 
 import json
-import sys
 
 import pytest
 
@@ -11,10 +10,10 @@ from omnisat_jax.files.buckets import Bucket
 from omnisat_jax.report import html
 from omnisat_jax.shards import Shard
 from omnisat_jax.study import runner, summary
-from omnisat_jax.study.runner import Launcher
 from omnisat_jax.train.workdir import WorkdirError
 from tests.buckets import bucket, names, needs_bucket, store  # noqa: F401 - fixtures
 from tests.conftest import ROOT
+from tests.study.conftest import playing
 from tests.study.player import PLAYER, RUN, make
 
 pytestmark = needs_bucket
@@ -37,10 +36,7 @@ finally:
 
 @pytest.fixture
 def launcher(tmp_path, monkeypatch):
-    path = tmp_path / "player.py"
-    path.write_text(BUCKET_PLAYER)
-    monkeypatch.chdir(ROOT)
-    return Launcher((sys.executable, str(path)), ROOT)
+    return playing(BUCKET_PLAYER, tmp_path, monkeypatch)
 
 
 def go(study, address, launcher, console, **options):
