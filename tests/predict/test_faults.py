@@ -124,7 +124,7 @@ FAULTS = {
     "loop of links": (link(FIRST, "x_20210105.tif"), FIRST, "loop"),
     "loop of links instead of a folder": (lambda here: ((here / "s").rename(here / "t"), (here / "s").symlink_to("s")), "s", "found"),
     "an image of another format": (on(FIRST, lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(90))), FIRST, "it is a PNG image). Convert it first"),
-    "a page of an error": (write(FIRST, "<!DOCTYPE html><p>Please log in"), FIRST, "it is a web page or XML). A download"),
+    "a page of an error": (write(FIRST, "<!DOCTYPE html><p>Please log in"), FIRST, "it is a web page or XML). The download"),
     "text": (write(FIRST, "no raster"), FIRST, "unreadable file"),
     "virtual raster": (on(FIRST, breaking.vrt), FIRST, "unreadable file"),
     "metadata that is no XML": (write(f"{FIRST}.aux.xml", "<a>"), f"{FIRST}.aux.xml", "XML"),
