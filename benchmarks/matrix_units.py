@@ -57,7 +57,7 @@ def measure(preset: str, encoder: str, heads: int, tiles: int) -> list[Row]:
       tiles: per step.
     """
     config = pastis.get_config(preset)
-    config.model.fusion.heads = heads
+    config.model.fusion.heads, config.mesh.fsdp = heads, 1  # how parameters are cut changes no product of activations
     for modality in config.modalities.values():
         if modality.kind == "series":
             modality.encoder = encoder

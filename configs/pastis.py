@@ -3,10 +3,11 @@
     python launch.py --config=configs/pastis.py                                    the demo, on simulated PASTIS-HD
     python launch.py --config=configs/pastis.py --config.data.raw_dir=DIR          the demo, on any small folder
     python launch.py --config=configs/pastis.py:hd --config.data.raw_dir=DIR       full PASTIS-HD: tiles of 128 px, four modalities
+    python launch.py --config=configs/pastis.py:xl --config.data.raw_dir=DIR       the same with 24 blocks of width 1024 in fusion, on 8 devices or more
     python launch.py --config=configs/pastis.py:flanders --config.data.raw_dir=DIR --folds=1,2,3,4
                                                      a few tiles of S2 and S1 from several seasons, leave one fold out
 
-A size (demo, hd or flanders), a row and any ablations are joined by commas, each optional: configs/pastis.py:hd,omnisat,no_s1.
+A size (demo, hd, xl or flanders), a row and any ablations are joined by commas, each optional: configs/pastis.py:hd,omnisat,no_s1.
 
 Rows, the methods that OmniSat is compared with:
   utae, utae_s1            U-TAE on S2, or on ascending S1
@@ -262,4 +263,15 @@ def _hd(config: ConfigDict) -> None:
     config.finetune.ema_decay = 0.999
 
 
-SIZES: dict[str, Change] = {"demo": _demo, "hd": _hd, "flanders": _flanders}
+def _xl(config: ConfigDict) -> None:
+    """Full PASTIS-HD, with a fusion of the size of a ViT-L (Dosovitskiy et al., ICLR 2021), cut over the devices."""
+    _hd(config)
+    config.model.width = 1024
+    config.model.fusion.depth, config.model.fusion.heads = 24, 16
+    config.model.projection.hidden = 1024
+    config.mesh.fsdp = 8
+    config.pretrain.learning_rate = config.finetune.learning_rate = 2e-4
+    config.pretrain.warmup = config.finetune.warmup = 0.1
+
+
+SIZES: dict[str, Change] = {"demo": _demo, "hd": _hd, "xl": _xl, "flanders": _flanders}

@@ -58,7 +58,7 @@ def test_an_address_that_holds_no_run_is_refused(file, address, message, tmp_pat
         (["--config=configs/pastis.py", "--config.data.dataset=pasits"], "data.dataset: expected one of pastis"),
         (["--config=configs/treesat.py", "--folds=1,2"], "joins counts of pixels"),
         (["--config=configs/pastis.py:hd"], "zenodo.org"),
-        (["--config=configs/pastis.py:huge"], "demo, hd, flanders"),
+        (["--config=configs/pastis.py:huge"], "demo, hd, xl, flanders"),
         (["--config=configs/pastis.py", "--config.task=sgment"], "segment"),
         (["--config=configs/studies/encoders.py"], "configs/studies/encoders.py is a study; give it as --study="),
         (["--study=configs/pastis.py:hd"], "is the configuration of a run; give it as --config=configs/pastis.py:hd"),

@@ -17,7 +17,7 @@ from tests.conftest import tiny
 from tests.keys import FLAT, LEAVES, nested
 
 
-@pytest.mark.parametrize("preset", ["demo", "hd", "flanders"])
+@pytest.mark.parametrize("preset", ["demo", "hd", "xl", "flanders"])
 def test_pastis_presets_instantiate(preset):
     assert schema.parse(pastis.get_config(preset)).name == f"pastis_{preset}"
 
@@ -47,7 +47,7 @@ def test_treesat_presets_instantiate(preset):
 
 
 def test_unknown_preset_names_the_others():
-    with pytest.raises(ValueError, match="demo, hd, flanders"):
+    with pytest.raises(ValueError, match="demo, hd, xl, flanders"):
         pastis.get_config("demmo")
 
 

@@ -26,6 +26,7 @@ from tests.conftest import ROOT
 
 GOLDEN = pathlib.Path(__file__).with_name("sharding.json")
 RECIPES = {f"pastis:hd,{row}": (pastis, f"hd,{row}") for row in pastis.ROWS} | {
+    "pastis:xl": (pastis, "xl"),
     "treesat:full": (treesat, "full"),
     "flair:full": (flair, "full"),
 }
@@ -35,7 +36,7 @@ PRETRAINED = [f"pastis:hd,{row}" for row in ("omnisat", "omnisat_resnet", "publi
 ]
 FSDP = 4
 PLAIN = ("pastis:hd,omnisat", "treesat:full")
-PINNED = [(name, "finetune") for name in RECIPES] + [(name, "pretrain") for name in PRETRAINED]
+PINNED = [(name, "finetune") for name in RECIPES if name != "pastis:xl"] + [(name, "pretrain") for name in PRETRAINED]
 
 
 @functools.cache
@@ -77,6 +78,16 @@ def test_the_page_of_methods_states_the_parameters(row):
     count = sum(math.prod(shape) for shape in parameters(f"pastis:hd,{row}").values())
     stated = [line for line in (ROOT / "docs" / "methods.md").read_text().splitlines() if line.startswith(f"| `{row}`")]
     assert len(stated) == 1 and f"| {count:,} |" in stated[0], f"docs/methods.md must say {count:,} parameters of {row}"
+
+
+def test_the_largest_recipe_is_cut_over_the_devices_that_it_names():
+    settings = schema.parse(pastis.get_config("xl"))
+    sizes = {path: math.prod(shape) for path, shape in parameters("pastis:xl").items()}
+    blocks = sum(size for path, size in sizes.items() if path.startswith("fusion/block"))
+    assert 300e6 < blocks < 305e6  # those of a ViT-L, 24 blocks of 12.6 million
+    fsdp, smallest = settings.mesh.fsdp, settings.mesh.fsdp_min_size
+    whole = sum(sizes[path] for path, shape in parameters("pastis:xl").items() if not list(rules.partition_spec(path, shape, fsdp, smallest)))
+    assert whole < 0.02 * sum(sizes.values())
 
 
 def test_small_and_odd_parameters_are_copied():
