@@ -130,7 +130,7 @@ def _metric(results):
         last = len(results["protocol"]["classes"]) - 1
         metric = f"mIoU and OA in %, classes 0..{last}, void ignored; classes absent from both labels and predictions do not count"
     else:
-        metric = "F1 and mAP in %, over the classes that occur"
+        metric = "macro F1 in % over the classes that occur or are predicted, weighted F1 and mAP over those that occur"
     scores = results["subsets"][0]["scores"]
     (key, _), what = TRIVIAL[results["task"]]
     if scores.get(key) is None:
