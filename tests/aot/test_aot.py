@@ -206,7 +206,7 @@ def test_the_tpu_compiler_takes_both_steps(num_microbatches, tmp_path):
     assert fits(report) and set(report["stages"]) == {"pretrain", "finetune"}
     assert json.loads((tmp_path / "compiled_v5e_2x2.json").read_text()) == report
     for stage in report["stages"].values():
-        assert stage["flops"] > 1e9 and 0 < stage["mfu"] < 1 and stage["interconnect_bytes"]["all-reduce"] > 0
+        assert stage["flops"] > 1e9 and 0 < stage["hfu"] < 1 and stage["interconnect_bytes"]["all-reduce"] > 0
         assert stage["interconnect_bytes"]["all-gather"] < min(stage["parameter_bytes"], stage["token_bytes"])
     assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0  # of the ring InfoNCE
 
@@ -232,7 +232,7 @@ def test_the_gpu_compiler_takes_both_steps(tmp_path):
     report = compile_for(schema.parse(config), "h100:2", folder=tmp_path, console=Console(quiet=True))
     assert fits(report) and report["chips"] == 2 and set(report["stages"]) == {"pretrain", "finetune"}
     for stage in report["stages"].values():
-        assert stage["flops"] > 1e9 and 0 < stage["mfu"] < 1 and stage["memory_bytes"] == GPUS["h100"].memory
+        assert stage["flops"] > 1e9 and 0 < stage["hfu"] < 1 and stage["memory_bytes"] == GPUS["h100"].memory
         assert sum(stage["interconnect_bytes"].values()) > 0
     assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0
 
