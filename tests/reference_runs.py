@@ -22,7 +22,7 @@ from tests.docs.test_your_data import follow
 from tests.experiment.test_datasets import shrunk
 
 PASTIS = ("demo", "published", "skysense", "satclip", "late", "masked", "utae", "omnisat")
-TIMING = ("examples_per_second", "teraflops", "mfu")
+TIMING = ("examples_per_second", "teraflops", "hfu")
 # Metrics that were renamed, by their earlier names; those of a validation have "validation_" before both.
 RENAMED = {"contrast": "contrastive", "contrast_accuracy": "contrastive_accuracy", "place": "position_r2"}
 

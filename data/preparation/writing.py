@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import io
 import logging
+import math
 import pathlib
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from rich.console import Console
 
@@ -184,7 +186,7 @@ def _write_parts(
     done = {part: _read_part(folder, part) for part in dataset.parts if summary_path(folder, part).exists()}
     tiles = {part: dataset.parts[part] for part in parts}
     total = sum(map(len, tiles.values()))
-    _need_space(dataset, folder, [tile for part in parts if part not in done for tile in tiles[part]])
+    _need_space(dataset, folder, options, [tile for part in parts if part not in done for tile in tiles[part]])
     bad = BadTiles(options.max_bad, len(dataset.tiles), [entry for summary in done.values() for entry in summary["bad"]])
     written = {}
     with progress_bar(console) as bar:
@@ -203,22 +205,25 @@ def _read_part(folder: pathlib.Path, part: str) -> dict[str, Any]:
     return description.read_signed(summary_path(folder, part), what=f"the summary of part {part}", advice=advice).value
 
 
-def _need_space(dataset: RawDataset, folder: pathlib.Path, tiles: Iterable[str]) -> None:
-    """Estimates the size of the records: series as large as their raw files, images as large as decompressed."""
-    need, count = 0, 0
+def _need_space(dataset: RawDataset, folder: pathlib.Path, options: PreparationOptions, tiles: Iterable[str]) -> None:
+    """Estimates the size of the records: series as large as their raw files, or half of them as float16; images as large as decompressed."""
+    need, count = 0.0, 0
     for tile in tiles:
         count += 1
-        for path in {dataset.path_of(tile, name) for name, m in dataset.modalities.items() if m.kind == "series"}:
-            need += fetching.size_of(path)
-        for modality in dataset.modalities.values():
-            if modality.kind == "image":
-                need += modality.shape[0] * modality.shape[1] * modality.shape[2]
+        shares: dict[Any, float] = {}  # of each file, which may hold several series
+        for name, modality in dataset.modalities.items():
+            if modality.kind == "series":
+                path = dataset.path_of(tile, name)
+                shares[path] = max(shares.get(path, 0.0), 0.5 if options.halves(modality) else 1.0)
+            elif modality.kind == "image":
+                need += math.prod(modality.shape) * np.dtype(options.stored_dtype(modality)).itemsize
+        need += sum(share * fetching.size_of(path) for path, share in shares.items())
     free = shutil.disk_usage(folder).free
     if need > free:
         raise UserError(f"{folder}: expected about {_size(need)} of free disk for {number_of(count, 'tile')}, found {_size(free)}")
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     """A number of bytes with its unit."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.2g} MB"
 

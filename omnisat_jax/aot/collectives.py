@@ -15,7 +15,8 @@ def collectives(found: Iterable[Operation]) -> list[dict[str, Any]]:
       found: `hlo.operations` of a program.
 
     Returns:
-      {"kind", "bytes" of its result on one device, "times" it runs per step, "shape"} each.
+      {"kind", "bytes" that go around the devices, "times" it runs per step, "shape"} each. These are the bytes of its result on one device or,
+      where the result is only the share of one device, as of a reduce-scatter, those of its operands.
     """
     result = []
     for operation in found:
@@ -28,12 +29,13 @@ def collectives(found: Iterable[Operation]) -> list[dict[str, Any]]:
             arrays = [array for array in arrays if array != ("u32", "")]
             arrays = arrays[len(arrays) // 2 :]
         text = " ".join(f"{dtype}[{dims}]" for dtype, dims in arrays)
-        result.append({"kind": kind, "bytes": size(text), "times": operation.times, "shape": text})
+        bytes_around = sum(operation.operands) if kind == "reduce-scatter" else size(text)
+        result.append({"kind": kind, "bytes": bytes_around, "times": operation.times, "shape": text})
     return result
 
 
 def totals(found: Iterable[Operation]) -> dict[str, float]:
-    """Bytes per device and step of the results of each kind of collective."""
+    """Bytes per device and step that each kind of collective sends around; see `collectives`."""
     sums: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for operation in collectives(found):
         sums[operation["kind"]] += operation["bytes"] * operation["times"]

@@ -102,7 +102,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
         "at least: memory access": lambda s: f"{1000 * s['seconds']['memory']:.1f} ms",
         "at least: communication": lambda s: f"{1000 * s['seconds']['communication']:.1f} ms",
         "roofline estimate of a step": lambda s: f"{1000 * s['seconds']['step']:.1f} ms",
-        "utilization (MFU) at that estimate": lambda s: f"{100 * s['mfu']:.0f} %",
+        "utilization (HFU, with what is recomputed) at that estimate": lambda s: f"{100 * s['hfu']:.0f} %",
     }
     for name, cell in rows.items():
         table.add_row(name, *(_cell(cell, stage) for stage in report["stages"].values()))

@@ -133,7 +133,7 @@ def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts
         "interconnect_bytes": sent,
         "between_slices_bytes": far,
         "seconds": {"compute": compute, "memory": access, "communication": communication, "step": step},
-        "mfu": flops / chip.flops / step,
+        "hfu": flops / chip.flops / step,
     }
 
 

@@ -214,6 +214,11 @@ class ExperimentConfig:
     mesh: MeshConfig
     eval: EvalConfig
 
+    @property
+    def label_share(self) -> float:
+        """Share of the labeled training tiles that labels are learned from: `data.label_share`, but all of them by a probe."""
+        return self.data.label_share if self.eval.probe == "none" else 1.0
+
 
 def parse(config: Any) -> ExperimentConfig:
     """Builds the typed configuration from a ConfigDict or nested dicts.

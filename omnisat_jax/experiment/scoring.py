@@ -175,10 +175,8 @@ def _results(context, trained):
         ]
     results: dict[str, Any] = {"name": config.name, "task": config.task, "protocol": protocol}
     if config.task == "segment":
-        # Probes are fitted to all training tiles.
-        share = config.data.label_share if config.eval.probe == "none" else 1.0
         void = split.test if config.data.void_test_parcels else ()
-        results["training"] = [reporting.training_labels(context.records, split.train, share, config.seed, void)]
+        results["training"] = [reporting.training_labels(context.records, split.train, config.label_share, config.seed, void)]
     return results
 
 

@@ -52,10 +52,12 @@ class MultiLabelScores:
     def compute(self) -> dict:
         """The scores of all tiles.
 
+        A label that occurs nowhere and is predicted has an F1 of 0, which enters the macro mean; one that is not predicted either has none.
+
         Returns:
-          In %: "f1_macro", "f1_weighted", "map" over the labels that occur, "f1" {label: F1 or None}; as a reference "f1_every_label" and
-          "map_every_label", the scores of predicting every label for every tile. "classes": labels that occur; "tiles". Scores are nan
-          without a tile.
+          In %: "f1_macro" over the labels that occur or are predicted, "f1_weighted" and "map" over those that occur, "f1" {label: F1 or
+          None}; as a reference "f1_every_label" and "map_every_label", the macro F1 and the mean average precision of predicting every label
+          for every tile. "classes": labels that occur; "tiles". Scores are nan without a tile.
         """
         from sklearn import metrics  # takes a second to import, and segmentation does not use it
 
@@ -74,7 +76,7 @@ class MultiLabelScores:
             "f1_macro": float(mean_known(f1)),
             "f1_weighted": float(f1[occurs] @ labels[:, occurs].sum(0) / labels.sum()) if occurs.any() else 0.0,
             "map": float(100 * np.mean(precision)) if precision else float("nan"),
-            "f1_every_label": float(100 * (2 * share / (1 + share)).mean()) if occurs.any() else float("nan"),
+            "f1_every_label": float(mean_known(label_f1(labels, np.ones_like(labels), np.ones(len(labels))))),
             "map_every_label": float(100 * share.mean()) if occurs.any() else float("nan"),
             "classes": int(occurs.sum()),
             "tiles": len(labels),

@@ -69,7 +69,9 @@ class Tiles:
             labelled = self.counts.sum((0, 2)) > 0
             return mean_iou(np.tensordot(draws, self.counts, 1), self.classes, self.unscored, labelled)
         assert self.labels is not None and self.predicted is not None
-        return mean_known(label_f1(self.labels > 0.5, self.predicted > self.threshold, draws))
+        labels = self.labels > 0.5
+        scored = ~labels.any(0) | (draws @ labels > 0)  # (D,K), as in `mean_iou`
+        return mean_known(np.where(scored, label_f1(labels, self.predicted > self.threshold, draws), np.nan))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +117,7 @@ def mean_iou(
     """`SegmentationScores.compute()["miou"]` of many confusion matrices.
 
     A class that the test set labels and a resample does not would enter the mean of a method that predicts it, as 0, and not that of a method
-    that does not. With `labelled` it enters neither, so that both are means over the same classes.
+    that does not. With `labelled` it enters neither, so that both are means over the same classes; so it is with the F1 of labels of tiles.
 
     Args:
       confusion: (...,K,K+1).
@@ -139,14 +141,16 @@ def resamples(count: int, times: int, seed: int | np.random.Generator = 0) -> np
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), times)
 
 
-def bootstrap(runs: Sequence[Resampled], times: int) -> np.ndarray:
+def bootstrap(runs: Sequence[Resampled], times: int, stream: int = 0) -> np.ndarray:
     """Mean score of several runs (seeds) on resampled test sets (Efron, 1979).
 
-    The same units give the same draws, so that the scores of different methods can be paired.
+    The same number of units gives the same draws, so that the scores of different methods can be paired.
 
     Args:
       runs: tested on the same tiles or parcels.
       times: number of resampled test sets, D.
+      stream: of random numbers. Test sets whose scores are averaged, such as those of folds, need one each: with the same draws their scores would
+        rise and fall together.
 
     Returns:
       (D,) scores in %.
@@ -158,7 +162,7 @@ def bootstrap(runs: Sequence[Resampled], times: int) -> np.ndarray:
     for run in runs:
         if run.names != names:
             raise UserError("runs that were tested on different tiles cannot be resampled together")
-    rng, chunk = np.random.default_rng(0), max(1, _DRAWN // max(len(names), 1))
+    rng, chunk = np.random.default_rng(stream), max(1, _DRAWN // max(len(names), 1))
     found = []
     for start in range(0, times, chunk):
         draws = resamples(len(names), min(chunk, times - start), rng)

@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--overlap", type=_share, default=defaults.OVERLAP, help=f"share of a window in common with the next; default: {defaults.OVERLAP}")
     add("--block", type=whole(1, "a number of pixels"), default=defaults.BLOCK, help=f"pixels per side of a block, the unit of work and of memory; default: {defaults.BLOCK}")
     add("--batch", type=whole(1, "a number of windows"), default=defaults.BATCH, help=f"windows predicted at once; default: {defaults.BATCH}")
-    add("--crs", default="", type=words, help="reference system of the map; default: that of the first sensor, or the UTM zone")
+    add("--crs", default="", type=words, help="reference system of the map; default: that of the first sensor whose meters are meters on the ground, or else the UTM zone")
     add("--origin", default="", help="day 0 of the dates: YYYY-MM-DD, season or year; default: as in training")
     add("--s2_offset", action="append", default=[], metavar="NAME=WORD", help=f"{', '.join(S2_OPTIONS)}: see docs/your_data.md")
     add("--convert", action="append", default=[], metavar="NAME=WORD", help=f"{', '.join(CONVERSIONS)}, or a factor by which values are multiplied")

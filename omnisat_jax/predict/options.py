@@ -28,7 +28,7 @@ class PredictOptions:
       probabilities: whether the probabilities of all classes are stored.
       embeddings: whether the embeddings of all tokens are stored.
       on_bad: "raise" stops at a file that cannot be read, "mask" leaves out such files and lists them.
-      crs: coordinate reference system of the map; "" = that of the first sensor, or the UTM zone.
+      crs: coordinate reference system of the map; "" = that of the first sensor whose meters are meters on the ground, or else the UTM zone.
       origin: day 0 of the dates, as `data.origin` of a configuration; "" = as in training.
       s2_offsets: sensor -> one of S2_OPTIONS, for Sentinel-2 files that do not declare whether their values have the offset.
       conversions: sensor -> one of CONVERSIONS or a factor.

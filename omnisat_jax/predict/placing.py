@@ -23,6 +23,9 @@ EDGE = 21  # points along the edge of a raster that are projected
 LARGEST = 2**31  # label pixels along an axis
 SPARSE = 0.3  # share of a map that rasters should cover
 NOTHING = 0.001  # share that they must cover
+EARTH_RADIUS = 6_371_000.0  # m
+STRETCHED = 0.05  # relative difference of a meter of a map from a meter on the ground; that of UTM is below 0.002
+STEP = 500.0  # m, over which it is measured
 Bounds = tuple[float, float, float, float]  # left, bottom, right and top
 
 
@@ -122,8 +125,25 @@ def _grids(sensors: Sequence[Sensor]) -> list[RasterGrid]:
 
 
 def in_metres(crs: CRS) -> bool:
-    """Whether coordinates are meters on the ground, as the resolutions of a model are."""
+    """Whether coordinates are meters. How long they are on the ground depends on the place, see `ground_metre`."""
     return bool(crs.is_projected) and abs(crs.linear_units_factor[1] - 1) < SAME
+
+
+def ground_metre(crs: CRS, x: float, y: float) -> float:
+    """How long a meter of a reference system is on the ground at a place, m: along its rows or columns, whichever differs more from 1.
+
+    It is 1 where the system has no such place. In Web Mercator it is the cosine of the latitude.
+    """
+    xs, ys = [x - STEP, x + STEP, x, x], [y, y, y - STEP, y + STEP]
+    try:
+        longitude, latitude = np.radians(transform(crs, CRS.from_epsg(4326), xs, ys)[:2])
+    except (RasterioError, CPLE_BaseError):
+        return 1.0
+    east = (np.diff(longitude)[::2] + np.pi) % (2 * np.pi) - np.pi  # also across the antimeridian
+    lengths = EARTH_RADIUS * np.hypot(east * np.cos(latitude[::2]), np.diff(latitude)[::2]) / (2 * STEP)
+    if not np.isfinite(lengths).all() or not lengths.all():
+        return 1.0
+    return float(lengths[np.abs(np.log(lengths)).argmax()])
 
 
 def _choose_crs(grids: Sequence[RasterGrid], text: str) -> CRS:
@@ -134,16 +154,31 @@ def _choose_crs(grids: Sequence[RasterGrid], text: str) -> CRS:
             raise UserError(f"--crs: expected a coordinate reference system such as EPSG:32632, found {text!r} ({reason(error)})") from error
         if not in_metres(crs):
             raise UserError(f"--crs: expected a projected system in meters, such as EPSG:32632, found {crs.to_string()}")
+        (x,), (y,) = _converted(grids[0], crs, *_centre(grids[0]))
+        if abs((length := ground_metre(crs, x, y)) - 1) > STRETCHED:
+            raise UserError(
+                f"--crs: expected a system whose meters are meters on the ground, such as {_utm(grids[0]).to_string()}, found {_short(crs)}, in which a meter "
+                f"is {length:.2f} m long there"
+            )
         return crs
-    found = next((grid.crs for grid in grids if in_metres(grid.crs)), None)
+    found = next((grid.crs for grid in grids if in_metres(grid.crs) and _is_true(grid)), None)
     return found or _utm(grids[0])
 
 
-def _utm(grid: RasterGrid) -> CRS:
+def _is_true(grid: RasterGrid) -> bool:
+    """Whether a meter of the reference system of a raster is one on the ground."""
+    (x,), (y,) = _centre(grid)
+    return abs(ground_metre(grid.crs, x, y) - 1) <= STRETCHED
+
+
+def _centre(grid: RasterGrid) -> tuple[list[float], list[float]]:
+    """x and y of the center of a raster."""
     t = grid.transform
-    x = t.c + (t.a * grid.width + t.b * grid.height) / 2
-    y = t.f + (t.d * grid.width + t.e * grid.height) / 2
-    (longitude,), (latitude,) = _converted(grid, CRS.from_epsg(4326), [x], [y])
+    return [t.c + (t.a * grid.width + t.b * grid.height) / 2], [t.f + (t.d * grid.width + t.e * grid.height) / 2]
+
+
+def _utm(grid: RasterGrid) -> CRS:
+    (longitude,), (latitude,) = _converted(grid, CRS.from_epsg(4326), *_centre(grid))
     if not math.isfinite(longitude) or abs(latitude) > 84:
         raise RasterError(f"{grid.path}: expected a place in a UTM zone, found longitude {longitude:g}, latitude {latitude:g}; choose a system with --crs")
     zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))

@@ -63,9 +63,10 @@ def survey(sensor: Sensor, grid: MapGrid, pool: concurrent.futures.Executor | No
     known, zero, pixels = np.zeros(len(every)), np.zeros(len(every)), 0
     count, total, square, low, negative = np.zeros((5, len(every), sensor.spec.channels))
     for row, column in windows:
-        values = read(sensor, every, grid, Tokens(row * grid.stride, column * grid.stride, grid.window, grid.window), pool)
-        inside = min(grid.window, grid.rows - row * grid.stride) * min(grid.window, grid.columns - column * grid.stride)
-        pixels += inside * (values.shape[1] // grid.window) * (values.shape[2] // grid.window)
+        # Without what a window sees beyond the edge of the map.
+        rows, columns = min(grid.window, grid.rows - row * grid.stride), min(grid.window, grid.columns - column * grid.stride)
+        values = read(sensor, every, grid, Tokens(row * grid.stride, column * grid.stride, rows, columns), pool)
+        pixels += values.shape[1] * values.shape[2]
         for date in every:  # one by one, as a series can be long
             found = values[date].astype(np.float64)
             mask = ~np.isnan(found)

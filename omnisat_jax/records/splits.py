@@ -153,8 +153,7 @@ def check_labels(records: Records, split: Split, config: schema.ExperimentConfig
     if not config.finetune.steps and config.eval.probe == "none":
         return  # pre-training alone uses no labels
     what = "a labeled pixel" if records.task == "segment" else "a tile with a label"
-    # Probes are fitted to all training tiles.
-    share, seed = config.data.label_share if config.eval.probe == "none" else 1.0, config.seed
+    share, seed = config.label_share, config.seed
     predicted = np.ones(len(records.classes), bool)
     if config.task != records.task and records.background >= 0:
         predicted[records.background] = False  # not a label of a tile

@@ -78,7 +78,8 @@ def join(runs: Mapping[str, Results], minima: Minima | None = None) -> Results:
         "fold": "+".join(str(p["fold"]) for p in protocols),
         "train": ["the others"],
         "validation": ["one of the others"] if protocols[0]["validation"] else [],
-        "train_tiles": protocols[0]["train_tiles"],
+        # Folds need not be of equal size.
+        "tiles_of_folds": {key: [p[key] for p in protocols] for key in ("train_tiles", "unlabelled_train_tiles") if all(key in p for p in protocols)},
         "test": tested,
         "test_tiles": sum(p["test_tiles"] for p in protocols),
         **{key: "/".join(str(p.get(key)) for p in protocols) for key in CHECKPOINT if key in first["protocol"]},

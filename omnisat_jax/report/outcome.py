@@ -63,7 +63,7 @@ def _trained(results):
     count, classes = len(modalities), len(protocol["classes"])
     task = f"to map {classes} classes" if results["task"] == "segment" else f"to find {classes} kinds of label"
     sensors = f"{number_of(count, 'sensor')} ({names(modalities)})"
-    tiles = f"{number_of(protocol['train_tiles'], f'{kind}tile')} with labels"
+    tiles = f"{tables.training_tiles(protocol, noun=f'{kind}tile', share=protocol['label_share'])} with labels"
     before = "pre-trained without labels and " if protocol["pretrain_steps"] or protocol["pretrain_from"] else ""
     if protocol.get("method"):
         how = f"{protocol['method']} was fitted to {tiles}"

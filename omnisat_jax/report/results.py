@@ -160,7 +160,7 @@ def protocol(
         **checkpoint,
         "pretrain_steps": config.pretrain.steps,
         "pretrain_from": config.pretrain_from,
-        "label_share": config.data.label_share,
+        "label_share": config.label_share,
         "modalities": [spec.name for spec in input_spec.specs],
         "missing_modalities": list(input_spec.dropped),
         "probe": config.eval.probe,

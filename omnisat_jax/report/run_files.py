@@ -26,7 +26,7 @@ NUMBER = (int, float)
 # Keys of the protocol in results.json that every reader needs.
 _COMMON = {
     "dataset": str, "simulated": bool, "protocol": str, "test": [str], "test_tiles": int, "train_tiles": int, "classes": [str], "unscored": [str],
-    "method?": str, "unlabelled_train_tiles?": int,
+    "method?": str, "unlabelled_train_tiles?": int, "tiles_of_folds?": {"*": [int]},
     "pretrain_run?": {"dataset": str, "simulated": bool, "fingerprint": str, "parts": [str]},
     "pretrain_data?": [{"folder": str, "dataset": str, "fingerprint": str, "simulated": bool, "tiles": int}],
 }  # fmt: skip

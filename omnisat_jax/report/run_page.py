@@ -69,7 +69,7 @@ def _course(metrics, stage):
     keys = [f"validation_{name}" for name in charts.VALIDATION]
     scores = [(key, row[key]) for row in metrics if row["stage"] == stage for key in keys if row.get(key) is not None]
     first = next((key for key in keys if any(key == name for name, _ in scores)), None)
-    shown = [f"{value:.1f}" for name, value in scores if name == first]
+    shown = [f"{value:.3g}" for name, value in scores if name == first]  # in %, or a share
     return f"{text} {first.replace('_', ' ').capitalize()}: {', '.join(shown)}." if first else text
 
 

@@ -56,7 +56,7 @@ def protocol_lines(results: Results) -> list[str]:
     unvalidated = "none" if p.get("method") else "none (last checkpoint)"
     lines = [
         f"Dataset: {p['dataset']}{simulated}.",
-        f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({number_of(p['train_tiles'], 'tile')}), "
+        f"Protocol: {p['protocol']}, fold {p['fold']}; train {' '.join(p['train'])} ({training_tiles(p)}), "
         f"validation {' '.join(p['validation']) or unvalidated}, test {' '.join(p['test'])} ({number_of(p['test_tiles'], 'tile')}).",
         f"Metric: {_metric(results)}.",
         _training(results),
@@ -64,12 +64,13 @@ def protocol_lines(results: Results) -> list[str]:
     if p["pretrain_from"]:
         lines.append(f"Pre-trained by the run in {p['pretrain_from']}{_pretrained_on(p)}.")
     if p["label_share"] < 1:
-        lines.append(f"Labels: {100 * p['label_share']:g} % of the training tiles.")
+        lines.append(f"Labels: {100 * p['label_share']:g} % of the training tiles ({training_tiles(p, share=p['label_share'])}).")
     for data in p.get("pretrain_data", ()):
         simulated = ", simulated" if data["simulated"] else ""
         lines.append(f"Pre-trained also on {number_of(data['tiles'], 'tile')} of {data['folder']} ({data['dataset']}{simulated}).")
-    if p.get("unlabelled_train_tiles") and p["pretrain_steps"] and not p["pretrain_from"]:
-        lines.append(f"Pre-trained also on {number_of(p['unlabelled_train_tiles'], 'training tile')} without labels.")
+    unlabelled = training_tiles(p, "unlabelled_train_tiles", "training tile")
+    if unlabelled and p["pretrain_steps"] and not p["pretrain_from"]:
+        lines.append(f"Pre-trained also on {unlabelled} without labels.")
     if p["missing_modalities"]:
         lines.append(f"Configured, but not in the data: {', '.join(p['missing_modalities'])}.")
     if p["dates"]:
@@ -90,6 +91,22 @@ def protocol_lines(results: Results) -> list[str]:
     if p["void_test_parcels"]:
         lines.append("Training pixels of parcels that also appear in test tiles are void.")
     return lines
+
+
+def training_tiles(protocol: Mapping[str, Any], key: str = "train_tiles", noun: str = "tile", *, share: float = 1.0) -> str:
+    """A number of training tiles, such as "60 tiles", or "57 to 60 tiles" of joined folds that differ; "" where there are none.
+
+    Args:
+      protocol: of results.
+      key: which tiles: "train_tiles", those with labels, or "unlabelled_train_tiles".
+      noun: what they are called.
+      share: of them, see `Records.source`.
+    """
+    counts = protocol.get("tiles_of_folds", {}).get(key, [protocol.get(key, 0)])
+    low, high = (max(1, round(share * count)) if count else 0 for count in (min(counts), max(counts)))
+    if not high:
+        return ""
+    return number_of(high, noun) if low == high else f"{low:,} to {number_of(high, noun)}"
 
 
 def _learnable(results):
@@ -130,7 +147,7 @@ def _metric(results):
         last = len(results["protocol"]["classes"]) - 1
         metric = f"mIoU and OA in %, classes 0..{last}, void ignored; classes absent from both labels and predictions do not count"
     else:
-        metric = "F1 and mAP in %, over the classes that occur"
+        metric = "macro F1 in % over the classes that occur or are predicted, weighted F1 and mAP over those that occur"
     scores = results["subsets"][0]["scores"]
     (key, _), what = TRIVIAL[results["task"]]
     if scores.get(key) is None:

@@ -5,14 +5,14 @@ import math
 import pathlib
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import write_json, write_text
-from omnisat_jax.metrics.intervals import Parcels, Tiles, bootstrap, interval, seed_interval
+from omnisat_jax.metrics.intervals import Parcels, Resampled, Tiles, bootstrap, interval, seed_interval
 from omnisat_jax.report.contributions import read_parcels, read_tiles
 from omnisat_jax.report.run_files import STUDY_PROTOCOL, Results, read_cores, read_results
 from omnisat_jax.study import tables
@@ -111,15 +111,17 @@ class _Sample:
 
     Attributes:
       by_seed: {seed: score, averaged over folds}; {} where seeds were not run on the same folds.
+      names: of the test tiles, by fold.
       tiles: (D,) scores on resampled test tiles, or None.
-      parcels: (D,) scores on resampled parcels, or None.
       units: names of the parcels, by fold.
+      parcels: (D,) scores on resampled parcels, or None.
     """
 
     by_seed: Mapping[int, float]
+    names: Any = None
     tiles: np.ndarray | None = None
-    parcels: np.ndarray | None = None
     units: Any = None
+    parcels: np.ndarray | None = None
 
 
 def _entries(study, finished) -> list[Entry]:
@@ -203,16 +205,22 @@ def _sample(study, mine: Sequence[Finished], subset, scores, tiles: Mapping[int,
     for done in mine:
         found = read_parcels(done.folder, done.results, _position(done.results, subset)) if done.results["task"] == "segment" else None
         parcels[done.run.fold] += [found] if found else []
-    drawn = np.mean([bootstrap(each, study.resamples) for each in tiles.values()], 0)
+    drawn, names = _resample(tiles, study.resamples)
     if sum(map(len, parcels.values())) < len(mine):
-        return _Sample(by_seed, drawn)
-    of_parcels = np.mean([bootstrap(each, study.resamples) for each in parcels.values()], 0)
-    return _Sample(by_seed, drawn, of_parcels, {fold: each[0].names for fold, each in parcels.items()})
+        return _Sample(by_seed, names, drawn)
+    of_parcels, units = _resample(parcels, study.resamples)
+    return _Sample(by_seed, names, drawn, units, of_parcels)
+
+
+def _resample(folds: Mapping[int, Sequence[Resampled]], times: int) -> tuple[np.ndarray, dict[int, Sequence[Hashable]]]:
+    """(D,) mean scores over the folds, which are resampled independently of each other, and the names of what was drawn in each."""
+    drawn = [bootstrap(folds[fold], times, stream) for stream, fold in enumerate(sorted(folds))]
+    return np.mean(drawn, 0), {fold: runs[0].names for fold, runs in folds.items()}
 
 
 def _difference(entry: Entry, sample: _Sample, base: Entry, base_sample: _Sample) -> Difference | None:
     """The paired difference to the baseline, None where the two were not tested on the same tiles."""
-    if base is entry or (base.folds, base.tiles) != (entry.folds, entry.tiles):
+    if base is entry or sample.names != base_sample.names:
         return None
     if sample.tiles is None or base_sample.tiles is None or entry.mean is None or base.mean is None:
         return None

@@ -1,5 +1,6 @@
 """The training loop, shared by all tasks. Everything it uses is passed to it."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ class LoopHooks:
       stop: step -> whether the run is to end after this step.
       ledger: counts where the time goes.
       profile: traces the steps that it was asked for.
-      flops: operations of one step over all devices.
+      flops: operations of one step over all devices, with recomputation.
       peak: operations per second that all devices are capable of, 0 where that is not known.
       tile_names: host batch -> names of the tiles of that step on every host. All hosts call it at the same step.
     """
@@ -86,17 +87,16 @@ def run_loop(state: TrainState, first: int, config: schema.StageConfig, budget: 
             watch.finish(step, host, metrics)
             pending = None
             if validate:
-                with hooks.ledger.during("evaluation"):
+                with hooks.ledger.during("evaluation"), watch.elsewhere():
                     scores = validate(state.evaluated, step)
                 hooks.write(step, {f"validation_{key}": number for key, number in scores.items()})
                 value = hooks.rank(scores)
-                watch.pause()
         stop = not last and hooks.stop(step)
         if value is not None or step % config.save_every == 0 or last or stop:
             if pending:
                 watch.finish(*pending)
                 pending = None
-            with hooks.ledger.during("save"):
+            with hooks.ledger.during("save"), watch.elsewhere():
                 hooks.save(step, state, value)
         if stop:
             raise Preempted(f"ended by SIGTERM after step {step} of {config.steps}, which is saved; the same command goes on from there")
@@ -110,13 +110,15 @@ class _Watch:
     def __init__(self, config: schema.StageConfig, budget: int, hooks: LoopHooks, first: int, skipped: int):
         self._config, self._budget, self._hooks, self._skipped = config, budget, hooks, skipped
         self.bad: list[str] = []
-        self._mark: int | None = first  # step at which the clock was read
+        self._mark = first  # step at which the clock was read
         self._clock = time.perf_counter()
 
-    def pause(self) -> None:
-        """Starts the clock again: time spent elsewhere is not training time."""
-        self._clock = time.perf_counter()
-        self._mark = None
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Stops the clock in the body: time spent elsewhere, with no step running, is not training time."""
+        start = time.perf_counter()
+        yield
+        self._clock += time.perf_counter() - start
 
     def finish(self, step: int, host: Batch, metrics: dict[str, jax.Array]) -> None:
         """Reads the metrics of a step, which waits until it is done."""
@@ -127,12 +129,12 @@ class _Watch:
         if step % self._config.log_every and step != self._config.steps:
             return
         now = time.perf_counter()
-        if self._mark is not None and step > self._mark:
+        if step > self._mark:
             speed = (step - self._mark) / (now - self._clock)
             values["examples_per_second"] = speed * self._config.batch_size
             values["teraflops"] = speed * self._hooks.flops / 1e12
-            if self._hooks.peak:
-                values["mfu"] = speed * self._hooks.flops / self._hooks.peak
+            if self._hooks.peak:  # of the hardware (HFU), as what is recomputed counts; the utilization by the model alone (MFU) is lower
+                values["hfu"] = speed * self._hooks.flops / self._hooks.peak
         self._mark, self._clock = step, now
         self._hooks.write(step, values)
         self._hooks.show(step, values)

@@ -60,7 +60,7 @@ def test_bounds_follow_from_the_numbers_of_the_program():
     chip = CHIPS["v5e"]
     found = report.describe(program, operations_of=(4 * 1 * chip.flops, 4 * 2 * chip.flops), facts=report.StageFacts(8, 1, 2), chip=chip, chips=4)
     assert found["fits"] and found["needed_bytes"] == 6 * GIB and found["batch_size"] == 8
-    assert found["seconds"]["compute"] == 2 and found["seconds"]["communication"] == 0 and found["mfu"] == 0.5
+    assert found["seconds"]["compute"] == 2 and found["seconds"]["communication"] == 0 and found["hfu"] == 0.5
     assert found["traffic_bytes"] == 2 * 4 * 4 and found["seconds"]["memory"] == pytest.approx(32 / chip.bandwidth)
     assert found["attention"] == "XLA"
     memory.temp_size_in_bytes = 15 * GIB

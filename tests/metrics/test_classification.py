@@ -34,7 +34,20 @@ def test_multilabel_class_that_never_occurs():
     scores.add(np.array([[0.9, 0.1, 0.1, 0.1]]), np.array([[1, 0, 0, 0]]), np.ones(1))
     found = scores.compute()
     assert found["f1_macro"] == 100 and found["f1"]["b"] is None and found["classes"] == 1
-    assert found["f1_every_label"] == found["map_every_label"] == 100
+    every = np.ones((1, 4))
+    assert found["f1_every_label"] == pytest.approx(100 * metrics.f1_score([[1, 0, 0, 0]], every, average="macro", zero_division=0)) == 25
+    assert found["map_every_label"] == 100
+
+
+def test_predicting_every_label_scores_what_such_a_prediction_scores():
+    """By the rule of every other prediction: a label that is predicted and never occurs counts with 0."""
+    labels = np.random.default_rng(0).random((9, 4)) < (0.5, 0.2, 0.9, 0.0)
+    trivial, scores = MultiLabelScores(NAMES, 0.5), MultiLabelScores(NAMES, 0.5)
+    trivial.add(np.ones(labels.shape), labels, np.ones(9))
+    scores.add(np.random.default_rng(1).random(labels.shape), labels, np.ones(9))
+    reached = trivial.compute()
+    assert scores.compute()["f1_every_label"] == pytest.approx(reached["f1_macro"])
+    assert scores.compute()["map_every_label"] == pytest.approx(reached["map"])
 
 
 def test_multilabel_with_nothing_there():
@@ -44,7 +57,7 @@ def test_multilabel_with_nothing_there():
         scores.add(np.full((2, 4), probability), np.zeros((2, 4)), np.ones(2))
         found = scores.compute()
         np.testing.assert_equal(found["f1_macro"], score)
-        assert found["f1_weighted"] == 0 and np.isnan(found["map"]) and found["classes"] == 0
+        assert found["f1_weighted"] == 0 and np.isnan(found["map"]) and found["classes"] == 0 and found["f1_every_label"] == 0
 
 
 def test_no_tile_is_no_score():

@@ -41,7 +41,10 @@ def test_tile_labels_are_resampled_as_scikit_learn_scores_the_repeated_tiles():
     labels, predicted = (rng.random((12, 4)) < (0.5, 0.5, 0.1, 0.0) for _ in range(2))  # the last one never occurs
     run = intervals.Tiles(tuple(map(str, range(12))), None, predicted * 0.9, labels, ("a", "b", "c", "d"), (), 0.5)
     repeated = [np.repeat(np.arange(12), weights) for weights in intervals.resamples(12, 20)]
-    each = [f1_score(labels[i], predicted[i], average="macro", zero_division=np.nan) for i in repeated]
+    # A label that a resample does not hold is not scored, whether it is predicted or not.
+    kept = [labels[i].any(0) | ~labels.any(0) for i in repeated]
+    assert not all(scored.all() for scored in kept)
+    each = [f1_score(labels[i][:, k], predicted[i][:, k], average="macro", zero_division=np.nan) for i, k in zip(repeated, kept)]
     np.testing.assert_allclose(intervals.bootstrap([run], 20), 100 * np.array(each), rtol=1e-12)
 
 
@@ -81,3 +84,10 @@ def test_draws_do_not_depend_on_how_many_are_held(monkeypatch):
     whole = intervals.bootstrap([run], 50)
     monkeypatch.setattr(intervals, "_DRAWN", 6 * 7)
     np.testing.assert_array_equal(intervals.bootstrap([run], 50), whole)
+
+
+def test_streams_draw_independently():
+    run = tiles(np.random.default_rng(0).integers(0, 9, (30, 2, 3)))
+    first, again, other = (intervals.bootstrap([run], 400, stream) for stream in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert abs(np.corrcoef(first, other)[0, 1]) < 0.2

@@ -5,12 +5,14 @@ import pathlib
 
 import numpy as np
 import pytest
+from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from rasterio.warp import transform
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.predict.folder import NO_DATA
 from omnisat_jax.predict.options import PredictOptions
+from omnisat_jax.predict.placing import STRETCHED, ground_metre
 from omnisat_jax.predict.region import Region
 from omnisat_jax.predict.run import make_map
 from tests.predict.region import LEFT, TOP, Facts, Identity, put, scene, spec
@@ -233,6 +235,26 @@ def test_geographic_rasters_are_warped_to_utm(tmp_path):
     assert "UTM zone 31N" in folder.info.grid.crs and any("warped from EPSG:4326" in text for text in folder.info.remarks)
     found = joined(folder)
     assert (found == 2).sum() > 0.85 * found.size and folder.info.grid.left % 20 == 0
+
+
+def test_a_meter_of_a_map_is_one_on_the_ground(tmp_path):
+    """Web Mercator stretches: its pixels of 10 m are 6.3 m wide at 51 degrees, and areas would be 2.5 times too large."""
+    put(tmp_path / "s" / "x_20210105.tif", np.full((60, 60), 2, np.float32), left=500_000, top=6_621_000, crs="EPSG:3857")
+    folder = mapped(tmp_path)
+    assert "UTM zone 31N" in folder.info.grid.crs and any("warped from EPSG:3857" in text for text in folder.info.remarks)
+    assert folder.info.grid.width * 10 == pytest.approx(60 * 10 * np.cos(np.radians(51)), abs=25)
+    with pytest.raises(UserError, match="--crs: expected a system whose meters are meters on the ground, such as EPSG:32631, found EPSG:3857, in which a meter is 0.63 m"):
+        make_map(Identity(), region(f"s={tmp_path / 's'}"), tmp_path / "other", PredictOptions(crs="EPSG:3857"))
+
+
+@pytest.mark.parametrize(
+    ("code", "place", "length"),
+    [(32631, (4.5, 51.0), 0.9998), (2154, (2.0, 47.0), 0.999), (3035, (-8.0, 38.0), 1.0), (3857, (4.5, 60.0), 0.5), (3857, (180.0, 0.0), 1.0)],
+)
+def test_how_long_a_meter_is_on_the_ground(code, place, length):
+    (x,), (y,) = transform(CRS.from_epsg(4326), CRS.from_epsg(code), [place[0]], [place[1]])[:2]
+    found = ground_metre(CRS.from_epsg(code), x, y)
+    assert found == pytest.approx(length, rel=0.02) and (abs(found - 1) < STRETCHED) == (length > 0.9)
 
 
 def test_files_that_run_northwards(tmp_path):

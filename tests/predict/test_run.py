@@ -148,6 +148,9 @@ def test_an_area_of_interest(tmp_path):
         "[600410, 5699890], [600410, 5699690], [600110, 5699690], [600110, 5699890]]]}"
     )
     there = region(f"s={tmp_path / 's'}", aoi=tmp_path / "area.geojson")
+    # The last windows reach over the edge of the map, where there is imagery as well: no pixel of it counts.
+    survey = make_plan(Identity(), there, PredictOptions()).surveys["s"]
+    assert survey.known.tolist() == [1.0]
     found = {block: joined(make_map(Identity(), there, tmp_path / f"out{block}", PredictOptions(block=block))) for block in (5, 512)}
     assert found[5].tobytes() == found[512].tobytes() and found[5].shape == (22, 32)
     assert (found[5] != NO_DATA).sum() == 30 * 20

@@ -45,6 +45,17 @@ def test_scores_come_from_the_sum_of_counts():
     assert joined["protocol"]["test"] == ["fold_1", "fold_2"] and joined["protocol"]["test_tiles"] == 2
 
 
+def test_folds_of_different_sizes_are_counted_from_the_smallest_to_the_largest():
+    sizes = [{"train_tiles": 1200, "unlabelled_train_tiles": 0}, {"train_tiles": 60, "unlabelled_train_tiles": 7}]
+    runs = {part: results(part, A, label_share=0.5, pretrain_steps=9, **size) for part, size in zip(("fold_1", "fold_2"), sizes)}
+    text = tables.protocol_lines(folds.join(runs))
+    assert "train the others (60 to 1,200 tiles)" in text[1]
+    assert "Labels: 50 % of the training tiles (30 to 600 tiles)." in text
+    assert "Pre-trained also on 0 to 7 training tiles without labels." in text
+    alike = {part: results(part, A, train_tiles=6) for part in ("fold_1", "fold_2")}
+    assert "train the others (6 tiles)" in tables.protocol_lines(folds.join(alike))[1]
+
+
 def test_rare_classes_may_be_left_out_of_the_mean():
     runs = {"a": results("fold_1", A), "b": results("fold_2", B)}
     scores = folds.join(runs, folds.Minima(min_pixels=3))["subsets"][0]["scores"]

@@ -27,6 +27,8 @@ def test_three_sentences_say_what_was_trained_how_good_it_is_and_how_sure_that_i
     [
         ({"pretrain_steps": 0, "simulated": False}, "A model of 2 sensors (Sentinel-2 and SPOT) was trained on 6 tiles with labels to map"),
         ({"pretrain_steps": 0, "pretrain_from": "there"}, "A model of 2 sensors (Sentinel-2 and SPOT) was pre-trained without labels and trained on"),
+        ({"pretrain_steps": 0, "label_share": 0.5}, "A model of 2 sensors (Sentinel-2 and SPOT) was trained on 3 simulated tiles with labels to map"),
+        ({"pretrain_steps": 0, "label_share": 0.01}, "A model of 2 sensors (Sentinel-2 and SPOT) was trained on 1 simulated tile with labels to map"),
         ({"probe": "linear"}, "A model of 2 sensors (Sentinel-2 and SPOT) was pre-trained without labels and frozen, and a linear probe was fitted"),
         ({"probe": "knn", "pretrain_steps": 0}, "A model of 2 sensors (Sentinel-2 and SPOT) was not trained, frozen, and a knn probe was fitted"),
     ],

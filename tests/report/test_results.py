@@ -97,6 +97,9 @@ def test_the_protocol_can_be_read_by_reports(records, config, tmp_path):
     found = results.protocol(config, records, split, spec, {"checkpoint": 3, "checkpoint_is": "best", "checkpoint_checksum": "x"})
     assert found["train_tiles"] == len(records.tiles(["fold_1"])) and found["test"] == ("fold_5",) and found["missing_modalities"] == ["s3"]
     assert dataclasses.asdict(split).items() <= found.items() and found["checkpoint_is"] == "best" and found["simulated"] is True
+    few = dataclasses.replace(config, data=dataclasses.replace(config.data, label_share=0.2))
+    probed = dataclasses.replace(few, eval=dataclasses.replace(few.eval, probe="knn"))  # which is fitted to all tiles
+    assert [results.protocol(each, records, split, spec, {})["label_share"] for each in (few, probed)] == [0.2, 1.0]
     (tmp_path / "results.json").write_text(json.dumps(segmentation() | {"protocol": found}))
     for needed in (REPORT_PROTOCOL, STUDY_PROTOCOL):
         assert read_results(tmp_path, needed)["protocol"] == json.loads(json.dumps(found))

@@ -76,3 +76,12 @@ def test_damaged_facts_about_a_temperature_are_named(wrong, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(segmentation() | {"temperature_scaling": scaling(**wrong)}))
     with pytest.raises(DataError, match="temperature_scaling"):
         run_page.read_page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [({"contrastive_accuracy": 0.0512}, "Validation contrastive accuracy: 0.0512."), ({"knn_miou": 23.456, "contrastive_accuracy": 0.05}, "Validation knn miou: 23.5.")],
+)
+def test_the_course_of_a_stage_shows_shares_as_well_as_per_cent(scores, said):
+    rows = [{"stage": "pretrain", "step": 1, "loss": 2.0}, {"stage": "pretrain", "step": 2} | {f"validation_{name}": value for name, value in scores.items()}]
+    assert run_page._course(rows, "pretrain").endswith(said)

@@ -86,3 +86,24 @@ def test_tiles_without_the_subset_do_not_count_when_resampled(tmp_path):
     found = contributions.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
     alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
     np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
+
+
+def test_folds_are_resampled_independently(launcher, tmp_path, console):
+    """The folds of the player hold equal numbers: drawn alike, their mean would be as uncertain as one of them."""
+    width = {}
+    for folds in ((1,), (1, 2)):
+        study, folder = make(label_shares=(1.0,), seeds=(0,), folds=folds), tmp_path / f"{len(folds)}"
+        runner.run_study(study, folder, launcher, console=console)
+        low, high = summary.summarise(study, folder).entries[0].interval
+        width[len(folds)] = high - low
+    assert width[2] == pytest.approx(width[1] / np.sqrt(2), rel=0.2)
+
+
+def test_runs_that_were_tested_on_other_tiles_are_not_paired(launcher, tmp_path, console):
+    study, folder = make(label_shares=(1.0,), seeds=(0,)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    assert summary.summarise(study, folder).entries[1].difference is not None
+    for place in (folder / "runs").glob("pretrained*/tiles.npz"):
+        arrays = dict(np.load(place))
+        np.savez(place, **arrays | {"tile": np.array([f"{name}x" for name in arrays["tile"]])})
+    assert summary.summarise(study, folder).entries[1].difference is None
