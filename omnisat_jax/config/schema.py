@@ -148,6 +148,7 @@ class ContrastiveConfig:
     temperature: Annotated[float, Range(0.001, 100)]
     learned_temperature: bool
     fused: bool
+    batch_norm: bool
     roll: bool
     jitter: Annotated[float, Range(0, 2, "standard deviations")]
     jitter_days: Annotated[float, Range(0, 366, "days")]

@@ -15,6 +15,7 @@ ADDED: dict[str, object] = {
     "finetune.encoder_rate": 1.0,
     "segmentation.unimodal_weight": 0.0,
     "contrastive.positives": "sum",
+    "contrastive.batch_norm": False,
     "model.head.unimodal": "none",
     "model.resnet.texture_radius": 0,
     # Of an encoder that no earlier configuration names.

@@ -17,6 +17,7 @@ from omnisat_jax.losses.infonce_ring import ring_infonce_loss
 from omnisat_jax.metrics.representation import position_r2, representation_scores
 from omnisat_jax.modalities import ModalitySpec
 from omnisat_jax.models.pretrainable import FUSED, PretrainableModel, PretrainOutputs, Views
+from omnisat_jax.ops.batch_norm import batch_norm
 from omnisat_jax.ops.jitter import draw_jitter
 from omnisat_jax.ops.random import stratified
 from omnisat_jax.tasks.terms.base import Draws, Step, Term, draw_key, grid_of
@@ -91,11 +92,12 @@ class Contrastive(Term):
         """Scores of the representation, for the first granularity of the configuration only (docs/methods.md, contrastive pre-training)."""
         granularity, views = next(iter(read.views.items()))
         seen = self._seen(views, step)
-        scores = representation_scores(views.z, seen)
+        z = self._compared(views, seen)
+        scores = representation_scores(z, seen)
         if granularity != "pixel":
             # Fusion is given positions, so its view is left out.
             encoders = jnp.array([index for index, name in enumerate(views.names) if name != FUSED])
-            scores["position_r2"] = position_r2(views.z[encoders], seen[encoders])
+            scores["position_r2"] = position_r2(z[encoders], seen[encoders])
         return scores
 
     def _seen(self, views, step):
@@ -115,8 +117,12 @@ class Contrastive(Term):
 
     def _infonce(self, views, step, temperature, group_size):
         loss = infonce_loss if self.mesh is None else functools.partial(ring_infonce_loss, mesh=self.mesh)
-        how = Comparison(group_size, self.config.positives)
-        return loss(views.z, self._seen(views, step), temperature, how, copies=self._copies(views, step))
+        how, seen = Comparison(group_size, self.config.positives), self._seen(views, step)
+        return loss(self._compared(views, seen), seen, temperature, how, copies=self._copies(views, step))
+
+    def _compared(self, views, seen):
+        """(V,B,P,E), the embeddings as the loss compares them."""
+        return batch_norm(views.z, seen) if self.config.batch_norm else views.z
 
 
 def _mean(values):

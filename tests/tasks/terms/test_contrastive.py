@@ -9,7 +9,9 @@ import pytest
 
 from omnisat_jax.config import schema
 from omnisat_jax.losses.infonce import Comparison, infonce_loss
+from omnisat_jax.metrics.representation import representation_scores
 from omnisat_jax.models.pretrainable import Views
+from omnisat_jax.ops.batch_norm import batch_norm
 from omnisat_jax.tasks.terms.base import Draws, Step
 from omnisat_jax.tasks.terms.contrastive import Contrastive, Embedded
 from tests.conftest import tiny
@@ -20,7 +22,7 @@ B, GRID = 4, 2
 def term(preset="demo", **changes):
     config = schema.parse(tiny(preset))
     specs = config.modalities
-    return Contrastive(dataclasses.replace(config.contrastive, **changes), specs)
+    return Contrastive(dataclasses.replace(config.contrastive, **{"batch_norm": False, **changes}), specs)
 
 
 def batch(specs):
@@ -107,6 +109,18 @@ def test_the_loss_is_the_mean_over_granularities_in_groups_of_training():
         every = [infonce_loss(views.z, jnp.ones((2, B), bool), 0.1, Comparison(group))[0] for views in read.views.values()]
         np.testing.assert_allclose(loss, np.mean(every), rtol=1e-6)
         assert ("temperature" in metrics) == train
+
+
+def test_embeddings_are_normalized_over_the_tiles_of_the_batch_that_have_the_view():
+    contrastive = term(batch_norm=True)
+    names = tuple(spec.name for spec in contrastive.specs)[:2]
+    present = np.ones((B, len(contrastive.specs)), bool)
+    present[0, 1] = False
+    read, now = embedded(names), step(present, present)
+    seen = jnp.asarray(present[:, :2].T)
+    z = batch_norm(read.views["patch"].z, seen)
+    assert contrastive.loss(read, now)[0] == infonce_loss(z, seen, 0.1)[0] != term().loss(read, now)[0]
+    assert contrastive.metrics(read, now)["alignment"] == representation_scores(z, seen)["alignment"]
 
 
 def test_scores_are_of_the_first_granularity():
