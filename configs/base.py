@@ -41,7 +41,7 @@ def base() -> ConfigDict:
     c.contrastive.positives = "mean"  # how several enter: mean (of log-probabilities) | sum (logarithm of the sum of probabilities, as in OmniSat)
     c.contrastive.temperature = 0.1  # of the softmax, 0.001 to 100
     c.contrastive.learned_temperature = False  # learn it, between 0.01 and 1
-    c.contrastive.batch_norm = True  # give each dimension of the embeddings of a view mean 0 and variance 1 over the batch
+    c.contrastive.batch_norm = False  # give each dimension of the embeddings of a view mean 0 and variance 1 over the batch
     c.contrastive.roll = True  # roll each modality by its own number of patches, so that the position in the tile does not identify a patch
     c.contrastive.jitter = 0.0  # standard deviation of a random gain and offset per tile and band, in those of the band, up to 2; 0 = none
     c.contrastive.jitter_days = 0.0  # standard deviation of a random shift of all dates of a series, in days, up to 366; 0 = none

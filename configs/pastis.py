@@ -145,7 +145,6 @@ def _published(config: ConfigDict) -> None:
     config.model.ltae.period = 734.0
     config.contrastive.fused = False
     config.contrastive.positives = "sum"
-    config.contrastive.batch_norm = False
     _no_dropout(config)
     _masked(config)
     _tile_f1(config)
@@ -216,7 +215,7 @@ def _small(config: ConfigDict) -> None:
     # Eight quarters of tiles teach more than two whole ones.
     config.data.crop = 16
     config.pretrain.steps, config.pretrain.batch_size = 200, 8
-    config.pretrain.learning_rate = 4e-3
+    config.pretrain.learning_rate = 2e-3
     config.pretrain.eval_every, config.pretrain.save_every = 200, 100
     config.finetune.steps, config.finetune.batch_size = 700, 8
     config.finetune.learning_rate = 4e-3

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     """The study."""
     s = base.study("objectives", baseline="patch")
     base.add(s, "patch", "")
-    base.add(s, "no_batch_norm", "", "contrastive.batch_norm=False")
+    base.add(s, "batch_norm", "", "contrastive.batch_norm=True")
     base.add(s, "no_roll", "", "contrastive.roll=False")
     base.add(s, "jitter", "", "contrastive.jitter=0.2", "contrastive.jitter_days=10.0")
     base.add(s, "tile", "", "contrastive.granularities=('tile',)")

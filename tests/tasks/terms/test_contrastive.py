@@ -22,7 +22,7 @@ B, GRID = 4, 2
 def term(preset="demo", **changes):
     config = schema.parse(tiny(preset))
     specs = config.modalities
-    return Contrastive(dataclasses.replace(config.contrastive, **{"batch_norm": False, **changes}), specs)
+    return Contrastive(dataclasses.replace(config.contrastive, **changes), specs)
 
 
 def batch(specs):
