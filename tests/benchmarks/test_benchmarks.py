@@ -118,7 +118,7 @@ def test_map_speed(capsys, tmp_path):
 
 def test_matrix_units(capsys, tmp_path):
     out = tmp_path / "rows.json"
-    assert matrix_units.main(["--preset=demo,no_s1", "--encoders=temporal_first", "--heads=4,2", "--tiles=1", f"--out={out}"]) == 0
+    assert matrix_units.main(["--preset=demo,no_spot", "--encoders=temporal_first", "--heads=4,2", "--tiles=1", f"--out={out}"]) == 0
     narrow, _, wide, _ = json.loads(out.read_text())
     assert narrow["tflop"] == wide["tflop"] > 0
     assert 0 < narrow["shares"]["v5e, v5p"] < wide["shares"]["v5e, v5p"] < 1 and wide["shares"]["v6e"] < wide["shares"]["v5e, v5p"]
