@@ -79,9 +79,11 @@ def pytest_collection_modifyitems(items):
 
 # For tests whose subject is not the model: a series encoder without convolutions.
 QUICK_MODEL = {"modalities.s2.encoder": "patch_ltae"}
-# For runs whose subject is their files or their data: one view of a tile, and no term of single modalities or of fusion in the losses.
+# For runs whose subject is their files or their data: one view of a tile, no term of single modalities or of fusion in the losses, no panels, and no
+# temperature, which takes two of the three programs of an evaluation.
 QUICK_RUN = QUICK_MODEL | {
     "contrastive.fused": False, "finetune.modality_dropout": 0.0, "model.head.unimodal": "none", "segmentation.unimodal_weight": 0.0,
+    "eval.calibrate": False, "eval.panels": 0,
 }  # fmt: skip
 
 
@@ -185,14 +187,20 @@ def prepare_pastis(root, out, *options):
 
 
 @pytest.fixture(scope="session")
-def records(simulated, tmp_path_factory):
+def cache(tmp_path_factory):
+    """Where runs keep the prepared records of the simulated tiles, so that only the first one prepares them."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def records(simulated, cache):
     """Prepared records of the simulated tiles."""
     from data.prepare import prepare
     from omnisat_jax.records.reader import Records
 
     config = tiny()
     config.data.raw_dir = str(simulated)
-    config.data.cache_dir = str(tmp_path_factory.mktemp("cache"))
+    config.data.cache_dir = str(cache)
     return Records(prepare(schema.parse(config).data, Console(file=open(os.devnull, "w"))))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import Protocol
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.metrics.classification import label_f1, mean_known
@@ -190,5 +190,5 @@ def seed_interval(scores: Sequence[float]) -> tuple[float, float] | None:
     values = np.asarray(scores, np.float64)
     if len(values) < 2 or not np.isfinite(values).all():
         return None
-    half = float(stats.t.ppf((100 + LEVEL) / 200, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(special.stdtrit(len(values) - 1, (100 + LEVEL) / 200) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()) - half, float(values.mean()) + half

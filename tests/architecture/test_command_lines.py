@@ -31,14 +31,20 @@ def bare_endings(tree):
             yield from (call.lineno for call in ast.walk(node) if isinstance(call, ast.Call) and ast.unparse(call.func) == "main")
 
 
-def test_no_parser_but_that_of_the_project_is_used():
-    found = [f"{path.relative_to(ROOT)}:{line}" for path in SOURCES if path != PARSER for line in bare_parsers(ast.parse(path.read_text()))]
+@pytest.fixture(scope="module")
+def trees():
+    """{path: syntax tree} of all files."""
+    return {path: ast.parse(path.read_text()) for path in SOURCES}
+
+
+def test_no_parser_but_that_of_the_project_is_used(trees):
+    found = [f"{path.relative_to(ROOT)}:{line}" for path, tree in trees.items() if path != PARSER for line in bare_parsers(tree)]
     assert not found, "use omnisat_jax.cli.arguments.Parser"
-    assert [*bare_parsers(ast.parse(PARSER.read_text()))]
+    assert [*bare_parsers(trees[PARSER])]
 
 
-def test_commands_end_through_run_command():
-    assert not [f"{path.relative_to(ROOT)}:{line}" for path in SOURCES for line in bare_endings(ast.parse(path.read_text()))]
+def test_commands_end_through_run_command(trees):
+    assert not [f"{path.relative_to(ROOT)}:{line}" for path, tree in trees.items() for line in bare_endings(tree)]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from tests.conftest import ROOT
 
 TEXTS = [
@@ -31,9 +29,8 @@ def missing(text):
             yield f"python -m {match[1]}"
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_named_files_exist(path):
-    assert not [*missing(path.read_text())]
+def test_named_files_exist():
+    assert not {str(path): found for path in TEXTS if (found := [*missing(path.read_text())])}
 
 
 def test_a_missing_file_is_found():

@@ -44,10 +44,15 @@ def where(path, function):
     return f"{path.relative_to(ROOT)}:{function.lineno} {function.name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_functions_are_short_and_take_few_arguments(path):
+@pytest.fixture(scope="module")
+def trees():
+    """{path: syntax tree} of all files."""
+    return {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def test_functions_are_short_and_take_few_arguments(trees):
     found = []
-    for function, method in functions(ast.parse(path.read_text())):
+    for path, function, method in ((path, *each) for path, tree in trees.items() for each in functions(tree)):
         count, lines = len(parameters(function, method)), function.end_lineno - function.lineno + 1
         if count > MAX_PARAMETERS:
             found.append(f"{where(path, function)}: {count} parameters; group those that belong together into a dataclass")
@@ -56,10 +61,9 @@ def test_functions_are_short_and_take_few_arguments(path):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_public_signatures_are_annotated(path):
+def test_public_signatures_are_annotated(trees):
     found = []
-    for function, method in public(ast.parse(path.read_text())):
+    for path, function, method in ((path, *each) for path, tree in trees.items() for each in public(tree)):
         missing = [parameter.arg for parameter in parameters(function, method) if parameter.annotation is None]
         if function.returns is None and function.name not in ("__init__", "setup"):  # setup is the __init__ of a Flax module
             missing.append("return")

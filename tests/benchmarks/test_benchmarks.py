@@ -134,7 +134,7 @@ def test_checksums(capsys, tmp_path):
 
 
 def test_loader(capsys, tmp_path):
-    assert loader.main(["--tiles=10", "--tile_size=16", "--rounds=1", f"--folder={tmp_path}"]) == 0
+    assert loader.main(["--tiles=6", "--tile_size=16", "--rounds=1", f"--folder={tmp_path}"]) == 0
     text = capsys.readouterr().out
     assert len(re.findall(r"records(?:, float16)?, [12] threads", text)) == 8
     assert len(re.findall(r"ArrayRecord, \w+, one record per (?:tile|frame)", text)) == 6

@@ -39,14 +39,20 @@ def modules(path):
         yield from (name for name in names if name.startswith("data."))
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_go_one_way(path):
+def forbidden(path):
+    """What is wrong with the imports of a file."""
     room = room_of(path)
     for name in modules(path):
         other = name.split(".")[1]
-        assert f"{'/'.join(name.split('.')[1:])}.py" not in COMMANDS, f"{path} imports the command {name}"
-        assert LEVEL[other] <= LEVEL[room], f"{path}: {room} must not import {other}"
-        assert LEVEL[other] < LEVEL[room] or other == room or room in ("preparation", "verification"), f"{path}: {room} must not import {other}"
+        if f"{'/'.join(name.split('.')[1:])}.py" in COMMANDS:
+            yield f"{path} imports the command {name}"
+        elif LEVEL[other] > LEVEL[room] or (LEVEL[other] == LEVEL[room] and other != room and room not in ("preparation", "verification")):
+            yield f"{path}: {room} must not import {other}"
+
+
+def test_imports_go_one_way():
+    found = [sentence for path in FILES for sentence in forbidden(path)]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -55,19 +61,26 @@ def test_commands_hold_the_command_line_only(name):
     assert "main" in defined and all(other.startswith("_parse") for other in defined if other != "main")
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_functions_are_small_and_documented(path):
+def faults(path):
+    """What is wrong with the functions and classes of a file."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         where, arguments = f"{path}: {node.name}", node.args
         named = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.arg != "self"]
-        assert len(named) <= PARAMETERS, f"{where}: {len(named)} parameters"
-        assert node.end_lineno - node.lineno < LINES, f"{where}: {node.end_lineno - node.lineno + 1} lines"
+        if len(named) > PARAMETERS:
+            yield f"{where}: {len(named)} parameters"
+        if node.end_lineno - node.lineno >= LINES:
+            yield f"{where}: {node.end_lineno - node.lineno + 1} lines"
     for node in tree.body:  # public functions and classes
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+            yield f"{path}: {node.name} has no docstring"
+
+
+def test_functions_are_small_and_documented():
+    found = [sentence for path in FILES for sentence in faults(path)]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("room", sorted(LEVEL.keys() - {"commands"}))

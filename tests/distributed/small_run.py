@@ -26,7 +26,7 @@ def get_config(arguments):
         modality.dates_train = modality.dates_eval = 4
     config.data.crop = 0
     model.head.unimodal, config.segmentation.unimodal_weight = "none", 0.0
-    config.eval.batch_size, config.eval.panels = 4, 0
+    config.eval.batch_size, config.eval.panels, config.eval.calibrate = 4, 0, False
     config.contrastive.group_size = 4
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.batch_size, stage.learning_rate = min(stage.steps, 8), 4, 2e-3

@@ -23,9 +23,9 @@ def losses(folder):
 
 
 @pytest.fixture(scope="module")
-def launcher(simulated, tmp_path_factory):
+def launcher(simulated, cache, tmp_path_factory):
     """Its runs end with fine-tuning: what is compared is its state and its losses. The evaluation has its turn in every moment of every stage."""
-    return Launcher(simulated, tmp_path_factory.mktemp("records"), tmp_path_factory.mktemp("programs"), stage="finetune")
+    return Launcher(simulated, cache, tmp_path_factory.mktemp("programs"), stage="finetune")
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,12 @@ MOMENTS = (
 )
 
 
-def kill_at(moments, stage, launcher, mixed, tmp_path):
-    """Kills a run at each moment in turn; returns (launcher, what the start after the last one writes, folder, folder of an undisturbed run)."""
-    how, again = {"pretrain": True, "extra": mixed, "stage": stage}, Launcher(launcher.raw, tmp_path / "cache", launcher.programs)
+def kill_at(moments, how, launcher, tmp_path):
+    """Kills a run, started as `How` says, at each moment in turn.
+
+    Returns (launcher, what the start after the last one writes, folder, folder of an undisturbed run).
+    """
+    again = Launcher(launcher.raw, tmp_path / "cache", launcher.programs)
     folder, reference = tmp_path / "run", tmp_path / "reference" / "run"
     launcher.run(reference, **how)
     for moment in moments:
@@ -99,16 +102,19 @@ def kill_at(moments, stage, launcher, mixed, tmp_path):
 
 
 def test_killed_at_moments_of_pretraining(launcher, mixed, tmp_path):
-    """The evaluation is stopped in test_signals.py and damaged in tests/experiment/test_lost_checkpoints.py."""
-    moments = (MOMENTS[2], r"/pretrain/checkpoints/4$")
-    _, output, folder, reference = kill_at(moments, "pretrain", launcher, mixed, tmp_path)
+    """The evaluation is stopped in test_signals.py and damaged in tests/experiment/test_lost_checkpoints.py.
+
+    What several devices share is written in the other tests, whose programs take less time to compile for them than those of pre-training.
+    """
+    moments, extra = (MOMENTS[2], r"/pretrain/checkpoints/4$"), (*mixed, "--config.eval.monitor_tiles=0")
+    _, output, folder, reference = kill_at(moments, {"pretrain": True, "extra": extra, "stage": "pretrain", "devices": 1}, launcher, tmp_path)
     assert "pretrain: goes on after step 2" in output
     assert_same(state(folder, "pretrain"), state(reference, "pretrain"))
 
 
 @pytest.mark.exhaustive
 def test_killed_at_every_moment_of_every_stage(launcher, mixed, tmp_path):
-    again, output, folder, reference = kill_at(MOMENTS, "all", launcher, mixed, tmp_path)
+    again, output, folder, reference = kill_at(MOMENTS, {"pretrain": True, "extra": mixed, "stage": "all"}, launcher, tmp_path)
     assert "pretrain: finished before" in output and "finetune: finished before" in output and "evaluate: finished" not in output
     for stage in ("pretrain", "finetune"):
         assert_same(state(folder, stage), state(reference, stage))
@@ -148,7 +154,7 @@ def test_grow_and_shrink(launcher, whole, tmp_path, processes):
 def test_the_temperature_of_two_processes_is_that_of_one(launcher, whole, tmp_path):
     for name, processes in (("alone", 1), ("first", 2), ("second", 2)):
         shutil.copytree(whole, tmp_path / name)
-        launcher.run(tmp_path / name, processes=processes, stage="all")
+        launcher.run(tmp_path / name, processes=processes, stage="all", extra=["--config.eval.calibrate=True"])
     expected, found, again = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "first", "second"))
     assert found == again
     assert [row["confusion"] for row in found["subsets"]] == [row["confusion"] for row in expected["subsets"]]

@@ -20,8 +20,9 @@ def child(module, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_ring_equals_dense():
-    cases = child("ring")
+@pytest.mark.parametrize("which", [(), pytest.param(("all",), marks=pytest.mark.exhaustive)], ids=str)
+def test_ring_equals_dense(which):
+    cases = child("ring", *which)
     assert {case["devices"] for case in cases} == {1, 2, 4, 8}
     for case in cases:
         # In bfloat16 the weights of the gradient are rounded to eight bits, and the gradient of an embedding once more.

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 from tests.distributed.processes import LIMIT, Launcher, program
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
+# One handler is behind the first two.
+ENDING = [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM, signal.SIGKILL]
 # Where a process signals its whole group, as a terminal does. {module: function}; the second call of a function is in the middle of its stage.
 SEND = """
 import importlib, os
@@ -64,7 +66,7 @@ def ended(child, code):
     return out
 
 
-# One handler is behind both signals; Ctrl-C is tried where Python is importing, where workers run, in the compiler, in the loop and after it.
+# Ctrl-C is tried where Python is importing, where workers run, in the compiler, in the loop and after it.
 @pytest.mark.parametrize(
     ("number", "stages"),
     [
@@ -136,7 +138,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [*CODES, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
 def test_workers_end_with_their_command(number, simulated, tmp_path):
     arguments = ["pastis", f"--raw={simulated}", f"--out={tmp_path / 'records'}", "--jobs=2"]
     # Only the command itself is killed; Ctrl-C and SIGTERM go to the whole group.
@@ -188,7 +190,7 @@ sys.exit(run_command(main))
 """
 
 
-@pytest.mark.parametrize("number", [*CODES, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
 def test_runs_end_with_their_study(number, tmp_path):
     (tmp_path / "run.py").write_text(RUN.format(number=int(number)))
     command = (sys.executable, str(tmp_path / "run.py"))

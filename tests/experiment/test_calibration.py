@@ -18,9 +18,9 @@ def results_of(folder):
 
 
 @pytest.mark.parametrize(("preset", "modalities"), [pytest.param("demo", "two", marks=pytest.mark.exhaustive), ("demo", "one"), pytest.param("tile_f1", "one", marks=pytest.mark.exhaustive)])
-def test_calibration_changes_no_score(preset, modalities, simulated, tmp_path, console, monkeypatch):
-    config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache"), "pretrain.steps": 0, "finetune.steps": 2} | QUICK_RUN)
-    config.finetune.eval_every = 0
+def test_calibration_changes_no_score(preset, modalities, simulated, cache, tmp_path, console, monkeypatch):
+    config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(cache), "pretrain.steps": 0, "finetune.steps": 2} | QUICK_RUN)
+    config.finetune.eval_every, config.eval.calibrate = 0, True
     for name in GONE[modalities]:
         if name in config.modalities:
             del config.modalities[name]

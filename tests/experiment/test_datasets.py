@@ -16,7 +16,7 @@ def shrunk(config, tmp_path):
     config.finetune.modality_dropout = config.segmentation.unimodal_weight = 0.0  # other datasets, not other losses
     config.model.head.unimodal = "none"
     config.data.cache_dir = str(tmp_path / "cache")
-    config.eval.batch_size, config.eval.panels = 2, 1
+    config.eval.batch_size, config.eval.panels, config.eval.calibrate = 2, 1, False  # temperatures: test_calibration.py
     for stage in (config.pretrain, config.finetune):
         stage.steps, stage.batch_size = min(stage.steps, 2), 2
         stage.log_every, stage.eval_every, stage.save_every = 1, 0, 2

@@ -23,8 +23,8 @@ from tests.conftest import QUICK_RUN, go, options, tiny
 
 
 @pytest.fixture(scope="module")
-def config(simulated, tmp_path_factory):
-    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path_factory.mktemp("cache"))} | QUICK_RUN)
+def config(simulated, cache):
+    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(cache)} | QUICK_RUN)
     for name in ("s1d", "spot"):
         del config.modalities[name]
     for stage in (config.pretrain, config.finetune):

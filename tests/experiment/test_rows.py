@@ -25,13 +25,14 @@ MODALITIES = {
 }
 
 
-def quick(simulated, tmp_path, preset):
-    config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")})
+def quick(simulated, cache, preset):
+    config = tiny(preset, **{"data.raw_dir": str(simulated), "data.cache_dir": str(cache)})
     if "s1d" in config.modalities:
         del config.modalities["s1d"]  # a program less to compile; the demo itself runs with all in test_experiment.py
     for stage in (config.pretrain, config.finetune):
         stage.steps = min(stage.steps, 2)
         stage.eval_every = 0
+    config.eval.calibrate = False  # test_calibration.py
     return config
 
 
@@ -40,14 +41,16 @@ def test_every_row_is_tried():
 
 
 @pytest.mark.parametrize("row", [row if row == "published,no_s1" else pytest.param(row, marks=pytest.mark.exhaustive) for row in MODALITIES])
-def test_row_runs_end_to_end(row, simulated, tmp_path, console):
-    config = quick(simulated, tmp_path, row)
+def test_row_runs_end_to_end(row, simulated, cache, tmp_path, console):
+    config = quick(simulated, cache, row)
     results = go(config, tmp_path / "run", console)
     assert results["subsets"][0]["modalities"] == MODALITIES[row]
     assert len(results["subsets"]) == 2 ** len(MODALITIES[row]) - 1
     name = row.split(",")[0]
     key = "f1_macro" if name == "published" else "miou"
     assert all(math.isfinite(entry["scores"][key]) for entry in results["subsets"])
+    if name == "published":
+        labels_of_tiles(results)
     pretrained = name not in ("utae", "utae_s1", "early", "late", "dual")
     assert (tmp_path / "run" / "pretrain").is_dir() == pretrained
     assert type(load_model(tmp_path / "run" / "model").module).__name__ == {
@@ -56,9 +59,14 @@ def test_row_runs_end_to_end(row, simulated, tmp_path, console):
     }.get(name, "OmniSat")  # fmt: skip
 
 
-def test_tile_labels_from_dense_ones(simulated, tmp_path, console):
-    """Any row scores labels of tiles: 18 classes, without background and void."""
-    results = go(quick(simulated, tmp_path, "utae,tile_f1"), tmp_path / "run", console)
+@pytest.mark.exhaustive  # of the rows, the published model scores them
+def test_tile_labels_from_dense_ones(simulated, cache, tmp_path, console):
+    """Any row can score labels of tiles."""
+    labels_of_tiles(go(quick(simulated, cache, "utae,tile_f1"), tmp_path / "run", console))
+
+
+def labels_of_tiles(results):
+    """They are made from dense ones: 18 classes, without background and void."""
     assert results["protocol"]["protocol"] == "tile_f1" and len(results["protocol"]["classes"]) == 18
     assert "Background" not in results["protocol"]["classes"]
 
@@ -91,8 +99,8 @@ def test_what_cannot_be_run_is_refused(preset, changes, message):
         pytest.param("published,no_s1", "knn", marks=pytest.mark.exhaustive),
     ],
 )
-def test_frozen_tokens_are_probed(preset, kind, simulated, tmp_path, console):
-    config = quick(simulated, tmp_path, preset)
+def test_frozen_tokens_are_probed(preset, kind, simulated, cache, tmp_path, console):
+    config = quick(simulated, cache, preset)
     config.eval.probe = kind
     results = go(config, tmp_path / "run", console)
     key = "miou" if config.task == "segment" else "f1_macro"

@@ -35,15 +35,15 @@ def lines(folder, drop=("examples_per_second", "teraflops")):
 
 
 @pytest.fixture
-def config(simulated, tmp_path):
-    return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(tmp_path / "cache")} | QUICK_MODEL)
+def config(simulated, cache):
+    return tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(cache)} | QUICK_MODEL)
 
 
 @pytest.fixture(scope="module")
-def finished(simulated, tmp_path_factory):
+def finished(simulated, cache, tmp_path_factory):
     """(configuration, folder, results) of a run with a series and an image; rows run with radar in test_rows.py."""
     folder = tmp_path_factory.mktemp("finished")
-    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache"), "eval.monitor_tiles": 4} | QUICK_MODEL)
+    config = tiny(**{"data.raw_dir": str(simulated), "data.cache_dir": str(cache), "eval.monitor_tiles": 4} | QUICK_MODEL)
     for name in ("s1a", "s1d"):
         del config.modalities[name]
     return config, folder / "run", go(config, folder / "run", Console(quiet=True))

@@ -14,7 +14,7 @@ from omnisat_jax.modalities import subsets
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.region import Region
 from omnisat_jax.predict.run import make_map
-from tests.conftest import go, tiny
+from tests.conftest import QUICK_RUN, go, tiny
 from tests.predict.test_run import joined
 from tests.region import write
 
@@ -28,11 +28,12 @@ def names(request):
 
 
 @pytest.fixture(scope="module")
-def trained(names, simulated, tmp_path_factory):
+def trained(names, simulated, cache, tmp_path_factory):
     """The folder of a run on simulated tiles, whose model takes at most 150 dates, more than all test tiles have together."""
     folder = tmp_path_factory.mktemp("trained")
     limits = {f"modalities.{name}.dates_eval": 150 for name in names[:-1]}
-    config = tiny(**limits, **{"data.raw_dir": str(simulated), "data.cache_dir": str(folder / "cache"), "pretrain.steps": 0})
+    changes = limits | {"data.raw_dir": str(simulated), "data.cache_dir": str(cache), "pretrain.steps": 0}
+    config = tiny(**changes, **(QUICK_RUN if names != NAMES else {}))
     for name in set(NAMES) - set(names):
         del config.modalities[name]
     go(config, folder / "run", Console(file=io.StringIO()))

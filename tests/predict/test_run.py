@@ -32,7 +32,7 @@ def joined(folder: MapFolder, name="class"):
     height=st.integers(1, 40), width=st.integers(1, 40), overlap=st.sampled_from([0, 0.25, 0.5, 0.7]), window=st.integers(1, 6),
     block=st.integers(3, 50), batch=st.integers(1, 5),
 )  # fmt: skip
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=30, deadline=None)  # each is a map
 def test_the_input_is_reproduced(tmp_path_factory, height, width, overlap, window, block, batch):
     here = tmp_path_factory.mktemp("map")
     classes = scene(height, width)
