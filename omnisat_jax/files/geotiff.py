@@ -8,7 +8,6 @@ Letters: C bands, H W pixels.
 import contextlib
 import dataclasses
 import math
-import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
