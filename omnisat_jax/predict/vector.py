@@ -225,8 +225,8 @@ def write_polygons(frame: Any, path: pathlib.Path, work: pathlib.Path) -> None:
             frame.to_file(draft, driver="GPKG", engine="pyogrio", layer=path.stem, index=False)
     except Exception as error:  # of GDAL, Arrow and pandas, which share no type
         full = is_full(work) or "disk is full" in str(error)  # of SQLite
-        if full or isinstance(error, OSError) and error.errno:
-            text = system_reason(OSError(errno.ENOSPC, "") if full else error)
-            raise UserError(f"{path}: cannot be written ({text})") from error
+        problem = OSError(errno.ENOSPC, "") if full else error
+        if isinstance(problem, OSError) and problem.errno:
+            raise UserError(f"{path}: cannot be written ({system_reason(problem)})") from error
         raise UserError(f"{path}: cannot be written ({reason(error)}); rename or remove the column, or choose the other format") from error
     publish(draft, path)
