@@ -228,5 +228,7 @@ def write_polygons(frame: Any, path: pathlib.Path, work: pathlib.Path) -> None:
         problem = OSError(errno.ENOSPC, "") if full else error
         if isinstance(problem, OSError) and problem.errno:
             raise UserError(f"{path}: cannot be written ({system_reason(problem)})") from error
+        if "commit" in str(error):  # SQLite, which has removed what it wrote by now
+            raise UserError(f"{path}: cannot be written ({reason(error)}); see whether the disk is full") from error
         raise UserError(f"{path}: cannot be written ({reason(error)}); rename or remove the column, or choose the other format") from error
     publish(draft, path)
