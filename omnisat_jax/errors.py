@@ -50,7 +50,9 @@ class DataError(UserError):
     def __init__(self, *, tile: str, path: StrPath, expected: str, found: str, advice: str = "", kind: str = "unreadable"):
         """Builds the message; see `Finding` for the arguments."""
         texts = {"tile": tile, "path": path, "expected": expected, "found": found, "advice": advice, "kind": kind}
-        self.finding = Finding(**{key: printable(str(text)) for key, text in texts.items()})
+        shown = {key: printable(str(text)) for key, text in texts.items()}
+        # In names, a line break would end the sentence.
+        self.finding = Finding(**shown | {key: shown[key].replace("\n", r"\n") for key in ("tile", "path")})
         super().__init__(self.finding.sentence)
         self.tile, self.path = self.finding.tile, self.finding.path
         self.expected, self.found, self.advice = self.finding.expected, self.finding.found, self.finding.advice

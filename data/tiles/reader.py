@@ -12,7 +12,8 @@ from data.tiles.description import WHERE, Description, Sensor, read_description
 from data.tiles.layout import DATES_TAG, DESCRIPTION, LABELS
 from omnisat_jax.dates import YEARS, find_date
 from omnisat_jax.errors import UserError
-from omnisat_jax.files.geotiff import SIDECARS, GeoTIFF, is_geotiff, open_geotiff
+from omnisat_jax.files.geotiff import GeoTIFF, is_geotiff, open_geotiff
+from omnisat_jax.files.geotiff_sidecars import SIDECARS
 from omnisat_jax.files.paths import below, entries, need_folder
 from omnisat_jax.missing import NO_DATA_INT16
 from omnisat_jax.rasters.bands import BandNames

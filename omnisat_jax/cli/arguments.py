@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from omnisat_jax.errors import UserError, printable
 from omnisat_jax.files.addresses import need_local
 
+WRITTEN = "write to this machine, and copy it there afterwards"
 LARGEST = 10**9  # of whole numbers
 # Messages of argparse.
 _CHOICE = re.compile(r"(.+?): invalid choice: (.+) \(choose from (.+)\)", re.DOTALL)
@@ -39,8 +40,9 @@ class Parser(argparse.ArgumentParser):
         """The value of one word, as argparse makes it, after a check that the word is no address."""
         if action.type is not words:
             name = "/".join(action.option_strings) or action.metavar or action.dest
+            advice = WRITTEN if re.search("(out|json)$", str(name)) else ""
             for text in re.split("[=,]", arg_string):  # of NAME=FOLDER, and of several folders
-                need_local(text, str(name))
+                need_local(text, str(name), advice)
         return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:

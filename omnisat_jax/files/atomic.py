@@ -103,7 +103,7 @@ def new_folder(root: StrPath) -> Iterator[pathlib.Path]:
         work.rename(root)
         sync_folder(root.parent)
     except BaseException as error:
-        full = isinstance(error, Exception) and not isinstance(error, UserError) and _is_full(work)
+        full = isinstance(error, Exception) and not isinstance(error, UserError) and is_full(work)
         (work / MARK).touch()
         remove_marked(work)
         if full:
@@ -144,7 +144,7 @@ def _marked_folder(path: StrPath) -> pathlib.Path:
     return work
 
 
-def _is_full(folder: pathlib.Path) -> bool:
+def is_full(folder: pathlib.Path) -> bool:
     """Whether nothing more can be written. Libraries report that in many ways, and not always as an error of the operating system."""
     with contextlib.suppress(OSError):
         state = os.statvfs(folder)

@@ -8,9 +8,7 @@ Letters: C bands, H W pixels.
 import contextlib
 import dataclasses
 import math
-import os
 import pathlib
-import xml.etree.ElementTree
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,20 +22,16 @@ from rasterio.windows import Window
 
 from omnisat_jax.errors import DataError, reason
 from omnisat_jax.files.formats import unreadable
+from omnisat_jax.files.geotiff_sidecars import need_mask, need_sidecars
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.missing import FILL
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
 LARGEST = 2**31  # bytes of one read, and of one block of the file
-LARGEST_XML = 2**24  # bytes of a metadata file
 SQUARE = 1e-6  # largest relative difference between width and height of a square pixel, from rounding
 SUFFIXES = (".tif", ".tiff")
-# Files that GDAL reads along with a GeoTIFF: a mask in any format, and metadata including the georeference.
-MASKS = (".msk", ".MSK")
-SIDECARS = (*MASKS, ".aux.xml", ".AUX.XML")
 FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +69,7 @@ class GeoTIFF:
       tags: metadata of the file.
       bands: one-based indices of the bands with values, without alpha channels.
       has_alpha: whether there is an alpha channel.
+      has_colour_table: whether the numbers of a band stand for colors of a table.
       height: pixels.
       width: pixels.
       dtypes: one per band.
@@ -96,6 +91,7 @@ class GeoTIFF:
         self._alpha_is_measured = bool(alpha) and source.count == (bands(self.tags) if callable(bands) else bands)
         alpha = set() if self._alpha_is_measured else alpha
         self._alpha, self.has_alpha = tuple(sorted(alpha)), bool(alpha)
+        self.has_colour_table = ColorInterp.palette in source.colorinterp
         self.bands = tuple(i for i in range(1, source.count + 1) if i not in alpha)
         self.height, self.width, self.crs = source.height, source.width, source.crs
         self.block: tuple[int, int] = max(source.block_shapes, key=math.prod, default=(1, 1))
@@ -105,7 +101,8 @@ class GeoTIFF:
         self.offsets = tuple(float(source.offsets[i - 1]) for i in self.bands)
         self._nodata = tuple(source.nodatavals[i - 1] for i in self.bands)
         ignored = MaskFlags.alpha if self._alpha_is_measured else None
-        masked = any(MaskFlags.per_dataset in flags and ignored not in flags for flags in source.mask_flag_enums)
+        # No flag at all stands for a mask of each band.
+        masked = any((MaskFlags.per_dataset in flags or not flags) and ignored not in flags for flags in source.mask_flag_enums)
         self.declares_unknown = bool(alpha) or masked or any(_holds(*pair) for pair in zip(self.dtypes, self._nodata, strict=True))
         found = source.transform
         self._placed = not found.is_identity
@@ -156,6 +153,19 @@ class GeoTIFF:
                     "Apply them first (gdal_translate -unscale -ot Float32).",
                 )  # fmt: skip
 
+    def need_declarations(self) -> None:
+        """Refuses what a file declares about unknown pixels if GDAL would make something else of it, or nothing.
+
+        Raises:
+          DataError: a nodata value between the integers that pixels can be, or a mask beside the file that is not one of the image.
+        """
+        for dtype, nodata in zip(self.dtypes, self._nodata, strict=True):
+            whole = nodata is None or not math.isfinite(nodata) or nodata == int(nodata)
+            if not whole and not dtype.startswith("complex") and np.dtype(dtype).kind in "iu":
+                raise self.error(f"a nodata value that pixels of {dtype} can have", f"{nodata:.10g}", "Correct it (gdal_edit.py -a_nodata).")
+        used = any(MaskFlags.per_dataset in flags or not flags for flags in self._source.mask_flag_enums)
+        need_mask(self.path.resolve(), self.tile, (self.height, self.width), used)
+
     def need_grid(self, what: str = "", *, square: bool = True) -> None:
         """Refuses a file without a georeference, or with pixels that are not square, rotated or mirrored.
 
@@ -168,9 +178,14 @@ class GeoTIFF:
         """
         t = self.transform
         if self.crs is None or not self._placed:
-            points, advice = bool(self._source.gcps[0]), "Warp it first (gdalwarp -t_srs)."
-            expected, found = f"{what} with a coordinate reference system and a position in it", "ground control points only" if points else "none"
-            raise self.error(expected.strip(), found, advice if points else "Assign them (gdal_edit.py -a_srs -a_ullr).", kind="georeference")
+            expected = f"{what} with a coordinate reference system and a position in it".strip()
+            if self._source.gcps[0]:
+                found, advice = "ground control points only", "Warp it first (gdalwarp -t_srs)."
+            elif self._placed:
+                found, advice = "a position only", "Assign the system (gdal_edit.py -a_srs EPSG:CODE); a .prj file is not read."
+            else:
+                found, advice = "none" if self.crs is None else "a system only", "Assign them (gdal_edit.py -a_srs -a_ullr)."
+            raise self.error(expected, found, advice, kind="georeference")
         if not square and all(map(math.isfinite, t[:6])) and not t.is_degenerate:
             return
         if not all(map(math.isfinite, t[:6])) or t.b or t.d or t.a <= 0 or t.e >= 0 or abs(t.a + t.e) > SQUARE * t.a:
@@ -218,8 +233,9 @@ class GeoTIFF:
         area = Window(column, row, columns, rows)  # pyright: ignore[reportCallIssue]  # an attrs class
         try:
             values, flags = self._source.read(self.bands, window=area), {flag for band in self._source.mask_flag_enums for flag in band}
+            masked = any(MaskFlags.all_valid not in band for band in self._source.mask_flag_enums)
             masks = np.ones(values.shape, bool)
-            if flags - {MaskFlags.all_valid} and not (self._alpha_is_measured and MaskFlags.alpha in flags):
+            if masked and not (self._alpha_is_measured and MaskFlags.alpha in flags):
                 masks &= self._source.read_masks(self.bands, window=area) > 0
                 if MaskFlags.per_dataset in flags:
                     masks &= self._source.dataset_mask(window=area)[None] > 0
@@ -246,31 +262,6 @@ def _holds(dtype: str, nodata: float | None) -> bool:
     if nodata is None or kind.kind not in "iu":
         return nodata is not None
     return math.isfinite(nodata) and nodata == int(nodata) and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max
-
-
-def _need_sidecars(path, tile):
-    """Refuses files next to a GeoTIFF that GDAL would hang on, or that refer to other files, as a VRT does."""
-    for suffix in SIDECARS:
-        beside = path.with_name(path.name + suffix)
-        if not os.path.lexists(beside):
-            continue
-        need_file(beside, what="a file that accompanies a GeoTIFF", tile=tile, advice="Restore it, or remove it.")
-        if suffix in MASKS:
-            with open(beside, "rb") as source:
-                start = source.read(4)
-            if start not in MAGIC:
-                raise DataError(
-                    tile=tile, path=beside, expected="a mask that is a TIFF", found="another format", advice="Remove it."
-                )
-        else:  # GDAL silently ignores metadata that it cannot read
-            try:
-                if beside.stat().st_size > LARGEST_XML:
-                    raise ValueError(f"{beside.stat().st_size:,} bytes")
-                xml.etree.ElementTree.parse(beside)
-            except (xml.etree.ElementTree.ParseError, ValueError, LookupError, OSError) as error:
-                raise DataError(
-                    tile=tile, path=beside, expected="metadata of an image in XML", found=reason(error), advice="Restore it, or remove it."
-                ) from error
 
 
 def is_geotiff(path: StrPath) -> bool:
@@ -307,7 +298,7 @@ def open_geotiff(
         try:
             # Look for accompanying files by name instead of listing the folder, which may be large.
             stack.enter_context(rasterio.Env(GDAL_NUM_THREADS=1, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"))
-            _need_sidecars(path.resolve(), tile)
+            need_sidecars(path.resolve(), tile)
             source = stack.enter_context(rasterio.open(path.resolve(), driver="GTiff"))
             opened = GeoTIFF(source, path, tile, bands, advice)
             images = len(source.subdatasets)
@@ -321,6 +312,7 @@ def open_geotiff(
             raise DataError(tile=tile, path=path, expected=expected, found=found, advice=todo) from error
         if images > 1:
             raise opened.error("one image", f"{images} in one file", "Only the first would be read: store each in a file of its own (gdal_translate).")
+        opened.need_declarations()
         if not opened.bands:
             raise opened.error("at least one band of values", "none")
         if block > LARGEST:

@@ -1,8 +1,9 @@
-"""Whether a TIFF has been cut off, from its directories alone.
+"""Whether a TIFF has been cut off, or leaves out pixels, from its directories alone.
 
 GDAL leaves out tags whose values lie beyond the end of a file, such as nodata or the names of bands, and notices missing pixels only when it reads them.
 """
 
+import dataclasses
 import pathlib
 import struct
 from typing import BinaryIO
@@ -16,30 +17,45 @@ _MOST = 1_000  # directories, or entries of one
 _LARGEST = 2**28  # bytes of a list of offsets
 
 
-def needed_bytes(path: pathlib.Path) -> int:
-    """How long a file must be to hold what its directories declare: tags, strips and tiles.
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """What the directories of a TIFF declare.
+
+    Attributes:
+      size: bytes that the file must have to hold it: tags, strips and tiles.
+      blocks: number of strips or tiles of the image itself, without masks and overviews.
+      missing: how many of these the file does not store, as GDAL does with SPARSE_OK; they are read as 0 or nodata.
+    """
+
+    size: int = 0
+    blocks: int = 0
+    missing: int = 0
+
+
+def read_structure(path: pathlib.Path) -> Structure:
+    """Reads the directories of a file.
 
     Args:
       path: a regular file.
 
     Returns:
-      Bytes; 0 of a file that is no TIFF.
+      What they declare; a structure of 0 bytes if the file is no TIFF.
     """
     with open(path, "rb") as source:
         start = source.read(4)
         order = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}.get(start)
         if order is None:
-            return 0
+            return Structure()
         try:
-            return _needed(source, order, large=b"+" in start)
+            return _read(source, order, large=b"+" in start)
         except (struct.error, ValueError, OverflowError, OSError):
-            return source.tell() + 1  # a directory itself is cut off
+            return Structure(source.tell() + 1)  # a directory itself is cut off
 
 
-def _needed(source: BinaryIO, order: str, large: bool) -> int:
+def _read(source: BinaryIO, order: str, large: bool) -> Structure:
     number, inline = ("Q", 8) if large else ("I", 4)  # type of offsets, and bytes that an entry has for its values
     source.seek(8 if large else 4)
-    needed, seen = 0, set()
+    needed, seen, blocks, missing = 0, set(), 0, 0
     offset = _one(source, order + number)
     while offset and offset not in seen and len(seen) < _MOST:
         seen.add(offset)
@@ -59,9 +75,11 @@ def _needed(source: BinaryIO, order: str, large: bool) -> int:
         for starts, counts in zip(_OFFSETS, _COUNTS):
             if starts in lists and counts in lists and len(lists[starts]) == len(lists[counts]) > 0:
                 needed = max(needed, int((lists[starts] + lists[counts]).max()))
+                if len(seen) == 1:
+                    blocks, missing = len(lists[counts]), int((lists[counts] == 0).sum())
         source.seek(offset + (8 + 20 * entries if large else 2 + 12 * entries))
         offset = _one(source, order + number)
-    return needed
+    return Structure(needed, blocks, missing)
 
 
 def _one(source: BinaryIO, form: str) -> int:

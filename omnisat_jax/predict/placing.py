@@ -16,7 +16,7 @@ from omnisat_jax.predict.grid import MapGrid
 from omnisat_jax.predict.options import PredictOptions
 from omnisat_jax.predict.sensors import Sensor
 from omnisat_jax.rasters.grid import RasterError, RasterGrid, upright
-from omnisat_jax.rasters.sampling import ALIGNED
+from omnisat_jax.rasters.sampling import ALIGNED, full_circle
 
 SAME = 1e-6  # relative difference of two equal sizes of pixels
 EDGE = 21  # points along the edge of a raster that are projected
@@ -26,6 +26,9 @@ NOTHING = 0.001  # share that they must cover
 EARTH_RADIUS = 6_371_000.0  # m
 STRETCHED = 0.05  # relative difference of a meter of a map from a meter on the ground; that of UTM is below 0.002
 STEP = 500.0  # m, over which it is measured
+ASTRAY = 0.1  # share of its diagonal by which a raster may be elsewhere after it was converted forth and back
+TINY = 0.01  # meters; no image has such pixels
+_CORRECT = "its reference system seems to be another one; correct it (gdal_edit.py -a_srs EPSG:CODE)"
 Bounds = tuple[float, float, float, float]  # left, bottom, right and top
 
 
@@ -179,6 +182,7 @@ def _centre(grid: RasterGrid) -> tuple[list[float], list[float]]:
 
 def _utm(grid: RasterGrid) -> CRS:
     (longitude,), (latitude,) = _converted(grid, CRS.from_epsg(4326), *_centre(grid))
+    longitude = (longitude + 180) % 360 - 180  # some files count from 0 to 360
     if not math.isfinite(longitude) or abs(latitude) > 84:
         raise RasterError(f"{grid.path}: expected a place in a UTM zone, found longitude {longitude:g}, latitude {latitude:g}; choose a system with --crs")
     zone = min(60, max(1, math.floor((longitude + 180) / 6) + 1))
@@ -196,14 +200,54 @@ def _converted(grid: RasterGrid, crs: CRS, xs: list[float], ys: list[float]) -> 
             f"{grid.path}: expected a reference system of places on Earth, found {_short(grid.crs)}, which is neither geographic nor projected; "
             "correct it (gdal_edit.py -a_srs EPSG:CODE)"
         )
+    _need_degrees(grid, xs, ys)
     try:
-        xs, ys = transform(grid.crs, crs, xs, ys)[:2]
+        found = transform(grid.crs, crs, xs, ys)[:2]
+        back = transform(crs, grid.crs, *found)[:2]
     except (RasterioError, CPLE_BaseError) as error:
         raise RasterError(
             f"{grid.path}: expected coordinates that can be converted to {_short(crs)}, found others, in {_short(grid.crs)}; check its georeference "
             f"(gdalinfo), or choose another --crs ({reason(error)[:120]})"
         ) from error
-    return xs, ys
+    moved = np.abs(np.subtract(back, (xs, ys)))
+    if grid.crs.is_geographic:
+        moved[0] -= full_circle(grid.crs) * np.round(moved[0] / full_circle(grid.crs))
+    t = grid.transform
+    if np.isfinite(moved).all() and np.abs(moved).max() > ASTRAY * math.hypot(t.a * grid.width + t.b * grid.height, t.d * grid.width + t.e * grid.height):
+        raise RasterError(
+            f"{grid.path}: expected coordinates within the range of {_short(grid.crs)}, found {_span(xs, ys)}, which lie "
+            "beyond its edge; warp it to another system first (gdalwarp -t_srs)"
+        )
+    return found[0], found[1]
+
+
+def _span(xs: Sequence[float], ys: Sequence[float]) -> str:
+    """Coordinates in words."""
+    return ", ".join(f"{axis} {min(found):.10g}{f' to {max(found):.10g}' if len(found) > 1 else ''}" for axis, found in (("x", xs), ("y", ys)))
+
+
+def _need_degrees(grid: RasterGrid, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Refuses a raster in longitude and latitude whose coordinates are none."""
+    if not grid.crs.is_geographic:
+        return
+    turn = full_circle(grid.crs)
+    (west, east), (south, north) = ((min(numbers), max(numbers)) for numbers in (xs, ys))
+    farthest, highest = max(abs(west), abs(east)), max(abs(south), abs(north))
+    if farthest > 1.5 * turn or highest > turn / 4 * (1 + SAME):
+        exchanged = farthest <= turn / 4 and highest <= turn
+        advice = "they seem to be exchanged, as longitude, or x, comes first (gdal_edit.py -a_ullr)" if exchanged else _CORRECT
+        raise RasterError(
+            f"{grid.path}: expected longitude and latitude, as {_short(grid.crs)} has them, found {_span(xs, ys)}; {advice}"
+        )
+
+
+def _need_meters(grid: RasterGrid, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Refuses a raster in meters whose coordinates seem to be degrees."""
+    if in_metres(grid.crs) and math.sqrt(abs(grid.transform.determinant)) < TINY and max(map(abs, xs)) <= 360 and max(map(abs, ys)) <= 90:
+        raise RasterError(
+            f"{grid.path}: expected coordinates in meters, as {_short(grid.crs)} has them, found {_span(xs, ys)}, as if they were "
+            f"degrees; {_CORRECT}"
+        )
 
 
 def _short(crs: CRS) -> str:
@@ -217,6 +261,7 @@ def _extent(grids: Sequence[RasterGrid], crs: CRS) -> tuple[float, float, float,
     boxes = []
     for grid in grids:
         xs, ys = map(list, zip(*_edge(grid)))
+        _need_meters(grid, xs, ys)
         if grid.crs != crs:
             xs, ys = _converted(grid, crs, xs, ys)
         if not np.isfinite([xs, ys]).all():

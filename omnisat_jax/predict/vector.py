@@ -1,6 +1,7 @@
 """Reading and writing of polygons, with the packages of the extra `vector`, which are imported where they are used."""
 
 import dataclasses
+import errno
 import os
 import pathlib
 import re
@@ -9,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from omnisat_jax.errors import DataError, UserError, reason
-from omnisat_jax.files.atomic import publish
+from omnisat_jax.errors import DataError, UserError, reason, system_reason
+from omnisat_jax.files.atomic import is_full, publish
 from omnisat_jax.files.paths import need_file
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
@@ -223,5 +224,11 @@ def write_polygons(frame: Any, path: pathlib.Path, work: pathlib.Path) -> None:
         else:
             frame.to_file(draft, driver="GPKG", engine="pyogrio", layer=path.stem, index=False)
     except Exception as error:  # of GDAL, Arrow and pandas, which share no type
+        full = is_full(work) or "disk is full" in str(error)  # of SQLite
+        problem = OSError(errno.ENOSPC, "") if full else error
+        if isinstance(problem, OSError) and problem.errno:
+            raise UserError(f"{path}: cannot be written ({system_reason(problem)})") from error
+        if "commit" in str(error):  # SQLite, which has removed what it wrote by now
+            raise UserError(f"{path}: cannot be written ({reason(error)}); see whether the disk is full") from error
         raise UserError(f"{path}: cannot be written ({reason(error)}); rename or remove the column, or choose the other format") from error
     publish(draft, path)

@@ -21,6 +21,7 @@ from omnisat_jax.rasters.grid import RasterError, RasterGrid, upright
 ALIGNED = 1e-3  # pixels by which grids may be misaligned, due to rounding
 NODES = 16  # pixels of the target between points that are projected exactly; those between them are interpolated
 FINEST = 16  # points per axis over which a pixel is averaged at most
+JUMP = 100  # times the usual distance of nodes, from which coordinates between them are not interpolated
 KEPT = 256  # plans in memory: dates of a sensor usually share one grid
 
 
@@ -189,7 +190,20 @@ def _points(grid: RasterGrid, target: Target) -> tuple[np.ndarray, Callable[[flo
     if grid.crs == system:
         return steps, lambda dy, dx: _to_raster(t, target, rows + dy, columns + dx)
     nodes = _nodes(grid, target)
-    return steps, lambda dy, dx: _between(nodes, target, rows + dy, columns + dx)
+    torn = _torn(nodes, NODES * target.pixel / finest)
+
+    def point(dy: float, dx: float) -> tuple[np.ndarray, np.ndarray]:
+        found = _between(nodes, target, rows + dy, columns + dx)
+        if torn.any():
+            (first_row, first_column), *_ = nodes
+            cells = (np.floor((axis + step) / NODES).astype(int) - first for axis, step, first in ((rows, dy, first_row), (columns, dx, first_column)))
+            i, j = np.nonzero(torn[np.ix_(*cells)])
+            exact = _project(grid, target, rows[i] + dy, columns[j] + dx)
+            for whole, part in zip(found, exact, strict=True):
+                whole[i, j] = part
+        return _around(grid, *found)
+
+    return steps, point
 
 
 def _to_raster(t, target, rows, columns):
@@ -206,13 +220,44 @@ def _nodes(grid: RasterGrid, target: Target):
     last = -(-(target.row + target.height) // NODES), -(-(target.column + target.width) // NODES)
     rows = np.arange(first[0], last[0] + 1, dtype=np.float64) * NODES
     columns = np.arange(first[1], last[1] + 1, dtype=np.float64) * NODES
-    x, y = np.meshgrid(target.left + columns * target.pixel, target.top - rows * target.pixel)
+    return first, *_project(grid, target, *np.meshgrid(rows, columns, indexing="ij"))
+
+
+def _project(grid: RasterGrid, target: Target, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns in pixels of the raster at those of the target's grid, each projected on its own; NaN outside the raster's projection."""
+    x, y = target.left + columns * target.pixel, target.top - rows * target.pixel
     there = transform(CRS.from_wkt(target.crs), grid.crs, x.ravel().tolist(), y.ravel().tolist())
     x, y = (np.asarray(numbers, np.float64).reshape(x.shape) for numbers in there[:2])
     inverse = ~grid.transform
     with np.errstate(invalid="ignore"):
         found = inverse.d * x + inverse.e * y + inverse.f, inverse.a * x + inverse.b * y + inverse.c
-    return first, *(np.where(np.isfinite(array), array, np.nan) for array in found)
+    row, column = (np.where(np.isfinite(array), array, np.nan) for array in found)
+    return row, column
+
+
+def _torn(nodes, step: float) -> np.ndarray:
+    """Between which four nodes coordinates of the raster jump, as longitudes do at the 180th meridian; `step` pixels is the usual distance."""
+    torn = np.zeros([size - 1 for size in nodes[1].shape], bool)
+    with np.errstate(invalid="ignore"):
+        for array in nodes[1:]:
+            corners = np.stack([array[:-1, :-1], array[:-1, 1:], array[1:, :-1], array[1:, 1:]])
+            torn |= corners.max(0) - corners.min(0) > JUMP * step
+    return torn
+
+
+def _around(grid: RasterGrid, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same points with longitudes as the raster counts them: it may cross the 180th meridian, or count from 0 to 360 degrees."""
+    if not grid.crs.is_geographic:
+        return rows, columns
+    t, inverse, turn = grid.transform, ~grid.transform, full_circle(grid.crs)
+    west = t.a * grid.width / 2 + t.b * grid.height / 2 + t.c - turn / 2
+    turns = np.floor((t.a * columns + t.b * rows + t.c - west) / turn)
+    return rows - turns * turn * inverse.d, columns - turns * turn * inverse.a
+
+
+def full_circle(crs: CRS) -> float:
+    """360 degrees in the unit of a geographic reference system."""
+    return 2 * math.pi / crs.units_factor[1]
 
 
 def _between(nodes, target, rows, columns):

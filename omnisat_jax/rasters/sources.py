@@ -1,19 +1,20 @@
 """The files of each sensor, and what each file declares about its bands and values."""
 
+import contextlib
 import dataclasses
 import datetime
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from omnisat_jax.dates import find_date
 from omnisat_jax.errors import DataError, UserError
-from omnisat_jax.files.geotiff import SUFFIXES, is_geotiff, open_geotiff
+from omnisat_jax.files.geotiff import SUFFIXES, GeoTIFF, is_geotiff, open_geotiff
 from omnisat_jax.files.paths import check_names, entries, is_stray, need_file, need_folder
-from omnisat_jax.files.tiff_structure import needed_bytes
+from omnisat_jax.files.tiff_structure import read_structure
 from omnisat_jax.modalities import check_sensor_name
 from omnisat_jax.rasters.bands import BandNames
 from omnisat_jax.rasters.file_names import ADVICE, date_of, format_advice, series_dates
@@ -21,7 +22,7 @@ from omnisat_jax.rasters.grid import RasterError, RasterGrid, raster_grid
 from omnisat_jax.words import number_of
 
 # Files beside GeoTIFFs that are no images.
-_BESIDE = (".xml", ".msk", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".txt", ".md", ".json", ".csv", ".md5", ".qml", ".pdf", ".html")
+_BESIDE = (".xml", ".msk", ".ovr", ".tfw", ".tifw", ".wld", ".tab", ".prj", ".txt", ".md", ".json", ".csv", ".md5", ".qml", ".pdf", ".html")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,6 +245,8 @@ def _source(
         )
     if any(header.has_alpha for _, header in headers):
         remarks = [*remarks, "its alpha channel marks unknown pixels; if that band was measured, name all bands with NAME=PATH:BAND,BAND"]
+    if any(header.has_colour_table for _, header in headers):
+        remarks = [*remarks, "its numbers are those of a color table; if they are no measurements, expand the colors first (gdal_translate -expand rgb)"]
     turned = [layer for layer in layers if list(layer.order) != sorted(layer.order)]
     if turned:
         silent = [layer for layer in layers if not layer.described]
@@ -266,6 +269,7 @@ class Header:
       dtype: of its pixels.
       declares_unknown: whether it declares that pixels may be unknown.
       has_alpha: whether it has an alpha channel.
+      has_colour_table: whether its numbers stand for colors of a table.
       block: rows and columns of the rectangles in which it stores pixels.
     """
 
@@ -276,6 +280,7 @@ class Header:
     offsets: tuple[float, ...]
     declares_unknown: bool
     has_alpha: bool
+    has_colour_table: bool
     block: tuple[int, int]
 
 
@@ -290,13 +295,7 @@ def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
     Raises:
       DataError: no GeoTIFF, no georeference, or values that cannot be used.
     """
-    need_file(path, what="a raster: a GeoTIFF", advice=format_advice(path))
-    size, needed = path.stat().st_size, needed_bytes(path)
-    if size < needed:
-        raise DataError(
-            tile="-", path=path, expected=f"at least {needed:,} bytes, as its header declares", found=f"{size:,}", advice=f"It is cut off. {format_advice(path)}"
-        )
-    with open_geotiff(path, what="a raster: a GeoTIFF", bands=count, advice=format_advice(path)) as source:
+    with _opened(path, "a raster: a GeoTIFF", count) as source:
         dtype = np.dtype(source.dtypes[0]) if not any(kind.startswith("complex") for kind in source.dtypes) else np.dtype(complex)
         if dtype.kind == "c":
             raise source.error("real numbers", f"complex ones ({source.form()})", "Compute an intensity first.")
@@ -305,8 +304,30 @@ def read_header(path: pathlib.Path, count: int | None, square: bool) -> Header:
                 raise source.error("a finite scale other than 0 and a finite offset", f"scale {scale:g} and offset {offset:g}")
         return Header(
             raster_grid(source, square=square), source.names, dtype, source.scales, source.offsets, source.declares_unknown, source.has_alpha,
-            source.block,
+            source.has_colour_table, source.block,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, what: str, count: int | None = None) -> Iterator[GeoTIFF]:
+    """Opens a file whose pixels will be needed, all of which it must store, or declare as unknown.
+
+    Raises:
+      DataError: no GeoTIFF, one that is cut off, or one that leaves out pixels.
+    """
+    need_file(path, what=what, advice=format_advice(path))
+    size, structure = path.stat().st_size, read_structure(path)
+    if size < structure.size:
+        raise DataError(
+            tile="-", path=path, expected=f"at least {structure.size:,} bytes, as its header declares", found=f"{size:,}", advice=f"It is cut off. {format_advice(path)}"
+        )
+    with open_geotiff(path, what=what, bands=count, advice=format_advice(path)) as source:
+        if structure.missing and not source.declares_unknown:
+            raise source.error(
+                "pixels everywhere, or a nodata value for the missing ones", f"{structure.missing:,} of {number_of(structure.blocks, 'block')} of pixels not stored",
+                "They would be read as 0: if they are unknown, declare it (gdal_edit.py -a_nodata 0); if they are 0, store them (gdal_translate).",
+            )  # fmt: skip
+        yield source
 
 
 def read_labels_grid(path: pathlib.Path) -> RasterGrid:
@@ -315,7 +336,7 @@ def read_labels_grid(path: pathlib.Path) -> RasterGrid:
     Raises:
       UserError: not a single band of integers.
     """
-    with open_geotiff(path, what="labels: a GeoTIFF", advice=format_advice(path)) as source:
+    with _opened(path, "labels: a GeoTIFF") as source:
         if len(source.bands) != 1 or np.dtype(source.dtypes[0]).kind not in "iu":
             raise source.error("one band of integers, such as uint8", source.form())
         source.need_plain()

@@ -16,6 +16,7 @@ from omnisat_jax.metrics.intervals import Parcels, Tiles
 from omnisat_jax.metrics.parcels import ParcelCounts, UnitCounts, parcel_confusion
 from omnisat_jax.records.reader import Records
 from omnisat_jax.report.run_files import read_arrays
+from omnisat_jax.report.saving import save_arrays
 from omnisat_jax.types import StrPath
 
 TILES, PARCELS = "tiles.npz", "parcels.npz"  # in the folder of a run
@@ -48,7 +49,7 @@ class TileCollector:
         "predicted" (N,S,K) and "labels" (N,K) of tile labels.
         """
         arrays = {name: np.concatenate(values) for name, values in self._kept.items() if values and name != "tile"}
-        np.savez_compressed(path, tile=np.array(self._kept["tile"]), **arrays)  # pyright: ignore[reportArgumentType]
+        save_arrays(path, {"tile": np.array(self._kept["tile"]), **arrays})
 
 
 class ParcelCollector:
@@ -101,7 +102,7 @@ class ParcelCollector:
         if found:
             subset = np.repeat(np.arange(len(found)), [len(counts.unit) for counts in found])
             columns = {name: np.concatenate([getattr(counts, name) for counts in found]) for name in _COLUMNS[1:]}
-            np.savez_compressed(path, subset=subset, **columns)  # pyright: ignore[reportArgumentType]
+            save_arrays(path, {"subset": subset, **columns})
 
 
 def read_tiles(folder: StrPath, results: Mapping[str, Any], position: int) -> Tiles:

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch  # noqa: E402
 from omnisat_jax.modalities import LOCATION  # noqa: E402
 from omnisat_jax.records.info import ModalityInfo  # noqa: E402
 from omnisat_jax.report.pictures import class_colours, render, true_colour  # noqa: E402
+from omnisat_jax.report.saving import save_arrays, save_figure  # noqa: E402
 from omnisat_jax.types import Batch, StrPath  # noqa: E402
 
 VOID = 255  # predicted class of tiles that hold no modality of the subset
@@ -102,7 +103,7 @@ class PanelCollector:
                 shown = render(entry, panel.index, names) if entry["values"].ndim > 2 else None
                 if shown is not None:
                     arrays[f"input/{number}/{name}"] = (255 * shown[0]).astype(np.uint8)
-        np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]  # not every value is `allow_pickle`
+        save_arrays(path, arrays)
 
 
 def _blank_unless(has_any, predicted):
@@ -172,7 +173,7 @@ def save_panels(
         handles = [Patch(facecolor=tuple(palette[i].tolist()), edgecolor="grey", label=names[i]) for i in sorted(used)]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     plt.close(figure)
 
 

@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from omnisat_jax.report.pictures import class_colours, stretch  # noqa: E402
+from omnisat_jax.report.saving import save_figure  # noqa: E402
 from omnisat_jax.types import StrPath  # noqa: E402
 
 TILES = 12
@@ -76,7 +77,7 @@ class Collector:
         if richest.attention:
             figures[ATTENTION] = attention_figure(richest, classes, colours, title)
         for name, figure in figures.items():
-            figure.savefig(folder / name, dpi=90)
+            save_figure(figure, folder / name, dpi=90)
             plt.close(figure)
 
 

@@ -23,6 +23,7 @@ from omnisat_jax.records.splits import Split
 from omnisat_jax.report import html, panels, pictures, tables
 from omnisat_jax.report.panels import PanelCollector
 from omnisat_jax.report.run_files import Results
+from omnisat_jax.report.saving import save_figure
 from omnisat_jax.types import StrPath
 
 __all__ = ["PanelCollector", "entries", "plain", "protocol", "restore_reports", "training_labels", "write_results"]
@@ -115,7 +116,7 @@ def write_results(workdir: StrPath, results: Results, collector: PanelCollector 
     title = f"{results['name']} ({kind} data, test {' '.join(facts['test'])})"
     if results["task"] == "segment":
         figure = pictures.confusion_figure(results["subsets"][0]["confusion"], facts["classes"], title)
-        figure.savefig(workdir / "confusion.png", dpi=110)
+        save_figure(figure, workdir / "confusion.png", dpi=110)
         plt.close(figure)
     if collector and collector.panels:
         bands = {name: records.modalities[name].bands for name in subsets[0]}

@@ -57,6 +57,12 @@ def run(region, **changes):
     )
 
 
+def test_labels_that_are_not_stored_are_refused(region, capsys):
+    write(region / "labels.tif", np.zeros((1, 12, 20), np.uint8), sparse_ok=True)
+    assert run(region) == 1
+    assert "labels.tif: expected pixels everywhere, or a nodata value" in capsys.readouterr().err and not (region / "out").exists()
+
+
 def test_every_pixel_keeps_its_place(region, capsys):
     assert run(region) == 0
     assert "15 tiles in 3 folds" in (shown := capsys.readouterr().out) and "s: 3 tiles without it, which not every date covers completely" in shown

@@ -96,7 +96,8 @@ def test_options_refuse_addresses_unless_they_are_text():
     for arguments, named in [([ADDRESS], "folder"), (["a", "--out", ADDRESS], "--out"), (["a", f"--series=s2={ADDRESS}"], "--series"), (["a", "--series", f"x,{ADDRESS}"], "--series")]:
         with pytest.raises(UserError) as raised:
             parser.parse_args(arguments)
-        assert str(raised.value) == f"{named}: expected a path of this machine, found {ADDRESS}; copy it to this machine first, by `gcloud storage cp -r`"
+        advice = "write to this machine, and copy it there afterwards" if named == "--out" else "copy it to this machine first, by `gcloud storage cp -r`"
+        assert str(raised.value) == f"{named}: expected a path of this machine, found {ADDRESS}; {advice}"
     assert parser.parse_args(["a", "--citation", "see https://doi.org/1"]).citation == "see https://doi.org/1"
     assert parser.parse_args(["a", "--citation", "https://doi.org/1"]).citation == "https://doi.org/1"
 

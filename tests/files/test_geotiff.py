@@ -74,11 +74,30 @@ def test_scales_are_refused_where_they_are_not_applied(tmp_path):
         source.need_plain()
 
 
+def test_every_band_may_have_a_mask_of_its_own(tmp_path):
+    path = write(tmp_path / "a.tif", np.zeros((2, 4, 4), np.uint8))
+    masks = np.full((2, 4, 4), 255, np.uint8)
+    masks[0, 1], masks[1, :, 2] = 0, 0
+    with rasterio.open(f"{path}.msk", "w", driver="GTiff", count=2, height=4, width=4, dtype="uint8") as target:
+        target.write(masks)
+        target.update_tags(INTERNAL_MASK_FLAGS_1="0", INTERNAL_MASK_FLAGS_2="0")
+    with open_geotiff(path) as source:
+        assert source.declares_unknown and (source.read()[1] == (masks > 0)).all()
+
+
+@pytest.mark.parametrize("value", ["nan", "-9999", "256"])
+def test_a_nodata_value_beyond_the_type_marks_nothing(tmp_path, value):
+    path = write(tmp_path / "a.tif", np.arange(16, dtype=np.uint8).reshape(1, 4, 4))
+    (tmp_path / "a.tif.aux.xml").write_text(f'<PAMDataset><PAMRasterBand band="1"><NoDataValue>{value}</NoDataValue></PAMRasterBand></PAMDataset>')
+    with open_geotiff(path) as source:
+        assert not source.declares_unknown and source.read()[1].all()
+
+
 def test_grids_must_be_square_and_north_up(tmp_path):
     for name, options, message in (
         ("turned", {"transform": Affine(10, 1, 0, 1, -10, 0)}, "rotated by 1, 1"),
         ("oblong", {"transform": from_origin(0, 0, 10, 20)}, "pixels of 10 x -20"),
-        ("nowhere", {"crs": None}, "a coordinate reference system and a position in it, found none"),
+        ("nowhere", {"crs": None}, "a coordinate reference system and a position in it, found a position only"),
     ):
         with open_geotiff(write(tmp_path / f"{name}.tif", RAMP, **options)) as source, pytest.raises(DataError, match=message) as raised:
             source.need_grid("an image")

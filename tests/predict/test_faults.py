@@ -106,6 +106,33 @@ def two_images(here):
             target.write(np.ones((1, 24, 40), np.float32))
 
 
+def sparse(here):
+    put(here / FIRST, np.zeros((24, 40), np.float32), sparse_ok=True, blockysize=8)
+
+
+def mask(tags=None, height=24):
+    """Puts a mask beside the first file, as GDAL expects it but for the tags or the height."""
+
+    def change(here):
+        import rasterio
+
+        with rasterio.open(f"{here / FIRST}.msk", "w", driver="GTiff", count=1, height=height, width=40, dtype="uint8") as target:
+            target.write(np.full((1, height, 40), 255, np.uint8))
+            target.update_tags(**({"INTERNAL_MASK_FLAGS_1": "2"} if tags is None else tags))
+
+    return change
+
+
+def integers(here):
+    put(here / FIRST, scene().astype(np.uint8))
+    write(f"{FIRST}.aux.xml", '<PAMDataset><PAMRasterBand band="1"><NoDataValue>1.5</NoDataValue></PAMRasterBand></PAMDataset>')(here)
+
+
+def world_file(here):
+    tiff(FIRST, crs=None, transform=None)(here)
+    (here / FIRST).with_suffix(".tfw").write_text("10\n0\n0\n-10\n600005\n5699995\n")
+
+
 # name: (what breaks the inputs, the file that is named, what else the sentence says)
 FAULTS = {
     "truncated": (on(FIRST, lambda path: path.write_bytes(path.read_bytes()[:-40])), FIRST, "cut off"),
@@ -146,6 +173,16 @@ FAULTS = {
     "control points only": (control_points, FIRST, "ground control points only"),
     "pixels without a height": (tiff(FIRST, transform=PLACE @ PLACE.scale(1, 0)), FIRST, "found"),
     "position that is not finite": (tiff(FIRST, transform=from_origin(np.nan, TOP, 10, 10)), FIRST, "found"),
+    "a world file, but no system": (world_file, FIRST, "found a position only"),
+    "a system, but no position": (tiff(FIRST, transform=None), FIRST, "found a system only"),
+    "latitude before longitude": (tiff(FIRST, crs="EPSG:4326", transform=from_origin(50, 120, 1e-4, 1e-4)), FIRST, "seem to be exchanged"),
+    "meters instead of degrees": (tiff(FIRST, crs="EPSG:4326"), FIRST, "reference system seems to be another one"),
+    "degrees instead of meters": (tiff(FIRST, transform=from_origin(5, 45, 1e-4, 1e-4)), FIRST, "as if they were degrees"),
+    "nodata between integers": (integers, FIRST, "a nodata value that pixels of uint8 can have, found 1.5"),
+    "blocks that are not stored": (sparse, FIRST, "3 of 3 blocks of pixels not stored"),
+    "a mask that GDAL passes over": (mask(tags={}), f"{FIRST}.msk", "no such tag"),
+    "a mask of another size": (mask(height=12), f"{FIRST}.msk", "found 12x40 px"),
+    "line break in a name": (lambda here: (here / FIRST).rename(here / "s" / "a\n_20210105.tif") and (here / "s" / "a\n_20210105.tif").write_bytes(b""), r"a\n_2021", "empty"),
     "coordinates of a plan": (tiff(FIRST, crs='LOCAL_CS["plan",UNIT["metre",1]]'), FIRST, "neither geographic nor projected"),
     "heights only": (tiff(FIRST, crs="EPSG:5703"), FIRST, "neither geographic nor projected"),
     "another planet": (tiff(FIRST, crs="ESRI:104905", transform=from_origin(4, 50, 1e-4, 1e-4)), FIRST, "ESRI:104905"),
@@ -173,6 +210,14 @@ def test_a_fault_is_one_sentence_and_there_is_no_map(here, capsys, name):
     assert path in error and found in error, error
     assert any(word in error for word in ("expected", "cannot")), error
     assert not (here / "out").exists()
+
+
+def test_beyond_the_edge_of_a_system(here, capsys):
+    """Coordinates come back on the other side of the Earth."""
+    for name in (FIRST, SECOND, IMAGE):
+        tiff(name, crs="EPSG:3857", transform=from_origin(20_037_400, -1_900_000, 10, 10))(here)
+    assert mapped(here, "--crs", "EPSG:32760") == 1
+    assert "found x 20037400 to 20037800, y -1900240 to -1900000, which lie beyond its edge" in said(capsys)
 
 
 def test_intact_inputs_make_a_map(here):

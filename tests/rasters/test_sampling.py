@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.warp import Resampling, reproject
+from rasterio.warp import Resampling, reproject, transform
 
 from omnisat_jax.rasters.grid import RasterError, RasterGrid
 from omnisat_jax.rasters.sampling import Target, placement, sampler
@@ -45,6 +45,36 @@ def test_equal_pixels_are_copied():
     found, known = sample(grid, target(), values)
     assert found.dtype == np.uint16 and placement(grid, target()).exact
     assert (found == values[:, 2:50, 3:51]).all() and known.all()
+
+
+ACROSS = CRS.from_epsg(32760)  # around 177 degrees east; the map begins there, 4 km west of the 180th meridian
+
+
+@pytest.mark.parametrize(
+    ("crs", "west", "pixel", "width"),
+    [
+        (4326, 180 - 0.05, 1e-3, 100), (4326, -180 - 0.05, 1e-3, 100), (4326, -180, 1e-3, 50), (4326, 180 - 0.05, 1e-3, 50),
+        (4326, 0, 0.36, 1000), (4326, -180, 0.36, 1000), (3857, -20037508.342789244, 4007.501668557849, 10_000),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("nearest", [False, True])
+def test_across_the_180th_meridian(crs, west, pixel, width, nearest):
+    """Values are sines of the longitude, so that one from anywhere else shows."""
+    grid = RasterGrid(pathlib.Path("a.tif"), CRS.from_epsg(crs), Affine(pixel, 0, west, 0, -pixel, -1.85e6 if crs == 3857 else -16.9), 90, width)
+    turn = 360 if crs == 4326 else 40075016.685578488
+    frequency = 2 * np.pi / (0.1 if width <= 100 else 360)
+    longitude = (west + (np.arange(width) + 0.5) * pixel) * 360 / turn
+    values = np.broadcast_to(np.sin(longitude * frequency), (1, 90, width)).copy()
+    place = target(height=100, width=100, pixel=80.0, crs=ACROSS, left=818_000.0, top=8_128_000.0)
+    found, known = sample(grid, place, values, nearest=nearest)
+    x, y = np.meshgrid(818_000 + 80 * (np.arange(100) + 0.5), 8_128_000 - 80 * (np.arange(100) + 0.5))
+    there = np.array(transform(ACROSS, CRS.from_epsg(4326), x.ravel().tolist(), y.ravel().tolist())[0]).reshape(x.shape)
+    assert there.min() < -179.97 and there.max() > 179.97
+    offset = (there - west * 360 / turn) % 360
+    inside = offset < width * pixel * 360 / turn
+    assert (known[0] == inside)[np.abs(offset - width * pixel * 360 / turn) > 1e-5].mean() > 0.999
+    bound = 2.2 * frequency * pixel * 360 / turn
+    assert known.any() and np.abs(found[0] - np.sin(there * frequency))[known[0]].max() < bound
 
 
 def test_beyond_the_raster_nothing_is_known():

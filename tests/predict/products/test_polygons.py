@@ -1,15 +1,18 @@
 """Polygons of equal class: those of the whole map, whatever the blocks."""
 
+import errno
 import json
 
 import geopandas
 import numpy as np
 import pytest
 
+from omnisat_jax.errors import UserError
 from omnisat_jax.predict.folder import NO_DATA
 from omnisat_jax.predict.products.finishing import finish
 from omnisat_jax.predict.products.options import ProductOptions
 from omnisat_jax.predict.products.polygons import Polygons
+from omnisat_jax.predict.vector import write_polygons
 from tests.predict.products import maps
 
 
@@ -72,3 +75,22 @@ def test_a_geopackage_on_request(tmp_path):
     assert found.area_m2.min() >= 1000 and found.crs == "EPSG:32631"
     finish(folder, ProductOptions())
     assert json.loads((folder.path / "run.json").read_text())["products"]["polygons.gpkg"] == record["products"]["polygons.gpkg"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "method", "problem"),
+    [
+        (".parquet", "to_parquet", OSError(errno.ENOSPC, "x")),
+        (".gpkg", "to_file", RuntimeError("sqlite3_exec failed: database or disk is full")),
+        (".gpkg", "to_file", RuntimeError("Failed to commit transaction")),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_a_bad_column(tmp_path, monkeypatch, suffix, method, problem):
+    def full(*arguments, **options):
+        raise problem
+
+    frame = table(1024, noise(0, (0, 1)))
+    monkeypatch.setattr(geopandas.GeoDataFrame, method, full)
+    with pytest.raises(UserError, match=rf"polygons{suffix}: cannot be written \(.*the disk is full\)?$"):
+        write_polygons(frame, tmp_path / f"polygons{suffix}", tmp_path)
+    assert not [*tmp_path.iterdir()]
