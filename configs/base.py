@@ -52,6 +52,7 @@ def base() -> ConfigDict:
     c.reconstruction.date_share = 0.25  # share of the dates of a series that are reconstructed, the most attended ones; above 0
     c.segmentation = ConfigDict()
     c.segmentation.dice_weight = 1.0  # 0 to 1000; loss = cross-entropy + dice_weight * Dice, without void pixels
+    c.segmentation.label_smoothing = 0.0  # share of the cross-entropy that goes to all classes alike, 0 to below 1
     c.segmentation.unimodal_weight = 1.0  # of the mean loss of what each modality predicts by itself, up to 1000
 
     c.nonfinite_budget = 10  # steps with a non-finite loss that are skipped before the run stops

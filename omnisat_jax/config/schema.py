@@ -168,6 +168,7 @@ class SegmentationConfig:
     """Loss of fine-tuning on dense labels: cross-entropy and Dice (Milletari et al., 2016, arXiv:1606.04797)."""
 
     dice_weight: Weight
+    label_smoothing: Probability
     unimodal_weight: Weight
 
 

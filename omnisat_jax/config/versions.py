@@ -16,6 +16,7 @@ ADDED: dict[str, object] = {
     "segmentation.unimodal_weight": 0.0,
     "contrastive.positives": "sum",
     "contrastive.batch_norm": False,
+    "segmentation.label_smoothing": 0.0,
     "model.head.unimodal": "none",
     "model.resnet.texture_radius": 0,
     # Of an encoder that no earlier configuration names.

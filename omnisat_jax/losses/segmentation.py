@@ -7,7 +7,7 @@ _EPSILON = 1e-6  # against division by 0
 
 
 def segmentation_loss(
-    logits: jax.Array, labels: jax.Array, weight: jax.Array, *, ignore: int, dice_weight: float
+    logits: jax.Array, labels: jax.Array, weight: jax.Array, *, ignore: int, dice_weight: float, smoothing: float = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean cross-entropy + dice_weight * (1 - mean soft Dice); void pixels and padding samples are left out.
 
@@ -20,6 +20,7 @@ def segmentation_loss(
       weight: (B,) float32, 0 for padding samples.
       ignore: label value of void pixels.
       dice_weight: weight of the Dice loss.
+      smoothing: share of the cross-entropy that is spread evenly over all classes (Szegedy et al., CVPR 2016, section 7); Dice has whole labels.
 
     Returns:
       loss: scalar float32; 0 when no pixel counts.
@@ -32,6 +33,8 @@ def segmentation_loss(
     safe = jnp.where(counted, labels, 0)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     picked = jnp.take_along_axis(log_p, safe[..., None], -1)[..., 0]
+    if smoothing:
+        picked = (1 - smoothing) * picked + smoothing * log_p.mean(-1)
     total = jnp.maximum(counts.sum(), 1)
     cross_entropy = -(picked * counts).sum() / total
 

@@ -39,6 +39,7 @@ def make_task(
             statistics,
             labels,
             dice_weight=config.segmentation.dice_weight,
+            label_smoothing=config.segmentation.label_smoothing,
             unimodal_weight=config.segmentation.unimodal_weight,
             **shared,
         )

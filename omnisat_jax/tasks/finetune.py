@@ -132,13 +132,16 @@ class Segment(Finetune):
 
     Attributes:
       dice_weight: loss = cross-entropy + dice_weight * Dice.
+      label_smoothing: share of the cross-entropy that goes to all classes alike.
     """
 
     dice_weight: float = 1.0
+    label_smoothing: float = 0.0
     best: ClassVar[str] = "miou"
 
     def _loss(self, logits, batch):
-        return segmentation_loss(logits, batch["labels"], batch["weight"], ignore=self.labels.ignore, dice_weight=self.dice_weight)
+        options = {"ignore": self.labels.ignore, "dice_weight": self.dice_weight, "smoothing": self.label_smoothing}
+        return segmentation_loss(logits, batch["labels"], batch["weight"], **options)
 
     def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
         """Counts for each subset (S,M), over the tiles that have at least one of its modalities.
