@@ -1,6 +1,9 @@
-"""Every file and folder of the project that its texts name exists."""
+"""Every file and folder of the project that its texts name exists, and has a name that every system can have."""
 
 import re
+import subprocess
+
+import pytest
 
 from tests.conftest import ROOT
 
@@ -35,3 +38,13 @@ def test_named_files_exist():
 
 def test_a_missing_file_is_found():
     assert [*missing("see `tests/no_such.py`, tests/conftest.py and python -m data.no_such")] == ["tests/no_such.py", "python -m data.no_such"]
+
+
+def test_names_of_files_are_possible_on_every_system():
+    """A colon, for one, keeps a checkout from being made on Windows; it comes from an address that was taken for a folder."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no checkout of git")
+    names = [name for name in done.stdout.split("\0") if name]
+    assert "launch.py" in names and not [name for name in names if not re.fullmatch(r"[\w./@+-]+", name)]
