@@ -82,7 +82,7 @@ def test_pixels_that_are_not_square_and_north_up_are_refused(here, capsys, trans
 
 def test_a_raster_without_a_reference_system_is_refused(here, capsys):
     path = write(here / "im.tif", GRADIENT[None], crs=None)
-    refused(here, capsys, "im.tif", "coordinate reference system", "found none")("--image", f"im={path}")
+    refused(here, capsys, "im.tif", "coordinate reference system", "found a position only")("--image", f"im={path}")
 
 
 def test_a_small_shift_is_reported_in_full(here, capsys):
