@@ -22,7 +22,7 @@ def batch_norm(z: jax.Array, present: jax.Array) -> jax.Array:
     x, counted = z.astype(jnp.float32), present[:, :, None, None]
     rows = jnp.maximum(present.sum(1) * z.shape[2], 1)[:, None, None, None]
 
-    def mean(values):
+    def mean(values: jax.Array) -> jax.Array:
         return jnp.where(counted, values, 0).sum((1, 2), keepdims=True) / rows
 
     x = x - mean(x)

@@ -127,7 +127,7 @@ def _backward_cpu(x, kernel, cotangent, stride, amount, mode):
     fast = stride == 1 and side == 2 * amount + 1
     to_rows = functools.partial(_rows, side=side, stride=stride, amount=amount, mode=mode)
 
-    def one(total, pair):
+    def one(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
         images, upstream = pair
         flat = upstream.reshape(-1, upstream.shape[-1])
         rows, pull = jax.vjp(to_rows, images)
@@ -186,7 +186,7 @@ def _conv2d_backward(stride, amount, mode, saved, cotangent):
         to_kernel = jax.linear_transpose(lambda kernel: direct(x, kernel, stride, amount, mode), kernel)
         return *to_input(upstream), *to_kernel(upstream)
 
-    def cpu(x, kernel, upstream):
+    def cpu(x: jax.Array, kernel: jax.Array, upstream: jax.Array) -> tuple[jax.Array, jax.Array]:
         backward = _backward_cpu if _one_device() else None
         return backward(x, kernel, upstream, stride, amount, mode) if backward else elsewhere(x, kernel, upstream)
 

@@ -7,7 +7,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.ops.microbatches import in_microbatches
 from omnisat_jax.ops.random import Streams, drop_modalities, of_microbatch
 from omnisat_jax.tasks.base import LabelInfo
-from omnisat_jax.types import Batch, Params, Statistics
+from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +71,12 @@ class Finetune(abc.ABC):
             views.append(drop_modalities(streams("modality_dropout"), views[0], self.modality_dropout))
         rngs, variables = {"dropout": streams("dropout")}, {"params": params}
 
-        def predict(tiles, index):
+        def predict(tiles: PyTree, index: jax.Array) -> tuple[list[jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
             measured, views = tiles
             inputs, drawn = normalise(measured, self.statistics, names), of_microbatch(rngs, index)
             encoded = self.model.apply(variables, inputs, train=True, rngs=drawn, method="encode")
-            logits = [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
-            alone = self.model.apply(variables, encoded, method="unimodal") if self.unimodal_weight else {}
+            logits: Any = [self.model.apply(variables, encoded, view, train=True, rngs=drawn, method="predict") for view in views]
+            alone: Any = self.model.apply(variables, encoded, method="unimodal") if self.unimodal_weight else {}
             return logits, alone
 
         tiles = {name: batch[name] for name in names}, views
@@ -96,8 +96,9 @@ class Finetune(abc.ABC):
         inputs, present = normalise(batch, self.statistics, names), presence(batch, names)
         encoded = self.model.apply(variables, inputs, train=False, method="encode")
 
-        def predict(subset):
-            return self.model.apply(variables, encoded, present & subset, train=False, method="predict")
+        def predict(subset: jax.Array) -> jax.Array:
+            logits: Any = self.model.apply(variables, encoded, present & subset, train=False, method="predict")
+            return logits
 
         return jax.lax.map(predict, subsets)
 
@@ -140,8 +141,14 @@ class Segment(Finetune):
     best: ClassVar[str] = "miou"
 
     def _loss(self, logits, batch):
-        options = {"ignore": self.labels.ignore, "dice_weight": self.dice_weight, "smoothing": self.label_smoothing}
-        return segmentation_loss(logits, batch["labels"], batch["weight"], **options)
+        return segmentation_loss(
+            logits,
+            batch["labels"],
+            batch["weight"],
+            ignore=self.labels.ignore,
+            dice_weight=self.dice_weight,
+            smoothing=self.label_smoothing,
+        )
 
     def evaluate(self, params: Params, batch: Batch, subsets: jax.Array) -> dict[str, jax.Array]:
         """Counts for each subset (S,M), over the tiles that have at least one of its modalities.
@@ -155,7 +162,7 @@ class Segment(Finetune):
         predicted, covered = logits.argmax(-1).astype(jnp.uint8), self.coverage(batch, logits, subsets)
         weight = covered["has_any"] * batch["weight"]  # (S,B)
 
-        def count(predicted, labels, weight):
+        def count(predicted: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
             classes = len(self.labels.classes)
             return confusion_counts(predicted[None], labels[None], weight[None], classes=classes, ignore=self.labels.ignore)
 

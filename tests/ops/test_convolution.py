@@ -9,7 +9,7 @@ from omnisat_jax.ops.convolution import conv2d, direct, pad_borders
 from tests.layers_in_numpy import convolve
 
 
-@settings(max_examples=8, deadline=None)  # every shape compiles
+@settings(max_examples=12, deadline=None)
 @given(
     st.integers(1, 3),
     st.integers(4, 9),

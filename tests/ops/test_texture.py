@@ -17,7 +17,7 @@ def scipy_mean(x, radius):
     return scipy.ndimage.uniform_filter(x, (0, 2 * radius + 1, 2 * radius + 1, 0), mode="mirror")
 
 
-@settings(deadline=None, max_examples=6)  # every shape compiles
+@settings(deadline=None, max_examples=12)  # every shape compiles
 @given(st.integers(1, 3), st.integers(4, 9), st.integers(4, 9))
 def test_local_means_equal_scipy(radius, height, width):
     x = draw(2, height, width, 3)
