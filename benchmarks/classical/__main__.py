@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scores.append(entry["scores"]["miou"])
         found = {
             "model": config.model, "modalities": config.features.modalities, "folds": options.folds, "seed": seed,
-            "simulated": records.info.simulated, "seconds": round(time.monotonic() - start, 1), **entry["scores"],
+            "label_share": config.label_share, "simulated": records.info.simulated, "seconds": round(time.monotonic() - start, 1), **entry["scores"],
             "learnable": entry["learnable"], **({"parcels": entry["parcels"]["scores"]} if "parcels" in entry else {}), "fits": about,
         }  # fmt: skip
         print(json.dumps(found), flush=True)
@@ -97,7 +97,7 @@ def _config(options, records):
         optical_window=options.optical_window,
         radar_unit=options.radar_unit,
     )
-    return ClassicalConfig(features, options.model, options.void_test_parcels, options.trees, options.C, options.max_pixels)
+    return ClassicalConfig(features, options.model, options.void_test_parcels, options.trees, options.C, options.max_pixels, options.label_share)
 
 
 def _numbers(text: str) -> list[int]:
@@ -145,6 +145,7 @@ def _parse(arguments):
     parser.add_argument("--trees", type=_positive, default=ClassicalConfig.trees)
     parser.add_argument("--C", type=float, default=0.0, help="of logistic regression; 0: the best on the validation part or, without one, on each training part")
     parser.add_argument("--max_pixels", type=int, default=ClassicalConfig.max_pixels, help="training pixels, drawn evenly from the tiles; 0: all")
+    parser.add_argument("--label_share", type=float, default=ClassicalConfig.label_share, help="as data.label_share of a run; with its seed, of the same tiles")
     parser.add_argument("--days", type=_positive, default=FeatureConfig.days, help="between the days that series are interpolated to, and over which radar is averaged")
     parser.add_argument("--window", type=_odd, default=FeatureConfig.window, help="side in pixels of the spatial mean of radar")
     parser.add_argument("--optical_window", type=_odd, default=FeatureConfig.optical_window, help="the same of other series; 1: none")
@@ -153,6 +154,8 @@ def _parse(arguments):
     options = parser.parse_args(arguments)
     if not 0 <= options.C < float("inf"):
         parser.error(f"--C: expected 0 or more, found {options.C}")
+    if not 0 < options.label_share <= 1:
+        parser.error(f"--label_share: expected a share above 0, at most 1, found {options.label_share}")
     if options.max_pixels < 0:
         parser.error(f"--max_pixels: expected 0 or more, found {options.max_pixels}")
     names = options.modalities.split(",")

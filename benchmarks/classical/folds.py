@@ -31,6 +31,7 @@ class ClassicalConfig:
       trees: of extra trees.
       strength: C of logistic regression; 0 = the best of CHOICES in validation.
       max_pixels: training pixels, drawn evenly from the tiles; 0 = all.
+      label_share: of the labeled training tiles that labels are learned from, as `data.label_share` of a run: with the same seed the same tiles.
     """
 
     features: FeatureConfig
@@ -39,6 +40,7 @@ class ClassicalConfig:
     trees: int = 300
     strength: float = 0.0
     max_pixels: int = 200_000
+    label_share: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Fold:
           records: with dense labels.
           split: which parts train, validate and test.
           config: what is fitted.
-          seed: of the classifier and of the choice of pixels.
+          seed: of the classifier and of the choice of pixels, and with `label_share` below 1 of the choice of tiles.
           cache: features by tile_index and days of the columns; filled here, for further folds and seeds.
         """
         self.split, self.config, self.seed, self._records, self._cache = split, config, seed, records, cache
@@ -158,7 +160,7 @@ class Fold:
 
     def _pixels(self, parts: Sequence[str], void: Sequence[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Features {modality: (N,F)} and labels (N,) of training pixels, without those of the parcels of `void` parts."""
-        source, rng = self._records.source(parts), np.random.default_rng(self.seed)
+        source, rng = self._records.source(parts, self.config.label_share, self.seed), np.random.default_rng(self.seed)
         gone = self._records.parcels(void)
         share = -(-self.config.max_pixels // max(len(source), 1))
         rows, labels = [], []
@@ -173,7 +175,8 @@ class Fold:
                 rows.append({name: columns[chosen] for name, columns in features.items()})
                 labels.append(example["labels"].reshape(-1)[chosen])
         if not rows:
-            raise UserError(f"{self._records.root}: expected labeled pixels in the training parts {', '.join(parts)}, found none; choose other folds")
+            some = f" ({100 * self.config.label_share:g} % of the tiles)" if self.config.label_share < 1 else ""
+            raise UserError(f"{self._records.root}: expected labeled pixels in the training parts {', '.join(parts)}{some}, found none; choose other folds")
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}, np.concatenate(labels)
 
     def _of(self, example: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ def results_of(records: Records, fold: Fold, fitted: Fitted, number: int) -> tup
         }  # fmt: skip
         for add in (scores.add, tiles, parcels):
             add(result)
-    training = [reporting.training_labels(records, fold.split.train, 1.0, 0, fold.void)]
+    training = [reporting.training_labels(records, fold.split.train, fold.config.label_share, fold.seed, fold.void)]
     names = [list(fold.config.features.modalities)]
     entries = reporting.entries(names, scores.compute(), scores, parcels.confusions(), training)
     results = {"name": f"{fold.config.model} on {'+'.join(names[0])}", "task": "segment", "protocol": _protocol(records, fold, fitted, number)}
@@ -46,7 +46,7 @@ def _protocol(records: Records, fold: Fold, fitted: Fitted, number: int) -> dict
     what = f"{config.trees} extra trees" if config.model == "extra_trees" else "logistic regression"
     return reporting.data_protocol(records, fold.split, number, config.void_test_parcels) | {
         "statistics": "all", "threshold": 0.5, "dates": {}, "seed": fold.seed, "checkpoint": 0, "checkpoint_is": "none", "checkpoint_checksum": None,
-        "pretrain_steps": 0, "pretrain_from": "", "label_share": 1.0, "modalities": list(features.modalities), "missing_modalities": [],
+        "pretrain_steps": 0, "pretrain_from": "", "label_share": config.label_share, "modalities": list(features.modalities), "missing_modalities": [],
         "probe": "none",
         "method": f"Without a network: {what} on features of each pixel (benchmarks/classical), every {features.days} days, radar "
         f"over {features.window} x {features.window} pixels",

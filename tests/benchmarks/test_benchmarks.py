@@ -166,6 +166,26 @@ def test_classical(capsys, records, tmp_path):
         classical.main([])
 
 
+def test_classical_with_a_share_of_the_labels(capsys, records, tmp_path):
+    """It learns from the tiles whose labels a run with this share and seed reads."""
+    train, tiles = ("fold_1", "fold_2", "fold_3"), set()
+    for seed in (0, 1):
+        out = tmp_path / str(seed)
+        options = [f"--records={records.root}", "--model=logistic", "--C=0.003", "--modalities=s2", "--max_pixels=0", "--label_share=0.2"]
+        assert classical.main([*options, f"--seeds={seed}", f"--out={out}"]) == 0
+        (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+        (fit,) = line["fits"].values()
+        results = json.loads((out / f"seed_{seed}" / "fold_1" / "results.json").read_text())
+        counts = records.label_counts(train, 0.2, seed)
+        assert results["training"][0]["pixels"] == counts.tolist() and fit["pixels"] == counts.sum() < records.label_counts(train).sum()
+        assert line["label_share"] == results["protocol"]["label_share"] == 0.2
+        tiles.add(tuple(records.source(train, 0.2, seed)[0]["tile_index"].reshape(-1)))
+    assert len(tiles) == 2, "another seed, other tiles"
+    for wrong in ("0", "1.5", "nan"):
+        assert run_command(classical.main, [f"--records={records.root}", f"--label_share={wrong}"]) == 1
+        assert "--label_share: expected a share above 0, at most 1, found" in capsys.readouterr().err
+
+
 def test_simulation_limits(capsys, monkeypatch):
     """The order of the sensors, at a size at which the ranges of the targets cannot be expected to hold."""
     monkeypatch.setattr(simulation_limits, "TREES", 40)
