@@ -100,8 +100,9 @@ def show(console: Console, report: dict[str, Any]) -> None:
         "sent between slices": lambda s: f"{s['between_slices_bytes'] / 2**20:.1f} MiB",
         "at least: compute": lambda s: f"{1000 * s['seconds']['compute']:.1f} ms",
         "at least: memory access": lambda s: f"{1000 * s['seconds']['memory']:.1f} ms",
+        "at least: its operations, one after another": lambda s: f"{1000 * s['seconds']['operations']:.1f} ms",
         "at least: communication": lambda s: f"{1000 * s['seconds']['communication']:.1f} ms",
-        "roofline estimate of a step": lambda s: f"{1000 * s['seconds']['step']:.1f} ms",
+        "estimate of a step": lambda s: f"{1000 * s['seconds']['step']:.1f} ms",
         "utilization (HFU, with what is recomputed) at that estimate": lambda s: f"{100 * s['hfu']:.0f} %",
     }
     for name, cell in rows.items():

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from omnisat_jax.errors import UserError
 
@@ -15,6 +15,7 @@ _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) ?\(.*\{$")
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)(.*)$")
 _CALLED = re.compile(r"(?:body|condition|to_apply|calls|branch_computations|called_computations)=\{?(%?[\w.\-]+(?:, ?%[\w.\-]+)*)\}?")
 _TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\](?:\{([\d,]*)((?::[^}]*)?)\})?")
 _TILE = re.compile(r"T\((\d+),(\d+)\)")
@@ -69,6 +70,7 @@ class Operation:
       operands: bytes of each operand.
       moved: bytes that it reads and writes. Of what it takes a part of, or changes a part of in place, the part.
       times: that it runs per step; an operation inside a loop whose number of trips the compiler does not know counts once.
+      cycles: that the compiler expects it to take each time; 0 where it does not say so, as for everything but fusions of TPUs.
     """
 
     kind: str
@@ -76,6 +78,7 @@ class Operation:
     operands: tuple[int, ...]
     moved: int
     times: int
+    cycles: int = 0
 
 
 def shapes(text: str) -> list[tuple[str, str]]:
@@ -131,7 +134,9 @@ def operations(text: str) -> list[Operation]:
             sizes = {member.name: size(member.shape) for member in members}
             for member in members:
                 operands = tuple(sizes.get(operand, 0) for operand in member.operands)
-                found.append(Operation(member.kind, member.shape, operands, _moved(member, operands, computations), times[name]))
+                cycles = _CYCLES.search(member.rest)
+                moved = _moved(member, operands, computations)
+                found.append(Operation(member.kind, member.shape, operands, moved, times[name], int(cycles[1]) if cycles else 0))
     return found
 
 
@@ -202,7 +207,7 @@ def _origin(result: _Instruction, by_name: Mapping[str, _Instruction]) -> _Instr
     return result
 
 
-def traffic(found: list[Operation]) -> int:
+def traffic(found: Sequence[Operation]) -> int:
     """Bytes that one device reads and writes per step if every operation reads its operands from memory and writes its result to it.
 
     Caches make it less; kernels that read an operand more than once make it more.

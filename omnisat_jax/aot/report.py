@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from omnisat_jax.aot.collectives import between_slices, totals
 from omnisat_jax.aot.command import TOO_LARGE
+from omnisat_jax.aot.estimate import seconds
 from omnisat_jax.aot.hlo import operations, traffic
 from omnisat_jax.aot.topology import parse_topology
 from omnisat_jax.cli.command import run_command
@@ -90,9 +91,7 @@ def fill_chips(config: schema.ExperimentConfig, mesh: Mesh) -> tuple[schema.Expe
 
 
 def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts, chip: Chip, chips: int) -> dict[str, Any]:
-    """Numbers per chip and step.
-
-    Times are lower bounds: a step takes at least the longer of compute and memory access, plus the communication.
+    """Numbers per chip and step; for its times see `estimate.seconds`.
 
     Args:
       program: compiled step.
@@ -106,15 +105,8 @@ def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts
     needed = resident + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     text = program.as_text()
     found = operations(text)
-    sent, touched = totals(found), traffic(found)
     flops, padded = (count / chips for count in operations_of)
-    compute = padded / chip.flops
-    access = touched / chip.bandwidth
-    # An all-reduce over a ring of chips sends everything around twice, the other collectives once.
-    communication = (sum(sent.values()) + sent["all-reduce"]) / chip.interconnect
-    if far := between_slices(found):
-        communication += far / chip.network
-    step = max(compute, access) + communication
+    estimates = seconds(found, padded, chip)
     return {
         "batch_size": facts.batch_size,
         "attention": "cuDNN" if CUDNN_ATTENTION in text else "XLA",
@@ -127,13 +119,13 @@ def describe(program: Any, operations_of: tuple[float, float], facts: StageFacts
         "fits": bool(needed <= chip.memory),
         "flops": flops,
         "padded_flops": padded,
-        "traffic_bytes": touched,
+        "traffic_bytes": traffic(found),
         "parameter_bytes": facts.parameter_bytes,
         "token_bytes": facts.token_bytes,
-        "interconnect_bytes": sent,
-        "between_slices_bytes": far,
-        "seconds": {"compute": compute, "memory": access, "communication": communication, "step": step},
-        "hfu": flops / chip.flops / step,
+        "interconnect_bytes": totals(found),
+        "between_slices_bytes": between_slices(found),
+        "seconds": estimates,
+        "hfu": flops / chip.flops / estimates["step"],
     }
 
 

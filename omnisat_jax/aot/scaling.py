@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 _CAPTION = (
-    "Predicted from the compiled steps: a step is the longer of compute at peak and memory traffic at full bandwidth, plus communication that overlaps with neither. "
+    "Predicted from the compiled steps: a step is the longest of compute at peak, memory traffic at full bandwidth, and all operations one after another, plus "
+    "communication that overlaps with none of them. "
     "Efficiency: tiles per second and chip, relative to the first topology. Growth: exponent of FLOPs per chip in the number of chips, where the tiles per chip are "
     "those of the first topology; 0 is perfect weak scaling."
 )

@@ -58,8 +58,13 @@ class Topology:
           UserError: the compiler does not know the topology.
         """
         if not self.is_gpu:
-            several = {"num_slices": self.slices} if self.slices > 1 else {}
-            return _describe(self.name, platform="tpu", topology_name=self.name.rpartition("of_")[2], **several)
+            options: dict[str, Any] = {"num_slices": self.slices} if self.slices > 1 else {}
+            if self.chip.cores > 1:  # a device is a chip, and not one of its cores, as in a process on it
+                options["chip_config_name"] = "megacore"
+            devices = _describe(self.name, platform="tpu", topology_name=self.name.rpartition("of_")[2], **options)
+            if len(devices) != self.count:
+                raise UserError(f"the compiler's {self.name}: expected one device for each of {self.count} chips, found {len(devices)}; report the version of libtpu")
+            return devices
         chip, generation = self.chip, _AMPERE if self.chip is GPUS["a100"] else _HOPPER
         target = _TARGET.format(
             cores=chip.cores, bandwidth=int(chip.bandwidth), memory=int(chip.memory), name=chip.accelerator, **generation

@@ -18,6 +18,7 @@ class Chip:
       interconnect: bytes per second to its neighbors, over all links together.
       network: bytes per second to other slices of TPUs, its share of the data-centre network; 0 = not documented, and for GPUs.
       matrix_unit: side of the matrix units of a TPU, to which products are padded; 1 for GPUs, whose units are small.
+      clock: cycles per second of a TPU, at which all its matrix units together reach `flops`; 0 for GPUs.
     """
 
     accelerator: str
@@ -28,13 +29,14 @@ class Chip:
     interconnect: float
     network: float = 0.0
     matrix_unit: int = 1
+    clock: float = 0.0
 
 
 CHIPS = {
-    "v4": Chip("v4", 2, 32 * 2**30, 275e12, 1228e9, 300e9, 0.0, 128),
-    "v5e": Chip("v5litepod", 1, 16 * 2**30, 197e12, 819e9, 200e9, 25e9 / 8, 128),
-    "v5p": Chip("v5p", 2, 95 * 2**30, 459e12, 2765e9, 600e9, 50e9 / 8, 128),
-    "v6e": Chip("v6e", 1, 32 * 2**30, 918e12, 1640e9, 448e9, 100e9 / 8, 256),
+    "v4": Chip("v4", 2, 32 * 2**30, 275e12, 1228e9, 300e9, 0.0, 128, 1.05e9),
+    "v5e": Chip("v5litepod", 1, 16 * 2**30, 197e12, 819e9, 200e9, 25e9 / 8, 128, 1.5e9),
+    "v5p": Chip("v5p", 2, 95 * 2**30, 459e12, 2765e9, 600e9, 50e9 / 8, 128, 1.75e9),
+    "v6e": Chip("v6e", 1, 32 * 2**30, 918e12, 1640e9, 448e9, 100e9 / 8, 256, 1.75e9),
 }
 
 GPUS = {

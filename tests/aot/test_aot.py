@@ -207,6 +207,7 @@ def test_the_tpu_compiler_takes_both_steps(num_microbatches, tmp_path):
     assert json.loads((tmp_path / "compiled_v5e_2x2.json").read_text()) == report
     for stage in report["stages"].values():
         assert stage["flops"] > 1e9 and 0 < stage["hfu"] < 1 and stage["interconnect_bytes"]["all-reduce"] > 0
+        assert stage["seconds"]["step"] > stage["seconds"]["operations"] > stage["seconds"]["compute"] > 0
         assert stage["interconnect_bytes"]["all-gather"] < min(stage["parameter_bytes"], stage["token_bytes"])
     assert report["stages"]["pretrain"]["interconnect_bytes"]["collective-permute"] > 0  # of the ring InfoNCE
 
