@@ -17,6 +17,7 @@ from rasterio.warp import transform
 
 from data.reading import raw
 from data.reading.raw import DataError, absent, location_modality
+from omnisat_jax.earth import EARTH_RADIUS
 from omnisat_jax.errors import Finding, reason
 from omnisat_jax.files.geotiff import Footprint, open_geotiff
 from omnisat_jax.files.json_file import Value
@@ -26,7 +27,6 @@ from omnisat_jax.words import number_of
 LONGITUDE_LATITUDE = CRS.from_epsg(4326)
 # The default system of GeoJSON under its OGC name, and its older relatives; all in longitude and latitude.
 OGC = {"CRS84": 4326, "CRS83": 4269, "CRS27": 4267}
-EARTH_RADIUS = 6_371_000.0  # m
 FARTHEST = 20.0  # m between the centers of an image and of its tile
 OTHER_SIZE = 0.05  # tolerated relative difference of the side of an image, or of its pixels, from the expected one
 POINTS = 100_000  # per geometry, at most

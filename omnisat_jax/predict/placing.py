@@ -10,6 +10,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform
 
+from omnisat_jax.earth import EARTH_RADIUS
 from omnisat_jax.errors import UserError, reason
 from omnisat_jax.predict.area import EXCHANGED, Area
 from omnisat_jax.predict.grid import MapGrid
@@ -23,7 +24,6 @@ EDGE = 21  # points along the edge of a raster that are projected
 LARGEST = 2**31  # label pixels along an axis
 SPARSE = 0.3  # share of a map that rasters should cover
 NOTHING = 0.001  # share that they must cover
-EARTH_RADIUS = 6_371_000.0  # m
 STRETCHED = 0.05  # relative difference of a meter of a map from a meter on the ground; that of UTM is below 0.002
 STEP = 500.0  # m, over which it is measured
 ASTRAY = 0.1  # share of its diagonal by which a raster may be elsewhere after it was converted forth and back

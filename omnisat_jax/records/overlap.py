@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from scipy.spatial import KDTree
 
+from omnisat_jax.earth import EARTH_RADIUS
 from omnisat_jax.records.frames import FrameStore, frames_path
 from omnisat_jax.records.reader import Records
 
-EARTH_RADIUS = 6_371_000.0  # m
 TOUCHING = 0.05  # share of a side by which neighbors seem to overlap, as tiles are not exactly north up and places are rounded
 
 

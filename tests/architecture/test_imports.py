@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 # Parts of the package, lowest first: each imports from its own level and from those before it.
 LAYERS = [
-    {"errors", "missing", "dates", "types", "words", "colours", "shards", "files", "cli"},
+    {"errors", "missing", "earth", "dates", "types", "words", "colours", "shards", "files", "cli"},
     {"config", "modalities", "ops"},
     {"batch", "models", "losses", "metrics", "parallel", "optim", "rasters"},
     {"records", "input", "inference", "interop"},
