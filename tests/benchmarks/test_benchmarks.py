@@ -167,7 +167,7 @@ def test_classical(capsys, records, tmp_path):
 
 
 def test_classical_with_a_share_of_the_labels(capsys, records, tmp_path):
-    """It learns from the tiles whose labels a run with this share and seed reads."""
+    """It learns from the labels of the same tiles as a run with this share and seed."""
     train, tiles = ("fold_1", "fold_2", "fold_3"), set()
     for seed in (0, 1):
         out = tmp_path / str(seed)
