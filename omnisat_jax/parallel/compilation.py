@@ -1,8 +1,10 @@
 """How XLA compiles the programs of this project, and where compiled programs are kept."""
 
+import contextlib
+import gc
 import importlib.metadata
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +14,9 @@ from omnisat_jax.files.paths import unwritable
 from omnisat_jax.types import StrPath
 
 _KEPT_BYTES = 4 * 2**30  # of compiled programs; those that were not used for longest are deleted first
-_WORTH_KEEPING = 0.3  # seconds of compiling
+# Seconds of compiling from which a program is kept. A start also compiles some twenty small programs, each in a few hundredths of a second.
+_WORTH_KEEPING = 0.0
+_COLLECT = (20_000, 20, 20)  # thresholds of Python's garbage collection while programs are traced
 
 
 def options_for(platform: str) -> dict[str, Any]:
@@ -59,6 +63,21 @@ def keep_programs(folder: StrPath | None, default: StrPath) -> str:
         if name.upper() not in os.environ:
             jax.config.update(name, value)
     return ""
+
+
+@contextlib.contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Lets Python look for garbage less often in the body, which traces and lowers programs.
+
+    Tracing makes millions of objects that stay, and looking through them takes up to a quarter of its time. Elsewhere the thresholds remain as they are, so
+    that cycles that hold arrays are found early.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def unoptimised() -> dict[str, Any]:
