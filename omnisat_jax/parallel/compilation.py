@@ -13,9 +13,14 @@ from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.paths import unwritable
 from omnisat_jax.types import StrPath
 
-_KEPT_BYTES = 4 * 2**30  # of compiled programs; those that were not used for longest are deleted first
-# Seconds of compiling from which a program is kept. A start also compiles some twenty small programs, each in a few hundredths of a second.
-_WORTH_KEEPING = 0.0
+# Of JAX's cache, unless environment variables of these names say otherwise.
+_SETTINGS = {
+    "jax_compilation_cache_max_size": 4 * 2**30,  # bytes; programs that were not used for longest are deleted first
+    "jax_persistent_cache_min_compile_time_secs": 0.0,  # a start also compiles some twenty small programs, each in hundredths of a second
+    # XLA's own cache for GPUs would lie in the same folder, and its path would be part of what identifies a program, on every platform: programs in a
+    # folder that was moved, or that other hosts see under another path, would be compiled again.
+    "jax_persistent_cache_enable_xla_caches": "none",
+}
 _COLLECT = (20_000, 20, 20)  # thresholds of Python's garbage collection while programs are traced
 
 
@@ -59,7 +64,7 @@ def keep_programs(folder: StrPath | None, default: StrPath) -> str:
         jax.config.update("jax_enable_compilation_cache", False)
         return f"compiled programs are not kept for the next run ({why}); --compilation_cache=FOLDER names another folder"
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))
-    for name, value in (("jax_compilation_cache_max_size", _KEPT_BYTES), ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)):
+    for name, value in _SETTINGS.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
     return ""

@@ -51,3 +51,10 @@ def test_a_second_start_compiles_no_program_however_small(start):
 
 def test_without_a_folder_every_program_is_compiled(start):
     assert start()[2]["programs"] == start(folder="")[2]["compiled"] > 0
+
+
+def test_programs_are_found_in_a_folder_that_was_moved(start, tmp_path):
+    start(str(tmp_path / "before"))
+    (tmp_path / "before").rename(tmp_path / "after")
+    times = start(str(tmp_path / "after"))[2]
+    assert times["programs"] > 0 == times["compiled"]
