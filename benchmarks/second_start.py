@@ -2,8 +2,8 @@
 
     python -m benchmarks.second_start [--config=configs/pastis.py] [--tiles=20] [--steps=4] [--changes KEY=VALUE ...]
 
-Both starts train from nothing, in folders of their own; the second finds records and compiled programs of the first in `<data.cache_dir>`. Programs do
-not depend on the number of steps or tiles. Seconds are those that JAX reports, from run.json; the step of a stage is traced and compiled beside its
+Both starts train from nothing, in folders of their own; the second finds records and compiled programs of the first in `<data.cache_dir>`. A
+number of steps is a constant of its training step, so few steps cost as much before they run as many. Seconds are those that JAX reports, from run.json; the step of a stage is traced and compiled beside its
 initial state and validation, and threads that work side by side both count.
 """
 
