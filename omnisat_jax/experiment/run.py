@@ -91,7 +91,8 @@ def _evaluate(stages: Stages, context: RunContext, console: Console) -> dict[str
     if results is None or not done:
         if why:
             console.print(f"evaluate: done again ({why})", style="yellow", markup=False, highlight=False)
-        results = _score(stages, context, console)
+        with stages.recorded_compiling("evaluate"):
+            results = _score(stages, context, console)
     else:
         console.print("evaluate: finished before, not repeated")
         if context.config.eval.calibrate and context.config.eval.probe == "none" and "temperature_scaling" not in results:

@@ -19,6 +19,7 @@ from omnisat_jax.tasks.build import make_task
 from omnisat_jax.tasks.probe import TokenReader
 from omnisat_jax.train import seen_tiles
 from omnisat_jax.train.batches import RunBatches
+from omnisat_jax.train.compile_time import compile_times
 from omnisat_jax.train.evaluator import Evaluator, Validation, Watch
 from omnisat_jax.train.identity import Change
 from omnisat_jax.train.monitor import KnnMonitor, ProbeFitter
@@ -98,7 +99,7 @@ class Stages:
         trainer = self.trainer(stage)
         if stage == "pretrain" and hosts.is_leader():
             seen_tiles.keep(self.context.folder, _seen(self.context))
-        StageTraining(
+        training = StageTraining(
             trainer=trainer,
             store=store,
             batches=self.batches,
@@ -107,7 +108,16 @@ class Stages:
             make_validation=functools.partial(self._validation, stage, trainer.task),
             pretrained=(lambda: self.trained("pretrain").params) if stage == "finetune" and config.pretrain.steps else None,
             reporting=Reporting(self.context.folder, console, self._start, self._options.profile),
-        ).run()
+        )
+        with self.recorded_compiling(stage):
+            training.run()
+
+    @contextlib.contextmanager
+    def recorded_compiling(self, stage: str) -> Iterator[None]:
+        """Records in run.json what the programs of the body, a stage or "evaluate", cost before they ran."""
+        with compile_times() as times:
+            yield
+        self._start.note_compiling(stage, times)
 
     def trained(self, stage: str) -> Trained:
         """What a finished stage hands on. A stage whose last checkpoint is lost is trained again from an older one.

@@ -1,8 +1,10 @@
 """How XLA compiles the programs of this project, and where compiled programs are kept."""
 
+import contextlib
+import gc
 import importlib.metadata
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,8 +13,15 @@ from omnisat_jax.files.addresses import need_local
 from omnisat_jax.files.paths import unwritable
 from omnisat_jax.types import StrPath
 
-_KEPT_BYTES = 4 * 2**30  # of compiled programs; those that were not used for longest are deleted first
-_WORTH_KEEPING = 0.3  # seconds of compiling
+# Of JAX's cache, unless environment variables of these names say otherwise.
+_SETTINGS = {
+    "jax_compilation_cache_max_size": 4 * 2**30,  # bytes; programs that were not used for longest are deleted first
+    "jax_persistent_cache_min_compile_time_secs": 0.0,  # a start also compiles some twenty small programs, each in hundredths of a second
+    # XLA's own cache for GPUs would lie in the same folder, and its path would be part of what identifies a program, on every platform: programs in a
+    # folder that was moved, or that other hosts see under another path, would be compiled again.
+    "jax_persistent_cache_enable_xla_caches": "none",
+}
+_COLLECT = (20_000, 20, 20)  # thresholds of Python's garbage collection while programs are traced
 
 
 def options_for(platform: str) -> dict[str, Any]:
@@ -55,10 +64,25 @@ def keep_programs(folder: StrPath | None, default: StrPath) -> str:
         jax.config.update("jax_enable_compilation_cache", False)
         return f"compiled programs are not kept for the next run ({why}); --compilation_cache=FOLDER names another folder"
     jax.config.update("jax_compilation_cache_dir", os.path.abspath(folder))
-    for name, value in (("jax_compilation_cache_max_size", _KEPT_BYTES), ("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)):
+    for name, value in _SETTINGS.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
     return ""
+
+
+@contextlib.contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Lets Python look for garbage less often in the body, which traces and lowers programs.
+
+    Tracing makes millions of objects that stay, and looking through them takes up to a quarter of its time. Elsewhere the thresholds remain as they are, so
+    that cycles that hold arrays are found early.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def unoptimised() -> dict[str, Any]:

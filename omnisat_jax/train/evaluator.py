@@ -10,7 +10,7 @@ import numpy as np
 from omnisat_jax.input.device import prefetch
 from omnisat_jax.metrics.representation import COLLAPSED, SHORTCUT
 from omnisat_jax.parallel import mesh as meshes
-from omnisat_jax.parallel.compilation import options_for
+from omnisat_jax.parallel.compilation import collecting_rarely, options_for
 from omnisat_jax.tasks.base import Evaluable, Scores
 from omnisat_jax.train.batches import RunBatches
 from omnisat_jax.types import Batch, PyTree
@@ -76,7 +76,8 @@ class Evaluator:
         everywhere = meshes.replicated(self.batches.mesh)
         batch = self.batches.abstract_evaluation()
         masks = jax.ShapeDtypeStruct((len(subsets), len(self.names)), bool, sharding=everywhere)
-        lowered = jax.jit(task.evaluate, out_shardings=everywhere).lower(abstract_params, batch, masks)
+        with collecting_rarely():
+            lowered = jax.jit(task.evaluate, out_shardings=everywhere).lower(abstract_params, batch, masks)
         program = lowered.compile(compiler_options=options_for(self.batches.mesh.devices.flat[0].platform))
         return CompiledEvaluation(program, self.masks(subsets), meshes.batch_sharding(self.batches.mesh))
 

@@ -113,9 +113,16 @@ class Start:
 
     def note_time(self, stage: str, seconds: dict[str, float]) -> None:
         """Adds where the time of this start of a stage went, on process 0."""
+        self._add("seconds", stage, seconds)
+
+    def note_compiling(self, stage: str, times: dict[str, float]) -> None:
+        """Adds what the programs of a stage or of the evaluation cost before they ran in this start (see `compile_time.compile_times`), on process 0."""
+        self._add("compiling", stage, times)
+
+    def _add(self, key, stage, numbers):
         record = self._read() if is_leader() else None
         if record:
-            record["seconds"].setdefault(stage, []).append(seconds)
+            record[key].setdefault(stage, []).append(numbers)
             self._write(record)
 
     def note(self, key: str, facts: dict[str, Any]) -> None:
@@ -131,12 +138,13 @@ class Start:
     def _append(self):
         if not is_leader():
             return
-        record = self._read() or {"starts": [], "seconds": {}}
+        earlier = self._read() or {"starts": [], "seconds": {}, "compiling": {}}
         start = self._facts | {"data": {key: self._data.get(key) for key in ("fingerprint", "source")}}
         if self._changes:
             start["changed"] = {change.key: [change.before, change.now] for change in self._changes}
         # The top level describes the last start, for readers that look at one run.
-        record = self._facts | {"config": self._flat, "data": self._data, "seconds": record["seconds"], "starts": [*record["starts"], start]}
+        record = self._facts | {"config": self._flat, "data": self._data, "starts": [*earlier["starts"], start]}
+        record |= {key: earlier[key] for key in ("seconds", "compiling")}
         self._write(record)
         if self._changes:
             atomic.write_json(self._folder / "config.json", self._flat)
@@ -155,12 +163,13 @@ class Start:
         value.get("config").items()
         for start in value.find("starts", []).list():
             start.items()
-        for starts in value.find("seconds", {}).items().values():
-            for seconds in starts.list():
-                for entry in seconds.items().values():
-                    entry.number()
         record = dict(value.value)
-        record["seconds"] = record.get("seconds") or {}
+        for key in ("seconds", "compiling"):
+            for starts in value.find(key, {}).items().values():
+                for numbers in starts.list():
+                    for entry in numbers.items().values():
+                        entry.number()
+            record[key] = record.get(key) or {}
         if "starts" not in record:
             record["starts"] = [{key: record[key] for key in ("command", *COMPARED) if key in record}]
         return record

@@ -14,6 +14,7 @@ from rich.console import Console
 from omnisat_jax.errors import UserError
 from omnisat_jax.parallel import hosts, rules
 from omnisat_jax.parallel.chips import peak_flops
+from omnisat_jax.parallel.compilation import collecting_rarely
 from omnisat_jax.train import progress as display
 from omnisat_jax.train.batches import RunBatches
 from omnisat_jax.train.checkpoints import Checkpoints
@@ -85,14 +86,14 @@ class StageTraining:
         """
         name, ledger, start = self.store.stage, Ledger(), self.reporting.start
         root = self.trainer.root_key(self.batches.seed, STAGE_NUMBERS[name])
-        with ledger.during("start"):
+        with ledger.during("start"), collecting_rarely():
             abstract = self.trainer.abstract_state
         checkpoints = self.store.open()
         try:
             with ledger.during("restore"):
                 first, state = checkpoints.restore_newest(abstract)
             # XLA compiles a program on little more than one core, so the step is compiled beside the initial state and the validation.
-            with futures.ThreadPoolExecutor(1) as beside:
+            with collecting_rarely(), futures.ThreadPoolExecutor(1) as beside:
                 step = beside.submit(self.trainer.compile_step)
                 if state is None:
                     state = self._initial_state(root, ledger)

@@ -72,7 +72,8 @@ class Trainer:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """ShapeDtypeStructs of the state with their shardings; every other derivation of the shapes of a state starts here."""
-        return rules.abstract(jax.eval_shape(self._create, _any_key()), self.mesh, self.fsdp_min_size)
+        # The sharding of the key is part of its type: with that of the key that `init` gets, JAX traces `_create` once for both.
+        return rules.abstract(jax.eval_shape(self._create, self.abstract_root), self.mesh, self.fsdp_min_size)
 
     @property
     def state_shardings(self) -> PyTree:

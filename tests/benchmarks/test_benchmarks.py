@@ -17,6 +17,7 @@ from benchmarks import (
     matrix_units,
     object_storage,
     pretrain_step,
+    second_start,
     series_encoders,
     simulation_limits,
     simulation_picture,
@@ -40,7 +41,7 @@ from tests.predict.models import save_random_model
 
 ELSEWHERE = {accelerator, accelerator_child, growth}  # test_accelerator.py, test_growth.py
 SIMULATION = {simulation_limits, simulation_picture, simulation_statistics}
-BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, matrix_units, object_storage, pretrain_step, series_encoders, utae_step, utae_torch, classical} | SIMULATION | ELSEWHERE
+BENCHMARKS = {checksums, contrastive_loss, loader, map_speed, matrix_units, object_storage, pretrain_step, second_start, series_encoders, utae_step, utae_torch, classical} | SIMULATION | ELSEWHERE
 
 
 def numbers(pattern, text):
@@ -114,6 +115,19 @@ def test_map_speed(capsys, tmp_path):
     text = capsys.readouterr().out
     assert len(numbers(r"s, ([0-9.]+) km2 per minute, peak ([0-9]+) MiB", text)) == 4
     numbers(r"ratio of times \(loop / map\): ([0-9.]+)", text)
+
+
+def test_second_start(capsys, monkeypatch, tmp_path, simulated):
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")  # of the suite
+    assert second_start.main([f"--config=tests/distributed/small_run.py:{simulated},{tmp_path / 'cache'},pretrain", "--steps=1", "--tiles=10"]) == 0
+    text = capsys.readouterr().out
+    stages = re.findall(r"^(pretrain|finetune|evaluate) .* (\d+) +(\d+)$", text, re.MULTILINE)
+    assert [stage for stage, _, _ in stages] == ["pretrain", "finetune", "evaluate"] * 2
+    assert all(int(programs) > 0 for _, programs, _ in stages)
+    assert all(int(compiled) > 0 for _, _, compiled in stages[:3]) and not any(int(compiled) for _, _, compiled in stages[3:])
+    numbers(r"ratio of times \(second / first\): ([0-9.]+)", text)
+    with pytest.raises(UserError, match="expected the first start to end with exit code 0, found [12]; it printed last: .*"):
+        second_start.main(["--changes", "finetune.stepz=1"])
 
 
 def test_matrix_units(capsys, tmp_path):

@@ -1,5 +1,6 @@
-"""Where compiled programs are kept."""
+"""Where compiled programs are kept, and how they are traced."""
 
+import gc
 import os
 import pathlib
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from omnisat_jax.parallel.compilation import collecting_rarely
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -15,7 +17,6 @@ import jax, jax.numpy as jnp
 from omnisat_jax.parallel.compilation import keep_programs
 
 keep_programs({folder!r}, default={default!r})
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.jit(lambda x: jnp.sin(x) + 1)(jnp.ones(3)).block_until_ready()
 """
 
@@ -25,7 +26,7 @@ jax.jit(lambda x: jnp.sin(x) + 1)(jnp.ones(3)).block_until_ready()
     [(None, None, "default"), (None, "variable", "variable"), ("given", "variable", "given"), ("", "variable", None), ("", None, None)],
 )
 def test_the_folder_of_programs(folder, variable, used, tmp_path):
-    """What is given comes before the environment variable of JAX, and that before the default; "" keeps nothing."""
+    """What is given comes before the environment variable of JAX, and that before the default; "" keeps nothing. The program compiles in no time."""
     given = str(tmp_path / folder) if folder else folder
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | {"JAX_PLATFORMS": "cpu"}
     if variable:
@@ -44,3 +45,11 @@ def test_a_folder_of_programs_that_cannot_be_made_is_said_once(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
     assert "are not kept" in done.stdout and f"{tmp_path / 'file'}: it is a file" in done.stdout and "--compilation_cache" in done.stdout
     assert done.stderr == ""
+
+
+def test_garbage_is_looked_for_as_before_after_programs_were_traced():
+    before = gc.get_threshold()
+    with pytest.raises(ZeroDivisionError), collecting_rarely(), collecting_rarely():
+        assert gc.get_threshold()[0] >= 20_000
+        raise ZeroDivisionError
+    assert gc.get_threshold() == before

@@ -20,7 +20,9 @@ def test_starts_are_appended_and_differences_told(run):
     assert (run / "run.json").read_text() == json.dumps(first, indent=1) + "\n"  # nothing runs yet
     assert start.begin() == ["precision: 'float32' at the last start, 'bfloat16' now"] and start.begin() == []
     start.note_time("pretrain", {"total": 1.0})
+    start.note_compiling("evaluate", {"tracing": 2.0})
     about = read(run / "run.json")
+    assert about["compiling"] == {"evaluate": [{"tracing": 2.0}]}
     assert [entry["precision"] for entry in about["starts"]] == ["float32", "bfloat16"] and about["precision"] == "bfloat16"
     assert about["seconds"] == {"pretrain": [{"total": 1.0}]}
     assert {"command", "git", "versions", "device", "cores", "processes", "host", "time"} <= about["starts"][0].keys()

@@ -31,6 +31,18 @@ def test_the_abstract_state_is_that_of_the_first_one(trainer):
     assert trainer.abstract_state is abstract  # traced once
 
 
+def test_the_initial_state_is_traced_once(trainer):
+    task, traced = trainer.task, []
+
+    class Counted(type(task)):
+        def init(self, key, batch):
+            traced.append(key)
+            return super().init(key, batch)
+
+    counted = dataclasses.replace(trainer, task=Counted(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)}))
+    assert forms(counted.abstract_state) == forms(counted.init(counted.root_key(seed=0, stage_number=1))) and len(traced) == 1
+
+
 def test_neither_the_values_nor_the_number_of_sampled_tiles_matter(trainer):
     other = dataclasses.replace(trainer, sample=jax.tree.map(lambda x: np.repeat(x, 5, 0) + 9, SAMPLE))
     assert forms(other.abstract_state) == forms(trainer.abstract_state)
