@@ -1,6 +1,7 @@
 """Small training steps on any devices, for the tests that need one."""
 
 import dataclasses
+import functools
 
 import jax
 
@@ -49,4 +50,5 @@ def start(settings, task, batch, layout=(1, 1, 1), min_size=2**20):
         task = dataclasses.replace(task, terms=make_terms(settings, task.model.specs, mesh))
     trainer = Trainer(task, dataclasses.replace(settings.finetune, steps=50, warmup=0.1), batch, mesh, min_size)
     root = jax.random.key(0)
-    return trainer.init(root), trainer.train_step, put(batch, meshes.batch_sharding(mesh)), root
+    step = functools.partial(trainer.train_step, statistics=trainer.statistics)
+    return trainer.init(root), step, put(batch, meshes.batch_sharding(mesh)), root

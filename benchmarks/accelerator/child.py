@@ -116,12 +116,12 @@ def time_steps(job: Job) -> dict[str, Any]:
     state, batch, root = random_state(trainer), random_batch(trainer), jax.device_put(jax.random.key(0), meshes.replicated(trainer.mesh))
     metrics: dict[str, Any] = {}
     for _ in range(2):
-        state, metrics = program(state, batch, root)
+        state, metrics = program(state, batch, root, trainer.statistics)
     jax.block_until_ready(state)
     times = []
     for _ in range(job.steps):
         start = time.perf_counter()
-        state, metrics = program(state, batch, root)
+        state, metrics = program(state, batch, root, trainer.statistics)
         jax.block_until_ready(state)
         times.append(time.perf_counter() - start)
     seconds, peak = statistics.median(times), peak_flops(trainer.mesh)
@@ -141,7 +141,7 @@ def time_steps(job: Job) -> dict[str, Any]:
         "mfu": model_flops / seconds / peak if peak else None,
         "loss": float(metrics["loss"]),
         "finite": float(metrics["finite"]),
-        "kernels": _kernels(lambda state: program(state, batch, root)[0], state) if job.profile else [],
+        "kernels": _kernels(lambda state: program(state, batch, root, trainer.statistics)[0], state) if job.profile else [],
     }
 
 
@@ -187,7 +187,7 @@ def train_few_steps(job: Job, folder: pathlib.Path) -> dict[str, Any]:
         start = time.perf_counter()
         first = None
         for _ in range(job.steps):
-            state, metrics = program(state, batch, root)
+            state, metrics = program(state, batch, root, trainer.statistics)
             losses.append(float(metrics["loss"]))
             norms.append(float(metrics["grad_norm"]))
             if first is None:

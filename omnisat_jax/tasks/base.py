@@ -5,12 +5,12 @@ Letters: B batch, M modalities, S subsets of modalities.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import jax
 
 from omnisat_jax.ops.random import Streams
-from omnisat_jax.types import Batch, Params, PyTree
+from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,13 @@ class LabelInfo:
     unscored: tuple[str, ...] = ()
 
 
+class Normalizing:
+    """Base of the tasks with a field `statistics`; see `Evaluable`."""
+
+    def with_statistics(self, statistics: Statistics) -> Self:
+        return dataclasses.replace(self, statistics=statistics)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 class Scores(Protocol):
     """Adds up the results of one evaluation."""
 
@@ -40,6 +47,15 @@ class Scores(Protocol):
 
 class Evaluable(Protocol):
     """What can be evaluated: pure functions of parameters and a batch, jittable, without I/O."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """{modality: {"mean" (C,), "std" (C,)}} of the training tiles, by which inputs are normalized."""
+        ...
+
+    def with_statistics(self, statistics: Statistics) -> Self:
+        """The same with other statistics. Compiled programs take them as an argument, so that one program serves every fold."""
+        ...
 
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Initial parameters for batches of this form; values are not used."""

@@ -5,6 +5,7 @@ Letters: B batch, M modalities, S subsets, T temperatures.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +13,36 @@ import jax.numpy as jnp
 from omnisat_jax.metrics.calibration import TEMPERATURES, LikelihoodSums
 from omnisat_jax.metrics.subsets import PerSubset
 from omnisat_jax.tasks.finetune import Finetune
-from omnisat_jax.types import Batch, Params
+from omnisat_jax.types import Batch, Params, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class TemperatureLadder:
-    """Evaluates the likelihood of the labels at every one of `TEMPERATURES`; see `tasks.base.Evaluable`.
+class _OfTask:
+    """Base of what evaluates the logits of a task.
 
     Attributes:
       task: whose logits are scaled.
     """
 
     task: Finetune
+
+    @property
+    def statistics(self) -> Statistics:
+        """Those of the task."""
+        return self.task.statistics
+
+    def with_statistics(self, statistics: Statistics) -> Self:
+        """The same of the task with other statistics."""
+        return dataclasses.replace(self, task=self.task.with_statistics(statistics))
+
+
+@dataclasses.dataclass(frozen=True)
+class TemperatureLadder(_OfTask):
+    """Evaluates the likelihood of the labels at every one of `TEMPERATURES`; see `tasks.base.Evaluable`.
+
+    Attributes:
+      task: whose logits are scaled.
+    """
 
     def init(self, key: jax.Array, batch: Batch) -> Params:
         return self.task.init(key, batch)
@@ -49,14 +68,12 @@ class TemperatureLadder:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScalingEffect:
+class ScalingEffect(_OfTask):
     """Evaluates what a temperature changes; see `tasks.base.Evaluable`.
 
     Attributes:
       task: whose logits are scaled.
     """
-
-    task: Finetune
 
     def init(self, key: jax.Array, batch: Batch) -> Params:
         return {"model": self.task.init(key, batch), "temperature": jnp.ones(())}

@@ -27,12 +27,12 @@ from omnisat_jax.metrics.subsets import PerSubset, coverage
 from omnisat_jax.models.base import MultimodalModel
 from omnisat_jax.ops.microbatches import in_microbatches
 from omnisat_jax.ops.random import Streams, drop_modalities, of_microbatch
-from omnisat_jax.tasks.base import LabelInfo
+from omnisat_jax.tasks.base import LabelInfo, Normalizing
 from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetune(abc.ABC):
+class Finetune(Normalizing, abc.ABC):
     """The part of a fine-tuning task that does not depend on the kind of labels; see `tasks.base.Task`.
 
     Attributes:

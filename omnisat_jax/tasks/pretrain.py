@@ -16,12 +16,13 @@ from omnisat_jax.models.pretrainable import PretrainableModel, PretrainDraws
 from omnisat_jax.ops.jitter import jittered
 from omnisat_jax.ops.microbatches import in_microbatches
 from omnisat_jax.ops.random import Streams, drop_modalities, of_microbatch
+from omnisat_jax.tasks.base import Normalizing
 from omnisat_jax.tasks.terms.base import Draws, Step, Term
 from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Normalizing):
     """Task of the pre-training stage, see `tasks.base.Task`.
 
     Fusion sees a random proper subset of the modalities of each tile (modality dropout); encoders run on all of them. Terms compare the tiles

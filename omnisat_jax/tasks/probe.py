@@ -16,7 +16,7 @@ from omnisat_jax.metrics.classification import MultiLabelScores
 from omnisat_jax.metrics.segmentation import SegmentationScores, confusion_counts
 from omnisat_jax.metrics.subsets import PerSubset, coverage, not_finite_error
 from omnisat_jax.models.base import MultimodalModel
-from omnisat_jax.tasks.base import LabelInfo
+from omnisat_jax.tasks.base import LabelInfo, Normalizing
 from omnisat_jax.types import Batch, Params, PyTree, Statistics
 
 MAX_ITERATIONS = 1000  # of logistic regression
@@ -25,7 +25,7 @@ Predict = Callable[[np.ndarray], np.ndarray]  # tokens (N,D) -> scores (N,K)
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenReader:
+class TokenReader(Normalizing):
     """Returns tokens instead of predictions; see `tasks.base.Evaluable`.
 
     Its results are added up by a `Collector` on training tiles and by `ProbeScores` on test tiles.

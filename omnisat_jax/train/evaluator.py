@@ -13,7 +13,8 @@ from omnisat_jax.parallel import mesh as meshes
 from omnisat_jax.parallel.compilation import collecting_rarely, options_for
 from omnisat_jax.tasks.base import Evaluable, Scores
 from omnisat_jax.train.batches import RunBatches
-from omnisat_jax.types import Batch, PyTree
+from omnisat_jax.train.statistics import abstract, place
+from omnisat_jax.types import Batch, PyTree, Statistics
 
 Watch = Callable[[Batch, PyTree], None]  # called with every (host batch, result), for pictures
 Monitor = Callable[[PyTree, int], dict[str, Any]]  # (parameters, step) -> further scores
@@ -76,9 +77,18 @@ class Evaluator:
         everywhere = meshes.replicated(self.batches.mesh)
         batch = self.batches.abstract_evaluation()
         masks = jax.ShapeDtypeStruct((len(subsets), len(self.names)), bool, sharding=everywhere)
+
+        def evaluate(params: PyTree, batch: Batch, masks: jax.Array, statistics: Statistics) -> PyTree:
+            return task.with_statistics(statistics).evaluate(params, batch, masks)
+
         with collecting_rarely():
-            lowered = jax.jit(task.evaluate, out_shardings=everywhere).lower(abstract_params, batch, masks)
-        program = lowered.compile(compiler_options=options_for(self.batches.mesh.devices.flat[0].platform))
+            lowered = jax.jit(evaluate, out_shardings=everywhere).lower(abstract_params, batch, masks, abstract(task.statistics, self.batches.mesh))
+        compiled = lowered.compile(compiler_options=options_for(self.batches.mesh.devices.flat[0].platform))
+        statistics = place(task.statistics, self.batches.mesh)
+
+        def program(params: PyTree, batch: Batch, masks: jax.Array) -> PyTree:
+            return compiled(params, batch, masks, statistics)
+
         return CompiledEvaluation(program, self.masks(subsets), meshes.batch_sharding(self.batches.mesh))
 
     def masks(self, subsets: Sequence[Sequence[str]]) -> jax.Array:

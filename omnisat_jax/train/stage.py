@@ -150,7 +150,7 @@ class StageTraining:
         with display.progress(where.console, name, config.steps, first) as show, hosts.preemption() as stop:
             try:
                 yield LoopHooks(
-                    step=lambda state, batch: compiled.program(state, batch, root),
+                    step=lambda state, batch: compiled.program(state, batch, root, self.trainer.statistics),
                     batches=batches,
                     validate=validation,
                     rank=lambda scores: scores[task.best] if task.higher else -scores[task.best],

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -16,8 +17,9 @@ from omnisat_jax.parallel import mesh as meshes, rules
 from omnisat_jax.parallel.compilation import options_for
 from omnisat_jax.tasks.base import Task
 from omnisat_jax.train.flops import program_flops
+from omnisat_jax.train.statistics import abstract, on_host, place
 from omnisat_jax.train.step import TrainState, create_state, make_step, run_once
-from omnisat_jax.types import Batch, PyTree
+from omnisat_jax.types import Batch, PyTree, Statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +27,11 @@ class CompiledStep:
     """A training step, compiled for the devices of a mesh.
 
     Attributes:
-      program: (state, batch, root) -> (state, metrics); donates the state.
+      program: (state, batch, root, statistics) -> (state, metrics); donates the state.
       flops: operations of one step over all devices.
     """
 
-    program: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+    program: Callable[[TrainState, Batch, jax.Array, Statistics], tuple[TrainState, dict[str, jax.Array]]]
     flops: float
 
 
@@ -75,6 +77,11 @@ class Trainer:
         # The sharding of the key is part of its type: with that of the key that `init` gets, JAX traces `_create` once for both.
         return rules.abstract(jax.eval_shape(self._create, self.abstract_root), self.mesh, self.fsdp_min_size)
 
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """The statistics of the task, on every device: the last argument of the step."""
+        return place(self.task.statistics, self.mesh)
+
     @property
     def state_shardings(self) -> PyTree:
         """The shardings of `abstract_state`."""
@@ -95,13 +102,17 @@ class Trainer:
 
     @functools.cached_property
     def train_step(self) -> Any:
-        """The jitted step (state, batch, root) -> (state, metrics), which donates the state."""
-        step = make_step(self.task, self.optimizer)
+        """The jitted step (state, batch, root, statistics) -> (state, metrics), which donates the state."""
+
+        def step(state: TrainState, batch: Batch, root: jax.Array, statistics: Statistics) -> tuple[TrainState, dict[str, jax.Array]]:
+            return make_step(self.task.with_statistics(statistics), self.optimizer)(state, batch, root)
+
+        step.__name__ = step.__qualname__ = self.task.step_name
         return jax.jit(step, donate_argnums=0, out_shardings=(self.state_shardings, None))
 
     def trace_step(self) -> jax.stages.Traced:
-        """The step for the shapes of state and batch, not compiled yet."""
-        return self.train_step.trace(self.abstract_state, self.abstract_batch, self.abstract_root)
+        """The step for the shapes of its arguments, not compiled yet."""
+        return self.train_step.trace(self.abstract_state, self.abstract_batch, self.abstract_root, abstract(self.task.statistics, self.mesh))
 
     def compile_step(self) -> CompiledStep:
         """Compiles the step for the shapes of state and batch; other shapes raise instead of compiling again."""
@@ -113,9 +124,13 @@ class Trainer:
     def _create(self) -> Callable[[jax.Array], TrainState]:
         """Kept, as JAX traces the same function once, but a method anew at every use."""
 
+        # The values of the statistics do not matter here either, and would make a program of every fold.
+        neutral = {name: {"mean": np.zeros_like(s["mean"]), "std": np.ones_like(s["std"])} for name, s in on_host(self.task.statistics).items()}
+        task = self.task.with_statistics(neutral)
+
         def create(key: jax.Array) -> TrainState:
             sample = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), self.sample)
-            return create_state(self.task, self.optimizer, key, sample)
+            return create_state(task, self.optimizer, key, sample)
 
         return create
 

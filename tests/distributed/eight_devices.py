@@ -27,7 +27,7 @@ def losses(settings, task, batch, layout):
     for _ in range(2):
         state, metrics = step(state, placed, root)
         found.append(float(metrics["loss"]))
-    return {"losses": found, "compilations": step._cache_size(), "cut": cut}
+    return {"losses": found, "compilations": step.func._cache_size(), "cut": cut}
 
 
 # {task: (preset, changes)}. Pre-training sees a series through patches and an image; fine-tuning a series through the convolutions of U-TAE.

@@ -50,7 +50,7 @@ def test_both_steps_trace(name):
         task = make_task(stage, settings, model, statistics, LabelInfo(a.classes, records.ignore))
         trainer = Trainer(task, getattr(settings, stage), a.train.abstract(1), ONE_DEVICE, fsdp_min_size=0)
         state = trainer.abstract_state
-        after, metrics = jax.eval_shape(trainer.train_step, state, trainer.abstract_batch, trainer.abstract_root)
+        after, metrics = jax.eval_shape(trainer.train_step, state, trainer.abstract_batch, trainer.abstract_root, statistics)
         assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
         assert metrics["loss"].shape == () and metrics["loss"].dtype == np.float32
     out = jax.eval_shape(task.logits, state.params, a.evaluation.abstract(2), np.ones((3, len(a.specs)), bool))

@@ -14,6 +14,11 @@ from tests.train.toy import one_device
 class Reader:
     """Counts the pixels that each subset sees."""
 
+    statistics = {}
+
+    def with_statistics(self, statistics):
+        return self
+
     def evaluate(self, params, batch, subsets):
         return {"seen": (subsets @ batch["present"].T.astype(float)) * params["scale"] * batch["weight"]}
 

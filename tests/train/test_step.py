@@ -38,7 +38,7 @@ def test_overfits_one_batch_in_one_compilation(started):
         state, metrics = step(state, batch, root)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.6 * losses[0]
-    assert step._cache_size() == 1
+    assert step.func._cache_size() == 1
 
 
 def test_one_program_serves_every_seed_and_step():
@@ -109,11 +109,11 @@ def test_the_average_is_evaluated_and_a_bad_step_leaves_it_alone():
     assert state.evaluated is state.params
     state = trainer.init(root)
     for _ in range(3):
-        state, _ = trainer.train_step(state, batch, root)
+        state, _ = trainer.train_step(state, batch, root, trainer.statistics)
     before = jax.tree.map(np.array, state.evaluated)  # copies, as the step takes the state over
     differs = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.evaluated, state.params)
     assert max(jax.tree.leaves(differs)) > 0
-    state, metrics = trainer.train_step(state, batch | {"x": batch["x"] * np.nan}, root)
+    state, metrics = trainer.train_step(state, batch | {"x": batch["x"] * np.nan}, root, trainer.statistics)
     assert metrics["finite"] == 0
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.evaluated))
 

@@ -67,7 +67,7 @@ def test_the_compiled_step_is_the_pure_one(trainer):
     root = trainer.root_key(0, 1)
     compiled, state = trainer.compile_step(), trainer.init(root)
     expected, metrics = make_step(trainer.task, trainer.optimizer)(trainer.init(root), batch(), root)
-    found, same = compiled.program(state, jax.device_put(batch(), jax.tree.map(lambda x: x.sharding, trainer.abstract_batch)), root)
+    found, same = compiled.program(state, jax.device_put(batch(), jax.tree.map(lambda x: x.sharding, trainer.abstract_batch)), root, trainer.statistics)
     np.testing.assert_allclose(found.params["kernel"], expected.params["kernel"], rtol=1e-5)
     assert int(found.step) == 1 and float(same["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-5)
     assert compiled.flops == 2 * (3 * 4 * 2) * 2  # forward, and back to the kernel
@@ -76,4 +76,4 @@ def test_the_compiled_step_is_the_pure_one(trainer):
 def test_a_batch_of_another_size_is_refused_not_compiled(trainer):
     compiled, root = trainer.compile_step(), trainer.root_key(0, 1)
     with pytest.raises(TypeError):
-        compiled.program(trainer.init(root), batch(rows=5), root)
+        compiled.program(trainer.init(root), batch(rows=5), root, trainer.statistics)

@@ -22,6 +22,11 @@ class Toy:
     best: str = "score"
     higher: bool = True
 
+    statistics = {}
+
+    def with_statistics(self, statistics):
+        return self
+
     def init(self, key, batch):
         return {"kernel": jax.random.normal(key, (batch["x"].shape[1], 2)), "bias": jnp.zeros(2)}
 
