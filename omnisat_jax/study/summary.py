@@ -223,7 +223,7 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, _Sampl
         parcel_interval=interval(sample.over_parcels) if sample.over_parcels is not None else None,
         ece=float(np.mean(errors)) if np.isfinite(errors).all() else None,
         every_label=float(np.mean(trivial)) if np.isfinite(trivial).all() else None,
-        tiles=len(tiles[0].names),
+        tiles=mine[0].results["protocol"]["test_tiles"],
         published=row.published or None,
         source=row.source,
     ), sample
@@ -264,7 +264,7 @@ def _names(runs: Mapping[_Key, Resampled]) -> dict[int, Sequence[Hashable]]:
 def _difference(entry: Entry, sample: _Sample, base: Entry, base_sample: _Sample) -> Difference | None:
     """The difference to the baseline over the seeds and folds that both have run, None where there are none or the two were not tested on the same tiles.
 
-    Another seed can score several points higher: if one of the two lacks a run, the difference of their means is not one of the methods.
+    Tiles may lack the modalities that one of the two is scored on, and have those of the other. Another seed can score several points higher: if one of the two lacks a run, the difference of their means is not one of the methods.
     """
     if base is entry or not sample.tiles or _names(sample.tiles) != _names(base_sample.tiles):
         return None

@@ -189,7 +189,7 @@ def notes(summary: Summary) -> list[str]:
         f"{metric} in %: mean over seeds{folds}, standard deviation between them, and {LEVEL} % intervals of the mean: over seeds, by Student's t, for "
         f"other trainings on the same fields (two seeds or more); over {study['resamples']} resamples of the test tiles, and of their parcels, for other "
         "fields with the same trainings. None covers both.",
-        f"Differences are to {study['baseline']}, of equal seeds{folds}, and on the same resampled tiles and parcels.",
+        f"Differences are to {study['baseline']}, of equal seeds{folds}, and on the same resampled tiles and parcels; rows that are scored on other tiles have none.",
     ]
     if summary.cores:
         several = "runs with different numbers of cores round differently, so their digits are not exactly comparable"

@@ -84,8 +84,9 @@ def test_tiles_without_the_subset_do_not_count_when_resampled(tmp_path):
     np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
     protocol = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
     found = contributions.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
-    alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
-    np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
+    alone = Tiles(("d", "e", "f"), None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
+    assert found.names == alone.names
+    np.testing.assert_allclose(found.scores(np.ones((1, 3))), alone.scores(np.ones((1, 3))))
 
 
 def test_folds_are_resampled_independently(launcher, tmp_path, console):
@@ -107,6 +108,19 @@ def test_runs_that_were_tested_on_other_tiles_are_not_paired(launcher, tmp_path,
         arrays = dict(np.load(place))
         np.savez(place, **arrays | {"tile": np.array([f"{name}x" for name in arrays["tile"]])})
     assert summary.summarise(study, folder).entries[1].difference is None
+
+
+def test_subsets_that_are_scored_on_other_tiles_are_not_paired(launcher, tmp_path, console):
+    """Half of the tiles lack the modality that the last row is scored on, and are the hardest ones."""
+    study, folder = make(label_shares=(1.0,), seeds=(0,)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    assert summary.summarise(study, folder).entries[2].difference is not None
+    for place in (folder / "runs").glob("*/tiles.npz"):
+        arrays, some = dict(np.load(place)), np.ones((6, 2), bool)
+        some[:3, 1], arrays["counts"][:3, 0, 0, 1] = False, 30
+        np.savez(place, **arrays | {"some": some})
+    entries = summary.summarise(study, folder).entries
+    assert [entry.difference is None for entry in entries] == [True, False, True] and [entry.tiles for entry in entries] == [6, 6, 6]
 
 
 def run_of(folder, row, seed, fold=1):
