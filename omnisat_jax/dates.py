@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 EPOCH = datetime.date(1970, 1, 1)  # day 0 of stored dates
+RULES = ("season", "year")  # values of data.origin by which day 0 follows from the dates of each tile
 YEARS = (1970, 2100)  # first and last plausible year of an image
 
 
@@ -64,7 +65,7 @@ def day_zero(origin: str, series: Sequence[np.ndarray]) -> int:
         the tile's dates, "year" the 1 January of the year in which that middle lies.
       series: the dates of each series of the tile, as days since 1970-01-01.
     """
-    if origin not in ("season", "year"):
+    if origin not in RULES:
         return (datetime.date.fromisoformat(origin) - EPOCH).days
     dates = np.concatenate([np.asarray(d) for d in series] or [np.zeros(0, int)])
     if not len(dates):

@@ -162,8 +162,9 @@ class TileFeatures:
 
     def _optical(self, name, entry, zero, where):
         """Bands on regular days after the cloud screen, and the indices of those."""
-        bands = self._records.modalities[name].bands
-        dates, values, known = self._read(entry, zero)
+        stored = self._records.modalities[name]
+        bands, (dates, values, known) = stored.bands, self._read(entry, zero)
+        values = series.proportional_to_reflectance(values, stored.scale, stored.offset)
         values, known = self._smooth(values, series.clear_pixels(values, known, bands), self._config.optical_window)
         regular = series.interpolate(dates, values, known, self._grid(name))
         return _columns(np.concatenate([regular, series.normalised_differences(regular, bands)], -1))

@@ -3,6 +3,8 @@
 Letters: T dates, H W pixels, C bands, G days of the grid.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import binary_dilation, uniform_filter
 
@@ -20,6 +22,17 @@ INDICES = {
 BRIGHT = 5.0  # times the usual blue of a pixel: cloud, haze or snow
 DARK = 0.5  # times the usual near infrared of a pixel, without more blue: the shadow of a cloud
 USUAL = 25  # percentile over the dates of a pixel; below the median, as half of all dates may be clouded
+
+
+def proportional_to_reflectance(values: np.ndarray, scale: Sequence[float], offset: Sequence[float]) -> np.ndarray:
+    """Stored values (...,C) without the offset that the dataset declares, in units of the first band; ratios of others mean nothing.
+
+    Args:
+      values: as stored.
+      scale, offset: of each band, a physical value is stored * scale + offset; () where they are not declared.
+    """
+    unit = scale[0] if scale else 1.0
+    return values * (np.asarray(scale or unit) / unit) + np.asarray(offset or 0.0) / unit
 
 
 def clear_pixels(values: np.ndarray, known: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:

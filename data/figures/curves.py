@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.preparation.summary import clear_dates
-from data.reading.raw import RawDataset, known_values
+from data.reading.raw import RawDataset, RawModality, known_values
 from data.verification import units
 from data.verification.calendars import date_of
 from omnisat_jax.report.pictures import class_colours
@@ -53,6 +53,29 @@ def band_position(bands: Sequence[str], names: Sequence[str]) -> int | None:
     return next((bands.index(name) for name in names if name in bands), None)
 
 
+def ndvi(values: np.ndarray, modality: RawModality, red: int, infrared: int) -> np.ndarray:
+    """The normalized difference vegetation index (Rouse et al. 1974), of reflectance: an offset of stored values would lower it.
+
+    Args:
+      values: (...,C) float32, as stored.
+      modality: with scale and offset of the bands, if they are declared.
+      red, infrared: positions of the bands.
+
+    Returns:
+      (...) float32; NaN where the sum of both bands is about 0.
+    """
+    unit = modality.scale[infrared] if modality.scale else 1.0
+
+    def of(band: int) -> np.ndarray:
+        """Reflectance in units of the stored near infrared."""
+        scale, offset = (numbers[band] if numbers else default for numbers, default in ((modality.scale, unit), (modality.offset, 0.0)))
+        return values[..., band] * np.float32(scale / unit) + np.float32(offset / unit)
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = of(red) + of(infrared)
+        return (of(infrared) - of(red)) / np.where(np.abs(total) > (1e-3 if modality.dtype == "float32" else 1), total, np.nan)
+
+
 def curve_panels(dataset: RawDataset, name: str, example: dict[str, Any]) -> Iterator[Panel]:
     """The curves of one series: NDVI where it can be computed, otherwise bands, preferably of radar.
 
@@ -68,10 +91,7 @@ def curve_panels(dataset: RawDataset, name: str, example: dict[str, Any]) -> Ite
     red, infrared = band_position(modality.bands, RED), band_position(modality.bands, INFRARED)
     dates = entry["valid"]
     if red is not None and infrared is not None:
-        total = values[..., red] + values[..., infrared]
-        with np.errstate(invalid="ignore", over="ignore"):
-            index = (values[..., infrared] - values[..., red]) / np.where(np.abs(total) > (1e-3 if modality.dtype == "float32" else 1), total, np.nan)
-        wanted = [(f"{name}: NDVI of clear dates", "NDVI", index, known[..., red] & known[..., infrared])]
+        wanted = [(f"{name}: NDVI of clear dates", "NDVI", ndvi(values, modality, red, infrared), known[..., red] & known[..., infrared])]
         if modality.dtype == "int16":
             usable = np.flatnonzero(dates)
             dates = np.zeros(len(values), bool)

@@ -5,6 +5,7 @@ Letters: H W label pixels.
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,6 +26,9 @@ from omnisat_jax.types import StrPath
 CHUNK = 256  # label pixels per side of the squares in which polygons are rasterised, so that no edge depends on the blocks
 EXCHANGED = "Latitude seems to come first: exchange the two numbers of every point, as longitude, or x, comes first."
 POLYGONS = ("Polygon", "MultiPolygon")
+# A side that is straight in one reference system is curved in another: a degree along a parallel in UTM by about 100 m, and a piece of this length by 1 cm.
+PIECE_DEGREES, PIECE_METRES = 0.01, 1000.0
+PIECES = 100_000  # of all sides together, about at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Area:
     source: str
 
     def project(self, crs: str) -> "Area":
-        """The polygons in another reference system, given as WKT.
+        """The polygons in another reference system, given as WKT. Long sides get points in between, as they are straight in their own system.
 
         Raises:
           UserError: coordinates cannot be converted.
@@ -51,10 +55,17 @@ class Area:
         if wanted == self.crs:
             return self
         try:
-            found = transform_geom(self.crs, wanted, list(self.geometries))
+            found = transform_geom(self.crs, wanted, self._in_pieces())
         except Exception as error:  # of PROJ, which rasterio does not always convert
             raise UserError(f"{self.source}: expected coordinates that can be converted to {wanted.to_string()}, found others ({reason(error)})") from error
         return Area(tuple(found), wanted, self.source)
+
+    def _in_pieces(self) -> list[Mapping[str, Any]]:
+        """The geometries with points along their long sides."""
+        step = math.radians(PIECE_DEGREES) / self.crs.units_factor[1] if self.crs.is_geographic else PIECE_METRES / self.crs.linear_units_factor[1]
+        rings = [ring for geometry in self.geometries for ring in _rings(geometry["coordinates"])]
+        step = max(step, sum(math.dist(a[:2], b[:2]) for ring in rings for a, b in itertools.pairwise(ring)) / PIECES)
+        return [{**geometry, "coordinates": _cut_sides(geometry["coordinates"], step)} for geometry in self.geometries]
 
     @property
     def exchanged(self) -> "Area":
@@ -151,6 +162,31 @@ def _points(coordinates: Any) -> Iterator[Any]:
     elif isinstance(coordinates, list | tuple):
         for entry in coordinates:
             yield from _points(entry)
+
+
+def _is_ring(coordinates: Any) -> bool:
+    """Whether these are the points of a ring, and not rings or polygons."""
+    return bool(coordinates) and bool(coordinates[0]) and not isinstance(coordinates[0][0], list | tuple)
+
+
+def _rings(coordinates: Any) -> Iterator[Any]:
+    if _is_ring(coordinates):
+        yield coordinates
+    else:
+        for entry in coordinates:
+            yield from _rings(entry)
+
+
+def _cut_sides(coordinates: Any, step: float) -> Any:
+    """Coordinates with evenly spaced points on every side that is longer than `step`; the points that there are stay as they are."""
+    if not _is_ring(coordinates):
+        return [_cut_sides(entry, step) for entry in coordinates]
+    out = [coordinates[0]]
+    for a, b in itertools.pairwise(coordinates):
+        count = math.ceil(math.dist(a[:2], b[:2]) / step)
+        out += [[a[0] + (b[0] - a[0]) * part / count, a[1] + (b[1] - a[1]) * part / count] for part in range(1, count)]
+        out.append(b)
+    return out
 
 
 class AreaMask:

@@ -17,7 +17,7 @@ import xxhash
 
 from omnisat_jax import __version__
 from omnisat_jax.config.rules import nearest
-from omnisat_jax.dates import EPOCH, choose_dates, day_zero
+from omnisat_jax.dates import EPOCH, RULES, choose_dates, day_zero
 from omnisat_jax.errors import UserError, system_reason
 from omnisat_jax.files.states import file_state
 from omnisat_jax.inference.model import Model
@@ -37,6 +37,7 @@ from omnisat_jax.rasters.sampling import placement
 from omnisat_jax.words import number_of
 
 MOST_SENSORS = 32  # bits of `used`
+SEASON = 550  # days that the series of one tile hardly ever exceed; training dates over a longer time are of several seasons
 SLOTS = 8  # dates are padded to a multiple of this where a model takes all of them
 
 
@@ -208,6 +209,11 @@ def _origin(model: Model, sensors: Sequence[Sensor], options: PredictOptions, re
         first, last = trained - day_zero(model.trained.config.data.origin, [trained])
         outside = (found - zero < first - 31) | (found - zero > last + 31)
         if not outside.any():
+            if last - first > SEASON and model.trained.config.data.origin in RULES:
+                remarks.append(
+                    f"{name}: the training tiles are of several seasons, {_date(facts.first_day)} to {_date(facts.last_day)}, so it is not known whether the dates of this "
+                    f"region, {_date(found.min())} to {_date(found.max())} counted from {_date(zero)}, are those that the model knows; compare them with one season of the training data"
+                )
             continue
         text = (
             f"{name}: expected dates from {_date(first + zero)} to {_date(last + zero)}, which is the season of the training tiles counted from day 0 of this region, found "

@@ -38,11 +38,13 @@ class Method:
     joined: Results
 
     def tiles(self, position: int) -> Tiles | None:
-        """The test tiles of all folds for a subset of modalities; None where the runs did not keep them, as those of probes."""
+        """The scored test tiles of all folds for a subset of modalities; None without one, or where the runs did not keep them, as those of probes."""
         if not all((pathlib.Path(folder) / TILES).is_file() for folder in self.runs):
             return None
         found = [read_tiles(folder, results, position) for folder, results in self.runs.items()]
         names = tuple(name for tiles in found for name in tiles.names)
+        if not names:
+            return None
         counts = np.concatenate([tiles.counts for tiles in found if tiles.counts is not None])
         return dataclasses.replace(found[0], names=names, counts=counts, unscored=self._unscored(position))
 

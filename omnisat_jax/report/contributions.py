@@ -106,7 +106,7 @@ class ParcelCollector:
 
 
 def read_tiles(folder: StrPath, results: Mapping[str, Any], position: int) -> Tiles:
-    """Reads tiles.npz of a run.
+    """Reads what the tiles of tiles.npz of a run contribute that are scored: those that hold a modality of the subset, as far as the file knows.
 
     Args:
       folder: of the run.
@@ -127,16 +127,14 @@ def read_tiles(folder: StrPath, results: Mapping[str, Any], position: int) -> Ti
     if len(count) != 1 or not count[0] or not expected.items() <= found.items():
         raise DataError(tile="-", path=path, expected=f"arrays {expected}", found=f"{found}", advice="Evaluate the run again.")
     order = np.argsort(arrays["tile"])
+    if "some" in arrays:
+        order = order[arrays["some"][order, position]]
     arrays = {key: value[order] for key, value in arrays.items()}
     counts = predicted = labels = None
     if dense:
         counts = arrays["counts"][:, position].astype(np.float64)
     else:
         predicted, labels = arrays["predicted"][:, position], arrays["labels"]
-        if "some" in arrays:
-            # As in its scores, a tile that holds no modality of the subset has neither label nor prediction.
-            some = arrays["some"][:, position, None]
-            predicted, labels = np.where(some, predicted, 0), np.where(some, labels, 0)
     return Tiles(
         names=tuple(arrays["tile"].tolist()),
         counts=counts,

@@ -80,7 +80,14 @@ def _scored(results):
     text = f"With {'all sensors' if several else names(first['modalities'])} {_score(results, first)}"
     if single:
         text += f"; with {names(single['modalities'])} alone, the best single sensor, {_score(results, single, short=True)}"
+        text += f" on {fewer}" if (fewer := fewer_tiles(results, single)) else ""
     return f"{text}."
+
+
+def fewer_tiles(results: Results, entry: Mapping[str, Any]) -> str:
+    """"3 of the 4 tiles" for a subset that some scored tiles lack entirely, so that its scores are of other tiles than those of all sensors; else ""."""
+    tiles, whole = entry.get("tiles"), results["subsets"][0].get("tiles")
+    return "" if tiles == whole or None in (tiles, whole) else f"{tiles} of the {number_of(whole, 'tile')}"
 
 
 def _score(results, entry, short=False):

@@ -140,7 +140,8 @@ def _facts(results: Results) -> list[Fact]:
     for scored, name in found:
         accuracy = scored["scores"].get("oa")
         note = f"{tables.shown(accuracy)} % of the pixels are right" if accuracy is not None else ""
-        facts.append(Fact(name, f"{tables.shown(scored['scores'][key])} % {title}", note))
+        notes = [note, f"on {fewer}" if (fewer := outcome.fewer_tiles(results, scored)) else ""]
+        facts.append(Fact(name, f"{tables.shown(scored['scores'][key])} % {title}", ", ".join(filter(None, notes))))
     trivial = tables.TRIVIAL[results["task"]]
     if (floor := entry["scores"].get(trivial[0][0])) is not None:
         facts.append(Fact("knowing nothing", f"{tables.shown(floor)} % {title}", trivial[1]))
@@ -159,20 +160,27 @@ def _picture(panels: Panels | None, results: Results) -> Picture | None:
 
 
 def _remarks(results: Results) -> list[str]:
-    """Which modality the score with all of them needs most."""
-    key = tables.COLUMNS[results["task"]][0][0]
-    scores = {"+".join(entry["modalities"]): entry["scores"][key] for entry in results["subsets"]}
-    known = {subset: score for subset, score in scores.items() if score is not None and not math.isnan(score)}
-    whole, names = next(iter(scores)), results["subsets"][0]["modalities"]
-    if whole not in known:
+    """Which modality the score with all of them needs most, among those without which the same tiles are scored."""
+    key, first = tables.COLUMNS[results["task"]][0][0], results["subsets"][0]
+    entries = {tuple(entry["modalities"]): entry for entry in results["subsets"]}
+    known = {subset: score for subset, entry in entries.items() if (score := entry["scores"][key]) is not None and not math.isnan(score)}
+    names = tuple(first["modalities"])
+    if len(names) < 2 or names not in known:
         return []
-    costs = {gone: known[whole] - known[rest] for gone in names if (rest := "+".join(n for n in names if n != gone)) in known}
-    if len(names) < 2 or not costs:
-        return []
+    without = {gone: tuple(name for name in names if name != gone) for gone in names}
+    without = {gone: rest for gone, rest in without.items() if rest in known}
+    # The tiles of a subset are among those of all sensors.
+    costs = {gone: known[names] - known[rest] for gone, rest in without.items() if entries[rest].get("tiles") == first.get("tiles")}
+    found = [
+        f"Without {outcome.names([gone])}, {outcome.fewer_tiles(results, entries[rest])} can be scored, so what it adds is not known."
+        for gone, rest in without.items() if gone not in costs
+    ]  # fmt: skip
+    if not costs:
+        return found
     worst = max(costs, key=lambda gone: costs[gone])
     if costs[worst] > 0:
-        return [f"The score drops most without {outcome.names([worst])}: by {costs[worst]:.1f} points."]
-    return ["The score does not drop without any one of the modalities."]
+        return [f"The score drops most without {outcome.names([worst])}: by {costs[worst]:.1f} points.", *found]
+    return [f"The score does not drop without any one of the{' other' if found else ''} modalities.", *found]
 
 
 def _panels(folder: pathlib.Path, protocol: Mapping[str, Any]) -> Panels | None:

@@ -1,18 +1,19 @@
 """Summarizes the finished runs of a study: mean, spread, interval and difference to the baseline of every row."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import shlex
 import sys
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from omnisat_jax.errors import UserError
 from omnisat_jax.files.atomic import write_json, write_text
-from omnisat_jax.metrics.intervals import Parcels, Resampled, Tiles, bootstrap, interval, seed_interval
+from omnisat_jax.metrics.intervals import Resampled, Tiles, bootstrap, interval, seed_interval
 from omnisat_jax.report.contributions import read_parcels, read_tiles
 from omnisat_jax.report.run_files import STUDY_PROTOCOL, Results, read_cores, read_results
 from omnisat_jax.study import tables
@@ -23,6 +24,8 @@ from omnisat_jax.study.tables import Difference, Entry, Summary
 from omnisat_jax.types import StrPath
 from omnisat_jax.words import number_of
 
+T = TypeVar("T")
+_Key = tuple[int, int]  # seed and fold of a run
 METRIC = {"segment": ("miou", "mIoU"), "classify": ("f1_macro", "macro F1")}
 # Keys of the configuration that say which data a run is made from.
 _DATA = ("data.dataset", "data.raw_dir", "data.prepared_dir", "data.nomenclature", "data.on_bad", "data.float16", "data.simulated.")
@@ -107,21 +110,53 @@ def _protocol(results):
 
 @dataclasses.dataclass(frozen=True)
 class _Sample:
-    """What the intervals of a row, and of its difference to another row, are computed from.
+    """The runs of a row, and what its intervals and its difference to another row are computed from.
 
     Attributes:
-      by_seed: {seed: score, averaged over folds}; {} where seeds were not run on the same folds.
-      names: of the test tiles, by fold.
-      tiles: (D,) scores on resampled test tiles, or None.
-      units: names of the parcels, by fold.
-      parcels: (D,) scores on resampled parcels, or None.
+      scores: of each run.
+      tiles, parcels: what the test tiles and the parcels of each run contribute; {} where that is not known.
+      times: number of resampled test sets, D.
     """
 
-    by_seed: Mapping[int, float]
-    names: Any = None
-    tiles: np.ndarray | None = None
-    units: Any = None
-    parcels: np.ndarray | None = None
+    scores: Mapping[_Key, float]
+    tiles: Mapping[_Key, Resampled]
+    parcels: Mapping[_Key, Resampled]
+    times: int
+
+    @functools.cached_property
+    def mean(self) -> float:
+        """The mean score: over seeds in each fold, then over folds, as the resampled scores are, which matters where a run is missing."""
+        folds = _by_fold(self.scores)
+        even = len({len(found) for found in folds.values()}) == 1
+        return float(np.mean(list(self.scores.values()) if even else [np.mean(found) for found in folds.values()]))
+
+    @functools.cached_property
+    def by_seed(self) -> dict[int, float]:
+        """{seed: score, averaged over folds}; {} where seeds were not run on the same folds."""
+        seeds, folds = ({key[part] for key in self.scores} for part in (0, 1))
+        if len(self.scores) < len(seeds) * len(folds):
+            return {}
+        return {seed: float(np.mean([self.scores[seed, fold] for fold in sorted(folds)])) for seed in sorted(seeds)}
+
+    @functools.cached_property
+    def over_tiles(self) -> np.ndarray | None:
+        """(D,) mean scores on resampled test tiles."""
+        return _resample(self.tiles, self.times)
+
+    @functools.cached_property
+    def over_parcels(self) -> np.ndarray | None:
+        """(D,) mean scores on resampled parcels."""
+        return _resample(self.parcels, self.times)
+
+    def of(self, keys: Collection[_Key]) -> "_Sample":
+        """The same of some of the runs; itself for all of them, whose resampled scores it keeps."""
+        if len(keys) == len(self.scores):
+            return self
+
+        def some(values: Mapping[_Key, T]) -> dict[_Key, T]:
+            return {key: found for key, found in values.items() if key in keys}
+
+        return _Sample(some(self.scores), some(self.tiles), some(self.parcels), self.times)
 
 
 def _entries(study, finished) -> list[Entry]:
@@ -156,7 +191,7 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, _Sampl
     """The scores of one row, and what its intervals are computed from."""
     key, metric = METRIC[mine[0].results["task"]]
     scores, errors, trivial = [], [], []
-    tiles: dict[int, list[Tiles]] = {}  # of each fold
+    tiles: list[Tiles] = []
     counts: dict[int, tuple[int, int | None]] = {}
     for done in mine:
         position = _position(done.results, subset)
@@ -165,11 +200,10 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, _Sampl
         scores.append(values[key])
         errors.append(values.get("ece", math.nan))
         trivial.append(values.get("f1_every_label", math.nan))
-        fold = done.run.fold
-        counts.setdefault(fold, (entry.get("tiles", done.results["protocol"]["test_tiles"]), entry.get("tiles_with_all")))
-        tiles.setdefault(fold, []).append(read_tiles(done.folder, done.results, position))
+        counts.setdefault(done.run.fold, (entry.get("tiles", done.results["protocol"]["test_tiles"]), entry.get("tiles_with_all")))
+        tiles.append(read_tiles(done.folder, done.results, position))
     known = bool(np.isfinite(scores).all())  # else a fold has no tile with any of the modalities
-    sample = _sample(study, mine, subset, scores, tiles) if known else _Sample({})
+    sample = _sample(study, mine, subset, scores, tiles) if known else _Sample({}, {}, {}, study.resamples)
     whole = [count for _, count in counts.values() if count is not None]
     row = study.rows[name]
     return Entry(
@@ -178,54 +212,69 @@ def _entry(study, name, mine: Sequence[Finished], subset) -> tuple[Entry, _Sampl
         modalities=list(subset),
         metric=metric,
         seeds=sorted({done.run.seed for done in mine}),
-        folds=sorted(tiles),
+        folds=sorted(counts),
         scores=[None if math.isnan(score) else score for score in scores],
         scored=sum(count for count, _ in counts.values()),
         scored_with_all=sum(whole) if len(whole) == len(counts) else None,
-        mean=float(np.mean(scores)) if known else None,
+        mean=sample.mean if known else None,
         spread=float(np.std(scores, ddof=1)) if known and len(scores) > 1 else None,
-        interval=interval(sample.tiles) if sample.tiles is not None else None,
+        interval=interval(sample.over_tiles) if sample.over_tiles is not None else None,
         seed_interval=seed_interval(list(sample.by_seed.values())),
-        parcel_interval=interval(sample.parcels) if sample.parcels is not None else None,
+        parcel_interval=interval(sample.over_parcels) if sample.over_parcels is not None else None,
         ece=float(np.mean(errors)) if np.isfinite(errors).all() else None,
         every_label=float(np.mean(trivial)) if np.isfinite(trivial).all() else None,
-        tiles=len(next(iter(tiles.values()))[0].names),
+        tiles=mine[0].results["protocol"]["test_tiles"],
         published=row.published or None,
         source=row.source,
     ), sample
 
 
-def _sample(study, mine: Sequence[Finished], subset, scores, tiles: Mapping[int, Sequence[Tiles]]) -> _Sample:
-    """Folds test on different tiles: each is resampled for itself, and their scores are averaged as those of seeds are."""
-    by_run = {(done.run.seed, done.run.fold): score for done, score in zip(mine, scores)}
-    seeds = sorted({seed for seed, _ in by_run})
-    whole = len(by_run) == len(seeds) * len(tiles)
-    by_seed = {seed: float(np.mean([by_run[seed, fold] for fold in tiles])) for seed in seeds} if whole else {}
-    parcels: dict[int, list[Parcels]] = {fold: [] for fold in tiles}
-    for done in mine:
+def _sample(study, mine: Sequence[Finished], subset, scores, tiles: Sequence[Tiles]) -> _Sample:
+    """The runs of a row, with the parcels of all of them or of none."""
+    keys = [(done.run.seed, done.run.fold) for done in mine]
+    parcels: dict[_Key, Resampled] = {}
+    for key, done in zip(keys, mine, strict=True):
         found = read_parcels(done.folder, done.results, _position(done.results, subset)) if done.results["task"] == "segment" else None
-        parcels[done.run.fold] += [found] if found else []
-    drawn, names = _resample(tiles, study.resamples)
-    if sum(map(len, parcels.values())) < len(mine):
-        return _Sample(by_seed, names, drawn)
-    of_parcels, units = _resample(parcels, study.resamples)
-    return _Sample(by_seed, names, drawn, units, of_parcels)
+        parcels |= {key: found} if found else {}
+    return _Sample(dict(zip(keys, scores)), dict(zip(keys, tiles)), parcels if len(parcels) == len(mine) else {}, study.resamples)
 
 
-def _resample(folds: Mapping[int, Sequence[Resampled]], times: int) -> tuple[np.ndarray, dict[int, Sequence[Hashable]]]:
-    """(D,) mean scores over the folds, which are resampled independently of each other, and the names of what was drawn in each."""
-    drawn = [bootstrap(folds[fold], times, stream) for stream, fold in enumerate(sorted(folds))]
-    return np.mean(drawn, 0), {fold: runs[0].names for fold, runs in folds.items()}
+def _by_fold(runs: Mapping[_Key, T]) -> dict[int, list[T]]:
+    """{fold: what its runs have}, in the order of folds."""
+    folds: dict[int, list[T]] = {fold: [] for fold in sorted({fold for _, fold in runs})}
+    for (_, fold), found in runs.items():
+        folds[fold].append(found)
+    return folds
+
+
+def _resample(runs: Mapping[_Key, Resampled], times: int) -> np.ndarray | None:
+    """(D,) mean scores over the folds, or None without runs.
+
+    Folds test on different tiles: each is resampled for itself, and their scores are averaged as those of seeds are.
+    """
+    folds = _by_fold(runs)
+    return np.mean([bootstrap(folds[fold], times, stream) for stream, fold in enumerate(folds)], 0) if folds else None
+
+
+def _names(runs: Mapping[_Key, Resampled]) -> dict[int, Sequence[Hashable]]:
+    """{fold: names of what is resampled in it}."""
+    return {fold: found[0].names for fold, found in _by_fold(runs).items()}
 
 
 def _difference(entry: Entry, sample: _Sample, base: Entry, base_sample: _Sample) -> Difference | None:
-    """The paired difference to the baseline, None where the two were not tested on the same tiles."""
-    if base is entry or sample.names != base_sample.names:
+    """The difference to the baseline over the seeds and folds that both have run, None where there are none or the two were not tested on the same tiles.
+
+    Tiles may lack the modalities that one of the two is scored on, and have those of the other. Another seed can score several points higher: if one of the two lacks a run, the difference of their means is not one of the methods.
+    """
+    if base is entry or not sample.tiles or _names(sample.tiles) != _names(base_sample.tiles):
         return None
-    if sample.tiles is None or base_sample.tiles is None or entry.mean is None or base.mean is None:
+    both = [key for key in sample.scores if key in base_sample.scores]
+    if not both:
         return None
-    paired = [score - base_sample.by_seed[seed] for seed, score in sample.by_seed.items() if seed in base_sample.by_seed]
+    mine, theirs = sample.of(both), base_sample.of(both)
+    assert mine.over_tiles is not None and theirs.over_tiles is not None  # there are tiles
     parcels = None
-    if sample.parcels is not None and base_sample.parcels is not None and sample.units == base_sample.units:
-        parcels = interval(sample.parcels - base_sample.parcels)
-    return Difference(base.row, entry.mean - base.mean, interval(sample.tiles - base_sample.tiles), seed_interval(paired), parcels)
+    if mine.over_parcels is not None and theirs.over_parcels is not None and _names(mine.parcels) == _names(theirs.parcels):
+        parcels = interval(mine.over_parcels - theirs.over_parcels)
+    paired = [score - theirs.by_seed[seed] for seed, score in mine.by_seed.items()]
+    return Difference(base.row, mine.mean - theirs.mean, interval(mine.over_tiles - theirs.over_tiles), seed_interval(paired), parcels)

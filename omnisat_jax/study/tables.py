@@ -29,7 +29,7 @@ class Difference:
 
     Attributes:
       to: the row that it is the difference to.
-      mean: the difference.
+      mean: the difference, of the runs whose seed and fold both rows have.
       interval: its 95 % interval over resampled test tiles.
       seed_interval: the t-interval of the differences of equal seeds; None with fewer than two.
       parcel_interval: the interval over resampled parcels; None where they are not known.
@@ -55,7 +55,7 @@ class Entry:
       scores: of each run.
       scored: test tiles with at least one of the modalities, over all folds.
       scored_with_all: test tiles with all of them; None for runs of earlier versions.
-      mean, spread: mean and standard deviation of the scores.
+      mean, spread: mean (over seeds, then over folds) and standard deviation of the scores.
       interval: 95 % interval of the mean over resampled test tiles.
       ece: expected calibration error.
       every_label: score of a prediction of every label for every tile.
@@ -189,7 +189,7 @@ def notes(summary: Summary) -> list[str]:
         f"{metric} in %: mean over seeds{folds}, standard deviation between them, and {LEVEL} % intervals of the mean: over seeds, by Student's t, for "
         f"other trainings on the same fields (two seeds or more); over {study['resamples']} resamples of the test tiles, and of their parcels, for other "
         "fields with the same trainings. None covers both.",
-        f"Differences are to {study['baseline']}, of equal seeds, and on the same resampled tiles and parcels.",
+        f"Differences are to {study['baseline']}, of equal seeds{folds}, and on the same resampled tiles and parcels; rows that are scored on other tiles have none.",
     ]
     if summary.cores:
         several = "runs with different numbers of cores round differently, so their digits are not exactly comparable"

@@ -1,5 +1,7 @@
 """Features of the classical baselines, against plain NumPy and planted fields, clouds and rows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -9,6 +11,7 @@ from benchmarks.classical.features import FeatureConfig, TileFeatures, role
 from benchmarks.classical.models import Filling, fit
 from benchmarks.classical.texture import ORIENTATIONS, WAVELENGTHS, gabor_energies, texture_features
 from omnisat_jax.errors import UserError
+from omnisat_jax.missing import measured
 from omnisat_jax.records.info import ModalityInfo
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -135,6 +138,24 @@ def test_roles_follow_from_bands():
 
     assert role(info(*BANDS)) == "optical" and role(info("VV", "VH", "VV/VH")) == "radar"
     assert role(info("B02", "B03")) == "series" and role(info("R", "G", "B", kind="image")) == "image"
+
+
+def test_an_offset_of_stored_reflectance_changes_no_feature(records):
+    """Tiles of other programs may hold the values of baseline 04.00, which are 1,000 higher, and declare it."""
+    config, source = FeatureConfig(("s2",)), records.source(records.parts)
+    expected, example = TileFeatures(records, config, records.parts[:3])(source[0])["s2"], source[0]
+
+    class Raised:
+        """The records as such a dataset has them."""
+
+        def __getattr__(self, name):
+            return getattr(records, name)
+
+        modalities = records.modalities | {"s2": dataclasses.replace(records.modalities["s2"], scale=(1e-4,) * 10, offset=(-0.1,) * 10)}
+
+    values = example["s2"]["values"][:]
+    raised = example | {"s2": example["s2"] | {"values": np.where(measured(values), values + 1000, values).astype(np.int16)}}
+    np.testing.assert_allclose(TileFeatures(Raised(), config, records.parts[:3])(raised)["s2"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_features_of_tiles(records):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from data import show
-from data.figures.curves import regions
+from data.figures.curves import ndvi, regions
 from data.figures.tile import CLEAR, GREY, draw_tile, picture, save
 from data.reading.datasets import open_dataset, simulator
+from data.reading.raw import RawModality
 from omnisat_jax.cli.command import run_command
 from omnisat_jax.report.pictures import stretch
 from tests.faults import TILE, breaking, change_array, tiles
@@ -79,6 +80,18 @@ def test_regions_are_those_of_the_labels_under_a_pixel(simulated):
     assert list(same) == list(finer) and len(same) > 1
     for name, region in same.items():
         np.testing.assert_array_equal(finer[name].mask, np.kron(region.mask, np.ones((3, 3), bool)))
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [((), ()), ((1e-4, 1e-4), (0.0, 0.0)), ((1e-4, 1e-4), (-0.1, -0.1)), ((2e-4, 1e-4), (-0.05, 0.1)), ((1.0, 1.0), ())]
+)
+def test_ndvi_is_that_of_reflectance_whatever_scale_and_offset_are_declared(scale, offset):
+    rng = np.random.default_rng(0)
+    reflectance = rng.uniform(0.05, 0.6, (3, 4, 4, 2))
+    stored = np.round((reflectance - (offset or (0, 0))) / (scale if len(scale) and scale[0] < 1 else (1e-4, 1e-4)))
+    modality = RawModality("series", (4, 4, 2), "int16", ("B04", "B08"), scale, offset)
+    expected = (reflectance[..., 1] - reflectance[..., 0]) / reflectance.sum(-1)
+    np.testing.assert_allclose(ndvi(stored.astype(np.float32), modality, 0, 1), expected, atol=2e-3)
 
 
 def test_nothing_usable_nothing_known_and_nothing_labelled(lowland, simulated, tmp_path):

@@ -181,6 +181,18 @@ def test_another_season_is_refused(tmp_path):
     assert mapped(tmp_path, model, PredictOptions(origin="2020-09-01")).info.settings["day_zero"] == "2020-09-01"
 
 
+@pytest.mark.parametrize("origin, years, several", [("year", 4, True), ("season", 4, True), ("year", 1, False), ("2017-01-01", 5, False)])
+def test_training_on_several_seasons_does_not_tell_the_season_of_a_tile(tmp_path, origin, years, several):
+    """Tiles of one year each, from 2017 on: their first and last day do not bound the days after day 0 of a tile."""
+    for year in (2020, 2021, 2022) if several else (2021,):
+        put(tmp_path / "s" / f"x_{year}0205.tif", CLASSES.astype(np.float32))
+    model = Identity()
+    model.sensors = {"s": Facts(("a",), first_day=17_176, last_day=17_176 + 365 * years)}  # from 2017-01-10
+    model.trained.config.data.origin = origin
+    found = [text for text in mapped(tmp_path, model).info.remarks if "several seasons" in text]
+    assert len(found) == several and all("2017-01-10 to 2021-01-09" in text for text in found)
+
+
 def damage(path: pathlib.Path, how: str):
     content = path.read_bytes()
     path.write_bytes({"truncated": content[: len(content) // 2], "no tiff": b"x" * 100, "empty": b""}[how])

@@ -7,6 +7,7 @@ import pytest
 
 from omnisat_jax.cli import terminal
 from omnisat_jax.cli.command import run_command
+from omnisat_jax.metrics.intervals import bootstrap
 from omnisat_jax.report import comparison, contributions, folds, tables
 from omnisat_jax.report.contributions import TILES
 
@@ -41,6 +42,20 @@ def test_methods_are_compared_on_the_same_tiles(tmp_path, capsys):
     difference = methods[1].joined["subsets"][0]["scores"]["miou"] - methods[0].joined["subsets"][0]["scores"]["miou"]
     assert second.difference[0] == f"{difference:+.1f}" and second.difference[1].startswith("[-") and second.difference[2] == "-"
     assert contributions.read_tiles(tmp_path / "good", next(iter(methods[0].runs.values())), 0).names == ("t0", "t1")
+
+
+@pytest.mark.parametrize("held", [1, 0])
+def test_tiles_that_hold_no_modality_are_not_resampled(tmp_path, held):
+    """The interval over one tile that is scored has no width, whatever other tiles there are."""
+    run = write(tmp_path / "good", GOOD, "good")
+    np.savez(tmp_path / "good" / TILES, tile=np.array(["t0", "t1"]), counts=np.stack([GOOD[0] * held, GOOD[1] * 0])[:, None], some=np.array([[held > 0], [False]]))
+    method = comparison.Method(found := folds.read([run]), folds.join(found))
+    tiles = method.tiles(0)
+    if not held:
+        assert tiles is None
+        return
+    scores = bootstrap([tiles], 50)
+    assert tiles.names == ("t0",) and np.isfinite(scores).all() and np.ptp(scores) == 0
 
 
 @pytest.mark.parametrize(

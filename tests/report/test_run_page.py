@@ -64,6 +64,22 @@ def test_the_modality_that_is_needed_most(values, remark, tmp_path):
     assert run_page.read_page(tmp_path).summary[-1] == remark
 
 
+def test_scores_of_other_tiles_are_not_subtracted(tmp_path):
+    """Of four tiles, one has a only: without a it is not scored."""
+    results = of_subsets(**{"a_b": 60.0, "a": 58.0, "b": 20.0})
+    for entry, tiles in zip(results["subsets"], (4, 4, 3), strict=True):
+        entry["tiles"] = tiles
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    unknown = "Without a, 3 of the 4 tiles can be scored, so what it adds is not known."
+    assert run_page.read_page(tmp_path).summary[-2:] == ["The score drops most without b: by 2.0 points.", unknown]
+    results["subsets"][1]["scores"]["miou"], results["subsets"][2]["scores"]["miou"] = 60.0, 70.0
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    page = run_page.read_page(tmp_path)
+    assert page.summary[-2:] == ["The score does not drop without any one of the other modalities.", unknown]
+    assert page.facts[1].note == "on 3 of the 4 tiles" and page.facts[0].note == ""
+    assert page.summary[1] == "With all sensors it reaches 60.0 % mIoU; with b alone, the best single sensor, 70.0 % on 3 of the 4 tiles."
+
+
 @pytest.mark.parametrize("make", [segmentation, classification])
 def test_a_temperature_has_one_diagram(make, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(make() | {"temperature_scaling": scaling()}))

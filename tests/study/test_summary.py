@@ -84,8 +84,9 @@ def test_tiles_without_the_subset_do_not_count_when_resampled(tmp_path):
     np.savez(tmp_path / "tiles.npz", tile=np.array(list("abcdef")), some=some, predicted=predicted, labels=labels)
     protocol = {"classes": ["x", "y", "z"], "unscored": [], "threshold": 0.5}
     found = contributions.read_tiles(tmp_path, {"task": "classify", "protocol": protocol, "subsets": [{}, {}]}, 1)
-    alone = Tiles(found.names[3:], None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
-    np.testing.assert_allclose(found.scores(np.ones((1, 6))), alone.scores(np.ones((1, 3))))
+    alone = Tiles(("d", "e", "f"), None, predicted[3:, 1], labels[3:], found.classes, (), 0.5)
+    assert found.names == alone.names
+    np.testing.assert_allclose(found.scores(np.ones((1, 3))), alone.scores(np.ones((1, 3))))
 
 
 def test_folds_are_resampled_independently(launcher, tmp_path, console):
@@ -107,3 +108,72 @@ def test_runs_that_were_tested_on_other_tiles_are_not_paired(launcher, tmp_path,
         arrays = dict(np.load(place))
         np.savez(place, **arrays | {"tile": np.array([f"{name}x" for name in arrays["tile"]])})
     assert summary.summarise(study, folder).entries[1].difference is None
+
+
+def test_subsets_that_are_scored_on_other_tiles_are_not_paired(launcher, tmp_path, console):
+    """Half of the tiles lack the modality that the last row is scored on, and are the hardest ones."""
+    study, folder = make(label_shares=(1.0,), seeds=(0,)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    assert summary.summarise(study, folder).entries[2].difference is not None
+    for place in (folder / "runs").glob("*/tiles.npz"):
+        arrays, some = dict(np.load(place)), np.ones((6, 2), bool)
+        some[:3, 1], arrays["counts"][:3, 0, 0, 1] = False, 30
+        np.savez(place, **arrays | {"some": some})
+    entries = summary.summarise(study, folder).entries
+    assert [entry.difference is None for entry in entries] == [True, False, True] and [entry.tiles for entry in entries] == [6, 6, 6]
+
+
+def run_of(folder, row, seed, fold=1):
+    return folder / "runs" / f"{row}-seed{seed}-fold{fold}"
+
+
+def with_errors(place, count):
+    """Adds errors to every tile of a finished run; returns its score with all modalities."""
+    results, tiles = json.loads((place / "results.json").read_text()), dict(np.load(place / "tiles.npz"))
+    tiles["counts"][:, :, 0, 1] = count
+    np.savez(place / "tiles.npz", **tiles)
+    for index, entry in enumerate(results["subsets"]):
+        total = tiles["counts"][:, index].sum(0)
+        entry["scores"]["miou"] = float(np.mean([100 * total[k, k] / (total[k].sum() + total[:, k].sum() - total[k, k]) for k in range(2)]))
+    (place / "results.json").write_text(json.dumps(results))
+    return results["subsets"][0]["scores"]["miou"]
+
+
+def test_a_difference_is_of_the_seeds_that_both_rows_have(launcher, tmp_path, console):
+    study, folder = make(label_shares=(1.0,), seeds=(0, 1, 2)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    plain, better = (
+        [with_errors(run_of(folder, row, seed), count) for seed, count in enumerate(counts)] for row, counts in (("plain", (8, 9, 2)), ("pretrained", (6, 6, 1)))
+    )
+
+    def difference():
+        (found,) = (entry for entry in summary.summarise(study, folder).entries if entry.row == "pretrained")
+        assert found.mean == pytest.approx(np.mean(better))
+        return found.difference
+
+    assert difference().mean == pytest.approx(np.mean(better) - np.mean(plain))
+    (run_of(folder, "plain", 2) / "evaluate" / "done.json").unlink()  # the seed with the best scores is not finished
+    found = difference()
+    assert found.mean == pytest.approx(np.subtract(better, plain)[:2].mean()) == pytest.approx(np.mean(found.seed_interval))
+    assert found.interval[0] < found.mean < found.interval[1] and found.mean < np.mean(better) - np.mean(plain[:2]) - 1
+
+
+def test_rows_without_a_common_seed_have_no_difference(launcher, tmp_path, console):
+    study, folder = make(label_shares=(1.0,)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    for row, seed in (("plain", 0), ("pretrained", 1)):
+        (run_of(folder, row, seed) / "evaluate" / "done.json").unlink()
+    entries = {entry.row: entry for entry in summary.summarise(study, folder).entries}
+    assert entries["plain"].seeds == [1] and entries["pretrained"].seeds == [0] and entries["pretrained"].difference is None
+
+
+def test_a_missing_run_gives_no_fold_more_weight(launcher, tmp_path, console):
+    """Of two seeds and two folds, the second fold the harder one."""
+    study, folder = make(label_shares=(1.0,), folds=(1, 2)), tmp_path / "study"
+    runner.run_study(study, folder, launcher, console=console)
+    scores = {(seed, fold): with_errors(run_of(folder, "plain", seed, fold), 5 + seed + 30 * (fold - 1)) for seed in (0, 1) for fold in (1, 2)}
+    assert summary.summarise(study, folder).entries[0].mean == pytest.approx(np.mean(list(scores.values())))
+    (run_of(folder, "plain", 1, 2) / "evaluate" / "done.json").unlink()
+    found = summary.summarise(study, folder).entries[0]
+    assert found.mean == pytest.approx(np.mean([(scores[0, 1] + scores[1, 1]) / 2, scores[0, 2]]))
+    assert found.interval[0] < found.mean < found.interval[1] and found.seed_interval is None
