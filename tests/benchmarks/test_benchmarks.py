@@ -117,6 +117,7 @@ def test_map_speed(capsys, tmp_path):
     numbers(r"ratio of times \(loop / map\): ([0-9.]+)", text)
 
 
+@pytest.mark.exhaustive
 def test_second_start(capsys, monkeypatch, tmp_path, simulated):
     monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")  # of the suite
     assert second_start.main([f"--config=tests/distributed/small_run.py:{simulated},{tmp_path / 'cache'},pretrain", "--steps=1", "--tiles=10"]) == 0
