@@ -53,7 +53,7 @@ class TemperatureLadder(_OfTask):
         covered = self.task.coverage(batch, logits, subsets)
         weight = covered["has_any"] * batch["weight"]
 
-        def measure(pair):
+        def measure(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
             return self.task.likelihood(pair[0], batch, pair[1], TEMPERATURES)
 
         return {"likelihood": jax.lax.map(measure, (logits, weight))} | covered

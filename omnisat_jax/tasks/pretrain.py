@@ -87,7 +87,7 @@ class Pretrain(Normalizing):
         return {term.name: term.read(model, outputs, Draws(per_tile=per_tile, shared=shared)) for term in self.terms}
 
     def _objective(self, params, batch, step, rngs):
-        def read(tiles, index):
+        def read(tiles: Any, index: jax.Array) -> Any:
             drawn = rngs and of_microbatch(rngs, index)
             return self.model.apply({"params": params}, tiles, step.draws.shared, step.train, rngs=drawn, method=self._read)
 
