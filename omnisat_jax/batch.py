@@ -116,7 +116,7 @@ def _normalise_one(entry: Mapping[str, jax.Array], statistics: Mapping[str, Arra
     if entry["values"].ndim == 2:
         return known_only(entry)
     mean = jnp.asarray(statistics["mean"], jnp.float32)
-    # XLA replaces the division by a constant in the same way, so it makes no difference whether the statistics are constants or arguments.
+    # On CPUs XLA replaces the division by a constant in the same way, so results do not depend on whether statistics are constants or arguments.
     scale = 1 / jnp.asarray(statistics["std"], jnp.float32)
     return _known(entry, lambda values: (values.astype(jnp.float32) - mean) * scale)
 

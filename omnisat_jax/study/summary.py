@@ -257,7 +257,7 @@ def _resample(runs: Mapping[_Key, Resampled], times: int) -> np.ndarray | None:
 
 
 def _names(runs: Mapping[_Key, Resampled]) -> dict[int, Sequence[Hashable]]:
-    """{fold: names of what is resampled in it}."""
+    """The names of the resampled tiles or parcels, by fold."""
     return {fold: found[0].names for fold, found in _by_fold(runs).items()}
 
 
